@@ -1,0 +1,88 @@
+"""What ``maskmed_nnu.pth`` runs at every interpreter start: it registers an import hook, and nothing else.
+
+When one of the modules in ``ON_IMPORT`` is imported, the function named there is called with that module, at once,
+before anyone can bind what the module defines. nnU-Net starts fresh interpreters for preprocessing, export and DDP; the
+hook is in each of them, and it works for an installed nnU-Net as well as for an editable one, because whichever finder
+knows the module still loads it.
+
+``MASKMED_NNU_DISABLE_HOOK=1`` in the environment switches it off.
+"""
+
+# Every interpreter pays for this file: only modules that Python has loaded before it, not even ``__future__``.
+import os
+import sys
+
+OFF_SWITCH = "MASKMED_NNU_DISABLE_HOOK"
+
+ON_IMPORT = {
+    "nnunetv2.utilities.find_class_by_name": "maskmed_nnu.nnunet.discovery:wrap_class_finder",
+    "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery:wrap_trainer_search",
+}
+
+
+class ImportHook:
+    """A finder for ``sys.meta_path``: modules named in ``actions`` are loaded as ever, then handed to their action."""
+
+    def __init__(self, actions):
+        self.actions = actions
+        self._searching = set()
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in self.actions or fullname in self._searching:
+            return None
+        self._searching.add(fullname)
+        try:
+            spec = self._spec_of_others(fullname, path, target)
+        finally:
+            self._searching.discard(fullname)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _ActingLoader(spec.loader, self.actions[fullname])
+        return spec
+
+    def _spec_of_others(self, fullname, path, target):
+        for finder in list(sys.meta_path):
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(fullname, path, target)
+                if spec is not None:
+                    return spec
+        return None
+
+
+class _ActingLoader:
+    """Stands in for a module's loader until the module is executed, then gives the original its place back."""
+
+    def __init__(self, loader, action):
+        self.loader = loader
+        self.action = action
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        _call(self.action, module)
+
+
+def _call(action, module):
+    """Call ``"package.module:function"`` with ``module``; a broken installation of ours costs nnU-Net a warning."""
+    name, _, attribute = action.partition(":")
+    try:
+        __import__(name)
+        getattr(sys.modules[name], attribute)(module)
+    except Exception as error:
+        import warnings
+
+        warnings.warn(
+            f"nnU-Net runs without maskmed_nnu, whose installation is broken ({type(error).__name__}: {error}); "
+            "install maskmed-nnu again, or uninstall it.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+if os.environ.get(OFF_SWITCH, "") in ("", "0"):
+    sys.meta_path.insert(0, ImportHook(ON_IMPORT))
