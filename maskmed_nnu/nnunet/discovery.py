@@ -34,8 +34,8 @@ KINDS: dict[str | None, tuple[str, ...]] = {
     "nnunetv2.imageio": ("reader",),
 }
 
-# Searches whose None nobody can use. After the others nnU-Net goes on: a trainer may be in nnUNet_extTrainer, an unknown
-# reader is replaced by one for the file ending.
+# Searches whose None nobody can use. After the others nnU-Net goes on: a trainer may be in nnUNet_extTrainer, and an
+# unknown reader is replaced by one for the file ending.
 MUST_FIND = (
     "nnunetv2.experiment_planning",
     "nnunetv2.preprocessing",
@@ -110,9 +110,9 @@ def unknown_name(kinds: tuple[str, ...], name: str, folder: str) -> InputError:
 
 def _broken_torchvision(kinds: tuple[str, ...], name: str, folder: str, error: Exception) -> InputError:
     return InputError(
-        f"maskmed_nnu has no {' or '.join(kinds)} '{name}', and nnU-Net's own search for it was stopped by a torchvision "
-        f"that does not fit the installed torch ({error}): correct the name ({_advice(kinds, name, folder)}) or install "
-        "the torchvision release that belongs to your torch, from the same index."
+        f"maskmed_nnu has no {' or '.join(kinds)} '{name}' ({_advice(kinds, name, folder)}), and nnU-Net's own search "
+        f"for it was stopped by a torchvision that does not fit the installed torch ({error}): correct the name, or "
+        "install the torchvision release made for your torch, from the same index."
     )
 
 

@@ -21,7 +21,7 @@ def split_epochs(name: str) -> tuple[str, int | None]:
 
 
 def trainer_with_epochs(name: str) -> type | None:
-    """The subclass called ``name`` of one of our trainers, or ``None`` where ``name`` is not ``<trainer>_<N>epochs``."""
+    """The subclass called ``name`` of one of our trainers; ``None`` if that is not ``<our trainer>_<N>epochs``."""
     base_name, epochs = split_epochs(name)
     if epochs is None or base_name not in NAMES["trainer"]:
         return None
@@ -42,7 +42,7 @@ def _subclass(name: str, base: type, epochs: int) -> type:
         configuration: str,
         fold: int,
         dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008
+        device: torch.device = torch.device("cuda"),
     ):
         base.__init__(self, plans, configuration, fold, dataset_json, device)
         self.num_epochs = epochs

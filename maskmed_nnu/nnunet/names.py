@@ -17,7 +17,7 @@ NAMES: dict[str, dict[str, str]] = {
         "nnUNetTrainerMaskMed": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMed",
         "nnUNetTrainerMaskMedDemo": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMedDemo",
     },
-    "preprocessor": {},
+    "preprocessor": {"MaskMedPreprocessor": "maskmed_nnu.nnunet.preprocessor:MaskMedPreprocessor"},
     "label manager": {},
     "reader": {},
     "resampling function": {},

@@ -1,0 +1,97 @@
+"""Checks of plans against the data set, before anything heavy happens."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from maskmed_nnu.errors import InputError
+
+MASKMED = "maskmed_nnu.networks.maskmed.MaskMed"
+
+
+def resolve_configuration(plans: dict, name: str) -> dict[str, Any]:
+    """The configuration with what it inherits.
+
+    Raises
+    ------
+    InputError
+        Where the plans do not have it, or are no plans.
+    """
+    configurations = plans.get("configurations")
+    if not isinstance(configurations, dict):
+        raise InputError(
+            f"The plans hold no configurations (they have {', '.join(plans) or 'nothing'}): this is no plans file of "
+            "nnU-Net v2. Make one with nnUNetv2_plan_and_preprocess."
+        )
+    if name not in configurations:
+        raise InputError(
+            f"The plans {plans.get('plans_name')} have no configuration {name!r}. They have: "
+            f"{', '.join(configurations)}."
+        )
+    configuration = configurations[name]
+    parent = configuration.get("inherits_from")
+    return {**resolve_configuration(plans, parent), **configuration} if parent is not None else configuration
+
+
+def check_plans(
+    plans: dict, configuration: dict, *, num_heads: int, network: str = MASKMED, planner: str = "MaskMedPlanner"
+) -> None:
+    """Refuse plans that were not made for this network, for as many classes, and for a patch that its levels divide.
+
+    ``num_heads`` counts the data set's segmentation heads: labels with background and without ignore, or regions.
+
+    Raises
+    ------
+    InputError
+    """
+    name = plans.get("plans_name")
+    remedy = f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl {planner}"
+    if "architecture" not in configuration:
+        raise InputError(
+            f"The plans {name} describe no network architecture, as plans of nnU-Net before 2.4 did; this release "
+            f"works with nnU-Net 2.8. {remedy}."
+        )
+    found = configuration["architecture"].get("network_class_name")
+    if found != network:
+        raise InputError(
+            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
+            f"{found}, not for {network}. {remedy} and pass the new plans' name behind -p."
+        )
+    made_for = plans.get("maskmed_nnu", {}).get("num_classes")
+    if made_for is None or "set_loss" not in configuration:
+        missing = "maskmed_nnu.num_classes" if made_for is None else "set_loss"
+        raise InputError(f"The plans {name} lack {missing!r}: another version of maskmed_nnu made them. {remedy}.")
+    if num_heads > made_for:
+        raise InputError(
+            f"The data set has {num_heads} classes (its labels with background, or its regions), more than the "
+            f"{made_for} that the plans {name} were made for. {remedy}."
+        )
+    _check_patch(name, configuration["patch_size"], configuration["architecture"]["arch_kwargs"]["strides"])
+
+
+def check_regions(plans: dict, configuration: dict, *, has_regions: bool) -> None:
+    """Refuse plans for regions where the data set has labels, and the other way round.
+
+    Raises
+    ------
+    InputError
+    """
+    planned = configuration["architecture"]["arch_kwargs"].get("regions", False)
+    if planned != has_regions:
+        kinds = {True: "regions", False: "plain labels"}
+        raise InputError(
+            f"The plans {plans.get('plans_name')} were made for {kinds[planned]}, but dataset.json declares "
+            f"{kinds[has_regions]}. Plan again after changing dataset.json."
+        )
+
+
+def _check_patch(plans_name: str | None, patch: list[int], strides: list[list[int]]) -> None:
+    for axis, edge in enumerate(patch):
+        divisor = prod(stride[axis] for stride in strides)
+        if edge % divisor:
+            raise InputError(
+                f"The patch size {list(patch)} in the plans {plans_name} does not fit the network: its levels divide "
+                f"axis {axis} by {divisor}, and {edge} is no multiple of that. Legal next to it: "
+                f"{edge // divisor * divisor or divisor} or {(edge // divisor + 1) * divisor}."
+            )

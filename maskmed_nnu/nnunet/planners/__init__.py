@@ -1,0 +1,1 @@
+"""Planners behind `-pl`, and the rules by which they choose."""

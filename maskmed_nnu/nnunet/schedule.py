@@ -1,0 +1,41 @@
+"""Learning rate as a pure function of the training step, so that a resumed training follows the same curve."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+
+
+def warmup_poly_factor(step: float, *, total_steps: int, warmup_steps: float, power: float = 0.9) -> float:
+    """Share of the initial learning rate at ``step`` (from 0), between 0 and 1.
+
+    Linear warm-up over ``warmup_steps`` multiplied with nnU-Net's polynomial decay to zero at ``total_steps``.
+
+    >>> [round(warmup_poly_factor(s, total_steps=100, warmup_steps=2, power=1.0), 3) for s in (0, 1, 2, 50, 100)]
+    [0.5, 0.99, 0.98, 0.5, 0.0]
+    """
+    decay = max(0.0, 1.0 - step / total_steps) ** power
+    return min(1.0, (step + 1) / warmup_steps) * decay if warmup_steps > 0 else decay
+
+
+def warmup_steps_for(total_steps: int, *, fraction: float = 0.05, at_most: int = 1000) -> float:
+    """Steps of warm-up: a fixed share of a short training, a fixed number of a long one."""
+    return min(total_steps * fraction, at_most)
+
+
+class WarmupPolyLR:
+    """Sets the learning rate of every parameter group for a fractional epoch (nnU-Net calls ``step(epoch)``)."""
+
+    def __init__(self, optimizer: Optimizer, *, initial_lr: float, epochs: int, steps_per_epoch: int) -> None:
+        self.optimizer = optimizer
+        self.initial_lr = initial_lr
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = max(1, epochs * steps_per_epoch)
+        self.warmup_steps = warmup_steps_for(self.total_steps)
+
+    def step(self, epoch: float) -> None:
+        """``epoch`` counts from 0 and may lie between two epochs: epoch + iteration / iterations per epoch."""
+        factor = warmup_poly_factor(
+            epoch * self.steps_per_epoch, total_steps=self.total_steps, warmup_steps=self.warmup_steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.initial_lr * factor
