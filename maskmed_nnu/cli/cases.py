@@ -1,0 +1,139 @@
+"""The reader's own nnU-Net raw data set, checked, and split into cases to train on and unseen ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from maskmed_nnu.errors import InputError
+
+HELD_OUT = 0.2
+
+
+class Case(NamedTuple):
+    """The files of one case: an image per channel, and its label map."""
+
+    name: str
+    images: list[Path]
+    label: Path
+
+
+def read_raw_dataset(folder: Path) -> tuple[dict, list[Case]]:
+    """``dataset.json`` and the training cases, sorted by name, of an nnU-Net raw data set.
+
+    Raises:
+        InputError: where something that nnU-Net needs is missing or does not fit together.
+    """
+    description = _read_description(folder)
+    channels = len(description["channel_names"])
+    ending = description["file_ending"]
+    if "dataset" in description:
+        cases = [
+            Case(name, [folder / os.path.expandvars(i) for i in files["images"]], folder / files["label"])
+            for name, files in sorted(description["dataset"].items())
+        ]
+    else:
+        for part in ("imagesTr", "labelsTr"):
+            if not (folder / part).is_dir():
+                raise InputError(
+                    f"{folder} has no folder {part}; an nnU-Net raw data set holds dataset.json, imagesTr and labelsTr."
+                )
+        images: dict[str, list[Path]] = {}
+        for path in sorted((folder / "imagesTr").glob(f"*{ending}")):
+            match = re.fullmatch(r"(.+)_\d{4}", path.name.removesuffix(ending))
+            if match:
+                images.setdefault(match[1], []).append(path)
+        cases = [Case(name, files, folder / "labelsTr" / (name + ending)) for name, files in sorted(images.items())]
+    if len(cases) < 2:
+        raise InputError(
+            f"{folder / 'imagesTr'} holds {len(cases)} case(s) named CASE_0000{ending}; at least 2 are needed, one to "
+            f"train on and one to test on."
+        )
+    for case in cases:
+        if len(case.images) != channels:
+            raise InputError(
+                f"Case {case.name} has {len(case.images)} channel(s) in imagesTr, but channel_names in dataset.json "
+                f"lists {channels}; give every case one file per channel, {case.name}_0000{ending} and so on."
+            )
+        for path in [*case.images, case.label]:
+            if not path.is_file():
+                raise InputError(
+                    f"Case {case.name} has no file {path}; every case needs its images in imagesTr and a label map of "
+                    f"the same name in labelsTr."
+                )
+    return description, cases
+
+
+def split(cases: list[Case]) -> tuple[list[Case], list[Case]]:
+    """Training and unseen cases: the last fifth in sorted order, at least one, is held out.
+
+    A contiguous piece, because scans of one patient usually have neighbouring names.
+    """
+    held_out = max(1, round(HELD_OUT * len(cases)))
+    return cases[:-held_out], cases[-held_out:]
+
+
+def hold_out(source: Path, raw: Path) -> Path:
+    """Lay the data set `source` out under the folder `raw` again, with a fifth of its cases moved to imagesTs/labelsTs.
+
+    The files are links where the file system has them, else copies. Returns the new data set's folder.
+    """
+    source = source.resolve()
+    description, cases = read_raw_dataset(source)
+    name = source.name if re.fullmatch(r"Dataset\d{3}_.+", source.name) else f"Dataset900_{source.name}"
+    folder = raw / name
+    training, unseen = split(cases)
+    description = {k: v for k, v in description.items() if k != "dataset"}
+    description |= {"numTraining": len(training), "held_out_from": str(source)}
+    finished = folder / "dataset.json"
+    if finished.is_file():
+        if json.loads(finished.read_text(encoding="utf-8")) == description:
+            return folder
+        raise InputError(
+            f"{folder} was made from other data than {source} now holds; name a new folder with --out or delete it."
+        )
+    ending = description["file_ending"]
+    for part, group in (("Tr", training), ("Ts", unseen)):
+        for case in group:
+            for channel, image in enumerate(case.images):
+                _link(image, folder / f"images{part}" / f"{case.name}_{channel:04d}{ending}")
+            _link(case.label, folder / f"labels{part}" / f"{case.name}{ending}")
+            for kind, file in (("images", case.images[0]), ("labels", case.label)):
+                spacing = file.parent / f"{case.name}.json"
+                if spacing.is_file():
+                    _link(spacing, folder / (kind + part) / spacing.name)
+    finished.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def _read_description(folder: Path) -> dict:
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is no folder; --data takes an nnU-Net raw data set such as nnUNet_raw/Dataset004_X."
+        )
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has no dataset.json; an nnU-Net raw data set holds dataset.json, imagesTr and labelsTr."
+        )
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}).") from None
+    missing = [key for key in ("channel_names", "labels", "file_ending") if key not in description]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}; nnU-Net needs channel_names, labels and file_ending.")
+    return description
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

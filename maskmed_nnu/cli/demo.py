@@ -1,0 +1,141 @@
+"""``maskmed demo``: from images to a table and a picture through nnU-Net's own commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from maskmed_nnu.cli import phantoms, report
+from maskmed_nnu.cli.cases import hold_out
+from maskmed_nnu.cli.steps import Step, run_steps
+from maskmed_nnu.errors import InputError
+
+PLANNER = "MaskMedPlanner"
+PLANS = "MaskMedPlans"
+TRAINER = "nnUNetTrainerMaskMedDemo"
+FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``maskmed demo``."""
+    parser.add_argument("--out", type=Path, default=Path("maskmed_demo"), help="folder for everything (%(default)s)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="your own nnU-Net raw data set instead of generated phantoms"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
+    start = time.monotonic()
+    out = options.out.resolve()
+    folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"export {name}={folder}")
+    dataset = hold_out(options.data, folders["nnUNet_raw"]) if options.data else _phantoms(folders["nnUNet_raw"])
+    description = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
+    print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
+
+    device = _device(options.device)
+    predictions = out / "predictions" / dataset.name
+    steps = _steps(dataset, folders, predictions=predictions, device=device)
+    cores = str(min(8, os.cpu_count() or 1))
+    environment = {name: str(folder) for name, folder in folders.items()}
+    environment |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
+    environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
+    run_steps(steps, logs=out / "logs" / dataset.name, environment=environment)
+
+    summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
+    scores = report.dice_scores(summary, description["labels"])
+    picture = out / f"{dataset.name}.png"
+    report.draw(_rows(dataset, predictions, summary, description), report.label_names(description), picture)
+    print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
+    print(report.dice_table(scores))
+    print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {_model(dataset, folders)}")
+    print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}")
+    print(f"\nmean Dice {report.mean_dice(scores):.3f}")
+
+
+def _phantoms(raw: Path) -> Path:
+    dataset = raw / phantoms.DATASET
+    if not (dataset / "dataset.json").is_file():
+        print(f"\nDrawing CT-like phantoms into {dataset}")
+        phantoms.write_dataset(dataset, report=lambda line: print(line, flush=True))
+    return dataset
+
+
+def _steps(dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str) -> list[Step]:
+    """The stock commands, as a user would type them."""
+    number = str(int(dataset.name[7:10]))
+    configuration = _configuration(dataset)
+    cores = str(min(8, os.cpu_count() or 1))
+    on_device = ("-device", device)
+    begun = any((_model(dataset, folders) / f"fold_{FOLD}").glob("checkpoint_*.pth"))
+    plans = folders["nnUNet_preprocessed"] / dataset.name / f"{PLANS}.json"
+    plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", PLANNER, "-c", configuration]
+    plan.append("--verify_dataset_integrity")
+    train = ["nnUNetv2_train", number, configuration, FOLD, "-p", PLANS, "-tr", TRAINER]
+    predict = ["nnUNetv2_predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", number]
+    predict += ["-c", configuration, "-f", FOLD, "-p", PLANS, "-tr", TRAINER]
+    evaluate = ["nnUNetv2_evaluate_folder", str(dataset / "labelsTs"), str(predictions)]
+    evaluate += ["-djfile", str(dataset / "dataset.json"), "-pfile", str(plans)]
+    return [
+        Step("1_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", cores, "-np", cores)),
+        Step("2_train", "train", train, options=on_device, resume=("--c",) if begun else ()),
+        Step("3_predict", "predict the unseen cases", predict, options=on_device),
+        Step("4_evaluate", "evaluate", evaluate, options=("-np", cores)),
+    ]
+
+
+def _model(dataset: Path, folders: dict[str, Path]) -> Path:
+    return folders["nnUNet_results"] / dataset.name / f"{TRAINER}__{PLANS}__{_configuration(dataset)}"
+
+
+def _configuration(dataset: Path) -> str:
+    """``2d`` where the images are flat, else ``3d_fullres``."""
+    reader = sitk.ImageFileReader()
+    image = min((dataset / "imagesTs").glob("*_0000.*"))
+    reader.SetFileName(str(image))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{image} cannot be read as an image: {str(error).strip().splitlines()[-1]}") from None
+    return "2d" if len(reader.GetSize()) < 3 or 1 in reader.GetSize() else "3d_fullres"
+
+
+def _rows(dataset: Path, predictions: Path, summary: dict, description: dict) -> list[tuple[str, Path, Path, Path]]:
+    """Caption and files of up to three unseen cases, from the worst to the best predicted one."""
+    ending = description["file_ending"]
+
+    def dice(case: dict) -> float:
+        values = [m["Dice"] for m in case["metrics"].values() if np.isfinite(m["Dice"])]
+        return float(np.mean(values)) if values else 0.0
+
+    ranked = sorted(summary["metric_per_case"], key=dice)
+    rows = []
+    for index in sorted({0, (len(ranked) - 1) // 2, len(ranked) - 1}):
+        name = Path(ranked[index]["reference_file"]).name
+        image = dataset / "imagesTs" / f"{name.removesuffix(ending)}_0000{ending}"
+        caption = f"{name.removesuffix(ending)}\nDice {dice(ranked[index]):.3f}"
+        rows.append((caption, image, dataset / "labelsTs" / name, predictions / name))
+    return rows
+
+
+def _device(choice: str) -> str:
+    """The device to use; ``auto`` takes CUDA or the CPU, since MPS lacks some 3D operations."""
+    import torch  # here, because it takes seconds and `maskmed --help` does not need it
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if choice == "auto":
+        return "cuda" if available["cuda"] else "cpu"
+    if not available[choice]:
+        raise InputError(f"torch {torch.__version__} sees no {choice} device here; use --device cpu.")
+    return choice

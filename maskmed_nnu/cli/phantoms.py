@@ -1,0 +1,185 @@
+"""CT-like abdomens, drawn rather than scanned, as an nnU-Net raw data set.
+
+Each case is another patient: organs of random size, place and tilt in a smoothly deformed body, with bowel, stomach, a
+vena cava and vertebrae that carry no label but look like what does. Both kidneys come from one distribution, so only
+their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. Voxels are
+rendered from 2×2×2 samples (partial volume), the grid has another spacing in each case and is oblique in some.
+
+Coordinates are millimetres in the patient's frame, as in DICOM and ITK: x to the left, y to the back, z to the head.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+LABELS = {"background": 0, "liver": 1, "spleen": 2, "right kidney": 3, "left kidney": 4, "aorta": 5}
+DATASET = "Dataset900_Phantoms"
+
+FIELD_OF_VIEW = np.array([300.0, 236.0, 216.0])
+SUPERSAMPLING = 2
+NOISE_HU = 17.0
+
+# centre and radii in mm; several ellipsoids of one name make one organ
+_ELLIPSOIDS = {
+    "liver": [((-66, -8, 28), (58, 62, 70)), ((-12, -46, 44), (58, 34, 34))],
+    "spleen": [((90, 26, 40), (27, 42, 52))],
+    "right kidney": [((-58, 44, -44), (29, 28, 48))],
+    "left kidney": [((58, 44, -44), (29, 28, 48))],
+    "stomach": [((52, -38, 36), (42, 36, 36))],
+}
+
+
+class Phantom(NamedTuple):
+    """One case. ``image`` (HU, int16) and ``label`` (uint8) are [z, y, x]; the geometry is ITK's, as (x, y, z)."""
+
+    image: np.ndarray
+    label: np.ndarray
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: np.ndarray
+
+
+def make_phantom(rng: np.random.Generator, *, oblique: bool = False) -> Phantom:
+    """Draw one patient and scan it on a grid of its own; `oblique` tilts that grid by 8° to 18°."""
+    spacing = np.array([*[rng.uniform(6.4, 7.6)] * 2, rng.uniform(6.0, 8.4)])
+    size = np.round(FIELD_OF_VIEW / spacing).astype(int)
+    direction = np.eye(3)
+    if oblique:
+        axis = rng.normal(size=3)
+        direction = Rotation.from_rotvec(np.deg2rad(rng.uniform(8, 18)) * axis / np.linalg.norm(axis)).as_matrix()
+    origin = -direction @ (spacing * (size - 1) / 2)
+
+    fine = np.stack(np.meshgrid(*(_subvoxels(n) for n in size), indexing="ij"), axis=-1)
+    world = (fine * spacing) @ direction.T + origin
+    hounsfield, organ = _patient(rng, world)
+
+    image = _pool(hounsfield).mean(axis=-1)
+    counts = [(_pool(organ) == value).sum(axis=-1) for value in LABELS.values()]
+    label = np.argmax(counts, axis=0).astype(np.uint8)
+    noise = gaussian_filter(rng.normal(size=image.shape), 0.6)
+    image = image + NOISE_HU * noise / noise.std()
+    return Phantom(
+        np.round(image).clip(-1024, 3071).astype(np.int16).T,
+        label.T,
+        tuple(spacing.tolist()),
+        tuple(origin.tolist()),
+        direction,
+    )
+
+
+def write_dataset(
+    folder: Path, *, training: int = 14, test: int = 6, seed: int = 0, report: Callable[[str], None] = lambda line: None
+) -> None:
+    """Write `training` cases to imagesTr/labelsTr and `test` further ones, never trained on, to imagesTs/labelsTs.
+
+    The same `seed` gives the same data set. ``dataset.json`` comes last: where it stands, the data set is complete.
+    """
+    for index in range(training + test):
+        part = "Tr" if index < training else "Ts"
+        phantom = make_phantom(np.random.default_rng([seed, index]), oblique=index % 4 == 1)
+        name = f"phantom_{index:03d}"
+        for kind, file, array in (
+            ("images", f"{name}_0000.nii.gz", phantom.image),
+            ("labels", f"{name}.nii.gz", phantom.label),
+        ):
+            path = folder / (kind + part) / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            volume = sitk.GetImageFromArray(array)
+            volume.SetSpacing(phantom.spacing)
+            volume.SetOrigin(phantom.origin)
+            volume.SetDirection(phantom.direction.ravel().tolist())
+            sitk.WriteImage(volume, str(path))
+        size, spacing = "×".join(map(str, phantom.image.shape[::-1])), "×".join(f"{s:.1f}" for s in phantom.spacing)
+        report(f"  {name}  {size} voxels of {spacing} mm{', oblique' if index % 4 == 1 else ''}")
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": LABELS,
+        "numTraining": training,
+        "file_ending": ".nii.gz",
+        "description": "CT-like phantoms made by `maskmed demo`",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hounsfield units and labels of a random patient at the points `world` [..., 3]."""
+    points = (world + _waves(rng, world, 3, 3.2)) / rng.uniform(0.93, 1.07, size=3)
+    x, y, z = np.moveaxis(points, -1, 0)
+    tissue = _waves(rng, points, 1, 22.0)[..., 0]
+    hounsfield = 10.0 + 1.3 * tissue
+    organ = np.zeros(x.shape, np.uint8)
+
+    def paint(mask: np.ndarray, value: float, name: str = "background") -> None:
+        hounsfield[mask] = value + 0.35 * tissue[mask]
+        organ[mask] = LABELS[name]
+
+    kidney = rng.normal(118, 12)
+    values = {
+        "liver": rng.normal(98, 10),
+        "spleen": rng.normal(110, 10),
+        "right kidney": kidney,
+        "left kidney": kidney,
+        "stomach": rng.uniform(60, 120),
+    }
+    vessel = rng.normal(132, 12)
+
+    for _ in range(10):  # bowel loops: the decoys
+        centre = rng.uniform((-85, -60, -100), (85, 20, 0))
+        paint(_ellipsoid(rng, points, centre, rng.uniform(12, 26, size=3)), rng.uniform(40, 140))
+    for name in ("stomach", "liver", "spleen", "right kidney", "left kidney"):
+        shift = rng.normal(scale=4.0, size=3).clip(-9, 9)
+        scale = rng.uniform(0.88, 1.12)
+        mask = np.zeros(x.shape, bool)
+        for centre, radii in _ELLIPSOIDS[name]:
+            mask |= _ellipsoid(rng, points, np.add(centre, shift), scale * np.array(radii))
+        if "kidney" in name:
+            hilum = np.add(_ELLIPSOIDS[name][0][0], shift) * (0.62, 1, 1)
+            mask &= ~_ellipsoid(rng, points, hilum, np.array([13, 12, 16]))
+        paint(mask, values[name], name if name in LABELS else "background")
+    bend, sway = rng.uniform(-8, 8), rng.uniform(0, 2 * np.pi)
+    for name, centre, radius in (("background", -20, 14), ("aorta", 16, 16)):
+        middle = centre + rng.normal(scale=2) + bend * np.cos(z / 60 + sway)
+        paint(np.hypot(x - middle, y - 30) < radius * rng.uniform(0.9, 1.1), vessel, name)
+
+    spine = np.hypot(x, y - 70)
+    hounsfield[spine < 24] = np.where(np.sin(z / 6)[spine < 24] > -0.7, 230, 90) + tissue[spine < 24]
+    outline = np.hypot(x / 142, y / 106)
+    hounsfield[outline > 0.87] = -95 + 0.5 * tissue[outline > 0.87]
+    hounsfield[outline > 1.0] = -1000
+    organ[(spine < 24) | (outline > 0.87)] = 0
+    return hounsfield, organ
+
+
+def _ellipsoid(rng: np.random.Generator, points: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Mask of the points inside an ellipsoid tilted by some 8° about each axis."""
+    tilt = Rotation.from_euler("xyz", rng.normal(scale=8, size=3), degrees=True).as_matrix()
+    return (np.square((points - centre) @ tilt / radii)).sum(axis=-1) < 1
+
+
+def _waves(rng: np.random.Generator, points: np.ndarray, channels: int, amplitude: float) -> np.ndarray:
+    """A smooth random field [..., channels] of standard deviation `amplitude`, made of waves 100 to 260 mm long."""
+    number = 6
+    vectors = rng.normal(size=(number, 3))
+    vectors *= (2 * np.pi / rng.uniform(100, 260, size=number) / np.linalg.norm(vectors, axis=1))[:, None]
+    waves = np.cos(points @ vectors.T + rng.uniform(0, 2 * np.pi, size=number))
+    return waves @ rng.normal(scale=amplitude * np.sqrt(2 / number), size=(number, channels))
+
+
+def _subvoxels(size: int) -> np.ndarray:
+    """Sample positions along one axis in voxels, `SUPERSAMPLING` of them in each voxel."""
+    return (np.arange(size * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
+
+
+def _pool(values: np.ndarray) -> np.ndarray:
+    """Collect the samples of each voxel: [x·s, y·s, z·s] → [x, y, z, s³]."""
+    s = SUPERSAMPLING
+    x, y, z = (n // s for n in values.shape)
+    return values.reshape(x, s, y, s, z, s).transpose(0, 2, 4, 1, 3, 5).reshape(x, y, z, s**3)

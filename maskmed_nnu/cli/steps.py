@@ -1,0 +1,103 @@
+"""Run nnU-Net's commands one after the other: shown, streamed, logged, and skipped where a former run finished them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from maskmed_nnu.errors import InputError
+
+
+class Step(NamedTuple):
+    """One command. Its `name` is its log file's.
+
+    `options` do not change the result (the device, say): a step that finished with others counts as finished.
+    `resume` is added where the step may have been begun and everything before it still stands.
+    """
+
+    name: str
+    title: str
+    command: Sequence[str]
+    options: Sequence[str] = ()
+    resume: Sequence[str] = ()
+
+
+class StepError(RuntimeError):
+    """A command ended with an error; the message names the command and its log."""
+
+
+def run_steps(steps: Sequence[Step], *, logs: Path, environment: Mapping[str, str]) -> None:
+    """Run `steps` in order with `environment` added to this process's own; finished ones are skipped.
+
+    A step is finished where ``<name>.done`` in `logs` holds the same command; once one has to run, all later ones do.
+
+    Raises:
+        StepError: at the first command that ends with an error.
+        InputError: where a command is not installed beside this Python.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    unchanged = True
+    for number, step in enumerate(steps, 1):
+        done, line = logs / f"{step.name}.done", shlex.join(step.command)
+        heading = f"[{number}/{len(steps)}] {step.title}"
+        if unchanged and done.is_file() and done.read_text(encoding="utf-8") == line:
+            print(f"\n{heading}: finished before, skipped", flush=True)
+            continue
+        command = [*step.command, *step.options, *(step.resume if unchanged else ())]
+        unchanged = False
+        for later in steps[number - 1 :]:
+            (logs / f"{later.name}.done").unlink(missing_ok=True)
+        print(f"\n{heading}\n$ {shlex.join(command)}", flush=True)
+        start, log = time.monotonic(), logs / f"{step.name}.log"
+        status = _run(command, log=log, environment=environment)
+        if status:
+            raise StepError(f"{step.title} failed with status {status}: {shlex.join(command)}\nIts output is in {log}")
+        done.write_text(line, encoding="utf-8")
+        print(f"[{number}/{len(steps)}] done in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def executable(name: str) -> str:
+    """Path of the command `name` in this Python's environment."""
+    folder = Path(sys.executable).parent
+    for path in (folder / name, folder / f"{name}.exe", folder / "Scripts" / f"{name}.exe"):
+        if path.is_file():
+            return str(path)
+    raise InputError(f"{name} is not in {folder}; install nnU-Net there with: {sys.executable} -m pip install nnunetv2")
+
+
+def _run(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> int:
+    """Run `command`, its output copied to `log` and to this process's as it comes, and return its status."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [executable(command[0]), *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+        )
+        reader = threading.Thread(target=_copy, args=(process.stdout, file), daemon=True)
+        reader.start()
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:  # the terminal has told the command as well; let it end first
+            process.wait(timeout=30)
+            raise
+        # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
+        reader.join(timeout=10)
+    return status
+
+
+def _copy(source: IO[bytes], log: IO[bytes]) -> None:
+    while chunk := os.read(source.fileno(), 65536):
+        sys.stdout.write(chunk.decode(errors="replace"))
+        sys.stdout.flush()
+        if not log.closed:
+            log.write(chunk)
+            log.flush()
