@@ -1,0 +1,258 @@
+"""Set loss of mask classification on label maps.
+
+"Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527). How this version differs:
+targets are label maps; points are voxels, shared by all queries and layers of a sample and drawn among the valid ones;
+one transfer to the host serves the matching of all layers and samples; mask logits that need a gradient are built for
+matched queries only; optional loss on the semantic output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.losses.matcher import assign, matching_cost
+from maskmed_nnu.losses.points import Points, PointSampler, valid_voxels
+from maskmed_nnu.losses.semantic_loss import semantic_loss
+from maskmed_nnu.losses.targets import SetTargets
+
+if TYPE_CHECKING:
+    from maskmed_nnu.networks.output import QueryOutput
+
+MATCHINGS = ("bipartite", "fixed")
+
+
+class MaskHead(Protocol):
+    """Turns mask embeddings ``[L, B, Q, E]`` and features ``[B, C, *spatial]`` into mask logits."""
+
+    def at_points(self, embeddings: Tensor, features: Tensor, index: Tensor) -> Tensor:
+        """``[L, B, Q, P]`` at the flat voxel indices ``[B, P]``."""
+
+    def dense(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        """``[L, B, Q, N]`` at all ``N`` voxels."""
+
+
+class SetLoss(NamedTuple):
+    """The weighted sum and its unweighted parts; ``L`` supervised layers."""
+
+    total: Tensor
+    classes: Tensor
+    """``[L]`` cross-entropy of the queries' classes"""
+    bce: Tensor
+    """``[L]`` binary cross-entropy of the matched masks"""
+    dice: Tensor
+    """``[L]`` 1 - Dice of the matched masks"""
+    semantic: Tensor
+
+
+class SetCriterion(nn.Module):
+    """Class, BCE and Dice loss of matched queries, after every supervised layer.
+
+    ``num_points`` voxels per sample carry the mask losses: ``oversample_ratio`` times as many are drawn, of which the
+    most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and uniform ones the
+    rest. ``None``, or no fewer points than voxels: all valid voxels. ``matching="fixed"`` gives the target of class
+    ``c`` to query ``c``. ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        mask_head: MaskHead,
+        class_weight: float = 0.2,
+        bce_weight: float = 1.2,
+        dice_weight: float = 1.2,
+        no_object_weight: float = 0.1,
+        num_points: int | None = 12544,
+        oversample_ratio: float = 3.0,
+        importance_ratio: float = 0.75,
+        matching: str = "bipartite",
+        regions: bool = False,
+        semantic_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if matching not in MATCHINGS:
+            raise InputError(f"Unknown matching {matching!r} of the set loss: choose one of {', '.join(MATCHINGS)}.")
+        if num_points is not None and num_points < 1:
+            raise InputError(f"num_points of the set loss is {num_points}: give at least 1, or null for all voxels.")
+        if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
+            raise InputError(
+                f"The set loss got oversample_ratio {oversample_ratio} and importance_ratio {importance_ratio}: "
+                "the first must be at least 1, the second lie between 0 and 1."
+            )
+        self.num_classes = num_classes
+        self.mask_head = mask_head
+        self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
+        self.no_object_weight = no_object_weight
+        self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
+        self.matching, self.regions, self.semantic_weight = matching, regions, semantic_weight
+
+    def forward(self, output: QueryOutput, targets: list[SetTargets]) -> SetLoss:
+        """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
+        class_logits = _full(output.class_logits)
+        layers, batch, queries, _ = class_logits.shape
+        self._check(targets, batch, queries)
+        # at least one (empty) row: a batch without targets still gives every parameter a gradient
+        classes = pad_sequence([t.classes for t in targets], batch_first=True)
+        classes = F.pad(classes, (0, 1)) if classes.shape[1] == 0 else classes
+        counts = [len(t.classes) for t in targets]
+        real = torch.tensor([[t < n for t in range(classes.shape[1])] for n in counts], device=classes.device)  # [B, T]
+        valid = valid_voxels(targets)
+        alive = real.new_ones(batch) if valid is None else valid.any(1)
+        real = real & alive[:, None]
+
+        query, points = self._match(output, class_logits, targets, classes, real, counts, valid)
+        paired = (query >= 0) & real  # [L, B, T]
+        num_targets, num_weight, num_alive = self._norms(real, paired[0], alive, queries)
+
+        slot = torch.where(paired, query, queries)
+        wanted = classes.new_full((layers, batch, queries + 1), self.num_classes)
+        wanted = wanted.scatter_(2, slot, classes.expand(layers, -1, -1))[..., :queries]
+        weight = torch.where(wanted == self.num_classes, self.no_object_weight, 1.0) * alive[:, None]
+        entropy = F.cross_entropy(class_logits.flatten(0, 2), wanted.flatten(), reduction="none").view_as(weight)
+        class_loss = (entropy * weight).sum((1, 2)) / num_weight
+
+        rows = self._gather(output.mask_embeddings, query)
+        supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
+        logits = self._logits(supervised, output.mask_features, points)
+        truth = _masks(targets, points, classes.shape[1])
+        pair_logits = logits[:, : rows.shape[1]].unflatten(1, (-1, layers))
+        bce, dice = _pair_losses(pair_logits, truth, points.weight)  # [B, T, L]
+        kept = paired.permute(1, 2, 0)
+        bce = (bce * kept).sum((0, 1)) / num_targets
+        dice = (dice * kept).sum((0, 1)) / num_targets
+
+        semantic = class_logits.new_zeros(())
+        if self.semantic_weight:
+            semantic = self._semantic(class_logits[-1], logits[:, rows.shape[1] :], truth, classes, real, points)
+            semantic = (semantic * alive).sum() / num_alive
+        total = (self.class_weight * class_loss + self.bce_weight * bce + self.dice_weight * dice).mean()
+        return SetLoss(total + self.semantic_weight * semantic, class_loss, bce, dice, semantic)
+
+    @torch.no_grad()
+    def _match(
+        self,
+        output: QueryOutput,
+        class_logits: Tensor,
+        targets: list[SetTargets],
+        classes: Tensor,
+        real: Tensor,
+        counts: list[int],
+        valid: Tensor | None,
+    ) -> tuple[Tensor, Points]:
+        """The query of each target ``[L, B, T]`` (-1: none), and the points of the mask losses."""
+        layers, batch, queries, _ = class_logits.shape
+        features = output.mask_features
+        voxels = features.shape[2:].numel()
+        dense = self.num_points is None or self.num_points >= voxels
+        sampler = PointSampler(valid, batch=batch, voxels=voxels, device=features.device)
+        points = Points(None, valid) if dense else sampler.points(sampler.uniform(self.num_points))
+        if self.matching == "fixed":
+            query = torch.where(real, classes, -1).expand(layers, -1, -1)
+        else:
+            embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
+            logits = self._logits(embeddings, features, points).unflatten(1, (layers, queries))
+            masks = _masks(targets, points, classes.shape[1]).to(logits.dtype)
+            with _no_autocast(logits):
+                cost = matching_cost(
+                    class_logits,
+                    logits,
+                    masks,
+                    classes,
+                    points.weight,
+                    class_weight=self.class_weight,
+                    bce_weight=self.bce_weight,
+                    dice_weight=self.dice_weight,
+                )
+            query = assign(cost, counts).to(real.device)
+        if dense or self.importance_ratio == 0:
+            return query, points
+        return query, self._uncertain(output, query[-1:], real, sampler)
+
+    def _uncertain(self, output: QueryOutput, query: Tensor, real: Tensor, sampler: PointSampler) -> Points:
+        """Points near the borders of the last layer's matched masks, and uniform ones."""
+        sharp = int(self.importance_ratio * self.num_points)
+        index = sampler.uniform(int(self.oversample_ratio * self.num_points))
+        embeddings = self._gather(output.mask_embeddings[-1:], query)
+        logits = self._logits(embeddings, output.mask_features, Points(index, None)).abs()
+        # the masks of unmatched queries and of padding mean nothing
+        unmatched = ~(real & (query[0] >= 0))
+        certainty = logits.masked_fill_(unmatched[..., None], torch.inf).amin(1)
+        chosen = index.gather(1, certainty.topk(sharp, dim=1, largest=False, sorted=False).indices)
+        return sampler.points(torch.cat([chosen, sampler.uniform(self.num_points - sharp)], 1))
+
+    def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
+        """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
+        if points.index is None:
+            return _full(self.mask_head.dense(rows[None], features)[0])
+        return _full(self.mask_head.at_points(rows[None], features, points.index)[0])
+
+    @staticmethod
+    def _gather(embeddings: Tensor, query: Tensor) -> Tensor:
+        """The embeddings ``[B, T * L, E]`` of the queries ``[L, B, T]``, targets outermost."""
+        index = query.clamp(min=0)[..., None].expand(-1, -1, -1, embeddings.shape[-1])
+        return embeddings.gather(2, index).permute(1, 2, 0, 3).flatten(1, 2)
+
+    def _norms(self, real: Tensor, paired: Tensor, alive: Tensor, queries: int) -> Tensor:
+        """Number of targets, sum of class weights and number of samples, as averages over the ranks of DDP."""
+        matched = paired.sum()
+        weight = matched + self.no_object_weight * (alive.sum() * queries - matched)
+        norms = torch.stack([real.sum().float(), weight.float(), alive.sum().float()])
+        ranks = 1
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(norms)
+            ranks = dist.get_world_size()
+        least = norms.new_tensor([1.0, torch.finfo(norms.dtype).tiny, 1.0])
+        return torch.maximum(norms, least) / ranks
+
+    def _semantic(
+        self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, real: Tensor, points: Points
+    ) -> Tensor:
+        with _no_autocast(logits):
+            one_hot = (F.one_hot(classes, self.num_classes) * real[..., None]).to(logits.dtype)
+            present = one_hot.mT @ truth.to(logits.dtype) > 0
+            return semantic_loss(class_logits, logits, present, points.weight, regions=self.regions)
+
+    def _check(self, targets: list[SetTargets], batch: int, queries: int) -> None:
+        if len(targets) != batch:
+            raise InputError(f"The set loss got {len(targets)} targets for {batch} samples: give one per sample.")
+        if self.matching == "fixed" and queries < self.num_classes:
+            raise InputError(
+                f"Fixed matching gives class c to query c, but there are {queries} queries for {self.num_classes} "
+                "classes: plan at least one query per class."
+            )
+
+
+def _full(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _no_autocast(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(device_type=tensor.device.type, enabled=False)
+
+
+def _masks(targets: list[SetTargets], points: Points, rows: int) -> Tensor:
+    """Target masks ``[B, T, P]`` bool, False in the padding and where a point does not count."""
+    index = [None] * len(targets) if points.index is None else points.index
+    masks = [F.pad(t.at_points(i), (0, 0, 0, rows - len(t.ids))) for t, i in zip(targets, index, strict=True)]
+    masks = torch.stack(masks)
+    return masks if points.weight is None else masks & points.weight[:, None]
+
+
+def _pair_losses(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """BCE and Dice loss ``[B, T, L]`` of logits ``[B, T, L, P]`` against masks ``[B, T, P]`` bool."""
+    truth = masks.to(logits.dtype)[:, :, None]
+    counts = None if weight is None else weight.to(logits.dtype)[:, None, None]
+    bce = F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), counts, reduction="none").sum(-1)
+    sigmoid = logits.sigmoid() if counts is None else logits.sigmoid() * counts
+    size = sigmoid.sum(-1) + truth.sum(-1)
+    with _no_autocast(logits):
+        overlap = (sigmoid @ truth.mT).squeeze(-1)
+    bce = bce / (logits.shape[-1] if counts is None else counts.sum(-1).clamp(min=1))
+    return bce, 1 - (2 * overlap + 1) / (size + 1)

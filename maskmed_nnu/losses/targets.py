@@ -1,0 +1,78 @@
+"""Targets of the set loss: label maps and the list of what is to be found in them, never stacks of masks.
+
+One structure serves semantic labels (one map, one target per class that is present), regions (one 0/1 map each, free
+to overlap) and instances (one map of ids per overlap layer). Memory is that of the label maps, whatever the number of
+targets; a mask exists only at the points where a loss asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class SetTargets(NamedTuple):
+    """What is to be found in one sample: ``T`` targets that live in a few label maps."""
+
+    maps: Tensor
+    """``[layers, *spatial]`` integer label maps."""
+    layers: Tensor
+    """``[T]`` int64, the map that a target lives in."""
+    ids: Tensor
+    """``[T]`` int64, the value that marks a target in its map."""
+    classes: Tensor
+    """``[T]`` int64, the class of a target."""
+    valid: Tensor | None = None
+    """``[*spatial]`` bool, False where the truth is unknown (ignore label); None if it is known everywhere."""
+
+    def at_points(self, index: Tensor | None) -> Tensor:
+        """Binary masks ``[T, P]`` at the voxels with the flat indices ``[P]`` (None: at all voxels)."""
+        values = self.maps.flatten(1)
+        if index is not None:
+            values = values[:, index]
+        return values[self.layers] == self.ids.to(values.dtype)[:, None]
+
+
+def semantic_targets(label_map: Tensor, *, num_classes: int, ignore_label: int | None = None) -> list[SetTargets]:
+    """One target per class that is present among the valid voxels of a sample; the background, 0, is a class.
+
+    ``label_map`` is ``[B, 1, *spatial]`` of any dtype. Values that are neither a class nor the ignore label belong to
+    no target and count as valid.
+    """
+    maps = label_map if not label_map.is_floating_point() else label_map.to(torch.int32)
+    labels = maps.flatten(1).long()
+    slot = torch.where((labels >= 0) & (labels < num_classes), labels, num_classes + 1)
+    if ignore_label is not None:
+        slot = slot.masked_fill_(labels == ignore_label, num_classes)
+    present = torch.zeros(len(maps), num_classes + 2, dtype=torch.bool, device=maps.device)
+    present = present.scatter_(1, slot, torch.ones((), dtype=torch.bool, device=maps.device).expand_as(slot)).cpu()
+    targets = []
+    for sample, found in zip(maps, present, strict=True):
+        ids = found[:num_classes].nonzero().squeeze(1).to(maps.device)
+        # most patches have no ignored voxel; None then spares them the masked sampling
+        valid = sample[0] != ignore_label if found[num_classes] else None
+        targets.append(SetTargets(sample, torch.zeros_like(ids), ids, ids, valid))
+    return targets
+
+
+def region_targets(stack: Tensor, *, has_ignore: bool) -> list[SetTargets]:
+    """One target per region that is present among the valid voxels of a sample; regions may overlap.
+
+    ``stack`` is nnU-Net's region target, ``[B, R, *spatial]`` bool or 0/1, followed by one more channel that is 1 where
+    voxels are to be ignored if ``has_ignore``.
+    """
+    stack = stack if stack.dtype == torch.bool else stack > 0
+    ignored = stack[:, -1] if has_ignore else None
+    regions = stack[:, :-1] if has_ignore else stack
+    seen = regions.flatten(2) if ignored is None else regions.flatten(2) & ~ignored.flatten(1)[:, None]
+    present = seen.any(2)
+    if ignored is not None:
+        present = torch.cat([present, ignored.flatten(1).any(1, keepdim=True)], 1)
+    targets = []
+    for b, found in enumerate(present.cpu()):
+        index = found[: regions.shape[1]].nonzero().squeeze(1).to(stack.device)
+        valid = ~ignored[b] if ignored is not None and found[-1] else None
+        targets.append(SetTargets(regions[b], index, torch.ones_like(index), index, valid))
+    return targets
