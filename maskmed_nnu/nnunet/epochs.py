@@ -42,7 +42,7 @@ def _subclass(name: str, base: type, epochs: int) -> type:
         configuration: str,
         fold: int,
         dataset_json: dict,
-        device: torch.device = torch.device("cuda"),
+        device: torch.device = torch.device("cuda"),  # noqa: B008
     ):
         base.__init__(self, plans, configuration, fold, dataset_json, device)
         self.num_epochs = epochs

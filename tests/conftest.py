@@ -1,0 +1,125 @@
+"""Shared fixtures: an empty nnU-Net environment, real data, and a torchvision that can be imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+# Before torch is imported: tests run in parallel processes, and each would otherwise take every core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("MASKMED_REAL_DATA") or CHECKOUT.parent / "shared" / "data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if REAL_DATA.is_dir():
+        return
+    skip = pytest.mark.skip(reason=f"no real data at {REAL_DATA}; set MASKMED_REAL_DATA to the folder that holds it")
+    for item in items:
+        if "real_data" in item.keywords:
+            item.add_marker(skip)
+
+
+@dataclass(frozen=True)
+class NnunetFolders:
+    """nnU-Net's three folders; ``environ`` is a copy of the environment for subprocesses."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return dict(os.environ)
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The root of the repository."""
+    return CHECKOUT
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets; only for tests marked ``real_data``."""
+    return REAL_DATA
+
+
+@pytest.fixture
+def nnunet_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NnunetFolders:
+    """An empty nnU-Net environment below ``tmp_path``, set in ``os.environ`` and so inherited by subprocesses.
+
+    One worker everywhere and no ``torch.compile``: tests run tiny data on few cores.
+    """
+    folders = {name: tmp_path / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(folder))
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # 0 breaks planning
+    monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    monkeypatch.setenv("nnUNet_compile", "f")
+    return NnunetFolders(**folders)
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """``run_python(code, *, python=sys.executable, **environ)`` runs code in a new interpreter, away from the checkout.
+
+    ``environ`` is added to the environment. Returns the completed process with ``stdout`` and ``stderr`` as text.
+    """
+
+    def run(code: str, *, python: str | Path = sys.executable, **environ: str) -> subprocess.CompletedProcess:
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environ
+        command = [str(python), "-c", code]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def make_torchvision_importable() -> None:
+    """Let torchvision be imported where its compiled operators were built for another torch.
+
+    Such an ``import torchvision`` dies with ``operator torchvision::nms does not exist``, because the shapes of the
+    operators are registered for schemas that only the compiled library defines. Empty schemas of the same names are
+    enough: nothing that timm or transformers' Mask2Former import ever calls an operator. A torchvision that works, or
+    none at all, is left alone.
+    """
+    spec = find_spec("torchvision")
+    if spec is None:
+        return
+    try:
+        import torchvision
+    except (AttributeError, RuntimeError):
+        import torch
+
+        source = (Path(spec.origin).parent / "_meta_registrations.py").read_text()
+        names = re.findall(r"""register_(?:meta|fake)\(\s*["'](?:torchvision::)?(\w+)""", source)
+        library = torch.library.Library("torchvision", "DEF")
+        for name in dict.fromkeys(names):
+            library.define(f"{name}() -> ()")
+        make_torchvision_importable.library = library  # the schemas live as long as the object
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        import torchvision  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def torchvision_ops() -> None:
+    """Ask for it before importing timm, or Mask2Former from transformers, inside a test::
+
+        def test_matches_hugging_face(torchvision_ops):
+            from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
+    """
+    make_torchvision_importable()

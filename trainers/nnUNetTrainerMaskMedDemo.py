@@ -1,0 +1,17 @@
+"""The short schedule of ``maskmed demo``: MaskMed in minutes on two CPU cores, with progress within each epoch.
+
+    nnUNetv2_train 4 3d_fullres 0 -p MaskMedPlans -tr nnUNetTrainerMaskMedDemo -device cpu
+
+For a look at what training does; ``nnUNetTrainerMaskMed`` is the one for results. Where the start-up hook is not
+installed, ``export nnUNet_extTrainer=<checkout>/trainers`` makes nnU-Net find this file.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("maskmed_nnu") is None:  # a checkout without any installation
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from maskmed_nnu.nnunet.epochs import __getattr__
+from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMedDemo
