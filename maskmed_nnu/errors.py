@@ -1,0 +1,10 @@
+"""The one exception that our own checks of the user's input raise."""
+
+
+class InputError(SystemExit, ValueError):
+    """Bad input, told in one sentence: what was found, where, what is legal, what to do.
+
+    It is a ``ValueError`` for whoever calls the library and a ``SystemExit`` for whoever runs a command: uncaught, the
+    interpreter (and a spawned worker of ``multiprocessing``) prints the sentence and exits with status 1, without a
+    traceback from deep inside. It is no ``RuntimeError``, because nnU-Net's predictor takes those for a lack of memory.
+    """

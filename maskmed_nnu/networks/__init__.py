@@ -1,0 +1,6 @@
+"""Networks in pure ``torch.nn``; the adapters to nnU-Net's plans live in ``maskmed_nnu.nnunet``."""
+
+from maskmed_nnu.networks.maskmed import MaskMed
+from maskmed_nnu.networks.output import QueryOutput
+
+__all__ = ["MaskMed", "QueryOutput"]

@@ -1,0 +1,164 @@
+"""Multi-scale deformable attention in two and three dimensions.
+
+"Deformable DETR: Deformable Transformers for End-to-End Object Detection" (arXiv 2010.04159), carried to volumes. How
+this version differs:
+
+- one code for 2D and 3D, coordinates in ``(x, y, z)`` order end to end;
+- the levels may have different widths. Sampling and the bias-free value projection are both linear, so a level is
+  either projected first or sampled in its native channels and projected afterwards, whichever allocates less; the
+  result is the same and no full-resolution tensor of the transformer's width is needed;
+- on the CPU the weighted sum over points and corners is one ``embedding_bag``, which never stores the sampled values.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sum of linearly interpolated rows, through one ``embedding_bag``.
+
+    ``value [G, *shape, C]``, ``position [G, M, P, dim]`` in voxels, ``weight [G, M, P]`` → ``[G, M, C]``.
+    """
+    groups, *shape, channels = value.shape
+    indices, weights, stride = [], [], 1
+    for axis, size in enumerate(reversed(shape)):
+        coordinate = position[..., axis]
+        low = coordinate.detach().floor()
+        fraction = coordinate - low
+        low = low.long()
+        indices.append([low.clamp(0, size - 1) * stride, (low + 1).clamp(0, size - 1) * stride])
+        weights.append([(1 - fraction) * ((low >= 0) & (low < size)), fraction * ((low >= -1) & (low < size - 1))])
+        stride *= size
+    weights[0] = [part * weight for part in weights[0]]
+    corners = list(itertools.product((0, 1), repeat=len(shape)))
+    index = torch.stack([sum(i[c] for i, c in zip(indices, corner, strict=True)) for corner in corners], -1)
+    share = torch.stack([math.prod(w[c] for w, c in zip(weights, corner, strict=True)) for corner in corners], -1)
+    index = index + torch.arange(groups, device=value.device).view(-1, 1, 1, 1) * stride
+    bags = F.embedding_bag(
+        index.flatten(0, 1).flatten(1),
+        value.reshape(-1, channels),
+        mode="sum",
+        per_sample_weights=share.flatten(0, 1).flatten(1).to(value.dtype),
+    )
+    return bags.view(groups, -1, channels)
+
+
+def _sample_grid(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
+    """The same as :func:`_sample_bag` through ``grid_sample``."""
+    groups, *shape, _ = value.shape
+    size = torch.tensor(shape[::-1], device=value.device, dtype=position.dtype)
+    grid = (2 * position + 1) / size - 1
+    if len(shape) == 3:
+        grid = grid[:, :, :, None]
+    sampled = F.grid_sample(value.movedim(-1, 1), grid.to(value.dtype), padding_mode="zeros", align_corners=False)
+    sampled = sampled.reshape(groups, value.shape[-1], *weight.shape[1:])
+    return torch.einsum("gcmp,gmp->gmc", sampled, weight.to(sampled.dtype))
+
+
+def sample(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
+    """Linear interpolation with zero padding at ``position`` and a weighted sum over the points.
+
+    ``value [G, *shape, C]``; ``position [G, M, P, dim]`` in voxel units and ``(x, y, z)`` order, 0 being the centre of
+    the first voxel; ``weight [G, M, P]``. Returns ``[G, M, C]``.
+    """
+    return (_sample_bag if value.device.type == "cpu" else _sample_grid)(value, position, weight)
+
+
+class DeformableAttention(nn.Module):
+    """Multi-scale deformable attention over levels of different widths.
+
+    ``channels`` are the widths of the value levels. ``project_first`` forces one of the two equal formulations
+    (``None`` takes, level by level, the one that allocates less).
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        points: int,
+        channels: Sequence[int],
+        spatial_dims: int,
+        project_first: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"The width {dim} is not divisible by {heads} heads.")
+        self.dim, self.heads, self.points, self.spatial_dims = dim, heads, points, spatial_dims
+        self.levels = len(channels)
+        self.project_first = project_first
+        self.offsets = nn.Linear(dim, heads * self.levels * points * spatial_dims)
+        self.weights = nn.Linear(dim, heads * self.levels * points)
+        self.value_projections = nn.ModuleList(nn.Linear(c, dim, bias=False) for c in channels)
+        self.output = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Points start on rays around the query's own place, with equal weights."""
+        nn.init.zeros_(self.offsets.weight)
+        nn.init.zeros_(self.weights.weight)
+        nn.init.zeros_(self.weights.bias)
+        radius = torch.arange(1, self.points + 1, dtype=torch.float32).view(1, 1, -1, 1)
+        bias = (_directions(self.heads, self.spatial_dims).view(self.heads, 1, 1, -1) * radius).expand(
+            -1, self.levels, -1, -1
+        )
+        with torch.no_grad():
+            self.offsets.bias.copy_(bias.flatten())
+        for linear in (*self.value_projections, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, query: Tensor, reference: Tensor, values: Sequence[Tensor]) -> Tensor:
+        """Attend from ``query [B, N, dim]`` at ``reference [N, spatial_dims]`` to ``values``.
+
+        ``reference`` is in ``[0, 1]`` and ``(x, y, z)`` order. ``values`` are channels-last levels
+        ``[B, *shape_l, C_l]``. Returns ``[B, N, dim]``.
+        """
+        b, n, _ = query.shape
+        offsets = self.offsets(query).view(b, n, self.heads, self.levels, self.points, self.spatial_dims)
+        weights = self.weights(query).view(b, n, self.heads, -1).softmax(-1)
+        weights = weights.view(b, n, self.heads, self.levels, self.points)
+        heads = 0
+        for level, (value, projection) in enumerate(zip(values, self.value_projections, strict=True)):
+            size = torch.tensor(value.shape[1:-1][::-1], device=query.device, dtype=reference.dtype)
+            # coordinates need more than the 10 bits of a half's mantissa
+            position = (reference * size - 0.5)[:, None, None] + offsets[:, :, :, level].to(reference.dtype)
+            heads = heads + self._attend(value, position, weights[:, :, :, level], projection.weight)
+        return self.output(heads.flatten(2))
+
+    def _attend(self, value: Tensor, position: Tensor, weight: Tensor, projection: Tensor) -> Tensor:
+        """One level: ``position [B, N, heads, P, dim]``, ``weight [B, N, heads, P]`` → ``[B, N, heads, dim/heads]``."""
+        b, n = position.shape[:2]
+        width = self.dim // self.heads
+        per_head = projection.view(self.heads, width, -1)
+        if self._project_before(value, n):
+            value = torch.einsum("b...c,hwc->bh...w", value, per_head).flatten(0, 1)
+            position, weight = (t.transpose(1, 2).flatten(0, 1) for t in (position, weight))
+            return sample(value, position, weight).view(b, self.heads, n, width).transpose(1, 2)
+        sampled = sample(value, position.flatten(1, 2), weight.flatten(1, 2)).view(b, n, self.heads, -1)
+        return torch.einsum("bnhc,hwc->bnhw", sampled, per_head)
+
+    def _project_before(self, value: Tensor, queries: int) -> bool:
+        if self.project_first is not None:
+            return self.project_first
+        projected = math.prod(value.shape[1:-1]) * self.dim
+        return projected <= queries * self.heads * value.shape[-1]
+
+
+def _directions(heads: int, spatial_dims: int) -> Tensor:
+    """Unit directions spread evenly: a circle in 2D, a Fibonacci sphere in 3D. ``[heads, spatial_dims]``."""
+    turn = torch.arange(heads, dtype=torch.float32)
+    if spatial_dims == 2:
+        angle = turn * 2 * math.pi / heads
+        return torch.stack([angle.cos(), angle.sin()], -1)
+    height = 1 - (2 * turn + 1) / heads
+    angle = turn * math.pi * (3 - math.sqrt(5))
+    circle = (1 - height**2).sqrt()
+    return torch.stack([circle * angle.cos(), circle * angle.sin(), height], -1)

@@ -1,0 +1,50 @@
+"""nnU-Net's encoders and decoder, with all scales returned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
+from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
+from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
+from torch import Tensor, nn
+
+
+def build_encoder(
+    *, input_channels: int, n_conv_per_stage=None, n_blocks_per_stage=None, **plan
+) -> PlainConvEncoder | ResidualEncoder:
+    """The encoder of nnU-Net's plan: plain with ``n_conv_per_stage``, residual with ``n_blocks_per_stage``."""
+    if (n_conv_per_stage is None) == (n_blocks_per_stage is None):
+        raise ValueError("Give either n_conv_per_stage (plain encoder) or n_blocks_per_stage (residual encoder).")
+    if n_blocks_per_stage is None:
+        encoder = PlainConvEncoder(input_channels, n_conv_per_stage=n_conv_per_stage, return_skips=True, **plan)
+        encoder.apply(InitWeights_He(1e-2))
+    else:
+        encoder = ResidualEncoder(input_channels, n_blocks_per_stage=n_blocks_per_stage, return_skips=True, **plan)
+        encoder.apply(InitWeights_He(1e-2))
+        encoder.apply(init_last_bn_before_add_to_0)
+    return encoder
+
+
+class FeatureDecoder(UNetDecoder):
+    """nnU-Net's decoder, whose stages' features come out beside the logits of its pixel-wise heads."""
+
+    def __init__(self, encoder: nn.Module, num_classes: int, n_conv_per_stage: Sequence[int]) -> None:
+        super().__init__(encoder, num_classes, n_conv_per_stage, deep_supervision=True)
+        for module in (self.stages, self.transpconvs, self.seg_layers):
+            module.apply(InitWeights_He(1e-2))
+
+    def forward(self, skips: Sequence[Tensor]) -> list[Tensor]:
+        """``skips``: one per encoder level. Returns one feature map per level, full resolution first."""
+        from_below = skips[-1]
+        features = [from_below]
+        for skip, upsample, stage in zip(reversed(skips[:-1]), self.transpconvs, self.stages, strict=True):
+            from_below = stage(torch.cat((upsample(from_below), skip), 1))
+            features.append(from_below)
+        return features[::-1]
+
+    def pixel_logits(self, features: Sequence[Tensor], level: int) -> Tensor:
+        """The pixel-wise head of one level, ``[B, K, *shape_level]``."""
+        return self.seg_layers[len(self.seg_layers) - 1 - level](features[level])
