@@ -42,7 +42,7 @@ def matching_cost(
         count, soft, size = column.sum(1, keepdim=True).clamp(min=1), soft @ column, sigmoid @ column
     # BCE(x, y) = softplus(x) - x y, so that one product per term serves all pairs
     bce = (soft - rows @ masks.mT) / count
-    dice = 1 - (2 * sigmoid @ masks.mT + 1) / (size + masks.sum(-1)[:, None] + 1)
+    dice = 1 - (2 * (sigmoid @ masks.mT) + 1) / (size + masks.sum(-1)[:, None] + 1)
     pair = (bce_weight * bce + dice_weight * dice).unflatten(1, (layers, queries))
     return pair.transpose(0, 1) - class_weight * probability
 
