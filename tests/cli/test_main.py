@@ -1,0 +1,135 @@
+"""The command line itself, and what `maskmed demo` would run."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from maskmed_nnu.cli import demo, phantoms
+from maskmed_nnu.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def few_phantoms(monkeypatch):
+    monkeypatch.setattr(phantoms, "write_dataset", functools.partial(phantoms.write_dataset, training=2, test=1))
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Have `maskmed demo` answer for nnU-Net: every truth is predicted perfectly, and the steps are kept."""
+    steps = []
+
+    def run_steps(planned, *, logs, environment):
+        steps.extend(planned)
+        predict = next(step.command for step in planned if step.command[0] == "nnUNetv2_predict")
+        images, predictions = (Path(predict[predict.index(flag) + 1]) for flag in ("-i", "-o"))
+        predictions.mkdir(parents=True)
+        cases = []
+        for truth in sorted((images.parent / "labelsTs").iterdir()):
+            (predictions / truth.name).write_bytes(truth.read_bytes())
+            values = np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(truth))))
+            metrics = {str(value): {"Dice": 1.0} for value in values if value}
+            cases.append({"reference_file": str(truth), "metrics": metrics})
+        (predictions / "summary.json").write_text(json.dumps({"metric_per_case": cases}))
+
+    monkeypatch.setattr(demo, "run_steps", run_steps)
+    return steps
+
+
+def commands(steps):
+    return {step.command[0]: [*step.command, *step.options] for step in steps}
+
+
+def test_demo_on_phantoms_runs_the_stock_commands_and_ends_with_the_mean_dice(tmp_path, recorded, capsys):
+    assert main(["demo", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert list(commands(recorded)) == [
+        "nnUNetv2_plan_and_preprocess",
+        "nnUNetv2_train",
+        "nnUNetv2_predict",
+        "nnUNetv2_evaluate_folder",
+    ]
+    assert "--verify_dataset_integrity" in commands(recorded)["nnUNetv2_plan_and_preprocess"]
+    assert commands(recorded)["nnUNetv2_train"][1:4] == ["900", "3d_fullres", "all"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "mean Dice 1.000"
+    assert any(line.startswith("left kidney") for line in lines)
+    assert (tmp_path / "out" / "Dataset900_Phantoms.png").is_file()
+
+
+def test_demo_on_flat_images_uses_the_2d_configuration(tmp_path, recorded):
+    source = tmp_path / "Dataset007_Flat"
+    for index in range(3):
+        for part, name in (("imagesTr", f"c{index}_0000.png"), ("labelsTr", f"c{index}.png")):
+            (source / part).mkdir(parents=True, exist_ok=True)
+            array = (np.indices((16, 20)).sum(axis=0) > 17 + index).astype(np.uint8)
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(source / part / name))
+    description = {"channel_names": {"0": "photo"}, "labels": {"background": 0, "spot": 1}, "file_ending": ".png"}
+    (source / "dataset.json").write_text(json.dumps(description))
+    assert main(["demo", "--data", str(source), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert commands(recorded)["nnUNetv2_train"][1:4] == ["7", "2d", "all"]
+    assert (tmp_path / "out" / "Dataset007_Flat.png").is_file()
+
+
+def test_training_is_resumed_only_where_a_checkpoint_is(tmp_path, recorded):
+    arguments = ["demo", "--out", str(tmp_path), "--device", "cpu"]
+    assert main(arguments) == 0
+    model = tmp_path / "nnUNet_results" / "Dataset900_Phantoms" / f"{demo.TRAINER}__{demo.PLANS}__3d_fullres"
+    (model / "fold_all").mkdir(parents=True)
+    (model / "fold_all" / "checkpoint_best.pth").touch()
+    for file in (tmp_path / "predictions" / "Dataset900_Phantoms").iterdir():
+        file.unlink()
+    (tmp_path / "predictions" / "Dataset900_Phantoms").rmdir()
+    assert main(arguments) == 0
+    assert [step.resume for step in recorded if step.name == "2_train"] == [(), ("--c",)]
+
+
+def test_bad_data_folder_is_one_sentence_and_status_1(tmp_path, capsys):
+    assert main(["demo", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("maskmed: ")
+    assert "is no folder" in error
+    assert "\n" not in error
+
+
+def test_an_unavailable_device_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert demo._device("auto") == "cpu"
+    with pytest.raises(SystemExit, match="sees no cuda device here; use --device cpu"):
+        demo._device("cuda")
+
+
+def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run_steps", interrupt)
+    assert main(["demo", "--out", str(tmp_path), "--device", "cpu"]) == 130
+    assert "goes on where this one ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["demo", "--device", "tpu"]])
+def test_wrong_usage_is_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: maskmed" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("maskmed ")
+
+
+def test_options_have_defaults():
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    options = parser.parse_args([])
+    assert (str(options.out), options.data, options.device) == ("maskmed_demo", None, "auto")
