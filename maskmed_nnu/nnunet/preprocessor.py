@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -23,11 +28,9 @@ class MaskMedPreprocessor(DefaultPreprocessor):
         configuration_manager: ConfigurationManager,
         dataset_json: dict | str,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
-        try:
+        check_nifti_files(image_files)
+        with _naming(image_files, seg_file):
             return super().run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
-        except InputError as error:
-            files = [*image_files, seg_file] if seg_file is not None else image_files
-            raise InputError(f"{', '.join(str(file) for file in files)}: {error}") from None
 
     def run_case_npy(
         self,
@@ -36,10 +39,35 @@ class MaskMedPreprocessor(DefaultPreprocessor):
         properties: dict,
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
-        dataset_json: dict | str,
+        dataset_json: dict,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
         check_case(data, seg, channels=channel_names(dataset_json))
         return super().run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
+
+
+def check_files(
+    image_files: Sequence[str], seg_file: str | None, plans_manager: PlansManager, dataset_json: dict
+) -> None:
+    """Read a case and check it, without preprocessing it.
+
+    Raises
+    ------
+    InputError
+        Where the preprocessor would raise it, and where a file cannot be read at all.
+    """
+    check_nifti_files(image_files)
+    with _naming(image_files, seg_file):
+        reader = plans_manager.image_reader_writer_class()
+        try:
+            data, _ = reader.read_images(image_files)
+            seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), "no reason given")
+            raise InputError(
+                f"{type(reader).__name__} cannot read the case ({type(error).__name__}: {reason}). Check that the "
+                "files are complete and that all channels share one grid."
+            ) from error
+        check_case(data, seg, channels=channel_names(dataset_json))
 
 
 def channel_names(dataset_json: dict) -> list[str]:
@@ -47,7 +75,7 @@ def channel_names(dataset_json: dict) -> list[str]:
     return list((dataset_json.get("channel_names") or dataset_json["modality"]).values())
 
 
-def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: list[str]) -> None:
+def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[str]) -> None:
     """Refuse what nnU-Net would take in silence or die of.
 
     ``data`` is ``[C, *spatial]``, ``seg`` is ``[1, *spatial]`` or None where there are no labels.
@@ -68,12 +96,47 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: list[str])
             "resample one of them."
         )
     for index, (name, channel) in enumerate(zip(channels, data, strict=True)):
-        broken = channel.size - np.count_nonzero(np.isfinite(channel))
-        if broken:
-            raise InputError(
-                f"channel {index} ({name}) holds {broken} of {channel.size} voxels that are NaN or infinite. "
-                "Replace them, for example with the background's intensity."
-            )
+        _check_finite(channel, f"channel {index} ({name})")
+
+
+def check_nifti_files(files: Sequence[str]) -> None:
+    """Look for NaN in float NIfTI files themselves: ITK's reader replaces them by 0 and nobody ever knows.
+
+    Raises
+    ------
+    InputError
+        Where voxels are NaN or infinite.
+    """
+    for index, file in enumerate(files):
+        if not str(file).endswith((".nii", ".nii.gz")) or not Path(file).is_file():
+            continue
+        try:
+            proxy = nibabel.load(file).dataobj
+            # not the values that scl_slope and scl_inter make of them: those are finite where these are
+            voxels = proxy.get_unscaled() if proxy.dtype.kind == "f" else None
+        except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError):
+            continue  # the data set's own reader says what is wrong, or reads what nibabel cannot
+        if voxels is not None:
+            with _naming([file], None):
+                _check_finite(voxels, f"channel {index}")
+
+
+def _check_finite(voxels: np.ndarray, channel: str) -> None:
+    broken = voxels.size - np.count_nonzero(np.isfinite(voxels))
+    if broken:
+        raise InputError(
+            f"{channel} holds {broken} of {voxels.size} voxels that are NaN or infinite. Replace them, for example "
+            "with the background's intensity."
+        )
+
+
+@contextmanager
+def _naming(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        files = [*image_files, seg_file] if seg_file is not None else image_files
+        raise InputError(f"{', '.join(str(file) for file in files)}: {error}") from error.__cause__
 
 
 def _shape(array: np.ndarray) -> str:

@@ -140,7 +140,7 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
     def _report(self, phase: str, result: dict) -> None:
         line = self._progress.advance(float(result["loss"])) if self._progress is not None else None
         if line is not None and self.local_rank == 0:
-            self.print_to_log_file(f"Epoch {self.current_epoch + 1} of {self.num_epochs}, {phase}: {line}")
+            self.print_to_log_file(f"{phase}: {line}")
 
     @contextmanager
     def _one_scale(self) -> Iterator[None]:
