@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "right kidney": 3, "left kidney": 4, "aorta": 5}
 DATASET = "Dataset900_Phantoms"
 
-FIELD_OF_VIEW = np.array([300.0, 236.0, 216.0])
+FIELD_OF_VIEW = np.array([296.0, 232.0, 208.0])
 SUPERSAMPLING = 2
 NOISE_HU = 17.0
 
@@ -49,7 +49,7 @@ class Phantom(NamedTuple):
 
 def make_phantom(rng: np.random.Generator, *, oblique: bool = False) -> Phantom:
     """Draw one patient and scan it on a grid of its own; `oblique` tilts that grid by 8° to 18°."""
-    spacing = np.array([*[rng.uniform(6.4, 7.6)] * 2, rng.uniform(6.0, 8.4)])
+    spacing = np.array([*[rng.uniform(6.9, 8.3)] * 2, rng.uniform(8.0, 10.4)])
     size = np.round(FIELD_OF_VIEW / spacing).astype(int)
     direction = np.eye(3)
     if oblique:
@@ -151,7 +151,7 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
 
     spine = np.hypot(x, y - 70)
     hounsfield[spine < 24] = np.where(np.sin(z / 6)[spine < 24] > -0.7, 230, 90) + tissue[spine < 24]
-    outline = np.hypot(x / 142, y / 106)
+    outline = np.hypot(x / 138, y / 104)
     hounsfield[outline > 0.87] = -95 + 0.5 * tissue[outline > 0.87]
     hounsfield[outline > 1.0] = -1000
     organ[(spine < 24) | (outline > 0.87)] = 0

@@ -86,8 +86,11 @@ def _run(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -
         reader.start()
         try:
             status = process.wait()
-        except KeyboardInterrupt:  # the terminal has told the command as well; let it end first
-            process.wait(timeout=30)
+        except KeyboardInterrupt:  # the terminal has told the command as well; give it time to end
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
             raise
         # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
         reader.join(timeout=10)
