@@ -1,50 +1,73 @@
 """Bipartite matching of queries and targets.
 
-"Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527), with its three costs. Here the
-costs of all supervised layers and all samples of a batch go to the host in one transfer.
+"Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527), with its three costs. How this
+version differs: logits are summed per target instead of multiplied with a stack of masks, so that the number of targets
+costs nothing; points come in chunks; the costs of all supervised layers and samples go to the host in one transfer.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from maskmed_nnu.losses.pair_loss import softplus
 
-@torch.no_grad()
-def matching_cost(
-    class_logits: Tensor,
-    mask_logits: Tensor,
-    masks: Tensor,
-    classes: Tensor,
-    weight: Tensor | None = None,
-    *,
-    class_weight: float,
-    bce_weight: float,
-    dice_weight: float,
-) -> Tensor:
-    """Cost ``[L, B, Q, T]`` of giving target ``t`` to query ``q``.
 
-    ``class_logits [L, B, Q, K + 1]``, ``mask_logits [B, L, Q, P]``, ``masks [B, T, P]`` of the logits' dtype and 0
-    where a point does not count, ``classes [B, T]``, ``weight [B, P]`` bool (None: every point counts).
-    Class: minus the probability of the target's class. BCE: mean over the points that count. Dice: smoothing 1.
+class PairSums:
+    """What the mask costs of all pairs need, summed over points that come in any number of chunks.
+
+    ``B`` samples, ``R`` mask predictions each, ``T`` targets each (padded).
     """
-    layers, queries, points = mask_logits.shape[1:]
-    probability = class_logits.softmax(-1).gather(-1, classes[None, :, None].expand(layers, -1, queries, -1))
-    rows = mask_logits.flatten(1, 2)
-    soft, sigmoid = F.softplus(rows), rows.sigmoid()
-    if weight is None:
-        count, soft, size = points, soft.sum(-1, keepdim=True), sigmoid.sum(-1, keepdim=True)
-    else:
-        column = weight.to(rows.dtype)[..., None]
-        count, soft, size = column.sum(1, keepdim=True).clamp(min=1), soft @ column, sigmoid @ column
-    # BCE(x, y) = softplus(x) - x y, so that one product per term serves all pairs
-    bce = (soft - rows @ masks.mT) / count
-    dice = 1 - (2 * (sigmoid @ masks.mT) + 1) / (size + masks.sum(-1)[:, None] + 1)
-    pair = (bce_weight * bce + dice_weight * dice).unflatten(1, (layers, queries))
-    return pair.transpose(0, 1) - class_weight * probability
+
+    def __init__(self, *, batch: int, rows: int, targets: int, like: Tensor) -> None:
+        self.count = like.new_zeros(batch, 1, 1)
+        self.size = like.new_zeros(batch, 1, targets + 1)
+        self.soft = like.new_zeros(batch, rows, 1)
+        self.sigmoid = like.new_zeros(batch, rows, 1)
+        self.logit_inside = like.new_zeros(batch, rows, targets + 1)
+        self.sigmoid_inside = like.new_zeros(batch, rows, targets + 1)
+
+    def add(self, logits: Tensor, owners: Tensor, weight: Tensor | None) -> None:
+        """Logits ``[B, R, P]`` at points that belong to the targets ``owners [B, layers, P]`` (``T``: to none).
+
+        ``weight [B, P]`` is False where a point does not count, None if every point counts.
+        """
+        sigmoid = logits.sigmoid()
+        soft = softplus(logits, sigmoid)
+        if weight is None:
+            counted = logits.new_ones(len(logits), 1, logits.shape[-1])
+            self.soft += soft.sum(-1, keepdim=True)
+            self.sigmoid += sigmoid.sum(-1, keepdim=True)
+        else:
+            owners = owners.masked_fill(~weight[:, None], self.size.shape[-1] - 1)
+            counted = weight[:, None].to(logits.dtype)
+            self.soft += soft @ counted.mT
+            self.sigmoid += sigmoid @ counted.mT
+        self.count += counted.sum(-1, keepdim=True)
+        for owner in owners.split(1, 1):
+            index = owner.expand_as(logits)
+            self.size.scatter_add_(2, owner, counted)
+            self.logit_inside.scatter_add_(2, index, logits)
+            self.sigmoid_inside.scatter_add_(2, index, sigmoid)
+
+    def bce(self) -> Tensor:
+        """Binary cross-entropy ``[B, R, T]``, mean over the points; BCE(x, y) = softplus(x) - x y."""
+        return (self.soft - self.logit_inside[..., :-1]) / self.count.clamp(min=1)
+
+    def dice(self) -> Tensor:
+        """1 - Dice ``[B, R, T]`` with smoothing 1 in numerator and denominator."""
+        return 1 - (2 * self.sigmoid_inside[..., :-1] + 1) / (self.sigmoid + self.size[..., :-1] + 1)
+
+
+def class_cost(class_logits: Tensor, classes: Tensor) -> Tensor:
+    """Minus the probability of each target's class, ``[L, B, Q, T]``.
+
+    ``class_logits [L, B, Q, K + 1]``, ``classes [B, T]``.
+    """
+    index = classes[None, :, None].expand(len(class_logits), -1, class_logits.shape[2], -1)
+    return -class_logits.softmax(-1).gather(-1, index)
 
 
 def assign(cost: Tensor, counts: list[int]) -> Tensor:
@@ -53,7 +76,7 @@ def assign(cost: Tensor, counts: list[int]) -> Tensor:
     ``cost [L, B, Q, T]``; sample ``b`` has ``counts[b]`` targets, what follows is padding. With more targets than
     queries the dearest targets stay without a query. A cost that is not finite is taken only if nothing else is left.
     """
-    limit = np.finfo(np.float32).max
+    limit = float(np.finfo(np.float32).max)
     host = np.nan_to_num(cost.cpu().double().numpy(), nan=limit, posinf=limit, neginf=limit)
     query = np.full(host.shape[:2] + host.shape[3:], -1, dtype=np.int64)
     for layer, sample in np.ndindex(*host.shape[:2]):

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.losses.matcher import assign, matching_cost
+from maskmed_nnu.losses.matcher import PairSums, assign, class_cost
+from maskmed_nnu.losses.pair_loss import chunk_size, pair_loss
 from maskmed_nnu.losses.points import Points, PointSampler, valid_voxels
 from maskmed_nnu.losses.semantic_loss import semantic_loss
 from maskmed_nnu.losses.targets import SetTargets
@@ -123,7 +124,8 @@ class SetCriterion(nn.Module):
         logits = self._logits(supervised, output.mask_features, points)
         truth = _masks(targets, points, classes.shape[1])
         pair_logits = logits[:, : rows.shape[1]].unflatten(1, (-1, layers))
-        bce, dice = _pair_losses(pair_logits, truth, points.weight)  # [B, T, L]
+        with _no_autocast(logits):
+            bce, dice = pair_loss(pair_logits, truth, points.weight)  # [B, T, L]
         kept = paired.permute(1, 2, 0)
         bce = (bce * kept).sum((0, 1)) / num_targets
         dice = (dice * kept).sum((0, 1)) / num_targets
@@ -147,7 +149,7 @@ class SetCriterion(nn.Module):
         valid: Tensor | None,
     ) -> tuple[Tensor, Points]:
         """The query of each target ``[L, B, T]`` (-1: none), and the points of the mask losses."""
-        layers, batch, queries, _ = class_logits.shape
+        layers, batch = class_logits.shape[:2]
         features = output.mask_features
         voxels = features.shape[2:].numel()
         dense = self.num_points is None or self.num_points >= voxels
@@ -156,34 +158,47 @@ class SetCriterion(nn.Module):
         if self.matching == "fixed":
             query = torch.where(real, classes, -1).expand(layers, -1, -1)
         else:
-            embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
-            logits = self._logits(embeddings, features, points).unflatten(1, (layers, queries))
-            masks = _masks(targets, points, classes.shape[1]).to(logits.dtype)
-            with _no_autocast(logits):
-                cost = matching_cost(
-                    class_logits,
-                    logits,
-                    masks,
-                    classes,
-                    points.weight,
-                    class_weight=self.class_weight,
-                    bce_weight=self.bce_weight,
-                    dice_weight=self.dice_weight,
-                )
+            cost = self._cost(output, class_logits, targets, classes, points)
             query = assign(cost, counts).to(real.device)
         if dense or self.importance_ratio == 0:
             return query, points
         return query, self._uncertain(output, query[-1:], real, sampler)
 
+    def _cost(
+        self, output: QueryOutput, class_logits: Tensor, targets: list[SetTargets], classes: Tensor, points: Points
+    ) -> Tensor:
+        """Matching cost ``[L, B, Q, T]``."""
+        layers, batch, queries, _ = class_logits.shape
+        embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
+        features = output.mask_features.flatten(2)
+        nobody = classes.shape[1]
+        index = [None] * batch if points.index is None else points.index
+        owners = [t.owners(i, nobody=nobody) for t, i in zip(targets, index, strict=True)]
+        owners = pad_sequence(owners, batch_first=True, padding_value=nobody)
+        sums = PairSums(batch=batch, rows=layers * queries, targets=nobody, like=class_logits)
+        step = max(1, chunk_size(features.device) // (batch * layers * queries))
+        for start in range(0, owners.shape[-1], step):
+            part = slice(start, start + step)
+            weight = None if points.weight is None else points.weight[:, part]
+            if points.index is None:
+                logits = self._logits(embeddings, features[..., part], Points(None, weight))
+            else:
+                logits = self._logits(embeddings, features, Points(points.index[:, part], weight))
+            with _no_autocast(logits):
+                sums.add(logits, owners[..., part], weight)
+        mask_cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
+        mask_cost = mask_cost.unflatten(1, (layers, queries)).transpose(0, 1)
+        return self.class_weight * class_cost(class_logits, classes) + mask_cost
+
     def _uncertain(self, output: QueryOutput, query: Tensor, real: Tensor, sampler: PointSampler) -> Points:
         """Points near the borders of the last layer's matched masks, and uniform ones."""
         sharp = int(self.importance_ratio * self.num_points)
         index = sampler.uniform(int(self.oversample_ratio * self.num_points))
+        # the masks of unmatched queries and of padding mean nothing: a matched one takes their place
+        matched = torch.where(real, query[0], -1)
+        query = torch.where(matched < 0, matched.amax(1, keepdim=True), matched)[None]
         embeddings = self._gather(output.mask_embeddings[-1:], query)
-        logits = self._logits(embeddings, output.mask_features, Points(index, None)).abs()
-        # the masks of unmatched queries and of padding mean nothing
-        unmatched = ~(real & (query[0] >= 0))
-        certainty = logits.masked_fill_(unmatched[..., None], torch.inf).amin(1)
+        certainty = self._logits(embeddings, output.mask_features, Points(index, None)).abs_().amin(1)
         chosen = index.gather(1, certainty.topk(sharp, dim=1, largest=False, sorted=False).indices)
         return sampler.points(torch.cat([chosen, sampler.uniform(self.num_points - sharp)], 1))
 
@@ -243,16 +258,3 @@ def _masks(targets: list[SetTargets], points: Points, rows: int) -> Tensor:
     masks = [F.pad(t.at_points(i), (0, 0, 0, rows - len(t.ids))) for t, i in zip(targets, index, strict=True)]
     masks = torch.stack(masks)
     return masks if points.weight is None else masks & points.weight[:, None]
-
-
-def _pair_losses(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """BCE and Dice loss ``[B, T, L]`` of logits ``[B, T, L, P]`` against masks ``[B, T, P]`` bool."""
-    truth = masks.to(logits.dtype)[:, :, None]
-    counts = None if weight is None else weight.to(logits.dtype)[:, None, None]
-    bce = F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), counts, reduction="none").sum(-1)
-    sigmoid = logits.sigmoid() if counts is None else logits.sigmoid() * counts
-    size = sigmoid.sum(-1) + truth.sum(-1)
-    with _no_autocast(logits):
-        overlap = (sigmoid @ truth.mT).squeeze(-1)
-    bce = bce / (logits.shape[-1] if counts is None else counts.sum(-1).clamp(min=1))
-    return bce, 1 - (2 * overlap + 1) / (size + 1)

