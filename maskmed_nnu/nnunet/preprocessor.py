@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import nibabel
@@ -28,7 +30,7 @@ class MaskMedPreprocessor(DefaultPreprocessor):
         configuration_manager: ConfigurationManager,
         dataset_json: dict | str,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
-        check_nifti_files(image_files)
+        check_nifti_files(_files(image_files, seg_file))
         with _naming(image_files, seg_file):
             return super().run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
 
@@ -55,7 +57,7 @@ def check_files(
     InputError
         Where the preprocessor would raise it, and where a file cannot be read at all.
     """
-    check_nifti_files(image_files)
+    check_nifti_files(_files(image_files, seg_file))
     with _naming(image_files, seg_file):
         reader = plans_manager.image_reader_writer_class()
         try:
@@ -100,25 +102,47 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
 
 
 def check_nifti_files(files: Sequence[str]) -> None:
-    """Look for NaN in float NIfTI files themselves: ITK's reader replaces them by 0 and nobody ever knows.
+    """Look into NIfTI files for what ITK's reader hides: it gives 0 for NaN and for everything after a file's end.
+
+    Float files are read a second time for that; of others only the size is compared with what the header announces.
 
     Raises
     ------
     InputError
-        Where voxels are NaN or infinite.
+        Where voxels are NaN or infinite, or missing.
     """
-    for index, file in enumerate(files):
-        if not str(file).endswith((".nii", ".nii.gz")) or not Path(file).is_file():
+    for file in files:
+        if not str(file).endswith((".nii", ".nii.gz")):
             continue
         try:
             proxy = nibabel.load(file).dataobj
-            # not the values that scl_slope and scl_inter make of them: those are finite where these are
-            voxels = proxy.get_unscaled() if proxy.dtype.kind == "f" else None
-        except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError):
+        except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error):
             continue  # the data set's own reader says what is wrong, or reads what nibabel cannot
-        if voxels is not None:
-            with _naming([file], None):
-                _check_finite(voxels, f"channel {index}")
+        with _naming([file], None):
+            if proxy.dtype.kind == "f":
+                _check_finite(_read(proxy), "the file")
+            elif not _size_fits(file, proxy):
+                _read(proxy)
+
+
+def _size_fits(file: str, proxy: nibabel.arrayproxy.ArrayProxy) -> bool:
+    """A glance without decompressing: gzip ends with the size of its content, modulo 4 GB."""
+    needed = proxy.offset + proxy.dtype.itemsize * prod(proxy.shape)
+    if not str(file).endswith(".gz"):
+        return Path(file).stat().st_size >= needed
+    with open(file, "rb") as stream:
+        stream.seek(-4, 2)
+        return int.from_bytes(stream.read(4), "little") == needed % 2**32
+
+
+def _read(proxy: nibabel.arrayproxy.ArrayProxy) -> np.ndarray:
+    try:
+        # not the values that scl_slope and scl_inter make of them: those are finite where these are
+        return proxy.get_unscaled()
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"the file ends before its last voxel or is damaged ({type(error).__name__}: {error}). Copy it again."
+        ) from error
 
 
 def _check_finite(voxels: np.ndarray, channel: str) -> None:
@@ -135,8 +159,12 @@ def _naming(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        files = [*image_files, seg_file] if seg_file is not None else image_files
-        raise InputError(f"{', '.join(str(file) for file in files)}: {error}") from error.__cause__
+        names = ", ".join(str(file) for file in _files(image_files, seg_file))
+        raise InputError(f"{names}: {error}") from error.__cause__
+
+
+def _files(image_files: Sequence[str], seg_file: str | None) -> list[str]:
+    return [*image_files, seg_file] if seg_file is not None else list(image_files)
 
 
 def _shape(array: np.ndarray) -> str:

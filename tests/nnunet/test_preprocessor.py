@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 
 import nibabel
@@ -45,7 +46,7 @@ def test_same_arrays_as_nnunet(case):
 
 @pytest.mark.parametrize("look", ["preprocess", "check"])
 def test_wrong_number_of_channels_names_the_files(case, look):
-    images, seg, plans, configuration, dataset = case
+    images, _, plans, configuration, dataset = case
     with pytest.raises(InputError, match=r"c_0000.nii.gz: the case has 1 channel, the data set has 2 \(CT, CT\)"):
         if look == "check":
             check_files(images[:1], None, plans, dataset)
@@ -68,7 +69,7 @@ def test_a_nifti_with_values_that_are_not_finite(case, tmp_path, value):
     voxels = np.zeros(SHAPE[::-1], np.float32)
     voxels[1, 2, 3:6] = value
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), images[1])
-    with pytest.raises(InputError, match=r"c_0001.nii.gz: channel 1 holds 3 of 960 voxels that are NaN or infinite"):
+    with pytest.raises(InputError, match=r"c_0001.nii.gz: the file holds 3 of 960 voxels that are NaN or infinite"):
         MaskMedPreprocessor(verbose=False).run_case(images, seg, plans, configuration, dataset)
 
 
@@ -78,10 +79,32 @@ def test_integer_nifti_and_other_formats_are_not_read_twice(tmp_path):
     check_nifti_files([str(tmp_path / "x.tif"), str(tmp_path / "x.nii.gz"), str(tmp_path / "missing.nii.gz")])
 
 
-def test_a_truncated_file(case):
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_a_truncated_nifti(tmp_path, dtype, ending):
+    """ITK's reader would silently give 0 for what is missing."""
+    file = tmp_path / f"x{ending}"
+    noise = np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(dtype)
+    nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), file)
+    check_nifti_files([str(file)])
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - 40)
+    with pytest.raises(InputError, match="ends before its last voxel"):
+        check_nifti_files([str(file)])
+
+
+def test_a_gzip_of_several_members_is_complete(tmp_path):
+    """As bgzip and pigz write it: its last four bytes do not tell the whole size."""
+    nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), tmp_path / "x.nii")
+    content = (tmp_path / "x.nii").read_bytes()
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]))
+    check_nifti_files([str(tmp_path / "x.nii.gz")])
+
+
+def test_a_file_that_is_no_image(case):
     images, _, plans, _, dataset = case
-    with open(images[0], "r+b") as file:
-        file.truncate(200)
+    with open(images[0], "wb") as file:
+        file.write(b"no image")
     with pytest.raises(InputError, match="c_0000.nii.gz.*SimpleITKIO cannot read the case"):
         check_files(images, None, plans, dataset)
 

@@ -33,7 +33,7 @@ def test_rises_then_falls_to_zero_in_every_group():
     top = curve.index(max(curve))
     assert top == warmup_steps_for(200) - 1 == 9
     assert 0 < curve[0] < curve[5] < curve[top] <= 1e-3
-    assert all(a > b for a, b in zip(curve[top:], curve[top + 1 :]))
+    assert all(a > b for a, b in zip(curve[top:-1], curve[top + 1 :], strict=True))
     assert curve[-1] == 0.0
 
 

@@ -30,9 +30,7 @@ def oblique_direction() -> tuple[float, ...]:
     return (c, -s, 0.0, s, c, 0.0, 0.0, 0.0, 1.0)
 
 
-def make_case(
-    seed: int, *, shape: tuple[int, int, int] = SHAPE, ignore: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def make_case(seed: int, *, shape: tuple[int, int, int] = SHAPE, ignore: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Image (float32) and label map (uint8), both ``[z, y, x]``: a ball 1, a box 2, and a slab 3 where `ignore`."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
