@@ -17,8 +17,8 @@ the prefix ``loss.`` into the configuration's ``set_loss``; with ``trainer.`` th
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib
+import contextlib
+import io
 import json
 import os
 import random
@@ -28,115 +28,14 @@ import statistics
 import sys
 import time
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contestants import STOCK_PLANNER, Contestant, find_planner, find_trainer, stop
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-STOCK_PLANNER = "ExperimentPlanner"
-STOCK_ADAMW = "benchmark:adamw"
 SAME_ARRAYS = {"MaskMedPreprocessor": "DefaultPreprocessor"}
 """Preprocessors that only add checks to another one: their output is shared."""
-
-
-def stop(sentence: str) -> None:
-    """End the program with one clear sentence."""
-    raise SystemExit(f"compare_trainers: {sentence}")
-
-
-# ---------------------------------------------------------------------------------------------- contestants
-@dataclass
-class Contestant:
-    """One line of the table: a trainer, the planner that makes its plans, and overrides of both."""
-
-    label: str
-    trainer: str
-    planner: str = STOCK_PLANNER
-    overrides: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Contestant:
-        label, found, rest = text.partition("=")
-        if not found or not label.strip() or not rest.strip():
-            stop(f"the contestant {text!r} is not of the form label=trainer[:planner[:key=json,...]].")
-        if rest == STOCK_ADAMW or rest.startswith(f"{STOCK_ADAMW}:"):
-            trainer, rest = STOCK_ADAMW, rest[len(STOCK_ADAMW) + 1 :]
-        else:
-            trainer, _, rest = rest.partition(":")
-        planner, _, rest = rest.partition(":")
-        return cls(label.strip(), trainer.strip(), planner.strip() or STOCK_PLANNER, parse_overrides(rest, text))
-
-    def key(self, budget: dict[str, Any]) -> str:
-        """A file name that changes with anything that changes the result, except the code."""
-        identity = json.dumps([self.trainer, self.planner, self.overrides, budget], sort_keys=True)
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", self.label).strip("-")
-        return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-
-
-def parse_overrides(text: str, contestant: str) -> dict[str, Any]:
-    """``num_queries=8,head_levels=[3, 2]`` → dict; a comma only separates where a new ``key=`` follows."""
-    overrides = {}
-    for part in re.split(r",(?=\s*[\w.]+=)", text) if text.strip() else []:
-        key, _, value = part.partition("=")
-        try:
-            overrides[key.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            stop(f"in the contestant {contestant!r} the value of {key.strip()!r} is not JSON: {value!r}.")
-    return overrides
-
-
-def find_trainer(name: str) -> type:
-    """The trainer class by nnU-Net's name, ours included, or the stock one with AdamW."""
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    if name == "nnUNetTrainer":
-        return nnUNetTrainer
-    if name == STOCK_ADAMW:
-        return stock_with_adamw(nnUNetTrainer)
-    return find_ours("trainers", name)
-
-
-def find_planner(name: str) -> type:
-    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
-
-    return ExperimentPlanner if name == STOCK_PLANNER else find_ours("planners", name)
-
-
-def find_ours(kind: str, name: str) -> type:
-    """A class of this package, else one of nnU-Net's. Needs no start-up hook, so that a bare checkout works."""
-    ours = importlib.import_module(f"maskmed_nnu.nnunet.{kind}.maskmed")
-    if hasattr(ours, name):
-        return getattr(ours, name)
-    import nnunetv2
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-
-    folder, module = {
-        "trainers": ("training/nnUNetTrainer", "nnunetv2.training.nnUNetTrainer"),
-        "planners": ("experiment_planning", "nnunetv2.experiment_planning"),
-    }[kind]
-    found = recursive_find_python_class(os.path.join(nnunetv2.__path__[0], folder), name, current_module=module)
-    if found is None:
-        stop(f"neither this package nor nnU-Net has {name!r} among its {kind}.")
-    return found
-
-
-def stock_with_adamw(base: type) -> type:
-    import torch
-    from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-
-    class StockAdamW(base):
-        """The stock network and loss with AdamW 1e-3, nnU-Net's own weight decay and polynomial decay."""
-
-        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
-            super().__init__(plans, configuration, fold, dataset_json, device)
-            self.initial_lr = 1e-3
-
-        def configure_optimizers(self):
-            parameters = self.network.parameters()
-            optimizer = torch.optim.AdamW(parameters, lr=self.initial_lr, weight_decay=self.weight_decay)
-            return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
-
-    return StockAdamW
 
 
 # ------------------------------------------------------------------------------------------------------ data
@@ -203,12 +102,14 @@ class Plans:
             if not (self.preprocessed / "dataset_fingerprint.json").is_file():
                 api.extract_fingerprint_dataset(self.id, num_processes=os.cpu_count(), verbose=False)
             # planned anew each time: it takes a second, and the planner may have changed
-            _, identifier = api.plan_experiment_dataset(self.id, find_planner(planner))
-            plans = json.loads((self.preprocessed / f"{identifier}.json").read_text())
+            with contextlib.redirect_stdout(io.StringIO()):
+                plans, identifier = api.plan_experiment_dataset(self.id, find_planner(planner))
+            plans = json.loads(json.dumps(plans))
             if self.configuration not in plans["configurations"]:
                 legal = ", ".join(plans["configurations"])
                 stop(f"the plans of {planner} have no configuration {self.configuration!r}; they have {legal}.")
             self.made[planner] = plans
+            print(f"planned with {planner}", flush=True)
             self._share_or_preprocess(plans, identifier)
         return deepcopy(self.made[planner])
 
@@ -319,26 +220,20 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> dict[str, dict[
     output.mkdir(parents=True)
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()
-    predictor = nnUNetPredictor(
-        tile_step_size=0.5, use_gaussian=True, use_mirroring=False, device=trainer.device, allow_tqdm=False
-    )
-    predictor.manual_initialization(
-        trainer.network,
-        trainer.plans_manager,
-        trainer.configuration_manager,
-        None,
-        trainer.dataset_json,
-        type(trainer).__name__,
-        None,
-    )
-    # the predictor loads each fold's weights before it runs; here they are the trained ones
-    predictor.list_of_parameters = [trainer.network.state_dict()]
-    with open(os.devnull, "w") as nowhere:
-        stdout, sys.stdout = sys.stdout, nowhere
-        try:
-            predictor.predict_from_files_sequential(str(work / "test" / "images"), str(output))
-        finally:
-            sys.stdout = stdout
+    with contextlib.redirect_stdout(io.StringIO()):
+        predictor = nnUNetPredictor(
+            tile_step_size=0.5, use_gaussian=True, use_mirroring=False, device=trainer.device, allow_tqdm=False
+        )
+        predictor.manual_initialization(
+            trainer.network,
+            trainer.plans_manager,
+            trainer.configuration_manager,
+            [trainer.network.state_dict()],
+            trainer.dataset_json,
+            type(trainer).__name__,
+            None,
+        )
+        predictor.predict_from_files_sequential(str(work / "test" / "images"), str(output))
     labels, ending = trainer.label_manager, trainer.dataset_json["file_ending"]
     classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
     names = {str(value): name for name, value in trainer.dataset_json["labels"].items()}
