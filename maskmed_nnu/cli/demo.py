@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from maskmed_nnu._startup import OFF_SWITCH
 from maskmed_nnu.cli import phantoms, report
 from maskmed_nnu.cli.cases import hold_out
 from maskmed_nnu.cli.steps import Step, run_steps
@@ -33,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
+    if os.environ.get(OFF_SWITCH, "") not in ("", "0"):
+        raise InputError(
+            f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides MaskMed from nnU-Net's commands; unset it and start again."
+        )
     start = time.monotonic()
     out = options.out.resolve()
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}

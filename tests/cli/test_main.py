@@ -104,6 +104,12 @@ def test_an_unavailable_device_is_refused(monkeypatch):
         demo._device("cuda")
 
 
+def test_the_hook_must_be_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MASKMED_NNU_DISABLE_HOOK", "1")
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert "MASKMED_NNU_DISABLE_HOOK=1 hides MaskMed" in capsys.readouterr().err
+
+
 def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
