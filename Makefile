@@ -6,7 +6,7 @@
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
 # and its libraries later. The release on PyPI runs on the CPU and, on Linux, on CUDA. Another build, say one without
-# CUDA: make test TORCH="torch==2.13.0+cpu" PIP_EXTRA_INDEX_URL=<the index that pytorch.org names for it>
+# CUDA: make test TORCH="torch==2.13.0+cpu" PIP_EXTRA_INDEX_URL=<the index named on its install page>
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -43,7 +43,7 @@ wheel: $(READY)
 
 $(READY): pyproject.toml maskmed_nnu.pth
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[test]"
+	$(BIN)/python -m pip install "$(TORCH)" -e ".[test]"
 	touch $(READY)
 
 clean:
