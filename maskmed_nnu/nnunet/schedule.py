@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
+WARMUP_START = 0.1
+
 
 def warmup_poly_factor(step: float, *, total_steps: int, warmup_steps: float, power: float = 0.9) -> float:
     """Share of the initial learning rate at ``step`` (from 0), between 0 and 1.
 
-    Linear warm-up over ``warmup_steps`` multiplied with nnU-Net's polynomial decay to zero at ``total_steps``.
+    Linear warm-up from a tenth over ``warmup_steps``, multiplied with nnU-Net's polynomial decay to zero at
+    ``total_steps``.
 
-    >>> [round(warmup_poly_factor(s, total_steps=100, warmup_steps=2, power=1.0), 3) for s in (0, 1, 2, 50, 100)]
-    [0.5, 0.99, 0.98, 0.5, 0.0]
+    >>> [round(warmup_poly_factor(s, total_steps=100, warmup_steps=2, power=1.0), 4) for s in (0, 1, 2, 50, 100)]
+    [0.1, 0.5445, 0.98, 0.5, 0.0]
     """
     decay = max(0.0, 1.0 - step / total_steps) ** power
-    return min(1.0, (step + 1) / warmup_steps) * decay if warmup_steps > 0 else decay
+    warmup = WARMUP_START + (1.0 - WARMUP_START) * step / warmup_steps if step < warmup_steps else 1.0
+    return warmup * decay
 
 
 def warmup_steps_for(total_steps: int, *, fraction: float = 0.05, at_most: int = 1000) -> float:

@@ -31,8 +31,9 @@ def test_rises_then_falls_to_zero_in_every_group():
         curve.append(lr.optimizer.param_groups[0]["lr"])
         assert lr.optimizer.param_groups[1]["lr"] == curve[-1]
     top = curve.index(max(curve))
-    assert top == warmup_steps_for(200) - 1 == 9
-    assert 0 < curve[0] < curve[5] < curve[top] <= 1e-3
+    assert top == warmup_steps_for(200) == 10
+    assert curve[0] == pytest.approx(1e-4)
+    assert curve[0] < curve[5] < curve[top] <= 1e-3
     assert all(a > b for a, b in zip(curve[top:-1], curve[top + 1 :], strict=True))
     assert curve[-1] == 0.0
 
