@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
 
 
 class nnUNetTrainerMaskMedTiny(nnUNetTrainerMaskMed):
+    """``TINY_KILL_AFTER=<epoch>`` in the environment ends the process after that epoch, as a power cut would."""
+
     def __init__(
         self,
         plans: dict,
@@ -20,4 +24,10 @@ class nnUNetTrainerMaskMedTiny(nnUNetTrainerMaskMed):
         self.num_epochs = 2
         self.num_iterations_per_epoch = 3
         self.num_val_iterations_per_epoch = 2
+        self.save_every = 1
         self.progress_seconds = 0.0
+
+    def on_epoch_end(self) -> None:
+        super().on_epoch_end()
+        if os.environ.get("TINY_KILL_AFTER") == str(self.current_epoch - 1):
+            os._exit(9)
