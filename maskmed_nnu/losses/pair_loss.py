@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -12,9 +14,10 @@ def chunk_size(device: torch.device) -> int:
     return 2**19 if device.type == "cpu" else 2**24
 
 
-def softplus(logits: Tensor, sigmoid: Tensor) -> Tensor:
+def softplus(logits: Tensor, sigmoid: Tensor, out: Tensor | None = None) -> Tensor:
     """log(1 + exp(x)) by way of the sigmoid that is needed anyway, in a third of the time; exact to 1e-7."""
-    return sigmoid.sub(0.5).abs_().add_(0.5).log_().neg_().add_(logits.relu())
+    out = torch.sub(sigmoid, 0.5, out=out)
+    return out.abs_().add_(0.5).log_().neg_().add_(logits.relu())
 
 
 class _PairLoss(torch.autograd.Function):
@@ -25,15 +28,18 @@ class _PairLoss(torch.autograd.Function):
         pairs, layers, points = logits.shape
         sigmoid = logits.sigmoid()
         bce, overlap, size = logits.new_empty(3, pairs, layers)
-        for part in _chunks(logits):
+        for part, work in _chunks(logits):
             truth = masks[part, None].to(logits.dtype)
-            soft, probability = softplus(logits[part], sigmoid[part]), sigmoid[part]
-            if weight is not None:
+            soft = softplus(logits[part], sigmoid[part], out=work)
+            size[part] = truth.sum(-1) + 1
+            if weight is None:
+                size[part] += sigmoid[part].sum(-1)
+            else:
                 count = weight[part, None].to(logits.dtype)
-                soft, probability = soft.mul_(count), probability * count
-            bce[part] = soft.sum(-1) - (logits[part] * truth).sum(-1)
-            overlap[part] = 2 * (probability * truth).sum(-1) + 1
-            size[part] = probability.sum(-1) + truth.sum(-1) + 1
+                soft.mul_(count)
+                size[part] += (sigmoid[part] * count).sum(-1)
+            bce[part] = soft.addcmul_(logits[part], truth, value=-1).sum(-1)
+            overlap[part] = 2 * torch.mul(sigmoid[part], truth, out=work).sum(-1) + 1
         counts = logits.new_full((pairs, 1), points) if weight is None else weight.sum(1, keepdim=True).clamp(min=1)
         ctx.save_for_backward(sigmoid, masks, weight, counts, overlap, size)
         return bce / counts, 1 - overlap / size
@@ -46,9 +52,9 @@ class _PairLoss(torch.autograd.Function):
         inside = (-2 * grad_dice / size)[..., None]
         scale = (grad_bce / counts)[..., None]
         grad = torch.empty_like(sigmoid)
-        for part in _chunks(sigmoid):
+        for part, work in _chunks(sigmoid):
             truth = masks[part, None].to(sigmoid.dtype)
-            slope = (inside[part] * truth).add_(outside[part]).mul_(sigmoid[part])
+            slope = torch.mul(inside[part], truth, out=work).add_(outside[part]).mul_(sigmoid[part])
             slope.addcmul_(slope, sigmoid[part], value=-1)
             torch.sub(sigmoid[part], truth, out=grad[part])
             grad[part].mul_(scale[part]).add_(slope)
@@ -70,7 +76,10 @@ def pair_loss(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Ten
     return bce.unflatten(0, (-1, targets)), dice.unflatten(0, (-1, targets))
 
 
-def _chunks(logits: Tensor) -> list[slice]:
+def _chunks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Pairs to work on at a time, and a buffer for them."""
     pairs, layers, points = logits.shape
     step = max(1, chunk_size(logits.device) // (layers * points))
-    return [slice(start, start + step) for start in range(0, pairs, step)]
+    buffer = torch.empty_like(logits[:step])
+    for start in range(0, pairs, step):
+        yield slice(start, start + step), buffer[: pairs - start]

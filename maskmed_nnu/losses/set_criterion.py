@@ -205,8 +205,8 @@ class SetCriterion(nn.Module):
     def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
         """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
         if points.index is None:
-            return _full(self.mask_head.dense(rows[None], features)[0])
-        return _full(self.mask_head.at_points(rows[None], features, points.index)[0])
+            return _full(self.mask_head.dense(rows[None], features).squeeze(0))
+        return _full(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
 
     @staticmethod
     def _gather(embeddings: Tensor, query: Tensor) -> Tensor:
@@ -230,8 +230,9 @@ class SetCriterion(nn.Module):
         self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, real: Tensor, points: Points
     ) -> Tensor:
         with _no_autocast(logits):
-            one_hot = (F.one_hot(classes, self.num_classes) * real[..., None]).to(logits.dtype)
-            present = one_hot.mT @ truth.to(logits.dtype) > 0
+            each = torch.arange(self.num_classes, device=classes.device)[:, None]
+            member = (classes[:, None] == each) & real[:, None]  # [B, K, T]
+            present = member.to(logits.dtype) @ truth.to(logits.dtype) > 0
             return semantic_loss(class_logits, logits, present, points.weight, regions=self.regions)
 
     def _check(self, targets: list[SetTargets], batch: int, queries: int) -> None:
