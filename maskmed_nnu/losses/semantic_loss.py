@@ -14,15 +14,15 @@ def semantic_loss(
 ) -> Tensor:
     """Loss per sample ``[B]`` of ``S_c = sum_q softmax(class_q)[c] sigmoid(mask_q)`` at points.
 
-    ``class_logits [B, Q, K + 1]``, ``mask_logits [B, Q, P]``, ``truth [B, K, P]`` bool, ``weight [B, P]`` bool or None.
+    ``class_logits [B, Q, K + 1]``, ``mask_logits [B, Q, P]``, ``truth [B, K, P]`` bool, ``weight [B, P]`` bool or None;
+    ``truth`` is False where a point does not count.
     Labels: cross-entropy of ``S / sum S`` plus 1 - soft Dice over the classes present. Regions: binary cross-entropy of
     ``S`` plus 1 - soft Dice over all regions. Zero for a sample without points that count.
     """
     probability = class_logits.softmax(-1)[..., :-1]
     score = probability.mT @ mask_logits.sigmoid()
     counts = torch.ones_like(truth[:, 0]) if weight is None else weight
-    truth = (truth & counts[:, None]).to(score.dtype)
-    counts = counts.to(score.dtype)
+    truth, counts = truth.to(score.dtype), counts.to(score.dtype)
     if regions:
         # several queries may claim one voxel: above the ceiling the penalty goes on as a straight line
         capped = score.clamp(max=CEILING)
