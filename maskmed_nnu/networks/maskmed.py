@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from maskmed_nnu.errors import InputError
@@ -159,8 +158,9 @@ class MaskMed(nn.Module):
                 f"The image has {x.shape[1]} channel(s), but the network was planned for {self.input_channels}; give "
                 f"one file per channel, in the order of channel_names in dataset.json."
             )
-        if any(size % divisor for size, divisor in zip(x.shape[2:], self.divisor, strict=True)):
-            legal = [math.ceil(size / divisor) * divisor for size, divisor in zip(x.shape[2:], self.divisor)]
+        edges = list(zip(x.shape[2:], self.divisor, strict=True))
+        if any(size % divisor for size, divisor in edges):
+            legal = [math.ceil(size / divisor) * divisor for size, divisor in edges]
             raise InputError(
                 f"The patch {tuple(x.shape[2:])} cannot be halved as often as the network's {len(self.encoder.strides)}"
                 f" stages ask: each edge must be a multiple of {tuple(self.divisor)}; the next legal patch is "

@@ -51,7 +51,9 @@ def make(nd: int, project_first: bool | None, n: int = 5, b: int = 2):
     nn.init.normal_(module.weights.weight)
     query = torch.randn(b, n, 8, dtype=torch.double, requires_grad=True)
     reference = torch.rand(n, nd, dtype=torch.double)
-    values = [torch.randn(b, *s, c, dtype=torch.double, requires_grad=True) for s, c in zip(SHAPES[nd], (3, 4))]
+    values = [
+        torch.randn(b, *s, c, dtype=torch.double, requires_grad=True) for s, c in zip(SHAPES[nd], (3, 4), strict=True)
+    ]
     return module, query, reference, values
 
 

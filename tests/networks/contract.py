@@ -1,0 +1,110 @@
+"""What every network of this package promises; a network joins with a short subclass."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from maskmed_nnu.errors import InputError
+
+
+def tensors(output) -> list[Tensor]:
+    """All tensors of a training output."""
+    if isinstance(output, Tensor):
+        return [output]
+    return [t for part in output if part is not None for t in tensors(part)]
+
+
+class NetworkContract:
+    """Subclasses give ``build(spatial_dims, **overrides)`` and may narrow ``dims``."""
+
+    dims = (2, 3)
+    input_channels = 2
+    num_classes = 3
+    patch = {2: (32, 48), 3: (16, 24, 32)}
+
+    def build(self, spatial_dims: int, **overrides) -> nn.Module:
+        raise NotImplementedError(f"{type(self).__name__} does not say how its network is built")
+
+    def image(self, spatial_dims: int, batch: int = 2) -> Tensor:
+        generator = torch.Generator().manual_seed(spatial_dims)
+        return torch.randn(batch, self.input_channels, *self.patch[spatial_dims], generator=generator)
+
+    @pytest.fixture(params=[2, 3], ids=["2d", "3d"])
+    def spatial_dims(self, request):
+        if request.param not in self.dims:
+            pytest.skip(f"this network has no {request.param}D variant")
+        torch.manual_seed(0)
+        return request.param
+
+    def test_evaluation_mode_answers_one_dense_map(self, spatial_dims):
+        network = self.build(spatial_dims).eval()
+        with torch.no_grad():
+            output = network(self.image(spatial_dims))
+        assert output.shape == (2, self.num_classes, *self.patch[spatial_dims])
+        assert output.isfinite().all()
+
+    def test_every_parameter_gets_a_gradient(self, spatial_dims):
+        network = self.build(spatial_dims).train()
+        with torch.no_grad():
+            for parameter in network.parameters():  # away from zeros that only the first step leaves
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        sum((t * torch.randn_like(t)).sum() for t in tensors(network(self.image(spatial_dims)))).backward()
+        weights = [(n, p) for n, p in network.named_parameters() if not n.endswith("bias")]
+        missing = [n for n, p in weights if p.grad is None or not p.grad.any()]
+        assert not missing, missing
+
+    def test_samples_of_a_batch_do_not_see_each_other(self, spatial_dims):
+        network = self.build(spatial_dims).eval()
+        image = self.image(spatial_dims)
+        with torch.no_grad():
+            torch.testing.assert_close(network(image)[1:], network(image[1:]), rtol=1e-4, atol=1e-4)
+
+    def test_saved_and_loaded_it_answers_the_same(self, spatial_dims, tmp_path):
+        network, other = self.build(spatial_dims).eval(), self.build(spatial_dims).eval()
+        image = self.image(spatial_dims)
+        torch.save(network.state_dict(), tmp_path / "weights.pth")
+        with torch.no_grad():
+            expected = network(image)
+            assert not torch.equal(other(image), expected)
+            other.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True))
+            torch.testing.assert_close(other(image), expected)
+
+    def test_an_edge_that_a_level_cannot_divide_is_refused_with_the_legal_size(self, spatial_dims):
+        network = self.build(spatial_dims)
+        image = torch.randn(1, self.input_channels, *(n + 1 for n in self.patch[spatial_dims]))
+        with pytest.raises(InputError, match="next legal patch is") as error:
+            network(image)
+        legal = [int(n) for n in str(error.value).split("legal patch is (")[1].split(")")[0].split(",")]
+        with torch.no_grad():
+            network.eval()(torch.randn(1, self.input_channels, *legal))
+
+    def test_a_wrong_number_of_channels_is_told(self, spatial_dims):
+        image = torch.randn(1, self.input_channels + 1, *self.patch[spatial_dims])
+        with pytest.raises(InputError, match=f"{self.input_channels + 1} channel.*planned for {self.input_channels}"):
+            self.build(spatial_dims)(image)
+
+    def test_reduced_precision_stays_finite(self, spatial_dims):
+        network = self.build(spatial_dims).eval()
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            output = network(self.image(spatial_dims))
+        assert output.isfinite().all()
+
+    def test_memory_estimate_grows_with_the_patch_and_counts_more_than_the_input(self, spatial_dims):
+        network = self.build(spatial_dims)
+        patch = self.patch[spatial_dims]
+        size = network.compute_conv_feature_map_size(patch)
+        assert size > math.prod(patch) * self.input_channels
+        assert network.compute_conv_feature_map_size([2 * n for n in patch]) > 2 * size
+
+    def test_it_is_copied_and_traced_by_the_compiler(self, spatial_dims):
+        network = copy.deepcopy(self.build(spatial_dims)).eval()
+        image = self.image(spatial_dims)
+        with torch.no_grad():
+            expected = network(image)
+            compiled = torch.compile(network, backend="eager", fullgraph=True)
+            torch.testing.assert_close(compiled(image), expected, rtol=1e-4, atol=1e-4)
