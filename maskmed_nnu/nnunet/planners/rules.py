@@ -23,7 +23,10 @@ DENSE_LOSS_MAX_VOXELS = 100_000
 """Patches up to this size are supervised at every voxel."""
 NUM_POINTS = 12544
 WIDTH, HEADS, FFN = 192, 8, 768
-FSAD_POINTS, FSAD_LAYERS = 4, 3
+FSAD_HEADS, FSAD_POINTS, FSAD_MAX_LAYERS = 6, 4, 3
+FSAD_SHARE = 0.04
+"""Layers times asking positions, as a share of the patch's voxels: what the transformer may cost beside the
+convolutions. On large patches it never binds; on small ones three layers would make a step twice as long."""
 LOSS_WEIGHTS = {
     "class_weight": 0.2,
     "bce_weight": 1.2,
@@ -69,6 +72,16 @@ def fsad_query_levels(tokens: Sequence[int]) -> list[int]:
         if sum(tokens[-count:]) <= FSAD_TOKEN_BUDGET:
             return list(range(len(tokens) - count, len(tokens)))
     return [deepest]
+
+
+def fsad_layers(tokens: Sequence[int]) -> int:
+    """Three where the patch is large beside the asking positions, fewer where the transformer would dominate the step.
+
+    >>> fsad_layers([89600, 11200, 1400, 175]), fsad_layers([1769472, 442368, 55296, 6912, 864, 216])
+    (2, 3)
+    """
+    asking = sum(tokens[level] for level in fsad_query_levels(tokens))
+    return max(1, min(FSAD_MAX_LAYERS, int(FSAD_SHARE * tokens[0] / asking)))
 
 
 def head_levels(tokens: Sequence[int]) -> list[int]:
@@ -120,9 +133,9 @@ def network_settings(
         "fsad": {
             "query_levels": fsad_query_levels(tokens),
             "dim": WIDTH,
-            "heads": HEADS,
+            "heads": FSAD_HEADS,
             "points": FSAD_POINTS,
-            "layers": FSAD_LAYERS,
+            "layers": fsad_layers(tokens),
             "ffn": FFN,
             "dropout": 0.0,
         },
@@ -140,6 +153,7 @@ def explain(name: str, configuration: dict, *, num_classes: int) -> str:
     tokens = tokens_per_level(configuration["patch_size"], kwargs["strides"])
     patch = "×".join(str(int(edge)) for edge in configuration["patch_size"])
     asking = kwargs["fsad"]["query_levels"]
+    layers = kwargs["fsad"]["layers"]
     attended = kwargs["head_levels"]
     points = configuration["set_loss"]["num_points"]
     where = "at every voxel of the patch" if points is None else f"at {points:,} points of the patch, mostly uncertain"
@@ -149,7 +163,7 @@ def explain(name: str, configuration: dict, *, num_classes: int) -> str:
             f"MaskMed {name}: patch {patch}, batch size {configuration['batch_size']}, {len(tokens)} levels",
             f"  {kwargs['num_queries']} queries: {QUERIES_PER_CLASS} for each of {num_classes} {kind}, "
             f"rounded up to a multiple of {QUERIES_MULTIPLE}",
-            f"  FSAD-Transformer: levels {_join(asking)} ask ({sum(tokens[level] for level in asking):,} positions, "
+            f"  FSAD-Transformer: {layers} layer(s), levels {_join(asking)} ask ({sum(tokens[level] for level in asking):,} positions, "
             f"at most {FSAD_TOKEN_BUDGET:,}), all {len(tokens)} levels answer",
             f"  mask head: attends to levels {_join(attended)} "
             f"({_join([f'{tokens[level]:,}' for level in attended])} positions, at most {HEAD_TOKEN_BUDGET:,} each)",
