@@ -24,7 +24,7 @@ DENSE_LOSS_MAX_VOXELS = 100_000
 NUM_POINTS = 12544
 WIDTH, HEADS, FFN = 192, 8, 768
 FSAD_HEADS, FSAD_POINTS, FSAD_MAX_LAYERS = 6, 4, 3
-FSAD_SHARE = 0.04
+FSAD_SHARE = 0.03
 """Layers times asking positions, as a share of the patch's voxels: what the transformer may cost beside the
 convolutions. On large patches it never binds; on small ones three layers would make a step twice as long."""
 LOSS_WEIGHTS = {
@@ -32,7 +32,7 @@ LOSS_WEIGHTS = {
     "bce_weight": 1.2,
     "dice_weight": 1.2,
     "no_object_weight": 0.1,
-    "semantic_weight": 0.0,
+    "semantic_weight": 1.0,
     "aux_weight": 1.0,
 }
 
@@ -78,7 +78,7 @@ def fsad_layers(tokens: Sequence[int]) -> int:
     """Three where the patch is large beside the asking positions, fewer where the transformer would dominate the step.
 
     >>> fsad_layers([89600, 11200, 1400, 175]), fsad_layers([1769472, 442368, 55296, 6912, 864, 216])
-    (2, 3)
+    (1, 3)
     """
     asking = sum(tokens[level] for level in fsad_query_levels(tokens))
     return max(1, min(FSAD_MAX_LAYERS, int(FSAD_SHARE * tokens[0] / asking)))
