@@ -134,7 +134,7 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
         os.replace(partial, filename)
 
     def _do_i_compile(self) -> bool:
-        """Only on request (``nnUNet_compile=1``): the set loss makes the output's use vary from step to step."""
+        """Only on request (``nnUNet_compile=1``), until compilation has been measured on a GPU."""
         return "nnUNet_compile" in os.environ and super()._do_i_compile()
 
     def _report(self, phase: str, result: dict) -> None:
