@@ -6,6 +6,7 @@ In one process and without nnU-Net's worker pools; `test_commands.py` runs the c
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,7 @@ def test_cascade(folders, tmp_path):
     plans = plan(folders, "plain", lowres=True)
     for configuration in ("3d_lowres", "3d_fullres"):
         preprocess(folders, plans, configuration)
+    shutil.copytree(folders.raw / NAME / "labelsTr", folders.preprocessed / NAME / "gt_segmentations")
     lowres = train(folders, plans, "3d_lowres")
     lowres.perform_actual_validation()
     stage = Path(lowres.output_folder_base) / "predicted_next_stage" / "3d_cascade_fullres"
@@ -148,6 +150,5 @@ def test_cascade(folders, tmp_path):
             target.write_bytes(written[0].read_bytes())
     predict(folders, lowres, tmp_path / "lowres")
     cascade = train(folders, plans, "3d_cascade_fullres")
-    assert cascade.is_cascaded and cascade.num_input_channels == 1
-    assert cascade.network.input_channels == 3
+    assert cascade.is_cascaded and cascade.num_input_channels == 3  # the image, and a map per foreground label
     predict(folders, cascade, tmp_path / "cascade", previous=tmp_path / "lowres")

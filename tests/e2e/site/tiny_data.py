@@ -95,7 +95,8 @@ def shrink_plans(plans_file: Path, *, lowres: bool = False) -> None:
             continue
         dim = 2 if name == "2d" else 3
         residual = "n_blocks_per_stage" in configuration["architecture"]["arch_kwargs"]
-        configuration.update(batch_size=2, patch_size=[16] * dim)
+        # two tiles in 3D, one per slice in 2D: hundreds of tiles would take most of the time
+        configuration.update(batch_size=2, patch_size=[16, 28, 24][-dim:])
         configuration["architecture"]["arch_kwargs"].update(
             n_stages=3,
             features_per_stage=[8, 16, 16],
