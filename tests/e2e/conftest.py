@@ -62,14 +62,10 @@ class Workspace:
         return done.stdout
 
 
-def make_workspace(root: Path) -> Workspace:
-    workspace = Workspace(root)
-    for folder in (workspace.raw, workspace.preprocessed, workspace.results):
-        folder.mkdir(parents=True)
-    return workspace
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """One workspace for all tests of a file."""
-    return make_workspace(tmp_path_factory.mktemp("nnunet"))
+    workspace = Workspace(tmp_path_factory.mktemp("nnunet"))
+    for folder in (workspace.raw, workspace.preprocessed, workspace.results):
+        folder.mkdir(parents=True)
+    return workspace
