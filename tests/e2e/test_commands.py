@@ -12,6 +12,8 @@ import SimpleITK as sitk
 import torch
 from tiny_data import make_case, shrink_plans, write_dataset, write_image
 
+pytestmark = pytest.mark.timeout(1800)  # the first test of each kind waits for the commands before it
+
 NAME = "Dataset101_Plain"
 TRAINER = "nnUNetTrainerMaskMedTiny"
 MODEL = ("-p", "MaskMedPlans", "-tr", TRAINER)
@@ -120,12 +122,9 @@ def test_ensemble_and_evaluation(workspace, predicted):
     folder = workspace.root / "ensembled"
     workspace.run("nnUNetv2_ensemble", "-i", *predicted.values(), "-o", folder, "-np", 1)
     assert len(list(folder.glob("*.nii.gz"))) == 2
+    description = ("-djfile", predicted["2d"] / "dataset.json", "-pfile", predicted["2d"] / "plans.json")
     for output in (folder, predicted["3d_fullres"]):
-        workspace.run(
-            "nnUNetv2_evaluate_folder",
-            *(workspace.raw / NAME / "labelsTs", output),
-            *("-djfile", output / "dataset.json", "-pfile", output / "plans.json", "-np", 1),
-        )
+        workspace.run("nnUNetv2_evaluate_folder", workspace.raw / NAME / "labelsTs", output, *description, "-np", 1)
         summary = json.loads((output / "summary.json").read_text())
         assert len(summary["metric_per_case"]) == 2 and set(summary["mean"]) == {"1", "2"}
 
