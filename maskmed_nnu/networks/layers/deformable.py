@@ -12,7 +12,6 @@ this version differs:
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -27,25 +26,25 @@ def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     ``value [G, *shape, C]``, ``position [G, M, P, dim]`` in voxels, ``weight [G, M, P]`` → ``[G, M, C]``.
     """
     groups, *shape, channels = value.shape
-    indices, weights, stride = [], [], 1
-    for axis, size in enumerate(reversed(shape)):
+    voxels = math.prod(shape)
+    index = [torch.arange(groups, device=value.device).view(-1, 1, 1) * voxels]
+    share, stride = [weight], 1
+    for axis, size in enumerate(reversed(shape)):  # each axis doubles the corners
         coordinate = position[..., axis]
         low = coordinate.detach().floor()
         fraction = coordinate - low
         low = low.long()
-        indices.append([low.clamp(0, size - 1) * stride, (low + 1).clamp(0, size - 1) * stride])
-        weights.append([(1 - fraction) * ((low >= 0) & (low < size)), fraction * ((low >= -1) & (low < size - 1))])
+        below = (1 - fraction) * ((low >= 0) & (low < size))
+        above = fraction * ((low >= -1) & (low < size - 1))
+        share = [part * side for part in share for side in (below, above)]
+        steps = [low.clamp(0, size - 1) * stride, (low + 1).clamp(0, size - 1) * stride]
+        index = [part + step for part in index for step in steps]
         stride *= size
-    weights[0] = [part * weight for part in weights[0]]
-    corners = list(itertools.product((0, 1), repeat=len(shape)))
-    index = torch.stack([sum(i[c] for i, c in zip(indices, corner, strict=True)) for corner in corners], -1)
-    share = torch.stack([math.prod(w[c] for w, c in zip(weights, corner, strict=True)) for corner in corners], -1)
-    index = index + torch.arange(groups, device=value.device).view(-1, 1, 1, 1) * stride
     bags = F.embedding_bag(
-        index.flatten(0, 1).flatten(1),
+        torch.stack(index, -1).flatten(0, 1).flatten(1),
         value.reshape(-1, channels),
         mode="sum",
-        per_sample_weights=share.flatten(0, 1).flatten(1).to(value.dtype),
+        per_sample_weights=torch.stack(share, -1).flatten(0, 1).flatten(1).to(value.dtype),
     )
     return bags.view(groups, -1, channels)
 
