@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from maskmed_nnu.errors import InputError
@@ -20,6 +21,8 @@ from maskmed_nnu.networks.layers.semantic import scores_to_logits, semantic_scor
 from maskmed_nnu.networks.layers.unet import FeatureDecoder, build_encoder
 from maskmed_nnu.networks.output import QueryOutput
 
+VOXELS_AT_ONCE = 2**18
+"""Full-resolution masks of all queries exist for so many voxels at a time in evaluation mode."""
 HEADS = ("pointwise", "class_embedding", "unmatched_queries", "queries")
 
 
@@ -120,8 +123,9 @@ class MaskMed(nn.Module):
                 ffn=head_ffn,
             )
         elif head == "class_embedding":
-            self.head = conv_op(num_classes, num_classes, 1, bias=False)
-            nn.init.dirac_(self.head.weight)
+            # named as in MaskedQueryHead, for weights that travel between data sets
+            self.head = nn.ModuleDict({"seg_layers": nn.Sequential(conv_op(num_classes, num_classes, 1, bias=False))})
+            nn.init.dirac_(self.head["seg_layers"][0].weight)
 
     @property
     def has_queries(self) -> bool:
@@ -146,11 +150,17 @@ class MaskMed(nn.Module):
         return tuple(self._mix(self.decoder.pixel_logits(features, level)) for level in range(len(features) - 1))
 
     def _mix(self, logits: Tensor) -> Tensor:
-        return self.head(logits) if self.head_type == "class_embedding" else logits
+        return self.head["seg_layers"](logits) if self.head_type == "class_embedding" else logits
 
     def _semantic(self, class_logits: Tensor, embeddings: Tensor, mask_features: Tensor) -> Tensor:
-        scores = semantic_scores(class_logits, self.mask_head.dense(embeddings[None], mask_features)[0])
-        return scores_to_logits(scores, self.regions).unflatten(-1, mask_features.shape[2:])
+        features = mask_features.flatten(2)
+        logits = [
+            scores_to_logits(
+                semantic_scores(class_logits, self.mask_head.dense(embeddings[None], part)[0]), self.regions
+            )
+            for part in features.split(VOXELS_AT_ONCE, 2)
+        ]
+        return torch.cat(logits, -1).unflatten(-1, mask_features.shape[2:])
 
     def _check_input(self, x: Tensor) -> None:
         if x.shape[1] != self.input_channels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,14 @@ class MaskMedPreprocessor(DefaultPreprocessor):
     ) -> tuple[np.ndarray, np.ndarray, dict]:
         check_case(data, seg, channels=channel_names(dataset_json))
         return super().run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
+
+
+def use_stock_preprocessor_without_hook(configuration: dict) -> None:
+    """Without the start-up hook nnU-Net cannot find ours: the same arrays come from its own, without the checks."""
+    # importing the start-up module to ask would activate it
+    hooked = any(type(finder).__module__ == "maskmed_nnu._startup" for finder in sys.meta_path)
+    if configuration["preprocessor_name"] == MaskMedPreprocessor.__name__ and not hooked:
+        configuration["preprocessor_name"] = DefaultPreprocessor.__name__
 
 
 def check_files(

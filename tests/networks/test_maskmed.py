@@ -147,6 +147,36 @@ def test_evaluation_output_is_the_sum_over_queries():
     assert torch.equal(dense.argmax(0), scores.argmax(0))
 
 
+def test_evaluation_in_chunks_of_voxels_is_the_same(monkeypatch):
+    network = build(3).eval()
+    image = torch.randn(1, 2, 8, 16, 16)
+    with torch.no_grad():
+        whole = network(image)
+        monkeypatch.setattr("maskmed_nnu.networks.maskmed.VOXELS_AT_ONCE", 300)
+        torch.testing.assert_close(network(image), whole)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_pretrained_weights_fit_a_data_set_with_other_classes(head):
+    """nnU-Net's loader leaves out what is called .seg_layers. and wants everything else to fit."""
+    few = build(2, head=head).state_dict()
+    many = MaskMed(
+        input_channels=2,
+        num_classes=14,
+        **unet_kwargs(2),
+        head=head,
+        head_levels=[2, 1],
+        head_dim=16,
+        head_heads=2,
+        head_ffn=32,
+        num_queries=24,
+        fsad=FSAD,
+    ).state_dict()
+    differing = [key for key, value in many.items() if key not in few or few[key].shape != value.shape]
+    assert differing
+    assert all(".seg_layers." in key for key in differing)
+
+
 def test_region_output_is_the_logit_of_the_scores():
     torch.manual_seed(1)
     scores = torch.rand(4, 100)
@@ -197,13 +227,16 @@ def test_masked_attention_reads_only_the_inside_of_the_mask():
     features = torch.zeros(1, 2, 4, 4)
     features[:, 0, :, :2] = 1
     features[:, 0, :, 2:] = -1
+    full, half = torch.Size((4, 4)), torch.Size((2, 2))
+    resized = head._resize(features, {half, full})
+    torch.testing.assert_close(resized[half].view(2, 2, 2), nn.functional.avg_pool2d(features[0], 2))
     embedding = torch.tensor([[[1.0, 0.0, 0.0]]])
-    allowed = head._allowed(embedding, features, (4, 4)).view(4, 4)
+    allowed = head._allowed(embedding, resized[full]).view(4, 4)
     assert allowed[:, :2].all()
     assert not allowed[:, 2:].any()
     nowhere = torch.tensor([[[0.0, 0.0, -1.0]]])
-    assert head._allowed(nowhere, features, (4, 4)).all()
-    coarse = head._allowed(embedding, features, (2, 2)).view(2, 2)
+    assert head._allowed(nowhere, resized[full]).all()
+    coarse = head._allowed(embedding, resized[half]).view(2, 2)
     assert coarse[:, 0].all() and not coarse[:, 1].any()
 
 

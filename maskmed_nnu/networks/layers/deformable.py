@@ -50,15 +50,20 @@ def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
 
 
 def _sample_grid(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
-    """The same as :func:`_sample_bag` through ``grid_sample``."""
-    groups, *shape, _ = value.shape
-    size = torch.tensor(shape[::-1], device=value.device, dtype=position.dtype)
-    grid = (2 * position + 1) / size - 1
+    """The same as :func:`_sample_bag` through ``grid_sample``, in single precision at least.
+
+    Half coordinates would be off by a tenth of a voxel on long axes, and their gradients overflow.
+    """
+    groups, *shape, channels = value.shape
+    dtype = torch.promote_types(value.dtype, position.dtype)
+    size = torch.tensor(shape[::-1], device=value.device, dtype=dtype)
+    grid = (2 * position.to(dtype) + 1) / size - 1
     if len(shape) == 3:
         grid = grid[:, :, :, None]
-    sampled = F.grid_sample(value.movedim(-1, 1), grid.to(value.dtype), padding_mode="zeros", align_corners=False)
-    sampled = sampled.reshape(groups, value.shape[-1], *weight.shape[1:])
-    return torch.einsum("gcmp,gmp->gmc", sampled, weight.to(sampled.dtype))
+    with torch.autocast(value.device.type, enabled=False):
+        sampled = F.grid_sample(value.movedim(-1, 1).to(dtype), grid, padding_mode="zeros", align_corners=False)
+        sampled = sampled.reshape(groups, channels, *weight.shape[1:])
+        return torch.einsum("gcmp,gmp->gmc", sampled, weight.to(dtype))
 
 
 def sample(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
@@ -147,8 +152,21 @@ class DeformableAttention(nn.Module):
     def _project_before(self, value: Tensor, queries: int) -> bool:
         if self.project_first is not None:
             return self.project_first
-        projected = math.prod(value.shape[1:-1]) * self.dim
-        return projected <= queries * self.heads * value.shape[-1]
+        return not native_is_smaller(
+            math.prod(value.shape[1:-1]),
+            value.shape[-1],
+            queries=queries,
+            dim=self.dim,
+            samples=self.heads * (1 if value.device.type == "cpu" else self.points),
+        )
+
+
+def native_is_smaller(voxels: int, channels: int, *, queries: int, dim: int, samples: int) -> bool:
+    """Whether sampling a level in its native channels stores less than projecting all of it to ``dim`` first.
+
+    ``samples`` per query are stored: one per head where the points are summed at once (CPU), else one per point.
+    """
+    return queries * samples * channels < voxels * dim
 
 
 def _directions(heads: int, spatial_dims: int) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maskmed_nnu.networks.layers.deformable import DeformableAttention
+from maskmed_nnu.networks.layers.deformable import DeformableAttention, native_is_smaller
 from maskmed_nnu.networks.layers.position import sine_position_encoding, voxel_centres
 
 
@@ -136,8 +136,13 @@ class FSADTransformer(nn.Module):
         ffn = self.layers[0].feed_forward[0].out_features
         samples = queries * self.heads * self.points * len(tokens)
         spatial_dims = self.layers[0].attention.spatial_dims
-        # per sample: its place, its weight, and 2^dim corners with an index and a share each
-        per_layer = queries * (6 * self.dim + 2 * ffn) + samples * (spatial_dims + 2 + 2 * 2**spatial_dims)
-        for count, width in zip(tokens, self.channels, strict=True):
-            per_layer += min(count * self.dim, queries * self.heads * width)
+        # per sample its place, its weight and their gradients' needs, as on a GPU, for which nnU-Net plans
+        per_layer = queries * (6 * self.dim + 2 * ffn) + samples * 2 * (spatial_dims + 1)
+        for level, (count, width) in enumerate(zip(tokens, self.channels, strict=True)):
+            width = self.dim if level in self.query_levels else width
+            per_query = self.heads * self.points
+            if native_is_smaller(count, width, queries=queries, dim=self.dim, samples=per_query):
+                per_layer += queries * per_query * width
+            else:
+                per_layer += count * self.dim + queries * self.points * self.dim
         return len(self.layers) * per_layer + 4 * queries * self.dim

@@ -7,6 +7,7 @@ and "3D TransUNet" (arXiv 2310.07781); the paper's own numbers of layers, widths
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -77,10 +78,9 @@ class MaskedQueryHead(nn.Module):
         super().__init__()
         self.dim = dim
         conv = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
-        self.pool = F.adaptive_avg_pool2d if spatial_dims == 2 else F.adaptive_avg_pool3d
+        self.pool = F.avg_pool2d if spatial_dims == 2 else F.avg_pool3d
         self.inputs = nn.ModuleList(conv(c, dim, 1) for c in memory_channels)
         self.level_embedding = nn.Parameter(torch.empty(len(memory_channels), dim))
-        self.position = nn.Parameter(torch.empty(num_queries, dim))
         self.layers = nn.ModuleList(QueryLayer(dim=dim, heads=heads, ffn=ffn) for _ in memory_channels)
         self.norm = nn.LayerNorm(dim)
         self.mask_embedding = nn.Sequential(
@@ -93,10 +93,13 @@ class MaskedQueryHead(nn.Module):
         # nnU-Net's loader of pretrained weights leaves out what is called ".seg_layers.": all that depends on the
         # number of classes lives there, so that weights travel between data sets
         self.seg_layers = nn.ModuleDict(
-            {"queries": nn.Embedding(num_queries, dim), "classes": nn.Linear(dim, num_classes + 1)}
+            {
+                "queries": nn.Embedding(num_queries, dim),
+                "positions": nn.Embedding(num_queries, dim),
+                "classes": nn.Linear(dim, num_classes + 1),
+            }
         )
         nn.init.normal_(self.level_embedding, std=0.02)
-        nn.init.normal_(self.position)
 
     def forward(self, memory: Sequence[Tensor], mask_features: Tensor) -> tuple[Tensor, Tensor]:
         """``memory``: ``[B, C_l, *shape_l]`` per layer; ``mask_features [B, C, *spatial]``.
@@ -105,14 +108,16 @@ class MaskedQueryHead(nn.Module):
         after each layer, ``L = layers + 1``.
         """
         queries = self.seg_layers["queries"].weight.expand(mask_features.shape[0], -1, -1)
+        position = self.seg_layers["positions"].weight
         predictions = [self._predict(queries)]
+        resized = self._resize(mask_features, {scale.shape[2:] for scale in memory})
         for layer, project, scale, embedding in zip(
             self.layers, self.inputs, memory, self.level_embedding, strict=True
         ):
             tokens = project(scale).flatten(2).transpose(1, 2) + embedding
             place = sine_position_encoding(scale.shape[2:], self.dim, scale.device).to(tokens.dtype)
-            allowed = self._allowed(predictions[-1][1], mask_features, scale.shape[2:])
-            queries = layer(queries, self.position, tokens, place, allowed)
+            allowed = self._allowed(predictions[-1][1], resized[scale.shape[2:]])
+            queries = layer(queries, position, tokens, place, allowed)
             predictions.append(self._predict(queries))
         classes, embeddings = zip(*predictions, strict=True)
         return torch.stack(classes), torch.stack(embeddings)
@@ -121,18 +126,27 @@ class MaskedQueryHead(nn.Module):
         queries = self.norm(queries)
         return self.seg_layers["classes"](queries), self.mask_embedding(queries)
 
-    def _allowed(self, embedding: Tensor, mask_features: Tensor, shape: Sequence[int]) -> Tensor:
-        """Keys inside the query's present mask; all keys where that mask is empty. ``[B, Q, N]`` bool.
+    @torch.no_grad()
+    def _resize(self, mask_features: Tensor, shapes: set[torch.Size]) -> dict[torch.Size, Tensor]:
+        """Mask features averaged to each scale, ``[B, C, N]``; deeper scales from shallower ones.
 
-        Mask logits are linear in the features, so the features are resized to the scale, not the masks.
+        Mask logits are linear in the features, so the features are resized to the scales, not the masks.
         """
-        with torch.no_grad():
-            features = self.pool(mask_features, tuple(shape)).flatten(2)
-            inside = embedding[..., :-1] @ features.to(embedding.dtype) + embedding[..., -1:] >= 0
-            return inside | ~inside.any(-1, keepdim=True)
+        resized = {}
+        for shape in sorted(shapes, key=math.prod, reverse=True):
+            window = [n // m for n, m in zip(mask_features.shape[2:], shape, strict=True)]
+            mask_features = self.pool(mask_features, window)
+            resized[shape] = mask_features.flatten(2)
+        return resized
+
+    @torch.no_grad()
+    def _allowed(self, embedding: Tensor, features: Tensor) -> Tensor:
+        """Keys inside the query's present mask; all keys where that mask is empty. ``[B, Q, N]`` bool."""
+        inside = embedding[..., :-1] @ features.to(embedding.dtype) + embedding[..., -1:] >= 0
+        return inside | ~inside.any(-1, keepdim=True)
 
     def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
         """Numbers kept for the backward pass; ``tokens`` are the voxels of each layer's scale."""
-        queries, heads = len(self.position), self.layers[0].cross_attention.heads
+        queries, heads = len(self.seg_layers["queries"].weight), self.layers[0].cross_attention.heads
         ffn = self.layers[0].feed_forward[0].out_features
         return sum(n * (5 * self.dim + queries * heads) + queries * (12 * self.dim + 2 * ffn) for n in tokens)

@@ -34,6 +34,7 @@ class MaskMedPlanning:
         self.UNet_class = MaskMed
         # nnU-Net's command line always passes a name; only a name that the user chose differs from its default
         if self.preprocessor_name == "DefaultPreprocessor":
+            print(f"Preprocessor: {PREPROCESSOR}, which is nnU-Net's DefaultPreprocessor with a check of every case.")
             self.preprocessor_name = PREPROCESSOR
         labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
         self.num_classes = labels.num_segmentation_heads

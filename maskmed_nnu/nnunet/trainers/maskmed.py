@@ -17,6 +17,7 @@ from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.nnunet.checks import check_plans, check_regions, resolve_configuration
 from maskmed_nnu.nnunet.loss import MaskMedLoss
+from maskmed_nnu.nnunet.preprocessor import use_stock_preprocessor_without_hook
 from maskmed_nnu.nnunet.progress import Progress
 from maskmed_nnu.nnunet.schedule import WarmupPolyLR
 
@@ -56,6 +57,7 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         check_plans(plans_manager.plans, configuration_manager.configuration, num_heads=num_output_channels)
+        use_stock_preprocessor_without_hook(configuration_manager.configuration)
         return nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
