@@ -23,6 +23,8 @@ from maskmed_nnu.networks.output import QueryOutput
 
 VOXELS_AT_ONCE = 2**18
 """Full-resolution masks of all queries exist for so many voxels at a time in evaluation mode."""
+KEPT_PER_UNIT = 2
+"""nnU-Net counts one number per output of a convolution, for which about two are kept (its input and its norm's)."""
 HEADS = ("pointwise", "class_embedding", "unmatched_queries", "queries")
 
 
@@ -178,15 +180,16 @@ class MaskMed(nn.Module):
             )
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Numbers that the forward pass keeps for the backward pass, in nnU-Net's unit, transformer parts included."""
+        """What a forward pass keeps for the backward pass, transformer parts included, in nnU-Net's unit."""
         size = int(self.encoder.compute_conv_feature_map_size(input_size))
         size += int(self.decoder.compute_conv_feature_map_size(input_size))
         tokens, shape = [], list(input_size)
         for stride in self.encoder.strides:
             shape = [n // s for n, s in zip(shape, stride, strict=True)]
             tokens.append(math.prod(shape))
+        kept = 0
         if self.fsad is not None:
-            size += self.fsad.compute_feature_map_size(tokens)
+            kept += self.fsad.compute_feature_map_size(tokens)
         if self.has_queries:
-            size += self.head.compute_feature_map_size([tokens[level] for level in self.head_levels])
-        return size
+            kept += self.head.compute_feature_map_size([tokens[level] for level in self.head_levels])
+        return size + kept // KEPT_PER_UNIT

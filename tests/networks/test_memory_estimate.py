@@ -1,0 +1,55 @@
+"""The estimate that nnU-Net plans with, against what autograd really keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from torch import Tensor, nn
+
+from maskmed_nnu.networks import MaskMed
+from maskmed_nnu.networks.layers import deformable
+
+
+def kept_for_backward(network: nn.Module, image: Tensor) -> int:
+    """Bytes of all distinct storages that a training step's forward pass saves, parameters left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    storages = {}
+
+    def remember(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            storages[storage.data_ptr()] = storage  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        output = network.train()(image)
+    assert output is not None
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+@pytest.mark.parametrize(("layers", "query_levels"), [(None, None), (1, [2, 3]), (3, [2, 3]), (2, [1, 2, 3])])
+def test_estimate_beside_the_stock_network_is_what_autograd_keeps(layers, query_levels, monkeypatch):
+    monkeypatch.setattr(deformable, "sample", deformable._sample_grid)  # the GPU's way, for which nnU-Net plans
+    plan = {
+        "n_stages": 4,
+        "features_per_stage": [32, 64, 128, 256],
+        "conv_op": nn.Conv3d,
+        "kernel_sizes": [[3, 3, 3]] * 4,
+        "strides": [[1, 1, 1], *[[2, 2, 2]] * 3],
+        "n_conv_per_stage": [2] * 4,
+        "n_conv_per_stage_decoder": [2] * 3,
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+    }
+    patch = (16, 24, 24)
+    fsad = layers and {"query_levels": query_levels, "layers": layers}
+    ours = MaskMed(input_channels=1, num_classes=3, head_levels=[3, 2], fsad=fsad, **plan)
+    stock = PlainConvUNet(1, num_classes=3, deep_supervision=True, **plan)
+    image = torch.randn(1, 1, *patch)
+    measured = kept_for_backward(ours, image) / kept_for_backward(stock, image)
+    estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)
+    assert 0.9 * measured < estimated < 1.35 * measured
