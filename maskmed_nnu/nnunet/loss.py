@@ -33,6 +33,9 @@ class MaskMedLoss(nn.Module):
     - `QueryOutput` → set loss at full resolution + ``aux_weight`` · ``dense`` on every auxiliary pixel-wise scale;
     - tuple of logits (pixel-wise heads in training) → ``dense`` over the scales as nnU-Net does it;
     - one tensor (evaluation mode) → ``dense``.
+
+    A scale that has no target of its shape (nnU-Net prepares one scale only without deep supervision) carries no loss;
+    the weights of the others then sum to one.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class MaskMedLoss(nn.Module):
     def _dense(self, logits: Sequence[Tensor], scales: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         # by shape, not by index: an auxiliary head need not exist on every scale that nnU-Net prepares
         by_shape = {target.shape[2:]: target for target in scales}
-        return sum(
-            weight * self.dense(logit, by_shape[logit.shape[2:]])
+        scored = [
+            (weight, logit, by_shape[logit.shape[2:]])
             for logit, weight in zip(logits, weights, strict=True)
-            if weight > 0
-        )
+            if weight > 0 and logit.shape[2:] in by_shape
+        ]
+        total = sum(weight for weight, _, _ in scored)
+        return sum(weight / total * self.dense(logit, target) for weight, logit, target in scored)

@@ -68,6 +68,20 @@ def test_an_auxiliary_head_need_not_exist_on_every_scale(dense):
     torch.testing.assert_close(coarse, expected)
 
 
+@pytest.mark.parametrize("scale", [0, 1])
+def test_scales_without_a_target_carry_no_loss(dense, scale):
+    """A trainer without deep supervision prepares one scale, as a tensor; the network answers all of them."""
+    target, logits = make_targets()[scale], make_logits(3)
+    full = make_targets()[0]
+    targets = target if scale == 0 else [full, target]
+    carried = [(logits[0], full)] if scale == 0 else [(logits[0], full), (logits[1], target)]
+    shares = deep_supervision_weights(len(carried))
+    expected = sum(share * dense(*pair) for share, pair in zip(shares, carried, strict=True))
+    alone = make_loss(dense)(make_output(), targets)
+    torch.testing.assert_close(make_loss(dense)(make_output(logits), targets), alone + expected)
+    torch.testing.assert_close(make_loss(dense)(logits, targets), expected)
+
+
 def test_pixelwise_heads_get_nnunets_own_loss(dense):
     targets, logits = make_targets(), make_logits(3)
     stock = DeepSupervisionWrapper(dense, deep_supervision_weights(3, drop_last=0.0))
