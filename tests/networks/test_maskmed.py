@@ -10,39 +10,18 @@ from torch import nn
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.losses.targets import semantic_targets
 from maskmed_nnu.networks import MaskMed, QueryOutput
+from maskmed_nnu.networks.layers.fsad import FSADTransformer
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.query_head import MaskedQueryHead
 from maskmed_nnu.networks.layers.semantic import scores_to_logits, semantic_scores
 from maskmed_nnu.networks.maskmed import HEADS
 from tests.networks.contract import NetworkContract
-
-FSAD = {"query_levels": [1, 2], "dim": 16, "heads": 2, "points": 2, "layers": 2, "ffn": 32}
-
-
-def unet_kwargs(spatial_dims: int, residual: bool = False) -> dict:
-    kwargs = {
-        "n_stages": 3,
-        "features_per_stage": [4, 8, 12],
-        "conv_op": (nn.Conv2d, nn.Conv3d)[spatial_dims - 2],
-        "kernel_sizes": [[3] * spatial_dims] * 3,
-        # an anisotropic plan: the first axis is halved once only
-        "strides": [[1] * spatial_dims, [1, *[2] * (spatial_dims - 1)], [2] * spatial_dims],
-        "n_conv_per_stage_decoder": [1, 1],
-        "conv_bias": True,
-        "norm_op": (nn.InstanceNorm2d, nn.InstanceNorm3d)[spatial_dims - 2],
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-    }
-    return kwargs | {("n_blocks_per_stage" if residual else "n_conv_per_stage"): [1, 1, 1]}
-
-
-def build(spatial_dims: int, residual: bool = False, **overrides) -> MaskMed:
-    ours = {"head_levels": [2, 1], "head_dim": 16, "head_heads": 2, "head_ffn": 32, "num_queries": 5, "fsad": FSAD}
-    return MaskMed(input_channels=2, num_classes=3, **unet_kwargs(spatial_dims, residual), **(ours | overrides))
+from tests.networks.small import FSAD, build, unet_kwargs
 
 
 class TestMaskMed(NetworkContract):
+    traced_dims = (2, 3)
+
     def build(self, spatial_dims, **overrides):
         return build(spatial_dims, **overrides)
 
@@ -128,6 +107,23 @@ def test_fsad_brings_full_resolution_detail_to_the_bottleneck():
     refined = network.fsad(features)
     assert refined[0] is features[0]
     assert not torch.equal(refined[1], features[1])
+
+
+def test_fsad_layers_read_refreshed_deep_levels_and_the_encoders_shallow_ones():
+    torch.manual_seed(0)
+    fsad = FSADTransformer(channels=[4, 8, 12], spatial_dims=2, **FSAD)
+    features = [torch.randn(2, c, n, n + 2) for c, n in ((4, 8), (8, 4), (12, 2))]
+    answered, read = [], []
+    for layer in fsad.layers:
+        layer.register_forward_pre_hook(lambda _, inputs: read.append(list(inputs[3])))
+        layer.register_forward_hook(lambda _, inputs, output: answered.append(output))
+    fsad(features)
+    assert len(read) == FSAD["layers"] == 2
+    for values in read:
+        assert torch.equal(values[0], features[0].movedim(1, -1))
+    deep = torch.cat([values.flatten(1, 2) for values in read[1][1:]], 1)
+    assert torch.equal(deep, answered[0])
+    assert not torch.equal(read[0][1], read[1][1])
 
 
 # ------------------------------------------------------------------------------------------------ semantic output
@@ -240,6 +236,26 @@ def test_masked_attention_reads_only_the_inside_of_the_mask():
     assert coarse[:, 0].all() and not coarse[:, 1].any()
 
 
+def test_a_query_does_not_read_outside_its_mask():
+    torch.manual_seed(0)
+    head = MaskedQueryHead(
+        memory_channels=[6], mask_channels=2, num_classes=2, num_queries=3, spatial_dims=2, dim=8, heads=2
+    )
+    nn.init.zeros_(head.mask_embedding[-1].weight)
+    with torch.no_grad():  # every query's mask is the first mask feature: the left half
+        head.mask_embedding[-1].bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    mask_features = torch.ones(1, 2, 8, 8)
+    mask_features[..., 4:] = -1
+    memory = torch.randn(1, 6, 4, 4)
+    outside, inside = memory.clone(), memory.clone()
+    outside[..., 2:] += 3
+    inside[..., 1] += 3
+    with torch.no_grad():
+        answers = [head([scale], mask_features)[0][1] for scale in (memory, outside, inside)]
+    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=1e-6)
+    assert ((answers[2] - answers[0]).abs().amax(-1) > 1e-4).all()
+
+
 def test_mask_head_at_points_equals_the_dense_map():
     embeddings, features = torch.randn(3, 2, 4, 6), torch.randn(2, 5, 3, 4, 5)
     dense = DotProductMaskHead().dense(embeddings, features)
@@ -253,16 +269,17 @@ def test_mask_head_at_points_equals_the_dense_map():
 
 @pytest.mark.parametrize(("spatial_dims", "shape"), [(2, (32, 32)), (3, (16, 16, 16))], ids=["2d", "3d"])
 def test_it_overfits_one_case(spatial_dims, shape):
-    """A left/right pair of equal intensity, which only position tells apart, and a third object."""
+    """A left/right pair of equal intensity, which only position tells apart, and a brighter third object."""
     torch.manual_seed(0)
     label = torch.zeros(1, 1, *shape, dtype=torch.long)
     n = shape[0]
     label[..., n // 8 : n // 2, n // 8 : n // 2 - 1] = 1
     label[..., n // 8 : n // 2, n // 2 + 1 : -n // 8] = 2
-    image = (label > 0).float() + 0.3 * torch.randn(label.shape)
+    label[..., 5 * n // 8 : 7 * n // 8, n // 4 : 3 * n // 4] = 3
+    image = (label > 0).float() + (label == 3) + 0.3 * torch.randn(label.shape)
     network = MaskMed(
         input_channels=1,
-        num_classes=3,
+        num_classes=4,
         num_queries=8,
         head_levels=[2, 1],
         head_dim=32,
@@ -271,9 +288,9 @@ def test_it_overfits_one_case(spatial_dims, shape):
         fsad=FSAD,
         **(unet_kwargs(spatial_dims) | {"features_per_stage": [8, 16, 32]}),
     )
-    criterion = SetCriterion(num_classes=3, mask_head=network.mask_head, num_points=None, semantic_weight=1.0)
+    criterion = SetCriterion(num_classes=4, mask_head=network.mask_head, num_points=None, semantic_weight=1.0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    targets = semantic_targets(label, num_classes=3)
+    targets = semantic_targets(label, num_classes=4)
     for _ in range(150):
         optimizer.zero_grad()
         criterion(network.train()(image), targets).total.backward()
@@ -281,7 +298,7 @@ def test_it_overfits_one_case(spatial_dims, shape):
         optimizer.step()
     with torch.no_grad():
         predicted = network.eval()(image).argmax(1, keepdim=True)
-    for c in (1, 2):
+    for c in (1, 2, 3):
         overlap = ((predicted == c) & (label == c)).sum()
         dice = 2 * overlap / ((predicted == c).sum() + (label == c).sum())
         assert dice >= 0.97
