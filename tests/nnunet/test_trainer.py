@@ -7,6 +7,8 @@ import copy
 import numpy as np
 import pytest
 import torch
+from batchgenerators.utilities.file_and_folder_operations import save_json
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.output import QueryOutput
@@ -93,15 +95,22 @@ def test_trains_and_validates(make_trainer, scenario: str, dim: int):
         np.testing.assert_array_equal(result["tp_hard"] + result["fn_hard"], found)
 
 
-def test_pseudo_dice_does_not_see_ignored_voxels(make_trainer):
+def test_pseudo_dice_does_not_see_ignored_voxels(make_trainer, monkeypatch):
+    """A network that finds class 1 everywhere is wrong wherever another class is, but not where nobody knows."""
     trainer = make_trainer("ignore")
     trainer.on_validation_epoch_start()
     batch = make_batch(trainer)
+    truth = batch["target"][0]
+    everywhere = torch.zeros(2, 3, *truth.shape[2:])
+    everywhere[:, 1] = 5.0
+    monkeypatch.setattr(trainer.network, "forward", lambda data: everywhere)
     with torch.no_grad():
         result = trainer.validation_step(copy.deepcopy(batch))
-    counted = result["tp_hard"] + result["fn_hard"]
-    np.testing.assert_array_equal(counted, [int((batch["target"][0] == label).sum()) for label in (1, 2)])
-    assert (result["fp_hard"] <= int((batch["target"][0] != 3).sum())).all()
+    count = {label: int((truth == label).sum()) for label in (0, 1, 2, 3)}
+    assert count[3] > 0
+    np.testing.assert_array_equal(result["tp_hard"], [count[1], 0])
+    np.testing.assert_array_equal(result["fp_hard"], [count[0] + count[2], 0])
+    np.testing.assert_array_equal(result["fn_hard"], [0, count[2]])
 
 
 def test_training_answers_queries_and_evaluation_one_map(make_trainer):
@@ -242,3 +251,16 @@ def test_the_predictor_checks_the_classes_too(make_trainer):
     trainer = make_trainer(initialize=False)
     with pytest.raises(InputError, match="has 5 classes"):
         trainer.build_network_architecture(trainer.plans_manager, trainer.configuration_manager, 1, 5, False)
+
+
+def test_a_checkpoint_whose_trainer_is_missing(make_trainer, tmp_path, torchvision_ops):
+    trainer = make_trainer()
+    (tmp_path / "fold_0").mkdir()
+    file = tmp_path / "fold_0" / "checkpoint_final.pth"
+    trainer.save_checkpoint(str(file))
+    torch.save({**torch.load(file, weights_only=False), "trainer_name": "nnUNetTrainerMaskMedGone"}, file)
+    for name, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+        save_json(content, str(tmp_path / f"{name}.json"))
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    with pytest.raises(InputError, match="Unknown trainer 'nnUNetTrainerMaskMedGone'.*did you mean nnUNetTrainerMaskM"):
+        predictor.initialize_from_trained_model_folder(str(tmp_path), (0,))
