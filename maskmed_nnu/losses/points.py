@@ -1,7 +1,12 @@
-"""Where the set loss is evaluated: voxels drawn among the valid ones, without a transfer to the host."""
+"""Where the set loss is evaluated: voxels drawn among the valid ones, without a transfer to the host.
+
+On a large patch, uniform points miss small structures: of 300 voxels among two million, every sixth draw of 12544
+points sees none. A share of the points is therefore drawn with the same chance for every target.
+"""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -28,14 +33,39 @@ def valid_voxels(targets: list[SetTargets]) -> Tensor | None:
 
 
 class PointSampler:
-    """Uniform voxels with replacement among the valid voxels of each sample.
+    """Random voxels with replacement among the valid voxels of each sample.
 
-    A sample with no more valid voxels than points asked for gets each of them exactly once.
+    A ``balanced_ratio`` of them falls on every one of the sample's ``targets`` alike, the rest is uniform. A sample
+    with no more valid voxels than points asked for gets each of them exactly once.
     """
 
-    def __init__(self, valid: Tensor | None, *, batch: int, voxels: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        valid: Tensor | None,
+        *,
+        batch: int,
+        voxels: int,
+        device: torch.device,
+        targets: list[SetTargets] | None = None,
+        balanced_ratio: float = 0.0,
+    ) -> None:
         self.batch, self.voxels, self.device = batch, voxels, device
+        self.targets, self.balanced_ratio = targets, balanced_ratio
         self.rank = None if valid is None else valid.cumsum(1, dtype=torch.int32)
+
+    def draw(self, count: int) -> Tensor:
+        """``[B, count]`` flat voxel indices, the balanced ones first."""
+        balanced = round(self.balanced_ratio * count)
+        if not balanced:
+            return self.uniform(count)
+        return torch.cat([self.balanced(balanced), self.uniform(count - balanced)], 1)
+
+    def balanced(self, count: int) -> Tensor:
+        """``[B, count]`` flat voxel indices: any target, then any of its voxels; uniform in samples without targets."""
+        total = self._summed_balance[:, -1:]
+        draw = torch.randint(2**62, (self.batch, count), device=self.device) % total.clamp(min=1)
+        index = torch.searchsorted(self._summed_balance, draw, right=True).clamp_(max=self.voxels - 1)
+        return torch.where(total > 0, index, self.uniform(count))
 
     def uniform(self, count: int) -> Tensor:
         """``[B, count]`` flat voxel indices."""
@@ -52,6 +82,11 @@ class PointSampler:
         position = torch.arange(index.shape[1], device=self.device, dtype=torch.int32).expand_as(index)
         few = count <= index.shape[1]
         return Points(torch.where(few, self._voxel(position), index), ~few | (position < count))
+
+    @cached_property
+    def _summed_balance(self) -> Tensor:
+        """Running sum ``[B, N]`` of the targets' weights; a dense loss never asks for it."""
+        return torch.stack([target.balance() for target in self.targets]).cumsum_(1)
 
     def _voxel(self, position: Tensor) -> Tensor:
         """The voxel that is number ``position`` among the valid ones (clamped where there are fewer)."""

@@ -1,9 +1,9 @@
 """Set loss of mask classification on label maps.
 
 "Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527). How this version differs:
-targets are label maps; points are voxels, shared by all queries and layers of a sample and drawn among the valid ones;
-one transfer to the host serves the matching of all layers and samples; mask logits that need a gradient are built for
-matched queries only; optional loss on the semantic output.
+targets are label maps; points are voxels, shared by all queries and layers of a sample and drawn among the valid ones,
+a share of them from every target alike; one transfer to the host serves the matching of all layers and samples; mask
+logits that need a gradient are built for matched queries only; optional loss on the semantic output.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ class SetCriterion(nn.Module):
     """Class, BCE and Dice loss of matched queries, after every supervised layer.
 
     ``num_points`` voxels per sample carry the mask losses: ``oversample_ratio`` times as many are drawn, of which the
-    most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and uniform ones the
-    rest. ``None``, or no fewer points than voxels: all valid voxels. ``matching="fixed"`` gives the target of class
-    ``c`` to query ``c``. ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.
+    most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and newly drawn ones
+    the rest. Of all that is drawn, for the matching and for the loss, ``balanced_ratio`` falls on every target of a
+    sample alike, however small, and the rest is uniform. ``num_points=None``, or no fewer points than voxels: all valid
+    voxels. ``matching="fixed"`` gives the target of class ``c`` to query ``c``.
+    ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class SetCriterion(nn.Module):
         num_points: int | None = 12544,
         oversample_ratio: float = 3.0,
         importance_ratio: float = 0.75,
+        balanced_ratio: float = 0.25,
         matching: str = "bipartite",
         regions: bool = False,
         semantic_weight: float = 0.0,
@@ -87,11 +90,17 @@ class SetCriterion(nn.Module):
                 f"The set loss got oversample_ratio {oversample_ratio} and importance_ratio {importance_ratio}: "
                 "the first must be at least 1, the second lie between 0 and 1."
             )
+        if not 0 <= balanced_ratio <= 1:
+            raise InputError(
+                f"balanced_ratio of the set loss is {balanced_ratio}: give the share of points that every target gets "
+                "alike, between 0 and 1."
+            )
         self.num_classes = num_classes
         self.mask_head = mask_head
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
         self.no_object_weight = no_object_weight
         self.num_points, self.oversample_ratio, self.importance_ratio = num_points, oversample_ratio, importance_ratio
+        self.balanced_ratio = balanced_ratio
         self.matching, self.regions, self.semantic_weight = matching, regions, semantic_weight
 
     def forward(self, output: QueryOutput, targets: list[SetTargets]) -> SetLoss:
@@ -153,8 +162,15 @@ class SetCriterion(nn.Module):
         features = output.mask_features
         voxels = features.shape[2:].numel()
         dense = self.num_points is None or self.num_points >= voxels
-        sampler = PointSampler(valid, batch=batch, voxels=voxels, device=features.device)
-        points = Points(None, valid) if dense else sampler.points(sampler.uniform(self.num_points))
+        sampler = PointSampler(
+            valid,
+            batch=batch,
+            voxels=voxels,
+            device=features.device,
+            targets=targets,
+            balanced_ratio=self.balanced_ratio,
+        )
+        points = Points(None, valid) if dense else sampler.points(sampler.draw(self.num_points))
         if self.matching == "fixed":
             query = torch.where(real, classes, -1).expand(layers, -1, -1)
         else:
@@ -191,16 +207,16 @@ class SetCriterion(nn.Module):
         return self.class_weight * class_cost(class_logits, classes) + mask_cost
 
     def _uncertain(self, output: QueryOutput, query: Tensor, real: Tensor, sampler: PointSampler) -> Points:
-        """Points near the borders of the last layer's matched masks, and uniform ones."""
+        """Points near the borders of the last layer's matched masks, and some that are not chosen."""
         sharp = int(self.importance_ratio * self.num_points)
-        index = sampler.uniform(int(self.oversample_ratio * self.num_points))
+        index = sampler.draw(int(self.oversample_ratio * self.num_points))
         # the masks of unmatched queries and of padding mean nothing: a matched one takes their place
         matched = torch.where(real, query[0], -1)
         query = torch.where(matched < 0, matched.amax(1, keepdim=True), matched)[None]
         embeddings = self._gather(output.mask_embeddings[-1:], query)
         certainty = self._logits(embeddings, output.mask_features, Points(index, None)).abs_().amin(1)
         chosen = index.gather(1, certainty.topk(sharp, dim=1, largest=False, sorted=False).indices)
-        return sampler.points(torch.cat([chosen, sampler.uniform(self.num_points - sharp)], 1))
+        return sampler.points(torch.cat([chosen, sampler.draw(self.num_points - sharp)], 1))
 
     def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
         """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""

@@ -12,6 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+SHARE = 2**40
+"""What a target's voxels divide among them: integers, whose running sum is exact for any volume."""
+ID_RANGE = 2**16
+
 
 class SetTargets(NamedTuple):
     """What is to be found in one sample: ``T`` targets that live in a few label maps."""
@@ -47,6 +51,28 @@ class SetTargets(NamedTuple):
         key = (layer << 32) + values
         found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
         return torch.where(wanted[found] == key, order[found], nobody)
+
+    def balance(self) -> Tensor:
+        """Weights ``[N]`` int64 under which every target is as likely as any other, and its voxels among themselves.
+
+        A voxel's weight is the sum of ``SHARE`` / (valid voxels of the target) over the targets that contain it; it is
+        zero where the truth is unknown. Ids count by their last 16 bits, so that one table serves all of them.
+        """
+        outside = ID_RANGE
+        one = torch.ones((), dtype=torch.int64, device=self.maps.device)
+        total = None
+        for layer, values in enumerate(self.maps.flatten(1)):
+            slot = values.to(torch.int64, copy=True).bitwise_and_(ID_RANGE - 1)
+            if self.valid is not None:
+                slot.masked_fill_(~self.valid.flatten(), outside)
+            size = slot.new_zeros(ID_RANGE + 1).scatter_add_(0, slot, one.expand_as(slot))
+            wanted = torch.where(self.layers == layer, self.ids & (ID_RANGE - 1), outside)
+            share = torch.zeros_like(size)
+            share[wanted] = SHARE // size[wanted].clamp(min=1)
+            share[outside] = 0
+            weight = share.gather(0, slot)
+            total = weight if total is None else total.add_(weight)
+        return total
 
 
 def semantic_targets(label_map: Tensor, *, num_classes: int, ignore_label: int | None = None) -> list[SetTargets]:

@@ -16,6 +16,11 @@ def criterion(**options) -> SetCriterion:
     return SetCriterion(**{"num_classes": 3, "mask_head": DotProductMaskHead(), "num_points": None} | options)
 
 
+def real(count: int) -> torch.Tensor:
+    """One sample whose ``count`` targets are all there."""
+    return torch.ones(1, count, dtype=torch.bool)
+
+
 def gradients(output: QueryOutput, loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return torch.autograd.grad(loss, output[:3])
 
@@ -73,7 +78,7 @@ def test_sampled_loss_approaches_the_dense_one(make_output, make_labels):
     output = make_output(spatial=(20, 20))
     targets = semantic_targets(make_labels(spatial=(20, 20)), num_classes=3)
     dense = criterion()(output, targets)
-    sampled = [criterion(num_points=300, importance_ratio=0)(output, targets).bce for _ in range(40)]
+    sampled = [criterion(num_points=300, importance_ratio=0, balanced_ratio=0)(output, targets).bce for _ in range(40)]
     torch.testing.assert_close(torch.stack(sampled).mean(0), dense.bce, rtol=0.02, atol=0)
 
 
@@ -89,6 +94,41 @@ def test_importance_prefers_voxels_near_the_border(make_output, make_labels):
     drawn = certainty[points.index[0]]
     # three candidates for each of three quarters of the points, the surest left out
     assert drawn[:150].max() < certainty.quantile(0.4) < drawn[150:].max()
+
+
+@pytest.mark.parametrize("balanced_ratio", [0.25, 0])
+def test_one_voxel_in_a_large_patch_has_points_and_finds_its_query(balanced_ratio):
+    """Two queries claim the small class; only where its voxel is seen can they be told apart."""
+    labels = torch.zeros(1, 1, 64, 64, 64)
+    labels[0, 0, 40, 50, 60] = 1
+    targets = semantic_targets(labels, num_classes=2)
+    voxel = int(labels.flatten().argmax())
+    # features: the voxel, and the rest; masks of queries: nothing, everything else, the voxel
+    features = torch.cat([labels, 1 - labels], 1)
+    embeddings = 20 * torch.tensor([[-1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [1.0, -1.0, 0.0]])[None, None]
+    classes = torch.tensor([[0.0, 5.0, 0.0], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0]])[None, None]
+    loss = criterion(num_classes=2, num_points=2000, balanced_ratio=balanced_ratio)
+    output = QueryOutput(classes, embeddings, features)
+    seen, found = [], []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        query, points = loss._match(output, classes, targets, targets[0].classes[None], real(2), [2], None)
+        seen.append(bool((points.index == voxel).any()))
+        found.append(query[0, 0].tolist() == [1, 2])
+    always = balanced_ratio > 0
+    assert all(seen) == all(found) == always
+
+
+def test_balanced_points_carry_the_loss_of_a_small_region(make_output):
+    """Regions that overlap, one of a single voxel: their masks get a gradient in every step."""
+    stack = torch.zeros(1, 3, 40, 40, dtype=torch.bool)
+    stack[0, 0, :30], stack[0, 1, 10:20, 10:20], stack[0, 2, 15, 15] = True, True, True
+    output = make_output(batch=1, spatial=(40, 40))
+    loss = criterion(num_points=400, regions=True)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        gradient = gradients(output, loss(output, region_targets(stack, has_ignore=False)).total)[2]
+        assert (gradient[0, :, 15, 15] != 0).all()
 
 
 @pytest.mark.parametrize("num_points", [None, 60])
@@ -366,6 +406,8 @@ def test_semantic_term_of_regions_is_the_plain_formula(make_output, make_labels,
         ({"num_points": 0}, "num_points"),
         ({"oversample_ratio": 0.5}, "oversample_ratio"),
         ({"importance_ratio": 1.5}, "importance_ratio"),
+        ({"balanced_ratio": -0.1}, "balanced_ratio"),
+        ({"balanced_ratio": 1.1}, "balanced_ratio"),
     ],
 )
 def test_settings_that_are_refused(options, named):

@@ -22,6 +22,8 @@ HEAD_MAX_LEVELS = 3
 DENSE_LOSS_MAX_VOXELS = 100_000
 """Patches up to this size are supervised at every voxel."""
 NUM_POINTS = 12544
+BALANCED_RATIO = 0.25
+"""Share of the points that is drawn from every target alike, so that small structures are seen in every step."""
 WIDTH, HEADS, FFN = 192, 8, 768
 FSAD_HEADS, FSAD_POINTS, FSAD_MAX_LAYERS = 6, 4, 3
 FSAD_SHARE = 0.03
@@ -144,7 +146,7 @@ def network_settings(
 
 def loss_settings(patch_size: Sequence[int]) -> dict:
     """What `maskmed_nnu.nnunet.loss` reads from the plans; ready for JSON."""
-    return {**LOSS_WEIGHTS, "num_points": num_points(patch_size)}
+    return {**LOSS_WEIGHTS, "num_points": num_points(patch_size), "balanced_ratio": BALANCED_RATIO}
 
 
 def explain(name: str, configuration: dict, *, num_classes: int) -> str:
