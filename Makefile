@@ -5,8 +5,9 @@
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
-# and its libraries later. The release on PyPI runs on the CPU and, on Linux, on CUDA. Another build, say one without
-# CUDA: make test TORCH="torch==2.13.0+cpu" PIP_EXTRA_INDEX_URL=<the index named on its install page>
+# and its libraries later. Without an NVIDIA driver its CPU build is taken wherever pip's indexes have it: it is a
+# fraction of the size. PyPI alone has it only for some systems; PIP_EXTRA_INDEX_URL=<the index named on torch's install
+# page> adds it on Linux.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -43,6 +44,7 @@ wheel: $(READY)
 
 $(READY): pyproject.toml maskmed_nnu.pth
 	$(PYTHON) -m venv $(VENV)
+	command -v nvidia-smi || $(BIN)/python -m pip install "$(TORCH)+cpu" || true
 	$(BIN)/python -m pip install "$(TORCH)" -e ".[test]"
 	touch $(READY)
 
