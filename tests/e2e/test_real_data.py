@@ -59,9 +59,10 @@ def test_commands_on_a_few_cases(workspace, real_data, configuration):
         copy_cases(real_data / NAME, workspace.raw / NAME, train=10, test=2)
         workspace.run("nnUNetv2_plan_and_preprocess", *PLAN, nnUNet_n_proc_DA="1")
         shrink_plans(workspace.preprocessed / NAME / "MaskMedPlans.json")
-    trainer = "nnUNetTrainerMaskMedTiny"
+    trainer = "nnUNetTrainerMaskMedTiny_1epochs"  # two without the suffix
     model = ("-p", "MaskMedPlans", "-tr", trainer, "-device", "cpu")
-    workspace.run("nnUNetv2_train", 4, configuration, 0, *model)
+    printed = workspace.run("nnUNetv2_train", 4, configuration, 0, *model)
+    assert "Epoch 0" in printed and "Epoch 1" not in printed
     predict_and_check(workspace, configuration, trainer)
 
 

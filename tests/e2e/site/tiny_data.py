@@ -107,7 +107,7 @@ def shrink_plans(plans_file: Path, *, lowres: bool = False) -> None:
             head_heads=4,
             head_ffn=32,
             head_levels=[2, 1],
-            fsad={"query_levels": [1, 2], "dim": 32, "heads": 4, "points": 2, "layers": 1, "ffn": 32, "dropout": 0.0},
+            fsad={"query_levels": [1, 2], "dim": 32, "heads": 4, "points": 2, "layers": 2, "ffn": 32, "dropout": 0.0},
             **{"n_blocks_per_stage" if residual else "n_conv_per_stage": [1, 1, 1]},
         )
     if lowres:
