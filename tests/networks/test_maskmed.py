@@ -224,7 +224,7 @@ def test_masked_attention_reads_only_the_inside_of_the_mask():
     features[:, 0, :, :2] = 1
     features[:, 0, :, 2:] = -1
     full, half = torch.Size((4, 4)), torch.Size((2, 2))
-    resized = head._resize(features, {half, full})
+    resized = head._resize(features, [half, full])
     torch.testing.assert_close(resized[half].view(2, 2, 2), nn.functional.avg_pool2d(features[0], 2))
     embedding = torch.tensor([[[1.0, 0.0, 0.0]]])
     allowed = head._allowed(embedding, resized[full]).view(4, 4)

@@ -7,7 +7,6 @@ and "3D TransUNet" (arXiv 2310.07781); the paper's own numbers of layers, widths
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -110,7 +109,7 @@ class MaskedQueryHead(nn.Module):
         queries = self.seg_layers["queries"].weight.expand(mask_features.shape[0], -1, -1)
         position = self.seg_layers["positions"].weight
         predictions = [self._predict(queries)]
-        resized = self._resize(mask_features, {scale.shape[2:] for scale in memory})
+        resized = self._resize(mask_features, [scale.shape[2:] for scale in memory])
         for layer, project, scale, embedding in zip(
             self.layers, self.inputs, memory, self.level_embedding, strict=True
         ):
@@ -127,16 +126,17 @@ class MaskedQueryHead(nn.Module):
         return self.seg_layers["classes"](queries), self.mask_embedding(queries)
 
     @torch.no_grad()
-    def _resize(self, mask_features: Tensor, shapes: set[torch.Size]) -> dict[torch.Size, Tensor]:
+    def _resize(self, mask_features: Tensor, shapes: Sequence[torch.Size]) -> dict[torch.Size, Tensor]:
         """Mask features averaged to each scale, ``[B, C, N]``; deeper scales from shallower ones.
 
         Mask logits are linear in the features, so the features are resized to the scales, not the masks.
         """
-        resized = {}
-        for shape in sorted(shapes, key=math.prod, reverse=True):
-            window = [n // m for n, m in zip(mask_features.shape[2:], shape, strict=True)]
-            mask_features = self.pool(mask_features, window)
-            resized[shape] = mask_features.flatten(2)
+        resized, finer = {}, mask_features
+        for shape in reversed(shapes):  # the head goes from deep to shallow, unless its plan says otherwise
+            if any(n < m for n, m in zip(finer.shape[2:], shape, strict=True)):
+                finer = mask_features
+            finer = self.pool(finer, [n // m for n, m in zip(finer.shape[2:], shape, strict=True)])
+            resized[shape] = finer.flatten(2)
         return resized
 
     @torch.no_grad()

@@ -64,14 +64,17 @@ def tokens_per_level(patch_size: Sequence[int], strides: Sequence[Sequence[int]]
 def fsad_query_levels(tokens: Sequence[int]) -> list[int]:
     """The deepest levels, shallowest first: as many as the budget allows, at most three, at least one, never 0.
 
-    >>> fsad_query_levels([89600, 11200, 1400, 175])
-    [2, 3]
+    Three only where they are also a small share of the patch.
+
+    >>> fsad_query_levels([89600, 11200, 1400, 175]), fsad_query_levels([30720, 3840, 480, 60])
+    ([2, 3], [2, 3])
     >>> fsad_query_levels([262144, 65536, 16384, 4096, 1024, 256, 64, 16])
     [5, 6, 7]
     """
     deepest = len(tokens) - 1
     for count in range(min(FSAD_MAX_LEVELS, deepest), 1, -1):
-        if sum(tokens[-count:]) <= FSAD_TOKEN_BUDGET:
+        budget = FSAD_TOKEN_BUDGET if count == 2 else min(FSAD_TOKEN_BUDGET, FSAD_SHARE * tokens[0])
+        if sum(tokens[-count:]) <= budget:
             return list(range(len(tokens) - count, len(tokens)))
     return [deepest]
 
