@@ -16,6 +16,7 @@ OFF_SWITCH = "MASKMED_NNU_DISABLE_HOOK"
 
 ON_IMPORT = {
     "nnunetv2.utilities.find_class_by_name": "maskmed_nnu.nnunet.discovery:wrap_class_finder",
+    "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": "maskmed_nnu.nnunet.discovery:find_planner_first",
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery:wrap_trainer_search",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.prediction:wrap_data_iterators",
 }

@@ -8,6 +8,7 @@ its way: seconds for the trainers, and a failure where a dependency of any of th
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import functools
 import importlib
@@ -97,6 +98,25 @@ def wrap_trainer_search(module: ModuleType) -> None:
             raise unknown_name(KINDS[TRAINER_PACKAGE], trainer_name, folder) from error
 
     module.recursive_find_trainer_class_by_name = recursive_find_trainer_class_by_name
+
+
+def find_planner_first(module: ModuleType) -> None:
+    """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting."""
+    stock = module.plan_and_preprocess_entry
+
+    @functools.wraps(stock)
+    def plan_and_preprocess_entry() -> None:
+        from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("-pl")
+        name = parser.parse_known_args()[0].pl
+        if name is not None:
+            folder = os.path.dirname(module.__file__)
+            recursive_find_python_class(folder, name, current_module="nnunetv2.experiment_planning")
+        stock()
+
+    module.plan_and_preprocess_entry = plan_and_preprocess_entry
 
 
 def unknown_name(kinds: tuple[str, ...], name: str, folder: str) -> InputError:

@@ -12,7 +12,7 @@ import types
 import nnunetv2
 import pytest
 import torch
-from nnunetv2.experiment_planning import plan_and_preprocess_api
+from nnunetv2.experiment_planning import plan_and_preprocess_api, plan_and_preprocess_entrypoints
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.reader_writer_registry import (
@@ -134,6 +134,17 @@ def test_unknown_name_gets_one_sentence(package, name, expected):
     with pytest.raises(InputError, match=expected) as caught:
         search(package, name)
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_planner_is_told_before_the_fingerprint_is_extracted(monkeypatch):
+    """With nnU-Net's own order the sentence would come after hours, and here after an unknown data set."""
+    arguments = "nnUNetv2_plan_and_preprocess -d 987 -c 2d 3d_fullres -pl MaskMedPlaner --verify_dataset_integrity"
+    monkeypatch.setattr(sys, "argv", arguments.split())
+    with pytest.raises(InputError, match="Unknown planner.*did you mean MaskMedPlanner"):
+        plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
+    monkeypatch.setattr(sys, "argv", [a.replace("Planer", "Planner") for a in arguments.split()])
+    with pytest.raises(RuntimeError, match="987"):
+        plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
 
 
 def test_unknown_reader_is_left_to_nnunet_which_goes_by_the_file_ending():
