@@ -25,3 +25,22 @@ class QueryOutput(NamedTuple):
     """Auxiliary pixel-wise head, ``[B, K, *spatial / stride]`` per decoder scale, full resolution first."""
     reference_points: Tensor | None = None
     """``[B, Q, dim]`` in ``(x, y, z)`` order within ``[0, 1]``, for queries that have a place."""
+    quality_logits: Tensor | None = None
+    """``[L, B, Q]``: how well the query's mask fits (logit of its IoU with the truth)."""
+    centre_logits: Tensor | None = None
+    """``[B, K, *spatial / stride]`` heatmap of the objects' centres, that image queries are taken from."""
+
+
+class TileInstances(NamedTuple):
+    """The objects of one tile, each mask cropped to its box; ``N`` of them, the same object may come twice."""
+
+    scores: Tensor
+    """``[N]`` within ``[0, 1]``"""
+    classes: Tensor
+    """``[N]`` int64, index into the thing classes"""
+    boxes: Tensor
+    """``[N, 4]`` int64 ``y0, x0, y1, x1``, half open, in the tile"""
+    masks: list[Tensor]
+    """``N`` times uint8 ``[h, w]``, probability * 255; a pixel belongs to the object from 128 on"""
+    semantic: Tensor | None = None
+    """``[1 + K, h, w]`` probabilities of the dense head, where there is stuff to be found"""
