@@ -1,0 +1,1 @@
+"""Label maps with many objects: encoding, reading and writing, statistics, stitching, metrics, COCO."""

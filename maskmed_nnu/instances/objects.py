@@ -1,0 +1,287 @@
+"""Objects of one image as label maps, and the numbers that stand for them in a data set's label files.
+
+Panoptic ids (``class * label_divisor + index``) follow COCO panoptic's and Cityscapes' practice; here index 0 is stuff,
+or, in a class that also has objects, a crowd region: objects not told apart, ignored by the loss and the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskmed_nnu.errors import InputError
+
+LARGEST_ID = 2**32 - 1  # of uint32, the widest integers that label files hold
+
+
+@dataclass(frozen=True)
+class LabelFormat:
+    """How objects are written in the label files of a data set.
+
+    ``classes`` maps the foreground names to 1..K. Without ``label_divisor`` every positive value is an object of the
+    only class. With ``overlap_layers`` the files' extra axis holds layers of ids; an object lives in exactly one.
+    """
+
+    classes: dict[str, int]
+    label_divisor: int | None = None
+    overlap_layers: bool = False
+
+    @classmethod
+    def from_dataset_json(cls, dataset_json: dict) -> LabelFormat:
+        """The format that a data set's ``dataset.json`` declares.
+
+        Raises:
+            InputError: where its labels, ``label_divisor`` or ``overlap_layers`` are not those of an object data set.
+        """
+        labels = dataset_json.get("labels")
+        if not isinstance(labels, dict) or labels.get("background") != 0 or len(labels) < 2:
+            raise InputError(
+                f"The labels in dataset.json are {labels}; declare the background and at least one class of objects, "
+                'as in {"background": 0, "nucleus": 1}.'
+            )
+        classes = {name: number for name, number in labels.items() if name != "background"}
+        if "ignore" in classes:
+            raise InputError(
+                "dataset.json declares an ignore label, which object maps do not have; mark such regions as a crowd "
+                "(class * label_divisor) and remove the label."
+            )
+        if sorted(classes.values(), key=str) != sorted(range(1, len(classes) + 1), key=str):
+            raise InputError(
+                f"The labels in dataset.json are {labels}; an object data set numbers its classes 1, 2, 3 and so on, "
+                "one number each (no regions)."
+            )
+        divisor = dataset_json.get("label_divisor")
+        if divisor is None and len(classes) > 1:
+            raise InputError(
+                f"dataset.json declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so that an "
+                'id does not tell its class; write ids as class * 1000 + index, say, and add "label_divisor": 1000.'
+            )
+        most = LARGEST_ID // (len(classes) + 1)
+        if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= most):
+            raise InputError(
+                f"label_divisor in dataset.json is {divisor!r}; it must be an integer from 2 to {most}, so that the "
+                f"ids of {len(classes)} classes fit in 32 bits."
+            )
+        layers = dataset_json.get("overlap_layers", False)
+        if type(layers) is not bool:
+            raise InputError(f"overlap_layers in dataset.json is {layers!r}; it must be true or false.")
+        return cls(classes, divisor, layers)
+
+
+@dataclass(frozen=True)
+class ObjectMap:
+    """The objects of one image.
+
+    ``ids``: int32 ``[L, *spatial]``, 0 = none, objects 1..N, each in one layer. ``classes``: int64 ``[N]``, the class
+    number of object i + 1. ``stuff``: int32 ``[*spatial]``, the class number of stuff or of a crowd region, 0
+    elsewhere; it may go on beneath objects, which win wherever one answer is asked for.
+    """
+
+    ids: np.ndarray
+    classes: np.ndarray
+    stuff: np.ndarray
+
+    def semantic(self) -> np.ndarray:
+        """The class of every pixel, int16 ``[*spatial]``: stuff lowest, then objects, the higher class number on top.
+
+        >>> ids = np.array([[[1, 1, 0, 0]], [[0, 2, 2, 0]]], np.int32)
+        >>> ObjectMap(ids, np.array([2, 1]), np.array([[3, 3, 3, 3]], np.int32)).semantic()
+        array([[2, 2, 1, 3]], dtype=int16)
+        """
+        class_of = np.concatenate([[0], self.classes]).astype(np.int16)
+        semantic = class_of[self.ids[0]]
+        for layer in self.ids[1:]:
+            np.maximum(semantic, class_of[layer], out=semantic)
+        return np.where(semantic > 0, semantic, self.stuff.astype(np.int16))
+
+
+def decode(raw: np.ndarray, label_format: LabelFormat) -> ObjectMap:
+    """The objects in the values of a label file, ``raw [L, *spatial]``, numbered 1..N in the order of the values.
+
+    >>> objects = decode(np.array([[[7, 7, 0, 90]]]), LabelFormat({"nucleus": 1}))
+    >>> objects.ids, objects.classes
+    (array([[[1, 1, 0, 2]]], dtype=int32), array([1, 1]))
+
+    Raises:
+        InputError: values that are negative or no integers, an undeclared class, an id in two layers, two kinds of
+            stuff at one pixel. The sentence does not name the file, which the caller knows.
+    """
+    values, run_of, lengths, layer_of = _runs(raw)
+    _check_values(values)
+    values = values.astype(np.int64)
+    divisor = label_format.label_divisor
+    classes, index = (np.ones_like(values), values) if divisor is None else np.divmod(values, divisor)
+    _check_classes(values, classes, label_format)
+
+    is_object = (values > 0) & (index > 0)
+    present = np.stack([np.bincount(run_of[layer_of == n], minlength=len(values)) > 0 for n in range(len(raw))])
+    twice = np.flatnonzero((present.sum(axis=0) > 1) & is_object)
+    if len(twice):
+        raise InputError(
+            f"Id {values[twice[0]]}{_others(twice)} is in the layers "
+            f"{_listed(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the parts in "
+            "different layers different ids or draw them in one."
+        )
+    number = np.where(is_object, np.cumsum(is_object), 0).astype(np.int32)
+    ids = np.repeat(number[run_of], lengths).reshape(raw.shape)
+    kind = np.where(is_object | (values == 0), 0, classes).astype(np.int32)
+    if not kind.any():
+        return ObjectMap(ids, classes[is_object], np.zeros(raw.shape[1:], np.int32))
+    stuff = np.repeat(kind[run_of], lengths).reshape(raw.shape)
+    highest = stuff.max(axis=0)
+    if ((stuff > 0) & (stuff != highest)).any():
+        raise InputError(
+            "Two layers hold different stuff or crowd classes at the same pixel; a pixel is of one kind of stuff, so "
+            "clear it in one of the layers."
+        )
+    return ObjectMap(ids, classes[is_object], highest)
+
+
+def encode(objects: ObjectMap, label_format: LabelFormat) -> np.ndarray:
+    """``objects`` as values of a label file: ``[L, *spatial]`` in uint16, or uint32 where needed.
+
+    Objects of a class are numbered from 1 in their order. Stuff takes the first layer that is free at a pixel; where
+    none is, the objects win. ``decode`` gives the same objects back, ordered by class.
+
+    Raises:
+        InputError: for what the format cannot hold.
+    """
+    divisor, layers = label_format.label_divisor, len(objects.ids)
+    if layers > 1 and not label_format.overlap_layers:
+        raise InputError(
+            f'The objects need {layers} layers, but the data set\'s label files have none; add "overlap_layers": true '
+            "to its dataset.json, or flatten the objects."
+        )
+    undeclared = np.setdiff1d(objects.classes, list(label_format.classes.values()))
+    if len(undeclared):
+        raise InputError(
+            f"The objects have the classes {_listed(undeclared)}, which dataset.json does not declare; its classes are "
+            f"{_declared(label_format)}."
+        )
+    if divisor is None:
+        if objects.stuff.any():
+            raise InputError(
+                "There is stuff or a crowd region beside the objects, but dataset.json declares no label_divisor, "
+                'without which every value is an object; add "label_divisor": 1000, say, and use panoptic ids.'
+            )
+        values = np.arange(1, len(objects.classes) + 1, dtype=np.int64)
+    else:
+        index = _rank_in_class(objects.classes)
+        if len(index) and index.max() >= divisor:
+            raise InputError(
+                f"An image holds {index.max()} objects of one class, but label_divisor {divisor} leaves room for "
+                f"{divisor - 1}; raise label_divisor in dataset.json and write the label files again."
+            )
+        values = objects.classes * divisor + index
+    highest = max(values.max(initial=0), 0 if divisor is None else int(objects.stuff.max(initial=0)) * divisor)
+    kind = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
+    raw = np.concatenate([[0], values]).astype(kind)[objects.ids]
+    if objects.stuff.any():
+        left = objects.stuff.astype(kind) * kind(divisor)
+        for layer in raw:
+            here = (left > 0) & (layer == 0)
+            layer[here] = left[here]
+            left[here] = 0
+    return raw
+
+
+def stack_layers(
+    objects: Sequence[tuple[tuple[slice, ...], np.ndarray]],
+    shape: Sequence[int],
+    classes: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Overlapping objects as layers of ids, int32 ``[L, *shape]`` with L ≥ 1; object i gets the id i + 1.
+
+    Each object, a box of slices and the mask in it, goes to the first layer where it overlaps none (greedy colouring:
+    few layers, not always the fewest). With ``classes [N]`` a layer holds objects of one class only.
+    """
+    layers: list[np.ndarray] = []
+    layer_classes: list[int | None] = []
+    for number, (box, mask) in enumerate(objects, 1):
+        mask = np.asarray(mask, dtype=bool)
+        kind = None if classes is None else int(classes[number - 1])
+        for layer, layer_class in zip(layers, layer_classes, strict=True):
+            if kind == layer_class and not layer[box][mask].any():
+                break
+        else:
+            layer = np.zeros(shape, np.int32)
+            layers.append(layer)
+            layer_classes.append(kind)
+        layer[box][mask] = number
+    return np.stack(layers) if layers else np.zeros((1, *shape), np.int32)
+
+
+def _runs(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Runs of equal values within a layer: the distinct values, and per run its value's index, length and layer.
+
+    Label maps are long runs, so that sorting runs instead of pixels finds 40,000 objects in no more time than a few.
+    """
+    flat = np.ascontiguousarray(raw).reshape(len(raw), -1)
+    starts = np.ones(flat.shape, dtype=bool)
+    np.not_equal(flat[:, 1:], flat[:, :-1], out=starts[:, 1:])
+    first = np.flatnonzero(starts)
+    values, run_of = np.unique(flat.reshape(-1)[first], return_inverse=True)
+    return values, run_of.reshape(-1), np.diff(first, append=flat.size), first // max(flat.shape[1], 1)
+
+
+def _check_values(values: np.ndarray) -> None:
+    """``values``: sorted and distinct."""
+    if values.dtype.kind == "f":
+        bad = values[~np.isfinite(values) | (values != np.floor(values))]
+        if len(bad):
+            raise InputError(
+                f"The mask holds {bad[0]:g}{_others(bad)}; ids are whole numbers, so save it as an integer type (a "
+                "resampled or probability map is no map of objects)."
+            )
+        exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
+        if len(values) and values[-1] > exact:
+            raise InputError(
+                f"The mask holds {values[-1]:.0f} in {values.dtype}, which tells ids apart only up to {exact:.0f}; "
+                "save it as uint32."
+            )
+    elif values.dtype.kind not in "iub":
+        raise InputError(
+            f"The mask holds values of type {values.dtype}; ids are whole numbers, so save it as an integer type."
+        )
+    if len(values) and values[0] < 0:
+        raise InputError(
+            f"The mask holds the negative value {int(values[0])}; ids are positive and the background is 0, so look "
+            "for ids that wrapped in a signed type, and save it as uint16 or uint32."
+        )
+    if len(values) and values[-1] > LARGEST_ID:
+        raise InputError(
+            f"The mask holds the id {int(values[-1])}; ids must fit in 32 bits (up to {LARGEST_ID}), so renumber them."
+        )
+
+
+def _check_classes(values: np.ndarray, classes: np.ndarray, label_format: LabelFormat) -> None:
+    wrong = np.flatnonzero((values > 0) & ((classes < 1) | (classes > len(label_format.classes))))
+    if len(wrong):
+        raise InputError(
+            f"Id {values[wrong[0]]}{_others(wrong)} is of class {classes[wrong[0]]} (label_divisor "
+            f"{label_format.label_divisor}), which dataset.json does not declare; its classes are "
+            f"{_declared(label_format)}, so declare the class or correct the id (class * label_divisor + index)."
+        )
+
+
+def _rank_in_class(classes: np.ndarray) -> np.ndarray:
+    """The how-manieth of its class each object is, counted from 1."""
+    order = np.argsort(classes, kind="stable")
+    sorted_classes = classes[order]
+    rank = np.empty(len(classes), dtype=np.int64)
+    rank[order] = np.arange(len(classes)) - np.searchsorted(sorted_classes, sorted_classes) + 1
+    return rank
+
+
+def _declared(label_format: LabelFormat) -> str:
+    return ", ".join(f"{number} {name}" for name, number in label_format.classes.items())
+
+
+def _listed(numbers: np.ndarray) -> str:
+    return ", ".join(str(n) for n in numbers[:10]) + (" …" if len(numbers) > 10 else "")
+
+
+def _others(found: np.ndarray) -> str:
+    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
