@@ -1,0 +1,1 @@
+"""Instance data sets inside nnU-Net: reading, preprocessing, sampling, targets, prediction."""
