@@ -1,0 +1,168 @@
+"""What a data set is converted from: COCO json, label maps, a binary mask per object, or semantic masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import pictures, rle
+from maskmed_nnu.instances.coco import CocoFile, CocoImage
+from maskmed_nnu.instances.file_pairs import capped, located, pairs
+from maskmed_nnu.instances.objects import ObjectMap, stack_layers
+from maskmed_nnu.instances.pictures import Picture
+
+LARGEST_KEPT_ID = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One image to be: the name its source gives it, its picture, and every file it is made from."""
+
+    name: str
+    image: Path
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a case holds; `refused` has a clause per object left out, `notes` one per thing changed."""
+
+    picture: Picture
+    objects: ObjectMap
+    refused: list[str] = field(default_factory=list)
+    clipped: int = 0
+    renumbered: bool = False
+
+
+class Source(Protocol):
+    """A source of cases. `read` raises `InputError` where a file of the case is broken."""
+
+    classes: dict[str, int]
+    notes: list[str]
+    cases: list[SourceCase]
+
+    def read(self, case: SourceCase) -> Content: ...
+
+
+class CocoSource:
+    """COCO json and the folder of the images it lists; files in subfolders are found by their name."""
+
+    def __init__(self, json_file: Path, images: Path, classes: Sequence[str] | None = None) -> None:
+        self._coco = CocoFile(json_file, classes)
+        self.classes, self.notes = self._coco.classes, self._coco.notes
+        paths = located([image.file_name for image in self._coco.images], images, json_file)
+        self._images: dict[str, CocoImage] = {}
+        self.cases = []
+        for image, path in zip(self._coco.images, paths, strict=True):
+            name = str(Path(image.file_name).with_name(pictures.stem(path)))
+            self._images[name] = image
+            self.cases.append(SourceCase(name, path, (path, json_file)))
+
+    def read(self, case: SourceCase) -> Content:
+        picture, image = pictures.read(case.image, axes=2), self._images[case.name]
+        shape = picture.channels.shape[1:]
+        if image.shape not in (None, shape):
+            raise InputError(
+                f"{case.image} has {shape[1]} × {shape[0]} pixels, but {self._coco.path.name} says {image.shape[1]} × "
+                f"{image.shape[0]}; use the images that were annotated."
+            )
+        found = self._coco.objects(image, shape)
+        return Content(picture, found.objects, found.refused, found.clipped)
+
+
+class LabelMapSource:
+    """A folder of images, and label maps of the same names beside them or in another folder."""
+
+    def __init__(self, images: Path, masks: Path | None, class_name: str) -> None:
+        self.classes, self.notes = {class_name: 1}, []
+        self.cases = _paired(images, masks or images, self.notes)
+
+    def read(self, case: SourceCase) -> Content:
+        mask, picture = _mask_and_picture(case)
+        renumbered = mask.max(initial=0) > LARGEST_KEPT_ID
+        if renumbered:
+            values, mask = np.unique(mask, return_inverse=True)
+            mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
+        ids = mask.astype(np.int32)[None]
+        classes = np.ones(ids.max(initial=0), dtype=np.int64)
+        return Content(picture, ObjectMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
+
+
+class SemanticSource:
+    """A folder of images and masks whose values are classes; `Content.objects.stuff` holds them as they are."""
+
+    def __init__(self, images: Path, masks: Path | None) -> None:
+        self.classes, self.notes = {}, []
+        self.cases = _paired(images, masks or images, self.notes)
+
+    def read(self, case: SourceCase) -> Content:
+        mask, picture = _mask_and_picture(case)
+        nothing = np.zeros((1, *mask.shape), dtype=np.int32)
+        return Content(picture, ObjectMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
+
+
+class MaskPerObjectSource:
+    """DSB2018's layout: a folder for each image with ``images/*.png`` and ``masks/*.png``, one mask for each object."""
+
+    def __init__(self, folder: Path, class_name: str) -> None:
+        self.classes, self.notes = {class_name: 1}, []
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder; name one that holds a folder with images/ and masks/ per image.")
+        folders = sorted(f for f in folder.iterdir() if (f / "images").is_dir())
+        broken = [f.name for f in folders if not (f / "masks").is_dir() or len(pictures.files(f / "images")) != 1]
+        if broken or not folders:
+            raise InputError(
+                f"{capped(broken)} in {folder} needs one picture in images/ and a folder masks/."
+                if broken
+                else f"{folder} holds no folder with images/ and masks/; DSB2018's layout has one for each image."
+            )
+        images = [pictures.files(f / "images")[0] for f in folders]
+        self.cases = [SourceCase(f.name, i, (i, f / "masks")) for f, i in zip(folders, images, strict=True)]
+
+    def read(self, case: SourceCase) -> Content:
+        picture = pictures.read(case.image, axes=2)
+        masks, refused = [], []
+        for path in pictures.files(case.files[1]):
+            mask = pictures.read_mask(path)
+            _check_size(path, mask, case.image, picture)
+            positions = np.flatnonzero(mask.T)
+            values = np.unique(mask.T.ravel()[positions])
+            if len(values) > 1:
+                raise InputError(
+                    f"{path} holds {len(values)} different values; a mask of one object holds one beside 0 (label maps "
+                    f"are converted with --masks)."
+                )
+            if len(positions):
+                masks.append(rle.crop(positions, len(mask)))
+            else:
+                refused.append(f"mask {path.name}: it is empty")
+        shape = picture.channels.shape[1:]
+        objects = ObjectMap(stack_layers(masks, shape), np.ones(len(masks), np.int64), np.zeros(shape, np.int32))
+        return Content(picture, objects, refused)
+
+
+def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, Picture]:
+    mask = pictures.read_mask(case.files[1])
+    picture = pictures.read(case.image, axes=mask.ndim)
+    _check_size(case.files[1], mask, case.image, picture)
+    return mask, picture
+
+
+def _check_size(path: Path, mask: np.ndarray, image: Path, picture: Picture) -> None:
+    if mask.shape != picture.channels.shape[1:]:
+        sizes = [" × ".join(map(str, shape)) for shape in (mask.shape, picture.channels.shape[1:])]
+        raise InputError(
+            f"{path} has the size {sizes[0]}, but its image {image.name} has {sizes[1]}; they must be equal."
+        )
+
+
+def _paired(images: Path, masks: Path, notes: list[str]) -> list[SourceCase]:
+    paired, left = pairs(images, masks)
+    if left:
+        notes.append(f"masks without an image, left out: {capped(left)}")
+    return [SourceCase(name, image, (image, mask)) for name, (image, mask) in paired.items()]
