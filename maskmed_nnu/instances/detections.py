@@ -1,0 +1,258 @@
+"""Objects of one image as cropped soft masks: what tiles answer, what stitching returns and what writers read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+INSIDE = 128
+"""A pixel belongs to the object from this value of its soft mask on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """``N`` objects of one 2D image or tile; no array of ``[N, H, W]`` ever exists.
+
+    A soft mask is zero outside its box; the box may be larger than the object. Where objects cover stuff, they win.
+    """
+
+    shape: tuple[int, int]
+    """Of the image."""
+    boxes: np.ndarray
+    """int32 ``[N, 4]``: ``y0, x0, y1, x1`` half open, within the image"""
+    masks: list[np.ndarray]
+    """``N`` times uint8 ``[h, w]`` of the box: probability * 255; a pixel belongs to the object from 128 on"""
+    scores: np.ndarray
+    """float32 ``[N]``"""
+    classes: np.ndarray
+    """int64 ``[N]``, class numbers 1..K as in dataset.json"""
+    stuff: np.ndarray | None = None
+    """int16 ``[H, W]``, class number of stuff, 0 = none"""
+
+    def __post_init__(self) -> None:
+        assert len(self.boxes) == len(self.masks) == len(self.scores) == len(self.classes)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> Detections:
+        """An image without objects."""
+        return make_detections(shape, [], [], [], [])
+
+    def select(self, index: np.ndarray | Sequence[int]) -> Detections:
+        """The objects at integer positions ``index``, or where a boolean ``index [N]`` is true."""
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
+        masks = [self.masks[i] for i in index]
+        return replace(
+            self, boxes=self.boxes[index], masks=masks, scores=self.scores[index], classes=self.classes[index]
+        )
+
+    def shift(self, dy: int, dx: int, shape: tuple[int, int]) -> Detections:
+        """The same objects in an image of ``shape`` where pixel (0, 0) of this one lies at ``(dy, dx)``.
+
+        What falls outside is cut off, and an object of which no pixel remains is left out. New area has no stuff.
+        """
+        moved = self.boxes + np.array([dy, dx, dy, dx], np.int32)
+        boxes = np.clip(moved, 0, np.array([*shape, *shape], np.int32))
+        masks = list(self.masks)
+        keep = (boxes[:, :2] < boxes[:, 2:]).all(1)
+        for i in np.flatnonzero((boxes != moved).any(1) & keep):
+            y0, x0, y1, x1 = boxes[i] - moved[i, [0, 1, 0, 1]]
+            masks[i] = masks[i][y0:y1, x0:x1]
+            keep[i] = masks[i].size and masks[i].max() >= INSIDE
+        stuff = None
+        if self.stuff is not None:
+            stuff = np.zeros(shape, self.stuff.dtype)
+            y0, x0 = max(dy, 0), max(dx, 0)
+            part = self.stuff[y0 - dy : max(shape[0] - dy, 0), x0 - dx : max(shape[1] - dx, 0)]
+            stuff[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
+        return Detections(tuple(shape), boxes, masks, self.scores, self.classes, stuff).select(keep)
+
+    def flip(self, axes: Sequence[int]) -> Detections:
+        """Mirrored along ``axes`` (0 = y, 1 = x); its own inverse."""
+        axes = tuple(axes)
+        boxes = self.boxes.copy()
+        for axis in axes:
+            boxes[:, [axis, axis + 2]] = self.shape[axis] - boxes[:, [axis + 2, axis]]
+        stuff = None if self.stuff is None else np.flip(self.stuff, axes)
+        return replace(self, boxes=boxes, masks=[np.flip(mask, axes) for mask in self.masks], stuff=stuff)
+
+    def resize(self, shape: tuple[int, int]) -> Detections:
+        """On a grid of ``shape`` over the same field of view: soft masks bilinearly, stuff by the nearest pixel.
+
+        Pixel centres as in torch's ``align_corners=False``. An object of which no pixel remains is left out.
+        """
+        shape = (int(shape[0]), int(shape[1]))
+        if shape == self.shape:
+            return self
+        boxes, masks = np.zeros_like(self.boxes), []
+        for i, (box, mask) in enumerate(zip(self.boxes.tolist(), self.masks, strict=True)):
+            y0, rows = _interpolation(box[0], box[2], self.shape[0], shape[0])
+            x0, columns = _interpolation(box[1], box[3], self.shape[1], shape[1])
+            soft = _blend(_blend(mask.astype(np.float32), rows).T, columns).T
+            masks.append(np.rint(soft).astype(np.uint8))
+            boxes[i] = y0, x0, y0 + soft.shape[0], x0 + soft.shape[1]
+        stuff = self.stuff
+        if stuff is not None:
+            y, x = (((2 * np.arange(new) + 1) * old // (2 * new)) for old, new in zip(self.shape, shape, strict=True))
+            stuff = stuff[np.ix_(y, x)]
+        keep = np.array([mask.max(initial=0) >= INSIDE for mask in masks], bool)
+        return Detections(shape, boxes, masks, self.scores, self.classes, stuff).select(keep)
+
+
+def make_detections(
+    shape: tuple[int, int],
+    boxes: Sequence,
+    masks: list[np.ndarray],
+    scores: Sequence[float],
+    classes: Sequence[int],
+    stuff: np.ndarray | None = None,
+) -> Detections:
+    """Detections from plain lists, with the types that they promise."""
+    return Detections(
+        (int(shape[0]), int(shape[1])),
+        np.asarray(boxes, np.int32).reshape(-1, 4),
+        masks,
+        np.asarray(scores, np.float32).reshape(-1),
+        np.asarray(classes, np.int64).reshape(-1),
+        stuff,
+    )
+
+
+def concatenate(parts: Sequence[Detections]) -> Detections:
+    """All objects of detections of one image, in order; stuff is the first part's that has any."""
+    assert parts and all(part.shape == parts[0].shape for part in parts)
+    return Detections(
+        parts[0].shape,
+        np.concatenate([part.boxes for part in parts]),
+        [mask for part in parts for mask in part.masks],
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.classes for part in parts]),
+        next((part.stuff for part in parts if part.stuff is not None), None),
+    )
+
+
+def from_object_map(ids: np.ndarray, classes: np.ndarray, stuff: np.ndarray | None = None) -> Detections:
+    """The objects of a map of ids ``[L, H, W]`` as certain detections (masks 0 and 255, scores 1), in order of id.
+
+    ``classes [N]`` is the class of object ``i + 1``. Ids without a pixel are left out.
+    """
+    found: dict[int, tuple[tuple[slice, slice], np.ndarray]] = {}
+    for layer in ids:
+        for number, slices in enumerate(ndimage.find_objects(layer, max_label=len(classes)), 1):
+            if slices is not None:
+                assert number not in found, f"object {number} lives in two layers"
+                found[number] = slices, (layer[slices] == number).astype(np.uint8) * 255
+    numbers = sorted(found)
+    boxes = [[s.start for s in found[n][0]] + [s.stop for s in found[n][0]] for n in numbers]
+    masks = [found[n][1] for n in numbers]
+    of_object = np.asarray(classes)[np.array(numbers, np.intp) - 1]
+    return make_detections(ids.shape[1:], boxes, masks, np.ones(len(numbers)), of_object, stuff)
+
+
+def to_object_map(detections: Detections, max_layers: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Write objects into as few layers as they need, at most ``max_layers``, the highest scores first.
+
+    An object goes into the first layer in which it overlaps nothing. Where there is none and no further layer is
+    allowed, it goes where it keeps most pixels and leaves the others to the higher scores, so that ``max_layers=1``
+    flattens by score. One that keeps no pixel is dropped.
+
+    Returns ``ids`` int32 ``[L, H, W]`` with at least one layer and ids 1..M in the order of the detections,
+    ``classes`` int64 ``[M]``, and how many objects were dropped.
+    """
+    layers = [np.zeros(detections.shape, np.int32)]
+    keep = np.zeros(len(detections), bool)
+    for i in np.argsort(-detections.scores, kind="stable"):
+        y0, x0, y1, x1 = detections.boxes[i]
+        inside = detections.masks[i] >= INSIDE
+        area = np.count_nonzero(inside)
+        best, most = None, 0
+        for layer in layers:
+            free = np.count_nonzero(inside & (layer[y0:y1, x0:x1] == 0))
+            if free > most:
+                best, most = layer, free
+            if free == area:
+                break
+        if most < area and len(layers) < max_layers:
+            best = np.zeros(detections.shape, np.int32)
+            layers.append(best)
+        if best is not None:
+            part = best[y0:y1, x0:x1]
+            part[inside & (part == 0)] = i + 1
+            keep[i] = True
+    number = np.zeros(len(detections) + 1, np.int32)
+    number[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+    return number[np.stack(layers)], detections.classes[keep], int(np.count_nonzero(~keep))
+
+
+def pack(slices: Sequence[Detections]) -> np.ndarray:
+    """One uint8 vector that holds the detections of all ``slices``; see `unpack`."""
+    everything = [mask.ravel() for part in slices for mask in part.masks]
+    stuff = [part.stuff.ravel() for part in slices if part.stuff is not None]
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        shapes=np.array([part.shape for part in slices], np.int64).reshape(-1, 2),
+        counts=np.array([len(part) for part in slices], np.int64),
+        has_stuff=np.array([part.stuff is not None for part in slices], bool),
+        boxes=np.concatenate([part.boxes for part in slices]) if slices else np.zeros((0, 4), np.int32),
+        scores=np.concatenate([part.scores for part in slices]) if slices else np.zeros(0, np.float32),
+        classes=np.concatenate([part.classes for part in slices]) if slices else np.zeros(0, np.int64),
+        masks=np.concatenate(everything) if everything else np.zeros(0, np.uint8),
+        stuff=np.concatenate(stuff) if stuff else np.zeros(0, np.int16),
+    )
+    return np.frombuffer(buffer.getbuffer(), np.uint8)
+
+
+def unpack(vector: np.ndarray) -> list[Detections]:
+    """The slices that `pack` put into the uint8 ``vector``."""
+    with np.load(io.BytesIO(np.ascontiguousarray(vector).data), allow_pickle=False) as file:
+        data = {name: file[name] for name in file.files}
+    sizes = (data["boxes"][:, 2:] - data["boxes"][:, :2]).astype(np.int64)
+    ends = np.cumsum(sizes.prod(1)).tolist()
+    masks = [data["masks"][end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes.tolist(), strict=True)]
+    slices, first, pixel = [], 0, 0
+    for shape, count, has_stuff in zip(
+        data["shapes"].tolist(), data["counts"].tolist(), data["has_stuff"], strict=True
+    ):
+        stuff, part = None, slice(first, first + count)
+        if has_stuff:
+            stuff = data["stuff"][pixel : pixel + shape[0] * shape[1]].reshape(shape)
+            pixel += shape[0] * shape[1]
+        boxes, scores, classes = data["boxes"][part], data["scores"][part], data["classes"][part]
+        slices.append(Detections(tuple(shape), boxes, masks[part], scores, classes, stuff))
+        first += count
+    return slices
+
+
+Weights = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _interpolation(start: int, stop: int, old: int, new: int) -> tuple[int, Weights]:
+    """First new pixel, and for each new pixel two source pixels within ``start..stop`` with their weights."""
+    scale = old / new
+    first = max(int(np.floor((start - 0.5) / scale - 0.5)), 0)
+    last = min(int(np.ceil((stop + 0.5) / scale - 0.5)) + 1, new)
+    at = np.clip((np.arange(first, last) + 0.5) * scale - 0.5, 0, old - 1)  # beyond the image's border: its edge
+    low = np.floor(at).astype(np.intp)
+    high = np.minimum(low + 1, old - 1)
+    part = (at - low).astype(np.float32)
+    # Outside its box the mask is zero.
+    low_weight, high_weight = (1 - part) * ((low >= start) & (low < stop)), part * ((high >= start) & (high < stop))
+    return first, (
+        np.clip(low, start, stop - 1) - start,
+        np.clip(high, start, stop - 1) - start,
+        low_weight,
+        high_weight,
+    )
+
+
+def _blend(rows: np.ndarray, weights: Weights) -> np.ndarray:
+    low, high, low_weight, high_weight = weights
+    return rows[low] * low_weight[:, None] + rows[high] * high_weight[:, None]
