@@ -33,4 +33,4 @@ class DotProductMaskHead:
         # one product per sample for all layers: the features are read once
         stacked = embeddings.transpose(0, 1).flatten(1, 2)
         logits = torch.baddbmm(stacked[..., -1:], stacked[..., :-1], features.to(stacked.dtype))
-        return logits.view(b, layers, q, -1).transpose(0, 1)
+        return logits.view(b, layers, q, features.shape[-1]).transpose(0, 1)

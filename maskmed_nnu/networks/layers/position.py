@@ -27,9 +27,14 @@ def sine_position_encoding(
     shape: Sequence[int], width: int, device: torch.device | None = None, temperature: float = 10000.0
 ) -> Tensor:
     """Encoding of every voxel of a grid, ``[N, width]``; positions are relative to the grid's edges."""
-    positions = voxel_centres(shape, device) * 2 * math.pi
-    pairs = width // (2 * len(shape))
-    frequencies = temperature ** (-torch.arange(pairs, device=device, dtype=torch.float32) / max(pairs, 1))
-    angles = positions[..., None] * frequencies
-    encoding = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
-    return torch.nn.functional.pad(encoding, (0, width - encoding.shape[1]))
+    return encode_positions(voxel_centres(shape, device), width, temperature)
+
+
+def encode_positions(positions: Tensor, width: int, temperature: float = 10000.0) -> Tensor:
+    """Encoding of positions ``[..., dim]`` in ``[0, 1]``, ``[..., width]``."""
+    dims = positions.shape[-1]
+    pairs = width // (2 * dims)
+    frequencies = temperature ** (-torch.arange(pairs, device=positions.device, dtype=torch.float32) / max(pairs, 1))
+    angles = (positions * 2 * math.pi)[..., None] * frequencies
+    encoding = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+    return torch.nn.functional.pad(encoding, (0, width - encoding.shape[-1]))

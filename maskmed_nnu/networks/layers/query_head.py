@@ -40,19 +40,20 @@ class Attention(nn.Module):
 class QueryLayer(nn.Module):
     """Masked cross-attention to one scale, self-attention among the queries, feed-forward; post-norm."""
 
-    def __init__(self, *, dim: int, heads: int, ffn: int) -> None:
+    def __init__(self, *, dim: int, heads: int, ffn: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.cross_attention = Attention(dim=dim, heads=heads)
         self.self_attention = Attention(dim=dim, heads=heads)
         self.feed_forward = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(inplace=True), nn.Linear(ffn, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
 
-    def forward(self, queries: Tensor, position: Tensor, memory: Tensor, place: Tensor, allowed: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, position: Tensor, memory: Tensor, place: Tensor, allowed: Tensor | None) -> Tensor:
         attended = self.cross_attention(queries + position, memory + place, memory, allowed)
-        queries = self.norms[0](queries + attended)
+        queries = self.norms[0](queries + self.dropout(attended))
         attended = self.self_attention(queries + position, queries + position, queries)
-        queries = self.norms[1](queries + attended)
-        return self.norms[2](queries + self.feed_forward(queries))
+        queries = self.norms[1](queries + self.dropout(attended))
+        return self.norms[2](queries + self.dropout(self.feed_forward(queries)))
 
 
 class MaskedQueryHead(nn.Module):

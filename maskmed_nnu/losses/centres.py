@@ -1,0 +1,89 @@
+"""Where the objects of a label map are: centres, sizes, heatmap and votes, without a loop over objects."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maskmed_nnu.losses.targets import SetTargets
+
+HEAT_WIDTH = 0.35
+"""Standard deviation of an object's peak in the heatmap, in units of its radius (that of a disc of its area)."""
+MIN_WIDTH = 0.75
+"""The same in pixels at least, so that the peak of a tiny object is not lost between the cells of a coarse heatmap."""
+
+
+class Centres(NamedTuple):
+    """Geometry of the ``T`` targets of one sample, in pixels."""
+
+    centre: Tensor
+    """``[T, 2]`` (x, y) of the object's pixel that is nearest to its centre of mass, so that it lies inside"""
+    radius: Tensor
+    """``[T]`` of a disc of the same area"""
+    owner: Tensor
+    """``[layers, N]`` number of the target at each pixel, ``T`` where there is none"""
+
+
+def find_centres(targets: SetTargets) -> Centres:
+    """Centres and radii of the targets' visible parts."""
+    count = len(targets.ids)
+    width = targets.maps.shape[-1]
+    owner = targets.owners(None, nobody=count)
+    flat = owner.flatten()
+    pixel = torch.arange(owner.shape[1], device=owner.device).repeat(len(owner))
+    place = torch.stack((pixel % width + 0.5, pixel.div(width, rounding_mode="floor") + 0.5), 1).float()
+    size = torch.zeros(count + 1, device=owner.device).index_add_(0, flat, torch.ones_like(place[:, 0]))
+    mass = torch.zeros(count + 1, 2, device=owner.device).index_add_(0, flat, place) / size.clamp(min=1)[:, None]
+    # squared distances below are integers plus fractions of the mean; ties go to the first pixel
+    distance = (place - mass[flat]).square().sum(1)
+    nearest = torch.full_like(size, torch.inf).scatter_reduce_(0, flat, distance, "amin")
+    pixels = len(pixel)
+    candidate = torch.where(distance == nearest[flat], torch.arange(pixels, device=owner.device), pixels)
+    first = torch.full((count + 1,), pixels, device=owner.device).scatter_reduce_(0, flat, candidate, "amin")
+    centre = place[first[:count].clamp(max=pixels - 1)]
+    return Centres(centre, (size[:count] / torch.pi).sqrt(), owner)
+
+
+def heatmap(found: Centres, targets: SetTargets, *, num_classes: int, stride: int) -> Tensor:
+    """``[K, h, w]``: 1 at the cell of an object's centre, falling off as a Gaussian within the object, 0 outside."""
+    height, width = targets.maps.shape[-2:]
+    offset = _to_centre(found, height, width)  # [layers, N, 2]
+    spread = (found.radius * HEAT_WIDTH).clamp(min=MIN_WIDTH)
+    spread = torch.cat((spread, spread.new_ones(1)))[found.owner]
+    heat = (-offset.square().sum(-1) / (2 * spread.square())).exp()
+    empty = found.owner == len(targets.ids)
+    classes = torch.cat((targets.classes, targets.classes.new_zeros(1)))[found.owner]
+    heat = heat.masked_fill(empty, 0.0)
+    full = heat.new_zeros(num_classes, height * width)
+    full.scatter_reduce_(0, classes, heat, "amax")
+    pooled = torch.nn.functional.max_pool2d(full.view(1, num_classes, height, width), stride)[0]
+    # the cell that holds the centre is the peak, whatever the rounding did
+    column, row = (found.centre / stride).long().unbind(1)
+    pooled[targets.classes, row.clamp(max=pooled.shape[1] - 1), column.clamp(max=pooled.shape[2] - 1)] = 1.0
+    return pooled
+
+
+def votes(found: Centres, targets: SetTargets, *, stride: int) -> tuple[Tensor, Tensor]:
+    """Vector from each cell of a grid of ``stride`` to its object's centre, ``[2, h, w]`` in pixels, and whether it has one.
+
+    Where objects overlap, the last layer counts.
+    """
+    height, width = targets.maps.shape[-2:]
+    offset = _to_centre(found, height, width).view(-1, height, width, 2)
+    has = (found.owner < len(targets.ids)).view(-1, height, width)
+    start = stride // 2
+    offset, has = offset[:, start::stride, start::stride], has[:, start::stride, start::stride]
+    vote = offset[0]
+    for layer in range(1, len(offset)):
+        vote = torch.where(has[layer, ..., None], offset[layer], vote)
+    return vote.permute(2, 0, 1), has.any(0)
+
+
+def _to_centre(found: Centres, height: int, width: int) -> Tensor:
+    y = torch.arange(height, device=found.owner.device) + 0.5
+    x = torch.arange(width, device=found.owner.device) + 0.5
+    place = torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), -1).flatten(0, 1)
+    centre = torch.cat((found.centre, found.centre.new_zeros(1, 2)))
+    return centre[found.owner] - place

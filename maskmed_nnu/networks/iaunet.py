@@ -1,0 +1,185 @@
+"""IAUNet: instances as queries on a U-Net.
+
+"IAUNet: Instance-Aware U-Net" (arXiv 2508.01928). With a timm backbone ``resnet50``, width 256, ``pyramid=(256,)``,
+batch norm, learned queries and three blocks per level it is the published network and has as many parameters. How the
+default of the planner differs: nnU-Net's own encoder; queries taken from the peaks of a heatmap of object centres; masks
+drawn by a small network per query in a window around its place, down to full resolution; a dense head beside them that
+finds stuff and lets short trainings converge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.networks.layers.backbone import PlannedBackbone, TimmBackbone
+from maskmed_nnu.networks.layers.dynamic_head import DynamicMaskHead
+from maskmed_nnu.networks.layers.image_queries import ImageQueries
+from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.pixel_decoder import PixelDecoder
+from maskmed_nnu.networks.layers.position import encode_positions
+from maskmed_nnu.networks.layers.query_decoder import QueryDecoder
+from maskmed_nnu.networks.output import QueryOutput, TileInstances
+from maskmed_nnu.networks.tile_instances import full_frame_instances, windowed_instances
+
+QUERIES = ("image", "learned")
+
+
+class IAUNet(nn.Module):
+    """Instance segmentation of 2D images.
+
+    ``num_classes`` counts the classes of things, ``num_semantic`` the labels of the dense head with background (0: no
+    dense head). ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or ``learned`` (dot
+    product masks of the full frame). ``levels`` scales are read by the queries, the deepest first; ``pyramid`` are the
+    widths of the next finer ones, and the last of them carries the masks. ``query_stride`` is the scale whose peaks become
+    queries. The encoder is nnU-Net's, described by the rest of the arguments, or timm's ``backbone`` with ``weights``.
+
+    In training mode the answer is a :class:`QueryOutput`; ``predict_instances`` gives the objects of tiles.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_channels: int,
+        num_classes: int,
+        num_semantic: int = 0,
+        width: int = 128,
+        levels: int = 3,
+        blocks_per_level: int = 1,
+        heads: int = 8,
+        ffn: int = 512,
+        dropout: float = 0.0,
+        pyramid: Sequence[int] = (64, 64, 32),
+        queries: str = "image",
+        num_queries: int = 100,
+        query_stride: int = 4,
+        window: int = 96,
+        mask_channels: int = 8,
+        mask_hidden: int = 8,
+        masked_attention: bool = False,
+        norm_op: type[nn.Module] = nn.InstanceNorm2d,
+        norm_op_kwargs: dict | None = None,
+        backbone: str | None = None,
+        backbone_weights: str | None = None,
+        score_threshold: float = 0.05,
+        **plan: Any,
+    ) -> None:
+        super().__init__()
+        if queries not in QUERIES:
+            raise InputError(f"The plans ask for queries '{queries}'; legal values are {', '.join(QUERIES)}.")
+        self.input_channels, self.num_classes, self.num_queries = input_channels, num_classes, num_queries
+        self.from_image, self.masked_attention = queries == "image", masked_attention
+        self.score_threshold = score_threshold
+        if backbone is None:
+            plan.pop("n_conv_per_stage_decoder", None), plan.pop("deep_supervision", None)
+            self.backbone = PlannedBackbone(
+                input_channels=input_channels, norm_op=norm_op, norm_op_kwargs=norm_op_kwargs, **plan
+            )
+        else:
+            self.backbone = TimmBackbone(name=backbone, input_channels=input_channels, weights=backbone_weights)
+        scales = levels + len(pyramid)
+        strides = self.backbone.strides[::-1][:scales]
+        if len(strides) < scales:
+            raise InputError(
+                f"The plans ask for {levels} levels and a pyramid of {len(pyramid)}, but the encoder has only "
+                f"{len(self.backbone.strides)} scales."
+            )
+        self.divisor, self.mask_stride = strides[0], strides[-1]
+        self.pixel_decoder = PixelDecoder(
+            channels=self.backbone.channels,
+            width=width,
+            levels=levels,
+            pyramid=pyramid,
+            norm=lambda channels: norm_op(channels, **(norm_op_kwargs or {})),
+        )
+        if self.from_image:
+            if query_stride not in strides[levels:]:
+                raise InputError(
+                    f"The plans ask for query_stride {query_stride}; legal are the strides of the pyramid, "
+                    f"{strides[levels:]}."
+                )
+            self.query_level = strides[levels:].index(query_stride)
+            self.window = math.ceil(window / self.mask_stride)
+            self.mask_head = DynamicMaskHead(
+                mask_channels=mask_channels, hidden=mask_hidden, scale=max(self.window / 2, 1.0)
+            )
+            self.image_queries = ImageQueries(
+                channels=pyramid[self.query_level], dim=width, num_classes=num_classes, num_queries=num_queries
+            )
+        else:
+            self.mask_head = DotProductMaskHead()
+            self.content = nn.Embedding(num_queries, width)
+            self.position = nn.Embedding(num_queries, width)
+        self.mask_features = nn.Conv2d(pyramid[-1], mask_channels + 2 * self.from_image, 1)
+        self.decoder = QueryDecoder(
+            dim=width,
+            levels=levels,
+            blocks=blocks_per_level,
+            heads=heads,
+            ffn=ffn,
+            dropout=dropout,
+            num_classes=num_classes,
+            embedding_size=self.mask_head.embedding_size if self.from_image else mask_channels + 1,
+            mask_mlp=self.from_image,
+            prior=0.5 if self.from_image else 0.01,
+        )
+        # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
+        self.dense = nn.ModuleDict({"seg_layers": nn.Conv2d(pyramid[-1], num_semantic, 1)}) if num_semantic else None
+
+    def forward(self, image: Tensor) -> QueryOutput:
+        self._check_input(image)
+        memory, pyramid = self.pixel_decoder(self.backbone(image))
+        dense = (self.dense["seg_layers"](pyramid[-1]),) if self.dense is not None else ()
+        if self.from_image:
+            content, reference, heat = self.image_queries(pyramid[self.query_level])
+            position = encode_positions(reference, content.shape[-1]).to(content.dtype)
+        else:
+            content = self.content.weight.expand(len(image), -1, -1)
+            position = self.position.weight.expand(len(image), -1, -1)
+            reference, heat = None, None
+        features = self.mask_features(pyramid[-1])
+        classes, embeddings = self.decoder(content, position, memory, predict_initial=self.from_image)
+        return QueryOutput(classes, embeddings, features, dense, reference, centre_logits=heat)
+
+    @torch.no_grad()
+    def predict_instances(self, image: Tensor) -> list[TileInstances]:
+        """The objects of each tile of ``image [B, C, h, w]``; scores below ``score_threshold`` are left out."""
+        output = self.forward(image)
+        scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
+        semantic = [None] * len(image)
+        if output.dense_logits:
+            logits = F.interpolate(output.dense_logits[0].float(), image.shape[2:], mode="bilinear")
+            semantic = list(logits.softmax(1))
+        answers = []
+        for b in range(len(image)):
+            kept = (scores[b] >= self.score_threshold).nonzero()[:, 0]
+            embeddings, features = output.mask_embeddings[-1, b, kept], output.mask_features[b]
+            if self.from_image:
+                reference = output.reference_points[b, kept]
+                boxes, masks, found = windowed_instances(
+                    self.mask_head, embeddings, features, reference, window=self.window, shape=image.shape[2:]
+                )
+            else:
+                boxes, masks, found = full_frame_instances(self.mask_head, embeddings, features, shape=image.shape[2:])
+            kept = kept[found]
+            answers.append(TileInstances(scores[b, kept], classes[b, kept], boxes, masks, semantic[b]))
+        return answers
+
+    def _check_input(self, image: Tensor) -> None:
+        if image.shape[1] != self.input_channels:
+            raise InputError(
+                f"The image has {image.shape[1]} channel(s), but the network was planned for {self.input_channels}; "
+                "give the channels of channel_names in dataset.json."
+            )
+        if any(edge % self.divisor for edge in image.shape[2:]):
+            legal = tuple(math.ceil(edge / self.divisor) * self.divisor for edge in image.shape[2:])
+            raise InputError(
+                f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, as the network's scales ask; the "
+                f"next legal patch is {legal} (patch_size in the plans)."
+            )

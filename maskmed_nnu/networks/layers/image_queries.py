@@ -1,0 +1,47 @@
+"""Queries taken from the image: the peaks of a heatmap of object centres.
+
+"Objects as Points" (arXiv 1904.07850) for the heatmap; queries chosen from image features as in "Deformable DETR"
+(arXiv 2010.04159, two-stage) instead of learned ones, which need days to find their places.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PRIOR = 0.05
+"""Probability of a centre at the start of the training, as in "Focal Loss" (arXiv 1708.02002)."""
+
+
+class ImageQueries(nn.Module):
+    """The ``num_queries`` highest peaks of the heatmap, and the image's features there."""
+
+    def __init__(self, *, channels: int, dim: int, num_classes: int, num_queries: int) -> None:
+        super().__init__()
+        self.num_queries = num_queries
+        self.hidden = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True))
+        self.content = nn.Linear(channels, dim)
+        # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
+        self.seg_layers = nn.Conv2d(channels, num_classes, 1)
+        nn.init.normal_(self.seg_layers.weight, std=0.01)
+        nn.init.constant_(self.seg_layers.bias, -torch.tensor(1 / PRIOR - 1).log().item())
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``features [B, C, h, w]`` → content ``[B, Q, dim]``, reference points ``[B, Q, 2]`` (x, y) in [0, 1], and
+        the heatmap's logits ``[B, K, h, w]``."""
+        hidden = self.hidden(features)
+        logits = self.seg_layers(hidden)
+        index = self._peaks(logits.detach().amax(1))
+        height, width = features.shape[2:]
+        content = hidden.flatten(2).gather(2, index[:, None].expand(-1, hidden.shape[1], -1)).mT
+        x = (index % width + 0.5) / width
+        y = (index.div(width, rounding_mode="floor") + 0.5) / height
+        return self.content(content), torch.stack((x, y), -1), logits
+
+    def _peaks(self, heat: Tensor) -> Tensor:
+        """Flat positions ``[B, Q]`` of the highest local maxima of ``heat [B, h, w]``, others after them."""
+        highest = F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
+        # a position that is no peak comes after all peaks, in the order of its heat
+        rank = torch.where(heat == highest, heat, heat - 1e4).flatten(1)
+        return rank.topk(min(self.num_queries, rank.shape[1]), 1).indices

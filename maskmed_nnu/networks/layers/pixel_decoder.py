@@ -1,0 +1,131 @@
+"""Pixel decoder of IAUNet: from the encoder's scales to the features that queries read and masks are made of.
+
+"IAUNet: Instance-Aware U-Net" (arXiv 2508.01928): CoordConv, depthwise-separable residual blocks and
+squeeze-and-excitation per scale, a mask branch beside them, one step of a feature pyramid to a quarter of the image.
+How this version differs: the pyramid goes on to the finest scale that the masks need, at the width given for each, and
+the normalisation is a setting, since batch norm needs larger batches than a volume of cells allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Callable[[int], nn.Module]
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise 3x3, pointwise, norm, ReLU; twice, beside a skip connection."""
+
+    def __init__(self, *, inputs: int, outputs: int, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_separable(inputs, outputs, norm), *_separable(outputs, outputs, norm))
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.skip(x)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from the global average, "Squeeze-and-Excitation Networks" (arXiv 1709.01507)."""
+
+    def __init__(self, *, channels: int, reduction: int = 2) -> None:
+        super().__init__()
+        hidden = channels // reduction
+        self.gate = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x.mean((2, 3)))[..., None, None]
+
+
+class PixelDecoder(nn.Module):
+    """``channels`` of the encoder's scales, finest first; ``width`` of the scales that queries read.
+
+    ``levels`` scales, counted from the deepest, are decoded in full and read by the queries; the ``pyramid`` widths
+    belong to the next finer ones, in the order deep to fine.
+    """
+
+    def __init__(self, *, channels: Sequence[int], width: int, levels: int, pyramid: Sequence[int], norm: Norm) -> None:
+        super().__init__()
+        deep = list(reversed(channels))
+        self.skips = nn.ModuleList(nn.Conv2d(c, width, 1) for c in deep[:levels])
+        for skip in self.skips:
+            nn.init.normal_(skip.weight, std=0.01)
+            nn.init.zeros_(skip.bias)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                SeparableBlock(inputs=(width if i == 0 else 2 * width) + 2, outputs=width, norm=norm),
+                SqueezeExcite(channels=width),
+            )
+            for i in range(levels)
+        )
+        self.mask_branch = nn.ModuleList(
+            nn.Sequential(*_conv(width, width, norm), *_conv(width, width, norm)) for _ in range(levels)
+        )
+        finer = deep[levels : levels + len(pyramid)]
+        assert len(finer) == len(pyramid), "the encoder has no scale that fine"
+        self.laterals = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, w, 1, bias=False), norm(w)) for c, w in zip(finer, pyramid, strict=True)
+        )
+        self.reductions = nn.ModuleList(
+            nn.Conv2d(before, w, 1, bias=False) if before != w else nn.Identity()
+            for before, w in zip([width, *pyramid[:-1]], pyramid, strict=True)
+        )
+        self.outputs = nn.ModuleList(nn.Sequential(*_conv(w, w, norm)) for w in pyramid)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """``features`` of the encoder, finest first.
+
+        Returns what the queries read, ``levels`` maps of ``width`` channels, and the pyramid's maps, deep to fine.
+        """
+        deep = list(reversed(features))
+        x = masks = None
+        memory = []
+        for skip, block, branch, feature in zip(self.skips, self.blocks, self.mask_branch, deep, strict=False):
+            lateral = skip(feature)
+            if x is None:
+                x = block(_with_coordinates(lateral))
+                masks = branch(x)
+            else:
+                x = _upsample(_with_coordinates(x), lateral)
+                x = block(torch.cat((x, lateral), 1))
+                masks = branch(_upsample(masks, x) + x)
+            memory.append(masks)
+        pyramid = []
+        for lateral, reduce, output, feature in zip(
+            self.laterals, self.reductions, self.outputs, deep[len(self.skips) :], strict=False
+        ):
+            masks = output(lateral(feature) + _upsample(reduce(masks), feature))
+            pyramid.append(masks)
+        return memory, pyramid
+
+
+def _upsample(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)
+
+
+def _with_coordinates(x: Tensor) -> Tensor:
+    """CoordConv (arXiv 1807.03247): x and y in [-1, 1] as two more channels, in front."""
+    rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in x.shape[2:])
+    columns, rows = columns[None, :].expand(x.shape[2:]), rows[:, None].expand(x.shape[2:])
+    return torch.cat((torch.stack((columns, rows)).expand(len(x), -1, -1, -1), x), 1)
+
+
+def _conv(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return [conv, norm(outputs), nn.ReLU(inplace=True)]
+
+
+def _separable(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        norm(outputs),
+        nn.ReLU(inplace=True),
+    ]
