@@ -1,0 +1,66 @@
+"""Layers that hold objects of one class each, so that a layer's number tells the class of what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from maskmed_nnu.instances.objects import ObjectMap
+
+
+def assign_layers(objects: ObjectMap) -> np.ndarray:
+    """The layer of each object among those of its class, int64 ``[N]`` from 0 on.
+
+    Objects of a class that share a pixel get different layers, each the first that is free (greedy colouring, layer by
+    layer: never more layers than the map has). Objects that overlap none of their class stay in layer 0.
+
+    >>> ids = np.array([[[1, 1, 2, 2]], [[0, 3, 3, 0]]], np.int32)
+    >>> assign_layers(ObjectMap(ids, np.array([1, 2, 1]), np.zeros((1, 4), np.int32))).tolist()
+    [0, 0, 1]
+    """
+    layer = np.zeros(len(objects.classes), np.int64)
+    neighbours: dict[int, list[int]] = {}
+    class_of = np.concatenate([[0], objects.classes])
+    for below, above in combinations(objects.ids, 2):
+        shared = (below > 0) & (above > 0)
+        pairs = np.stack((below[shared], above[shared]), axis=1)
+        pairs = pairs[class_of[pairs[:, 0]] == class_of[pairs[:, 1]]]
+        for lower, upper in np.unique(pairs, axis=0).tolist():
+            # an object waits for those of the layers below it, which are done first
+            neighbours.setdefault(upper, []).append(lower)
+    order = _layer_of(objects.ids, len(objects.classes))
+    for number in sorted(neighbours, key=lambda number: (order[number], number)):
+        taken = {int(layer[other - 1]) for other in neighbours[number]}
+        layer[number - 1] = next(k for k in range(len(taken) + 1) if k not in taken)
+    return layer
+
+
+def stack_pure_layers(objects: ObjectMap, layer: np.ndarray, layer_classes: Sequence[int]) -> np.ndarray:
+    """The ids as ``[len(layer_classes), *spatial]``: an object of class c in layer k is in the k-th layer of class c.
+
+    Raises:
+        ValueError: where a class has fewer layers than its objects need, or none.
+    """
+    layer_classes = np.asarray(layer_classes, np.int64)
+    target = np.zeros(1 + len(objects.classes), np.int64)
+    for number in np.unique(objects.classes):
+        slots = np.flatnonzero(layer_classes == number)
+        mine = objects.classes == number
+        if layer[mine].max() >= len(slots):
+            raise ValueError(f"{layer[mine].max() + 1} layers for class {number}, there are {len(slots)}")
+        target[1:][mine] = slots[layer[mine]]
+    stack = np.zeros((len(layer_classes), *objects.ids.shape[1:]), objects.ids.dtype)
+    for ids in objects.ids:
+        place = np.nonzero(ids)
+        stack[(target[ids[place]], *place)] = ids[place]
+    return stack
+
+
+def _layer_of(ids: np.ndarray, count: int) -> np.ndarray:
+    """The layer that an id is found in, ``[1 + count]``."""
+    found = np.zeros(1 + count, np.int64)
+    for index, layer in enumerate(ids):
+        found[np.unique(layer)] = index
+    return found

@@ -1,0 +1,148 @@
+"""What a data set's objects are like: how many, how large, how close, how often on top of each other.
+
+Every slice of a volume counts as an image of its own, and an object as one object per slice that shows it, because
+that is what a 2D network sees. Lengths and areas are in units of the spacing given (pixels where it is 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from maskmed_nnu.instances.boxes import find_boxes
+from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.pure_layers import assign_layers
+
+PERCENTILES = (0.5, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5)
+
+
+class ObjectTable(NamedTuple):
+    """Measurements of some images: ``N`` objects on ``S`` slices of ``I`` images, ``K`` classes."""
+
+    classes: np.ndarray
+    """``[N]`` class number"""
+    areas: np.ndarray
+    """``[N]``"""
+    extents: np.ndarray
+    """``[N, 2]`` edges of the box, y and x"""
+    spacings: np.ndarray
+    """``[N, 2]`` distance to the nearest centre of the same class and of any class; NaN for an object alone"""
+    counts: np.ndarray
+    """``[S, K]`` objects of each class"""
+    sizes: np.ndarray
+    """``[S, 2]`` edges of the slice, y and x"""
+    depths: np.ndarray
+    """``[I, K]`` most objects of a class at one pixel"""
+    layers: np.ndarray
+    """``[I, K]`` layers that the objects of a class need"""
+    unindexed: np.ndarray
+    """``[I, K]`` pixels of a class that belong to no object of it: stuff, or a crowd"""
+
+
+def measure(objects: ObjectMap, *, num_classes: int, spacing: Sequence[float] = (1.0, 1.0)) -> ObjectTable:
+    """The table of one image; ``objects.ids`` is ``[L, Y, X]`` or ``[L, Z, Y, X]``, ``spacing`` that of y and x."""
+    ids = objects.ids if objects.ids.ndim == 4 else objects.ids[:, None]
+    class_of = np.concatenate([[0], objects.classes]).astype(np.int64)
+    unit = np.asarray(spacing, float)
+    columns: dict[str, list] = {"classes": [], "areas": [], "extents": [], "spacings": [], "counts": []}
+    for z in range(ids.shape[1]):
+        found = find_boxes(ids[:, z])
+        classes = class_of[found.numbers]
+        columns["classes"].append(classes)
+        columns["areas"].append(found.areas * unit.prod())
+        columns["extents"].append((found.boxes[:, 2:] - found.boxes[:, :2]) * unit)
+        columns["spacings"].append(_spacings(found.centres * unit, classes))
+        columns["counts"].append(np.bincount(classes, minlength=num_classes + 1)[None, 1:])
+    layer = assign_layers(objects)
+    needed = np.zeros((1, num_classes), np.int64)
+    np.maximum.at(needed[0], objects.classes - 1, layer + 1)
+    return ObjectTable(
+        **{name: np.concatenate(parts) for name, parts in columns.items()},
+        sizes=np.tile(np.array(ids.shape[2:]) * unit, (ids.shape[1], 1)),
+        depths=_depths(objects, class_of, num_classes)[None],
+        layers=needed,
+        unindexed=np.bincount(objects.stuff.ravel(), minlength=num_classes + 1)[None, 1:],
+    )
+
+
+def merge(tables: Iterable[ObjectTable]) -> ObjectTable:
+    """The table of all their images; the order does not matter to `summarise`."""
+    return ObjectTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
+
+
+def summarise(table: ObjectTable, classes: dict[str, int]) -> dict:
+    """Plain numbers for JSON: of all objects under ``all``, and per class name under ``classes``.
+
+    A class with any object is a ``thing``, its pixels without an object being a crowd; one of which there are only
+    such pixels is ``stuff``; one of which there is nothing is ``absent``.
+    """
+    per_class = {}
+    for name, number in classes.items():
+        mine = table.classes == number
+        loose = int(table.unindexed[:, number - 1].sum())
+        per_class[name] = {
+            "number": int(number),
+            "kind": "thing" if mine.any() else "stuff" if loose else "absent",
+            "unindexed_pixels": loose,
+            "overlap_depth": int(table.depths[:, number - 1].max()),
+            "layers": int(table.layers[:, number - 1].max()),
+            **_summary(table, mine, table.counts[:, number - 1], table.spacings[:, 0]),
+        }
+    everything = np.ones(len(table.classes), bool)
+    return {
+        "slices": len(table.sizes),
+        "all": _summary(table, everything, table.counts.sum(1), table.spacings[:, 1]),
+        "classes": per_class,
+    }
+
+
+def describe(values: np.ndarray) -> dict[str, float] | None:
+    """Mean, extremes and percentiles, None where there are no values.
+
+    >>> describe(np.array([1, 2, 3, 4]))["50"]
+    2.5
+    """
+    values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    if not len(values):
+        return None
+    named = {"mean": values.mean(), "min": values.min(), "max": values.max()}
+    named |= {f"{q:g}": value for q, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
+    return {name: round(float(value), 6) for name, value in named.items()}
+
+
+def _summary(table: ObjectTable, mine: np.ndarray, counts: np.ndarray, spacings: np.ndarray) -> dict:
+    extents = table.extents[mine]
+    shown = counts > 0
+    return {
+        "objects": int(mine.sum()),
+        "slices_without": int((~shown).sum()),
+        "objects_per_slice": describe(counts),
+        # of slices that show any: those that show none say nothing about how dense the others are
+        "density": describe(counts[shown] / table.sizes[shown].prod(1)),
+        "area": describe(table.areas[mine]),
+        "extent": {
+            "y": describe(extents[:, 0]),
+            "x": describe(extents[:, 1]),
+            "shorter": describe(extents.min(1)),
+            "longer": describe(extents.max(1)),
+        },
+        "spacing": describe(spacings[mine]),
+    }
+
+
+def _spacings(centres: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    spacings = np.full((len(centres), 2), np.nan)
+    for column, groups in enumerate((classes, np.zeros_like(classes))):
+        for group in np.unique(groups):
+            mine = np.flatnonzero(groups == group)
+            if len(mine) > 1:
+                spacings[mine, column] = cKDTree(centres[mine]).query(centres[mine], k=2)[0][:, 1]
+    return spacings
+
+
+def _depths(objects: ObjectMap, class_of: np.ndarray, num_classes: int) -> np.ndarray:
+    classes = class_of[objects.ids]
+    return np.array([(classes == number).sum(0).max(initial=0) for number in range(1, num_classes + 1)])
