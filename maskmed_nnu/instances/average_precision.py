@@ -1,0 +1,171 @@
+"""COCO's average precision and recall of instances (Lin et al., "Microsoft COCO", arXiv 1405.0312).
+
+The numbers are those of pycocotools' ``COCOeval``, which defines them. This version looks only at pairs of objects that
+overlap, keeps no masks, and has a detection cap of 1000 an image, because dense cells exceed COCO's 100.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from maskmed_nnu.instances.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.counted_metric import nan_mean
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+AREA_RANGES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
+"""Pixels of an object, both ends included."""
+RECALL_CAPS = (1, 10, 100)
+AP50, AP75 = 0, 5  # places in IOU_THRESHOLDS
+MISS, HIT, IGNORED = 0, 1, 2
+
+
+class _ImageRecord(NamedTuple):
+    """What one image adds to a class: ``D`` detections by falling score, for each area range and threshold."""
+
+    scores: np.ndarray  # float64 [D]
+    outcomes: np.ndarray  # uint8 [areas, thresholds, D]
+    positives: np.ndarray  # int64 [areas], true objects to be found
+
+
+class AveragePrecision:
+    """Average precision over a set of images, with at most `max_detections` per image and class.
+
+    >>> metric = AveragePrecision()
+    >>> metric.update(prediction=np.array([[1, 1, 1, 0, 2, 2, 2]]), truth=np.array([[1, 1, 1, 1, 0, 0, 2]]))
+    >>> scores = metric.compute()  # one object at an IoU of 0.75, the other missed at 0.33
+    >>> round(scores["AP50"], 3), round(scores["AP75"], 3), round(scores["AP"], 3), scores["AR@100"]
+    (0.505, 0.505, 0.303, 0.3)
+    """
+
+    def __init__(self, max_detections: int = 1000) -> None:
+        self.max_detections = max_detections
+        self._records: dict[int, list[_ImageRecord]] = defaultdict(list)
+
+    def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
+        """Add an image; see `maskmed_nnu.instances.comparison.compare` for what objects and crowd are."""
+        self.add(compare(prediction, truth, crowd=crowd))
+
+    def add(self, comparison: Comparison) -> None:
+        """Add an image that was compared already."""
+        for number in comparison.classes:
+            self._records[number].append(_evaluate(comparison.view(number), self.max_detections))
+
+    def merge(self, other: AveragePrecision) -> None:
+        """Add all images of `other`, which another process may have counted."""
+        for number, records in other._records.items():
+            self._records[number].extend(records)
+
+    def compute(self) -> dict:
+        """The scores, and under ``per_class`` those of each class number that has objects to be found.
+
+        AP is the mean over IoU 0.50, 0.55, …, 0.95 and ``AR@n`` the same mean of the recall with at most n detections
+        an image; ``_small``, ``_medium`` and ``_large`` are objects below 32², up to 96² and above 96² pixels. The
+        mean over classes counts those in which there is something to be found; NaN where there is nothing at all.
+        """
+        per_class = {number: self._scores(records) for number, records in sorted(self._records.items())}
+        per_class = {number: scores for number, scores in per_class.items() if np.isfinite(scores["AP"])}
+        values = {name: [scores[name] for scores in per_class.values()] for name in self._scores([])}
+        means = {name: nan_mean(found) for name, found in values.items()}
+        return {**means, "per_class": per_class}
+
+    def _scores(self, records: list[_ImageRecord]) -> dict[str, float]:
+        cap = self.max_detections
+        precision = {area: _precision(records, index) for index, area in enumerate(AREA_RANGES)}
+        scores = {"AP": nan_mean(precision["all"])}
+        scores["AP50"], scores["AP75"] = (nan_mean(precision["all"][index]) for index in (AP50, AP75))
+        scores |= {f"AP_{area}": nan_mean(precision[area]) for area in list(AREA_RANGES)[1:]}
+        caps = [*(n for n in RECALL_CAPS if n < cap), cap]
+        scores |= {f"AR@{n}": nan_mean(_recall(records, 0, n)) for n in caps}
+        return scores | {f"AR_{area}": nan_mean(_recall(records, i, cap)) for i, area in enumerate(AREA_RANGES) if i}
+
+
+def _evaluate(view: ClassView, max_detections: int) -> _ImageRecord:
+    order = np.argsort(-view.scores, kind="stable")[:max_detections]
+    low, high = (np.array(ends)[:, None] for ends in zip(*AREA_RANGES.values(), strict=True))
+    ignored = view.crowd | (view.truth_area < low) | (view.truth_area > high)
+    outcomes = _match(view, order, ignored)
+    area = view.prediction_area[order]
+    outside = (area < low) | (area > high)
+    outcomes[(outcomes == MISS) & outside[:, None]] = IGNORED
+    return _ImageRecord(view.scores[order], outcomes, np.count_nonzero(~ignored, axis=1))
+
+
+def _match(view: ClassView, order: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
+
+    `order` [D]: the detections that take part; `ignored` [areas, M]: what need not be found, taken only where nothing
+    else is left; a crowd region serves any number of detections. Returns outcomes uint8 [areas, thresholds, D].
+    """
+    areas, thresholds = len(ignored), np.minimum(IOU_THRESHOLDS, 1 - 1e-10)[:, None]
+    outcomes = np.full((areas, len(thresholds), len(order)), MISS, dtype=np.uint8)
+    rank = np.full(len(view.scores), -1)
+    rank[order] = np.arange(len(order))
+    near = (rank[view.prediction] >= 0) & (view.iou >= thresholds[0])
+    if not near.any():
+        return outcomes
+    detection, truth, iou = rank[view.prediction[near]], view.truth[near], view.iou[near]
+    by_score = np.lexsort((truth, detection))
+    detection, truth, iou = detection[by_score], truth[by_score], iou[by_score]
+    level = np.unique(iou, return_inverse=True)[1]
+    taken = np.zeros((*outcomes.shape[:2], len(view.crowd)), dtype=bool)
+    turn = _turns(detection, truth, view.crowd, len(order))[detection]
+    for now in range(turn.max() + 1):
+        pick = np.flatnonzero(turn == now)
+        who, whom = detection[pick], truth[pick]
+        start = np.flatnonzero(np.diff(who, prepend=-1))
+        wish = level[pick] + len(iou) * ~ignored[:, None, whom]
+        possible = (iou[pick] >= thresholds) & ~(taken[:, :, whom] & ~view.crowd[whom])
+        wish = np.where(possible, wish, -1)
+        best = np.repeat(np.maximum.reduceat(wish, start, axis=2), np.diff(start, append=len(pick)), axis=2)
+        # Of two equally good ones COCO takes the later.
+        place = np.where((wish == best) & possible, np.arange(len(pick)), -1)
+        chosen = np.maximum.reduceat(place, start, axis=2)
+        area, threshold, column = np.nonzero(chosen >= 0)
+        mate = whom[chosen[area, threshold, column]]
+        taken[area, threshold, mate] = True
+        outcomes[area, threshold, who[start[column]]] = np.where(ignored[area, mate], IGNORED, HIT)
+    return outcomes
+
+
+def _turns(detection: np.ndarray, truth: np.ndarray, crowd: np.ndarray, count: int) -> np.ndarray:
+    """When each detection may choose [count]: those that compete for no common truth choose at the same time.
+
+    A detection's turn is its rank by score among those it is linked with through shared truths.
+    """
+    rival = ~crowd[truth]
+    size = count + len(crowd)
+    edges = (np.ones(np.count_nonzero(rival)), (detection[rival], count + truth[rival]))
+    group = sparse.csgraph.connected_components(sparse.coo_array(edges, shape=(size, size)), directed=False)[1][:count]
+    order = np.argsort(group, kind="stable")
+    turn = np.empty(count, dtype=np.int64)
+    turn[order] = np.arange(count) - np.searchsorted(group[order], group[order])
+    return turn
+
+
+def _precision(records: list[_ImageRecord], area: int) -> np.ndarray:
+    """Precision [thresholds, recall points], the highest at that recall or beyond; NaN without true objects."""
+    positives = sum(record.positives[area] for record in records)
+    if not positives:
+        return np.full((len(IOU_THRESHOLDS), len(RECALL_POINTS)), np.nan)
+    order = np.argsort(-np.concatenate([record.scores for record in records]), kind="stable")
+    outcomes = np.concatenate([record.outcomes[area] for record in records], axis=1)[:, order]
+    hits = np.cumsum(outcomes == HIT, axis=1)
+    precision = hits / (hits + np.cumsum(outcomes == MISS, axis=1) + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last detection
+    places = np.stack([np.searchsorted(recall, RECALL_POINTS, side="left") for recall in hits / positives])
+    return np.take_along_axis(precision, places, axis=1)
+
+
+def _recall(records: list[_ImageRecord], area: int, cap: int) -> np.ndarray:
+    """Recall [thresholds] with at most `cap` detections an image; NaN without true objects."""
+    positives = sum(record.positives[area] for record in records)
+    if not positives:
+        return np.full(len(IOU_THRESHOLDS), np.nan)
+    hits = [np.count_nonzero(record.outcomes[area, :, :cap] == HIT, axis=1) for record in records]
+    return np.sum(hits, axis=0) / positives

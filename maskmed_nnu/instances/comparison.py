@@ -1,0 +1,187 @@
+"""A prediction beside its truth, reduced to what every instance metric asks: areas, classes, scores and overlaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy import ndimage
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.detections import INSIDE, Detections
+from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
+from maskmed_nnu.instances.overlaps import Overlaps, label_overlaps, mask_overlaps
+
+Objects: TypeAlias = Detections | ObjectMap | np.ndarray
+"""The objects of an image: detections, an object map, or plain ids ([*spatial] in 2D, else [layers, *spatial])."""
+ONE_CLASS = LabelFormat({"object": 1})
+
+
+class ClassView(NamedTuple):
+    """The objects of one class: ``N`` predicted, ``M`` true (crowd regions among them), ``P`` pairs that meet."""
+
+    prediction: np.ndarray
+    """int64 [P], index of the predicted object."""
+    truth: np.ndarray
+    """int64 [P], index of the true object."""
+    intersection: np.ndarray
+    """int64 [P], pixels in both."""
+    iou: np.ndarray
+    """float64 [P]; with a crowd region, as in COCO, the share of the prediction's area that lies in it."""
+    prediction_area: np.ndarray
+    truth_area: np.ndarray
+    scores: np.ndarray
+    """float64 [N]."""
+    crowd: np.ndarray
+    """bool [M], regions of objects that are not told apart: neither to be found nor to be missed."""
+
+    @property
+    def objects(self) -> int:
+        """True objects that are to be found."""
+        return int(np.count_nonzero(~self.crowd))
+
+    @property
+    def excused(self) -> np.ndarray:
+        """bool [N], predictions that count as no error where they match nothing: more than half lies in crowd.
+
+        The rule of the panoptic evaluation (Kirillov et al., arXiv 1801.00868).
+        """
+        in_crowd = self.crowd[self.truth]
+        share = np.bincount(self.prediction[in_crowd], self.iou[in_crowd], minlength=len(self.scores))
+        return share > 0.5
+
+    def pairs_above(self, threshold: float, *, strict: bool = False) -> np.ndarray:
+        """bool [P], pairs of objects proper (no crowd) whose IoU reaches the threshold, or exceeds it if `strict`."""
+        return ~self.crowd[self.truth] & (self.iou > threshold if strict else self.iou >= threshold)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All objects of one image's prediction [N] and truth [M], stuff and crowd regions among them."""
+
+    overlaps: Overlaps
+    scores: np.ndarray
+    prediction_classes: np.ndarray
+    truth_classes: np.ndarray
+    prediction_regions: np.ndarray
+    """bool [N], True for a region of stuff."""
+    truth_regions: np.ndarray
+    """bool [M], True for a region of stuff or, in a class of objects, of crowd."""
+    crowd: np.ndarray
+    """bool [M], objects that the caller declared crowd."""
+
+    @property
+    def classes(self) -> list[int]:
+        """The class numbers that occur, sorted."""
+        return np.union1d(self.prediction_classes, self.truth_classes).tolist()
+
+    def of_one_class(self) -> Comparison:
+        """The same with all objects in class 1; regions, which without their class mean nothing, in class 0."""
+        numbers = [(~regions).astype(np.int64) for regions in (self.prediction_regions, self.truth_regions)]
+        return replace(self, prediction_classes=numbers[0], truth_classes=numbers[1])
+
+    def view(self, number: int, *, stuff: bool = False) -> ClassView:
+        """The objects of class `number`; with `stuff` its regions instead, at most one on either side.
+
+        In a class of objects the truth's region is a crowd, and a predicted region says nothing.
+        """
+        chosen = (self.prediction_classes == number) & (self.prediction_regions == stuff)
+        wanted = (self.truth_classes == number) & (self.truth_regions | (not stuff))
+        crowd = (self.truth_regions | self.crowd)[wanted] & (not stuff)
+        pairs = chosen[self.overlaps.prediction] & wanted[self.overlaps.truth]
+        prediction = (np.cumsum(chosen) - 1)[self.overlaps.prediction[pairs]]
+        truth = (np.cumsum(wanted) - 1)[self.overlaps.truth[pairs]]
+        area, shared = self.overlaps.prediction_area[chosen], self.overlaps.intersection[pairs]
+        iou = np.where(crowd[truth], shared / area[prediction], self.overlaps.iou[pairs])
+        truth_area = self.overlaps.truth_area[wanted]
+        return ClassView(prediction, truth, shared, iou, area, truth_area, self.scores[chosen], crowd)
+
+
+def compare(prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> Comparison:
+    """Compare the objects of an image with the truth; plain ids are objects of class 1 with score 1.
+
+    `crowd`: bool [M], which of the truth's objects are crowd regions, in addition to what its ``stuff`` says.
+
+    >>> comparison = compare(np.array([[1, 1, 0]]), np.array([[7, 7, 7]]))
+    >>> comparison.classes, comparison.view(1).iou.round(3).tolist()
+    ([1], [0.667])
+
+    Raises:
+        InputError: where prediction and truth are of different sizes.
+    """
+    as_masks = isinstance(prediction, Detections) or isinstance(truth, Detections)
+    found, wanted = [_cropped(objects) if as_masks else _layered(objects) for objects in (prediction, truth)]
+    if found.shape != wanted.shape:
+        sizes = [" × ".join(map(str, side.shape)) for side in (found, wanted)]
+        raise InputError(f"The prediction has {sizes[0]} pixels and the truth {sizes[1]}; both must be the same grid.")
+    if as_masks:
+        overlaps = mask_overlaps(*found.pixels, *wanted.pixels)
+    else:
+        counts = (len(found.classes), len(wanted.classes))
+        overlaps = label_overlaps(*found.pixels, *wanted.pixels, counts=counts)
+    declared = np.zeros(len(wanted.classes), dtype=bool)
+    if crowd is not None:
+        declared[: len(crowd)] = crowd
+    return Comparison(
+        overlaps=overlaps,
+        scores=found.scores,
+        prediction_classes=found.classes,
+        truth_classes=wanted.classes,
+        prediction_regions=found.regions,
+        truth_regions=wanted.regions,
+        crowd=declared,
+    )
+
+
+def _object_map(objects: ObjectMap | np.ndarray) -> ObjectMap:
+    """Plain ids as objects of one class."""
+    if isinstance(objects, ObjectMap):
+        return objects
+    return decode(objects if objects.ndim > 2 else objects[None], ONE_CLASS)
+
+
+class _Side(NamedTuple):
+    shape: tuple[int, ...]
+    pixels: tuple
+    """Arguments for the function that counts overlaps: (layers,) or (boxes, masks)."""
+    classes: np.ndarray
+    scores: np.ndarray
+    regions: np.ndarray
+
+
+def _layered(objects: ObjectMap | np.ndarray) -> _Side:
+    """Ids 1..N in layers; regions of stuff, where no object covers them, in one layer more."""
+    objects = _object_map(objects)
+    stuff = np.where((objects.ids > 0).any(axis=0), 0, objects.stuff)
+    count, numbers = len(objects.classes), np.unique(stuff[stuff > 0])
+    layers = objects.ids
+    if len(numbers):
+        lookup = np.zeros(numbers[-1] + 1, dtype=layers.dtype)
+        lookup[numbers] = count + 1 + np.arange(len(numbers))
+        layers = np.concatenate([layers, lookup[stuff][None]])
+    classes = np.concatenate([objects.classes, numbers]).astype(np.int64)
+    return _Side(stuff.shape, (layers,), classes, np.ones(len(classes)), np.arange(len(classes)) >= count)
+
+
+def _cropped(objects: Objects) -> _Side:
+    """Boxes and boolean masks cropped to them; regions of stuff, where no object covers them, behind the objects."""
+    if isinstance(objects, Detections):
+        stuff = objects.stuff
+    else:
+        objects = _object_map(objects)
+        stuff, objects = objects.stuff, Detections.from_object_map(objects.ids, objects.classes)
+    boxes, masks = objects.boxes.reshape(-1, 4), [mask >= INSIDE for mask in objects.masks]
+    numbers = np.zeros(0, dtype=np.int64)
+    if stuff is not None and stuff.any():
+        stuff = stuff.copy()
+        for (y0, x0, y1, x1), mask in zip(boxes.tolist(), masks, strict=True):
+            stuff[y0:y1, x0:x1][mask] = 0
+        numbers, regions = np.unique(stuff[stuff > 0]), ndimage.find_objects(stuff)
+        places = [regions[number - 1] for number in numbers]
+        masks += [stuff[place] == number for place, number in zip(places, numbers, strict=True)]
+        corners = [[y.start, x.start, y.stop, x.stop] for y, x in places]
+        boxes = np.concatenate([boxes, np.array(corners, dtype=boxes.dtype).reshape(-1, 4)])
+    classes = np.concatenate([objects.classes, numbers]).astype(np.int64)
+    scores = np.concatenate([objects.scores, np.ones(len(numbers))]).astype(np.float64)
+    return _Side(tuple(objects.shape), (boxes, masks), classes, scores, np.arange(len(classes)) >= len(objects.classes))

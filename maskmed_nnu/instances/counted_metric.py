@@ -1,0 +1,87 @@
+"""The frame of metrics that count per image and class, add up, and divide at the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from maskmed_nnu.instances.comparison import ClassView, Comparison, Objects, compare
+
+
+class CountedMetric(ABC):
+    """Scores from counts that are summed over the images of a set, and beside them the mean of the images' scores.
+
+    An image in which a class neither is nor was predicted says nothing about that class and is left out of its mean.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[int, list[np.ndarray]] = defaultdict(list)
+
+    def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
+        """Add an image; see `maskmed_nnu.instances.comparison.compare` for what objects and crowd are."""
+        self.add(compare(prediction, truth, crowd=crowd))
+
+    def add(self, comparison: Comparison) -> None:
+        """Add an image that was compared already."""
+        for number in comparison.classes:
+            self._counts[number].append(self._count(self._view(comparison, number)))
+
+    def merge(self, other: CountedMetric) -> None:
+        """Add all images of `other`, which another process may have counted."""
+        for number, counts in other._counts.items():
+            self._counts[number].extend(counts)
+
+    def compute(self) -> dict:
+        """The scores as means over classes; ``per_class`` those of each class, ``image_mean`` the means over images.
+
+        ``image_mean`` has a ``per_class`` too. NaN where there was nothing to be scored.
+        """
+        counts = {number: np.stack(images) for number, images in sorted(self._counts.items()) if self._said(images)}
+        names = self._scores(self._count(_NOTHING))
+        sums = {number: self._scores(images.sum(axis=0)) for number, images in counts.items()}
+        singles = {number: self._scores(images) for number, images in counts.items()}
+        set_scores = {number: {name: float(scores[name]) for name in names} for number, scores in sums.items()}
+        image_scores = {number: {name: nan_mean(scores[name]) for name in names} for number, scores in singles.items()}
+
+        def over_classes(scores: dict[int, dict[str, float]]) -> dict:
+            means = {name: nan_mean([of_class[name] for of_class in scores.values()]) for name in names}
+            return {**means, "per_class": scores}
+
+        return {**over_classes(set_scores), "image_mean": over_classes(image_scores)}
+
+    @staticmethod
+    def _said(images: list[np.ndarray]) -> bool:
+        return any(np.any(counts) for counts in images)
+
+    def _view(self, comparison: Comparison, number: int) -> ClassView:
+        return comparison.view(number)
+
+    @abstractmethod
+    def _count(self, view: ClassView) -> np.ndarray:
+        """Counts of one image and class, all zero where there is nothing."""
+
+    @abstractmethod
+    def _scores(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores [...] from counts [..., *the shape of one image's counts]."""
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
+    """`part` / `whole`, NaN where the whole is zero."""
+    part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
+    return np.divide(part, whole, out=np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan), where=whole > 0)
+
+
+def nan_mean(values: ArrayLike) -> float:
+    """Mean of what is finite, NaN where nothing is."""
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+_NO_INDEX = np.zeros(0, dtype=np.int64)
+_NOTHING = ClassView(
+    *[_NO_INDEX] * 3, np.zeros(0), _NO_INDEX, _NO_INDEX, scores=np.zeros(0), crowd=np.zeros(0, dtype=bool)
+)

@@ -1,0 +1,72 @@
+"""All metrics of instances, and one accumulator of them all, which compares each image once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from maskmed_nnu.instances.aggregated_jaccard import AggregatedJaccard, aggregated_jaccard
+from maskmed_nnu.instances.average_precision import AveragePrecision
+from maskmed_nnu.instances.comparison import Comparison, Objects, compare
+from maskmed_nnu.instances.matching import Matching, MatchingScores, f1, matching
+from maskmed_nnu.instances.panoptic_quality import PanopticQuality, panoptic_quality
+
+__all__ = [
+    "AggregatedJaccard",
+    "AveragePrecision",
+    "Comparison",
+    "InstanceMetrics",
+    "Matching",
+    "MatchingScores",
+    "PanopticQuality",
+    "aggregated_jaccard",
+    "compare",
+    "f1",
+    "matching",
+    "panoptic_quality",
+]
+
+
+class InstanceMetrics:
+    """AP, F1, DSB average precision, AJI and panoptic quality of a set of images.
+
+    >>> metrics = InstanceMetrics()
+    >>> ids = np.array([[1, 1, 0, 2, 2, 2]])
+    >>> metrics.update(prediction=ids, truth=ids)
+    >>> scores = metrics.compute()
+    >>> round(scores["AP"], 6), scores["F1@0.5"], scores["DSB AP"], scores["AJI"], scores["PQ"]
+    (1.0, 1.0, 1.0, 1.0, 1.0)
+    """
+
+    def __init__(self, *, max_detections: int = 1000, stuff_classes: Iterable[int] = ()) -> None:
+        self.average_precision = AveragePrecision(max_detections)
+        self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes))
+
+    def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
+        """Add an image; see `maskmed_nnu.instances.comparison.compare` for what objects and crowd are."""
+        self.add(compare(prediction, truth, crowd=crowd))
+
+    def add(self, comparison: Comparison) -> None:
+        """Add an image that was compared already."""
+        for metric in (self.average_precision, *self.counted):
+            metric.add(comparison)
+
+    def merge(self, other: InstanceMetrics) -> None:
+        """Add all images of `other`, which another process may have counted."""
+        self.average_precision.merge(other.average_precision)
+        for metric, more in zip(self.counted, other.counted, strict=True):
+            metric.merge(more)
+
+    def compute(self) -> dict:
+        """Every metric's scores side by side; ``per_class`` and ``image_mean`` hold the same names."""
+        return join([metric.compute() for metric in (self.average_precision, *self.counted)])
+
+
+def join(parts: list[dict]) -> dict:
+    """Scores of several metrics as one dict, nested ones joined level by level."""
+    joined: dict = {}
+    for part in parts:
+        for name, value in part.items():
+            joined[name] = join([joined.get(name, {}), value]) if isinstance(value, dict) else value
+    return joined

@@ -1,0 +1,115 @@
+"""How many pixels the objects of a prediction and of a truth share: only pairs that meet, never a full matrix.
+
+Masks come cropped to their boxes, so that objects of either set may overlap each other; or as id maps, where a table
+of coinciding ids says everything at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+CHUNK = 2**22  # box pairs compared at a time; bounds the memory for tens of thousands of objects
+
+
+class Overlaps(NamedTuple):
+    """The pairs of a predicted and a true object that share pixels, sorted by prediction, then truth."""
+
+    prediction: np.ndarray
+    """int64 [P], index of the predicted object."""
+    truth: np.ndarray
+    """int64 [P], index of the true object."""
+    intersection: np.ndarray
+    """int64 [P], pixels in both."""
+    prediction_area: np.ndarray
+    """int64 [N], pixels of each predicted object."""
+    truth_area: np.ndarray
+    """int64 [M], pixels of each true object."""
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64 [P], intersection over union."""
+        union = self.prediction_area[self.prediction] + self.truth_area[self.truth] - self.intersection
+        return self.intersection / union
+
+
+def label_overlaps(prediction: np.ndarray, truth: np.ndarray, *, counts: tuple[int, int] = (0, 0)) -> Overlaps:
+    """Overlaps of two id maps [layers, *spatial] whose ids 1..N and 1..M are the objects (index = id - 1).
+
+    `counts`: N and M, where the last objects may have no pixel.
+
+    >>> truth = np.array([[[1, 1, 1, 0, 2, 2]]])
+    >>> prediction = np.array([[[0, 1, 1, 1, 1, 2]]])
+    >>> overlaps = label_overlaps(prediction, truth)
+    >>> overlaps.prediction.tolist(), overlaps.truth.tolist(), overlaps.iou.tolist()
+    ([0, 0, 1], [0, 1, 1], [0.4, 0.2, 0.5])
+    """
+    sides = zip((prediction, truth), counts, strict=True)
+    areas = [np.bincount(ids.ravel(), minlength=count + 1)[1:] for ids, count in sides]
+    shape = (len(areas[0]), len(areas[1]))
+    table = sparse.csr_array(shape, dtype=np.int64)
+    for layer in prediction:
+        covered = np.flatnonzero(layer)
+        ids = layer.ravel()[covered]
+        for other in truth:
+            other_ids = other.ravel()[covered]
+            both = np.flatnonzero(other_ids)
+            table = table + _table(ids[both] - 1, other_ids[both] - 1, shape)
+    rows, columns = table.nonzero()
+    return Overlaps(rows.astype(np.int64), columns.astype(np.int64), table.data, *areas)
+
+
+def mask_overlaps(
+    prediction_boxes: np.ndarray,
+    prediction_masks: Sequence[np.ndarray],
+    truth_boxes: np.ndarray,
+    truth_masks: Sequence[np.ndarray],
+) -> Overlaps:
+    """Overlaps of objects given by boxes [N, 4] (y0, x0, y1, x1, half open) and boolean masks cropped to them.
+
+    >>> box, mask = np.array([[0, 0, 2, 2]]), [np.ones((2, 2), dtype=bool)]
+    >>> overlaps = mask_overlaps(box, mask, box + 1, mask)
+    >>> overlaps.intersection.tolist(), overlaps.iou.round(3).tolist()
+    ([1], [0.143])
+    """
+    areas = [
+        np.array([np.count_nonzero(m) for m in masks], dtype=np.int64) for masks in (prediction_masks, truth_masks)
+    ]
+    first, second = box_pairs(prediction_boxes, truth_boxes)
+    a, b = prediction_boxes[first].astype(np.int64), truth_boxes[second].astype(np.int64)
+    common = np.concatenate([np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])], axis=1)
+    windows = [(common - np.tile(box[:, :2], 2)).tolist() for box in (a, b)]
+    shared = np.zeros(len(first), dtype=np.int64)
+    pairs = zip(first.tolist(), second.tolist(), *windows, strict=True)
+    for index, (i, j, (y0, x0, y1, x1), (v0, u0, v1, u1)) in enumerate(pairs):
+        shared[index] = np.count_nonzero(prediction_masks[i][y0:y1, x0:x1] & truth_masks[j][v0:v1, u0:u1])
+    meet = shared > 0
+    return Overlaps(first[meet], second[meet], shared[meet], *areas)
+
+
+def box_pairs(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (into `boxes` [N, 4], into `others` [M, 4]) of all pairs whose half-open boxes overlap, sorted."""
+    rows = max(1, CHUNK // max(1, len(others)))
+    found = [np.zeros((2, 0), dtype=np.int64)]
+    for start in range(0, len(boxes), rows):
+        y0, x0, y1, x1 = (side[:, None] for side in boxes[start : start + rows].T)
+        overlap = (y0 < others[:, 2]) & (y1 > others[:, 0]) & (x0 < others[:, 3]) & (x1 > others[:, 1])
+        pair = np.stack(np.nonzero(overlap))
+        pair[0] += start
+        found.append(pair)
+    first, second = np.concatenate(found, axis=1)
+    return first, second
+
+
+def _table(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """How often each (row, column) occurs."""
+    if shape[0] * shape[1] <= CHUNK:
+        keys = rows.astype(np.int64) * shape[1] + columns
+        return sparse.csr_array(np.bincount(keys, minlength=shape[0] * shape[1]).reshape(shape))
+    ones = np.ones(len(rows), dtype=np.int64)
+    table = sparse.coo_array((ones, (rows, columns)), shape=shape).tocsr()
+    table.sort_indices()
+    return table
