@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from maskmed_nnu.cli import demo
+from maskmed_nnu.cli import convert, demo
 from maskmed_nnu.cli.steps import StepError
 from maskmed_nnu.errors import InputError
 
@@ -41,6 +41,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_arguments(command)
     command.set_defaults(run=demo.run)
+    command = commands.add_parser(
+        "convert",
+        help="make an nnU-Net data set from COCO json, label maps or a mask per object",
+        description=convert.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    convert.add_arguments(command)
+    command.set_defaults(run=convert.run)
     return parser
 
 

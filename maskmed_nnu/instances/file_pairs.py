@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import pictures
+from maskmed_nnu.instances import formats, pictures
 
 MASK_SUFFIXES = ("_cp_masks", "_masks", "_mask", "_seg", "_labels", "_label")
 IMAGE_SUFFIXES = ("_img", "_image")
@@ -26,7 +26,7 @@ def pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]], list
     if not image_files or not mask_files:
         empty = "image" if not image_files else "mask"
         raise InputError(
-            f"{images if empty == 'image' else masks} holds no {empty}; pictures end with {', '.join(pictures.ENDINGS)}"
+            f"{images if empty == 'image' else masks} holds no {empty}; pictures end with {', '.join(formats.ENDINGS)}"
             f"{' and masks beside them with ' + ', '.join(MASK_SUFFIXES) if together else ''}."
         )
     exact = _by_name(image_files, lambda p: pictures.stem(p))

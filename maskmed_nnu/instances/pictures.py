@@ -1,4 +1,4 @@
-"""Microscope images and photographs as arrays, whatever of PNG, JPEG, BMP, TIFF or NIfTI they are stored in."""
+"""Images and masks of a source of any style, read as arrays; images written as nnU-Net reads them."""
 
 from __future__ import annotations
 
@@ -6,44 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import tifffile
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.objects import check_values
 
-NIFTI = (".nii.gz", ".nii")
-TIFF = (".tif", ".tiff")
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", *TIFF, *NIFTI)
-PNG_WITH_COLOUR = (2, 6)  # the colour types RGB and RGBA in a PNG's header
-
-Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
+MOST_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as channels [C, *spatial]; `colour` where the channels are red, green and blue."""
+    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a NIfTI."""
 
     channels: np.ndarray
     colour: bool
-
-
-def ending(path: Path) -> str | None:
-    """The file ending of `path` among `ENDINGS`, lower case; None where it is not a picture."""
-    name = path.name.lower()
-    return next((e for e in (*NIFTI, *ENDINGS) if name.endswith(e)), None)
+    geometry: formats.Geometry | None = None
 
 
 def stem(path: Path) -> str:
     """The name of the file without its ending."""
-    return path.name[: -len(ending(path) or path.suffix) or None]
+    return path.name[: -len(formats.ending(path) or path.suffix) or None]
 
 
 def files(folder: Path) -> list[Path]:
     """The pictures in `folder`, sorted by name; hidden files and other ones are left out."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the folder that holds the pictures.")
-    return sorted(p for p in folder.iterdir() if ending(p) and not p.name.startswith(".") and p.is_file())
+    return sorted(p for p in folder.iterdir() if formats.ending(p) and not p.name.startswith(".") and p.is_file())
 
 
 def read(path: Path, *, axes: int) -> Picture:
@@ -52,85 +43,63 @@ def read(path: Path, *, axes: int) -> Picture:
     Raises:
         InputError: where the file is damaged, is no image of that many axes, or holds NaN or infinity.
     """
-    array, colour = _load(path)
-    if colour and array.shape[-1] in (2, 4):  # grey and RGB with transparency
-        array = array[..., :-1]
-    if colour:
-        array = np.moveaxis(array, -1, 0)
-    elif array.ndim == axes:
-        array = array[None]
-    if array.ndim != axes + 1 or (not colour and array.shape[0] > 16):
+    raster = formats.read(path)
+    values = _opaque(raster.values) if raster.colour else raster.values
+    if raster.colour:
+        values = np.moveaxis(values, -1, 0)
+    elif values.ndim == axes:
+        values = values[None]
+    if values.ndim != axes + 1 or len(values) > MOST_CHANNELS:
         raise InputError(
-            f"{path} has the shape {' × '.join(map(str, array.shape))}; an image of {axes} axes (and channels) is needed."
+            f"{path} has the shape {' × '.join(map(str, raster.values.shape))}; an image of {axes} axes, and up to "
+            f"{MOST_CHANNELS} channels before them, is needed."
         )
-    if array.dtype.kind not in "buif":
-        raise InputError(f"{path} holds values of the type {array.dtype}; integers or real numbers are needed.")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} holds NaN or infinite values; replace them.")
-    return Picture(array, colour and len(array) == 3)
+    return Picture(values, raster.colour and len(values) == 3, raster.geometry)
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a mask or label map [*spatial] of non-negative integers.
+    """Read a mask or label map [*spatial] of non-negative integers; a grey picture stored as RGB is one too.
 
     Raises:
         InputError: where the file is damaged, or holds colours, fractions or negative values.
     """
-    array, colour = _load(path, indexed=True)
-    if colour:
-        array = array[..., :-1] if array.shape[-1] in (2, 4) else array
-        if (array != array[..., :1]).any():
-            raise InputError(f"{path} is a picture in colour; a mask holds one integer for each pixel.")
-        array = array[..., 0]
-    if array.dtype.kind == "f":
-        raise InputError(f"{path} is a mask of floating-point values ({array.dtype}); save it as integers.")
-    if array.dtype.kind not in "bui":
-        raise InputError(f"{path} holds values of the type {array.dtype}; a mask holds integers.")
-    if array.dtype.kind == "i" and array.min(initial=0) < 0:
-        raise InputError(f"{path} holds negative values (down to {array.min()}); ids start at 1, background is 0.")
-    return array.astype(np.uint8) if array.dtype.kind == "b" else array
-
-
-def _load(path: Path, *, indexed: bool = False) -> tuple[np.ndarray, bool]:
-    """The file as an array, and whether its last axis holds colours; `indexed` keeps the numbers of palette colours."""
+    raster = formats.read(path, indexed=True)
+    values = raster.values
+    if raster.colour:
+        colours = _opaque(values)
+        if (colours != colours[..., :1]).any():
+            raise InputError(f"{path} is a picture in colour; a mask holds one whole number for each pixel.")
+        values = colours[..., 0]
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
     try:
-        if ending(path) in NIFTI:
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), False
-        if ending(path) in TIFF:
-            return _load_tiff(path)
-        return _load_picture(path, indexed)
-    except InputError:
-        raise
-    except Exception as error:  # the decoders raise whatever they like at damaged files
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} cannot be read ({reason}); it is damaged or no {ending(path)} file.") from None
+        check_values(np.unique(values))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return values.astype(np.int64) if values.dtype.kind == "f" else values
 
 
-def _load_tiff(path: Path) -> tuple[np.ndarray, bool]:
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        array, axes = series.asarray(), series.axes
-    # Samples of a pixel are colours only where the file says so; a planar file has that axis in front.
-    colour = "S" in axes and array.shape[axes.index("S")] in (2, 3, 4)
-    if colour:
-        array = np.moveaxis(array, axes.index("S"), -1)
-    image = array.shape[-3:] if colour else array.shape[-2:]
-    return array.reshape([n for n in array.shape[: -len(image)] if n > 1] + list(image)), colour
+def write(path: Path, picture: Picture) -> None:
+    """Write a picture of one channel, or in colour, as PNG (2D, 8 bits or grey 16) or TIFF.
+
+    Truth values become 0 and 1; integers beyond 16 bits, and double precision, become single precision.
+    """
+    values = np.moveaxis(picture.channels, 0, -1) if picture.colour else picture.channels[0]
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    elif values.dtype not in (np.uint8, np.uint16):
+        values = values.astype(np.float32)
+    if formats.ending(path) == ".png":
+        Image.fromarray(np.ascontiguousarray(values)).save(path, format="PNG")
+    else:
+        kind = "rgb" if picture.colour else "minisblack"
+        tifffile.imwrite(path, np.ascontiguousarray(values), photometric=kind, compression="zlib")
 
 
-def _load_picture(path: Path, indexed: bool) -> tuple[np.ndarray, bool]:
-    if ending(path) == ".png":
-        with path.open("rb") as file:
-            head = file.read(26)
-        if len(head) == 26 and head[24] == 16 and head[25] in PNG_WITH_COLOUR:  # pillow would cut it to 8 bits
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(path))), True
-    with Image.open(path) as image:
-        image.load()
-        if image.mode == "P" and not indexed:
-            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            image = image.convert("RGB")
-        array = np.asarray(image)
-        if image.mode == "I" and array.min() >= 0 and array.max() <= np.iinfo(np.uint16).max:
-            array = array.astype(np.uint16)  # what older releases of pillow make of a grey PNG of 16 bits
-        return array, array.ndim == 3
+def _opaque(values: np.ndarray) -> np.ndarray:
+    """Samples in the last axis without transparency: grey and RGB have one or three."""
+    return values[..., :-1] if values.shape[-1] in (2, 4) else values

@@ -1,0 +1,186 @@
+"""How a data set's files are laid out, decided from what was found in all of its cases: file ending, channels, ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.instances.pictures import Picture
+from maskmed_nnu.instances.sources import Content, SourceCase
+
+READER = "InstanceIO"
+SMALLEST_DIVISOR = 1000
+MOST_CLASSES = 255  # semantic; beyond, the values are ids of objects
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0."""
+
+    case: SourceCase
+    name: str
+    shape: tuple[int, ...]
+    channels: int
+    colour: bool
+    grey: bool
+    dtype: np.dtype
+    counts: np.ndarray
+    layers: int
+    depth: int
+    crowd: int
+    largest: int
+    values: tuple[int, ...]
+    refused: list[str]
+    clipped: int
+    renumbered: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`channels` is "grey", "colour" (three channels in one file) or "several" (a file each).
+
+    `label_format` is None for a semantic data set, whose label of `values[i]` is i + 1.
+    """
+
+    ending: str
+    channels: str
+    channel_count: int
+    classes: dict[str, int]
+    label_format: LabelFormat | None
+    values: tuple[int, ...]
+
+    def dataset_json(self, name: str, training: int) -> dict:
+        """The data set's ``dataset.json``."""
+        names = {"grey": ["grey"], "colour": ["R", "G", "B"]}.get(self.channels)
+        names = names or [f"channel {i}" for i in range(self.channel_count)]
+        description = {
+            "name": name,
+            "channel_names": {str(i): n for i, n in enumerate(names)},
+            "labels": {"background": 0, **self.classes},
+            "numTraining": training,
+            "file_ending": self.ending,
+        }
+        if self.label_format:
+            description["overwrite_image_reader_writer"] = READER
+            if self.label_format.label_divisor:
+                description["label_divisor"] = self.label_format.label_divisor
+            if self.label_format.overlap_layers:
+                description["overlap_layers"] = True
+        return description
+
+    def arrange(self, picture: Picture) -> list[Picture]:
+        """`picture` as the pictures of its files, in order."""
+        if self.channels == "grey":
+            return [Picture(picture.channels[:1], False)]
+        if self.channels == "colour":
+            repeated = np.broadcast_to(picture.channels, (3, *picture.channels.shape[1:]))
+            return [Picture(repeated, True)]
+        return [Picture(channel[None], False) for channel in picture.channels]
+
+
+def facts(case: SourceCase, name: str, content: Content, class_count: int, semantic: bool) -> Facts:
+    """Sum up a case, so that its arrays need not be kept."""
+    channels, objects = content.picture.channels, content.objects
+    present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
+    kinds = np.unique(objects.stuff)
+    return Facts(
+        case=case,
+        name=name,
+        shape=channels.shape[1:],
+        channels=len(channels),
+        colour=content.picture.colour,
+        grey=len(channels) == 1 or (content.picture.colour and bool((channels == channels[:1]).all())),
+        dtype=channels.dtype,
+        counts=np.bincount(objects.classes[present], minlength=class_count + 1)[1:],
+        layers=len(objects.ids),
+        depth=int((objects.ids > 0).sum(axis=0).max(initial=0)),
+        crowd=0 if semantic else int(np.count_nonzero(kinds)),
+        largest=len(objects.classes),
+        values=tuple(int(v) for v in kinds if v) if semantic else (),
+        refused=content.refused,
+        clipped=content.clipped,
+        renumbered=content.renumbered,
+    )
+
+
+def lay_out(found: Sequence[Facts], classes: dict[str, int], class_names: Sequence[str] | None) -> Layout:
+    """The layout of the cases `found`; without `classes` they are semantic, their values named `class_names`.
+
+    Raises:
+        InputError: where the cases do not fit into one data set.
+    """
+    nifti = [f for f in found if formats.ending(f.case.image) in formats.NIFTI]
+    if nifti and len(nifti) < len(found):
+        other = next(f for f in found if f not in nifti)
+        raise InputError(
+            f"{nifti[0].case.image.name} is NIfTI, {other.case.image.name} is not; convert them into two data sets."
+        )
+    flat = next((f for f in found if len(f.shape) != len(found[0].shape)), None)
+    if flat:
+        raise InputError(
+            f"{found[0].case.image.name} has {len(found[0].shape)} axes, {flat.case.image.name} has {len(flat.shape)}; "
+            f"convert images and stacks into two data sets."
+        )
+    channels = "grey" if all(f.grey for f in found) else "colour"
+    counts = {f.channels for f in found if not (f.grey or f.colour)}
+    if counts:
+        if len(counts) > 1 or any(f.grey or f.colour for f in found):
+            numbers = ", ".join(str(n) for n in sorted({f.channels for f in found}))
+            raise InputError(f"The images have different numbers of channels: {numbers}; a data set needs one number.")
+        channels = "several"
+    label_format, values, largest = None, (), 0
+    if classes:
+        label_format = _label_format(found, classes)
+        divisor = label_format.label_divisor
+        most = max(int(f.counts.max(initial=0)) for f in found)
+        largest = max(f.largest for f in found) if divisor is None else len(classes) * divisor + most
+    else:
+        values = tuple(sorted({v for f in found for v in f.values}))
+        classes = _semantic_classes(values, class_names)
+        largest = len(values)
+    layers = bool(label_format and label_format.overlap_layers)
+    ending = ".nii.gz" if nifti else _ending(found, channels, layers or largest > np.iinfo(np.uint16).max)
+    return Layout(ending, channels, max(counts, default=1), classes, label_format, values)
+
+
+def _ending(found: Sequence[Facts], channels: str, wide_labels: bool) -> str:
+    legal = (np.uint8, bool) if channels == "colour" else (np.uint8, np.uint16, bool)  # a PNG of pillow's
+    as_png = all(
+        f.dtype in legal and len(f.shape) == 2 and formats.ending(f.case.image) not in formats.TIFF for f in found
+    )
+    return ".png" if as_png and not wide_labels else ".tif"
+
+
+def _label_format(found: Sequence[Facts], classes: dict[str, int]) -> LabelFormat:
+    divisor = None
+    if len(classes) > 1 or any(f.crowd for f in found):
+        most, divisor = max(int(f.counts.max(initial=0)) for f in found), SMALLEST_DIVISOR
+        while divisor <= most:
+            divisor *= 10
+        if (len(classes) + 1) * divisor > np.iinfo(np.int32).max:
+            raise InputError(
+                f"{len(classes)} classes with up to {most:,} objects in an image need ids beyond {2**31 - 1:,}; select "
+                f"fewer classes with --classes."
+            )
+    return LabelFormat(classes, divisor, any(f.layers > 1 for f in found))
+
+
+def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> dict[str, int]:
+    if not values or len(values) > MOST_CLASSES:
+        raise InputError(
+            "The masks hold no value but 0; semantic masks hold a class number at each pixel."
+            if not values
+            else f"The masks hold {len(values):,} different values, so these are ids of objects; leave out --semantic."
+        )
+    if names and len(names) != len(values):
+        raise InputError(
+            f"--classes names {len(names)} classes, but the masks hold {len(values)} values beside 0: "
+            f"{', '.join(map(str, values[:20]))}; name one class for each."
+        )
+    names = names or (["foreground"] if len(values) == 1 else [f"class_{v}" for v in values])
+    return {name: i for i, name in enumerate(names, 1)}

@@ -1,0 +1,162 @@
+"""From a source of images and objects to an nnU-Net raw data set, in one piece or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats, pictures
+from maskmed_nnu.instances.conversion_layout import Facts, Layout, facts, lay_out
+from maskmed_nnu.instances.conversion_report import report
+from maskmed_nnu.instances.files import write_ids
+from maskmed_nnu.instances.objects import encode
+from maskmed_nnu.instances.sources import Content, Source, SourceCase
+
+SHOWN = 20  # refused objects on the screen
+BROKEN_SHOWN = 10
+
+
+def convert(source: Source, folder: Path, *, test: int = 0, class_names: Sequence[str] | None = None) -> list[str]:
+    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and return the lines of the report.
+
+    Everything is read once to decide how files are laid out, then again to be written, so that memory holds one case
+    at a time. The files are written to a folder beside `folder` and renamed at the end; where an earlier run with the
+    same input was stopped while writing, it is continued. The last `test` cases by name go to imagesTs and labelsTs.
+
+    `class_names` name the values of a semantic source.
+
+    Raises:
+        InputError: where the folder exists, files are broken, or the cases do not fit into one data set.
+    """
+    _check_target(folder)
+    names = case_names(source.cases)
+    if not 0 <= test < len(names):
+        raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
+    found = _scan(source, names)
+    layout = lay_out(found, source.classes, class_names)
+    if layout.label_format and not sum(f.counts.sum() for f in found):
+        reasons = [reason for f in found for reason in f.refused]
+        hint = f" (the first refused one: {reasons[0]})" if reasons else ""
+        raise InputError(f"There is no object in any of the {len(found)} images{hint}; nothing could be learned.")
+    description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
+    partial = _partial(folder, description, found, test)
+    for index, entry in enumerate(tqdm(found, desc="writing", unit=" images", disable=None)):
+        _write(source, entry, layout, partial, "Ts" if index >= len(found) - test else "Tr")
+    lines = report(found, layout, source.notes)
+    _write_text(partial / "conversion.txt", "\n".join([*lines, "", *_origins(found)]))
+    _write_text(partial / "dataset.json", json.dumps(description, indent=2))
+    (partial / "input.json").unlink()
+    partial.rename(folder)
+    return report(found, layout, source.notes, most=SHOWN)
+
+
+def case_names(cases: Sequence[SourceCase]) -> list[str]:
+    """A legal, unique case name for each case: its own without its folder, or with it where that is needed.
+
+    Raises:
+        InputError: where two cases cannot be told apart.
+    """
+    short = [_legal(case.name.replace("\\", "/").rsplit("/", 1)[-1]) for case in cases]
+    times = Counter(short)
+    names = [s if times[s] == 1 else _legal(c.name) for s, c in zip(short, cases, strict=True)]
+    first: dict[str, SourceCase] = {}
+    for name, case in zip(names, cases, strict=True):
+        other = first.setdefault(name, case)
+        if other is not case:
+            raise InputError(f"{other.image} and {case.image} would both be the case {name}; rename one of them.")
+    return names
+
+
+def _legal(name: str) -> str:
+    return re.sub(r"[^\w-]+", "_", name).strip("_") or "case"
+
+
+def _check_target(folder: Path) -> None:
+    if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_-]+", folder.name):
+        raise InputError(f"{folder.name} is no name of an nnU-Net data set; it must look like Dataset010_Cells.")
+    taken = sorted(p.name for p in folder.parent.glob(f"{folder.name[:10]}_*"))
+    if taken:
+        raise InputError(
+            f"{folder.parent} already holds {taken[0]}; nnU-Net tells data sets apart by that number, so take another "
+            f"one or delete that folder."
+        )
+
+
+def _scan(source: Source, names: Sequence[str]) -> list[Facts]:
+    found, broken = [], []
+    ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
+    for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
+        try:
+            found.append(facts(case, name, source.read(case), len(source.classes), not source.classes))
+        except InputError as error:
+            broken.append(str(error))
+    if len(broken) == 1:
+        raise InputError(broken[0])
+    if broken:
+        more = f"\n  and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
+        raise InputError(
+            f"{len(broken)} of {len(names)} cases are broken; repair or remove them:\n  "
+            + "\n  ".join(broken[:BROKEN_SHOWN])
+            + more
+        )
+    return found
+
+
+def _partial(folder: Path, description: dict, found: Sequence[Facts], test: int) -> Path:
+    """The folder to write to; one that an earlier run has left is kept where its input was the same."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    files = [[f.name, *([str(p), p.stat().st_mtime_ns] for p in f.case.files)] for f in found]
+    key = json.dumps([description, test, files])
+    kept = partial / "input.json"
+    if not kept.is_file() or kept.read_text(encoding="utf-8") != key:
+        shutil.rmtree(partial, ignore_errors=True)
+        for part in ("Tr", "Ts") if test else ("Tr",):
+            (partial / f"images{part}").mkdir(parents=True)
+            (partial / f"labels{part}").mkdir()
+        _write_text(kept, key)
+    return partial
+
+
+def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str) -> None:
+    label = folder / f"labels{part}" / f"{entry.name}{layout.ending}"
+    if label.is_file():  # the last file of a case
+        return
+    content = source.read(entry.case)
+    images = folder / f"images{part}"
+    for channel, picture in enumerate(layout.arrange(content.picture)):
+        target = images / f"{entry.name}_{channel:04d}{layout.ending}"
+        if layout.ending not in formats.NIFTI:
+            pictures.write(target, picture)
+        elif formats.ending(entry.case.image) == layout.ending:
+            shutil.copyfile(entry.case.image, target)
+        else:
+            sitk.WriteImage(sitk.ReadImage(str(entry.case.image)), str(target))
+    write_ids(label, _raw(content, layout), geometry=content.picture.geometry)
+
+
+def _raw(content: Content, layout: Layout) -> np.ndarray:
+    """The values [L, *spatial] of the case's label file."""
+    if layout.label_format:
+        return encode(content.objects, layout.label_format)
+    values = np.array([0, *layout.values])  # sorted, and every value of the mask is among them
+    return np.searchsorted(values, content.objects.stuff).astype(np.uint8)[None]
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _origins(found: Sequence[Facts]) -> list[str]:
+    return ["case ← file", *(f"{f.name} ← {f.case.image.name}" for f in found)]
