@@ -109,7 +109,7 @@ def decode(raw: np.ndarray, label_format: LabelFormat) -> ObjectMap:
             stuff at one pixel. The sentence does not name the file, which the caller knows.
     """
     values, run_of, lengths, layer_of = _runs(raw)
-    _check_values(values)
+    check_values(values)
     values = values.astype(np.int64)
     divisor = label_format.label_divisor
     classes, index = (np.ones_like(values), values) if divisor is None else np.divmod(values, divisor)
@@ -226,7 +226,7 @@ def _runs(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return values, run_of.reshape(-1), np.diff(first, append=flat.size), first // max(flat.shape[1], 1)
 
 
-def _check_values(values: np.ndarray) -> None:
+def check_values(values: np.ndarray) -> None:
     """``values``: sorted and distinct."""
     if values.dtype.kind == "f":
         bad = values[~np.isfinite(values) | (values != np.floor(values))]

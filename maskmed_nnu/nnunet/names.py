@@ -19,6 +19,6 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "preprocessor": {"MaskMedPreprocessor": "maskmed_nnu.nnunet.preprocessor:MaskMedPreprocessor"},
     "label manager": {},
-    "reader": {},
+    "reader": {"InstanceIO": "maskmed_nnu.nnunet.instances.reader:InstanceIO"},
     "resampling function": {},
 }

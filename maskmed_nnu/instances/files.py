@@ -1,0 +1,98 @@
+"""Label files of objects: raw values ``[L, *spatial]`` ⇄ PNG, TIFF and NIfTI.
+
+Layers of overlapping objects are a TIFF's pages or a NIfTI's last axis (its third, for 2D images). What a format
+cannot hold is refused before anything is written; what the values mean, :mod:`maskmed_nnu.instances.objects` knows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry
+from maskmed_nnu.instances.objects import LARGEST_ID, check_values
+
+LABEL_ENDINGS = (".png", *TIFF, *NIFTI)
+
+
+def read_ids(path: Path | str, *, overlap_layers: bool) -> np.ndarray:
+    """Integers ``[L, Y, X]`` of an image or ``[L, Z, Y, X]`` of a volume; L = 1 without ``overlap_layers``.
+
+    Raises:
+        InputError: where the file is damaged, holds colours or fractions, or has an axis too many.
+    """
+    return read_ids_and_geometry(path, overlap_layers=overlap_layers)[0]
+
+
+def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[np.ndarray, Geometry | None]:
+    """``read_ids`` and the file's geometry, which only NIfTI has."""
+    raster = formats.read(path, indexed=True)
+    if raster.colour:
+        raise InputError(f"{path} is a picture in colour; a label file holds one id per pixel, so convert the colours.")
+    values = _without_single_slices(raster.values)
+    layered = overlap_layers and values.ndim > 2
+    if values.ndim - layered not in (2, 3):
+        raise InputError(
+            f"{path} has the shape {_times(values.shape)}; a label file holds an image or a volume, with another axis "
+            'for layers where dataset.json says "overlap_layers": true.'
+        )
+    try:
+        return (_integers(values) if layered else _integers(values)[None]), raster.geometry
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def write_ids(path: Path | str, raw: np.ndarray, *, geometry: Geometry | None = None) -> None:
+    """Write integers ``raw [L, *spatial]`` in the smallest type that fits, whole or not at all.
+
+    ``geometry`` is that of the image, for NIfTI; a label file has as many axes as its image, or one more for layers.
+
+    Raises:
+        InputError: layers or a volume in a PNG, an id beyond the format's range, an unknown ending.
+    """
+    kind = formats.ending(path)
+    if kind not in LABEL_ENDINGS:
+        raise InputError(f"{path} cannot hold object ids; legal file endings are {', '.join(LABEL_ENDINGS)}.")
+    highest = int(raw.max(initial=0))
+    if raw.dtype.kind not in "ui" or raw.min(initial=0) < 0 or highest > LARGEST_ID:
+        raise InputError(f"{path} cannot be written: ids must be whole numbers from 0 to {LARGEST_ID}.")
+    values = _without_single_slices(raw)
+    if kind == ".png":
+        if values.ndim > 2:
+            what = f"{len(raw)} layers of overlapping objects" if len(raw) > 1 else f"a volume of {len(values)} slices"
+            raise InputError(
+                f"{path} cannot hold {what}: a PNG is one plane; use the file_ending .tif or .nii.gz for the data set."
+            )
+        if highest > np.iinfo(np.uint16).max:
+            raise InputError(
+                f"{path} cannot hold the id {highest}: a PNG ends at {np.iinfo(np.uint16).max}; use the file_ending "
+                ".tif or .nii.gz for the data set."
+            )
+        formats.write(path, values.astype(np.uint8 if highest <= 255 else np.uint16))
+        return
+    values = values.astype(np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32)
+    if geometry is not None:
+        values = values.reshape((1,) * (geometry.dimension - values.ndim) + values.shape)
+        geometry = geometry.to(values.ndim)
+    formats.write(path, values, geometry)
+
+
+def _without_single_slices(values: np.ndarray) -> np.ndarray:
+    """``values`` with the axes before the last two only where they are longer than one: an image is one slice."""
+    return values.reshape([n for n in values.shape[:-2] if n > 1] + list(values.shape[-2:]))
+
+
+def _integers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "ui":
+        return values
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    check_values(np.unique(values))
+    return values.astype(np.int64)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
