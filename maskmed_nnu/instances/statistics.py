@@ -94,6 +94,7 @@ def summarise(table: ObjectTable, classes: dict[str, int]) -> dict:
     everything = np.ones(len(table.classes), bool)
     return {
         "slices": len(table.sizes),
+        "size": {"y": describe(table.sizes[:, 0]), "x": describe(table.sizes[:, 1])},
         "all": _summary(table, everything, table.counts.sum(1), table.spacings[:, 1]),
         "classes": per_class,
     }

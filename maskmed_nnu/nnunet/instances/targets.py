@@ -14,7 +14,7 @@ ID_TABLE = 2**15
 
 
 def instance_targets(
-    seg: Tensor, *, layer_classes: Sequence[int], thing_classes: Sequence[int], min_fragment: int
+    seg: Tensor, *, layer_classes: Sequence[int], thing_classes: Sequence[int], min_fragment: Sequence[int]
 ) -> list[SetTargets]:
     """The objects of every sample: one target per id that is present, on the device of ``seg``.
 
@@ -25,9 +25,10 @@ def instance_targets(
 
     - outside the image (-1, where the patch was padded);
     - in a crowd: a thing's class in the semantic map, but no object in any layer;
-    - on a fragment: an object at the patch's border of which fewer than ``min_fragment`` pixels are visible. It is no
-      target, because nobody could tell it from so little, and no background either. An object with more pixels than
-      that stays one, with the part of it that the patch shows; a small object away from the border always does.
+    - on a fragment: an object at the patch's border of which fewer pixels are visible than ``min_fragment`` of its class
+      (in the order of ``thing_classes``). It is no target, because nobody could tell it from so little, and no
+      background either. An object with more pixels than that stays one, with the part of it that the patch shows; a
+      small object away from the border always does.
 
     Nothing loops over objects, and one table per batch goes to the host.
     """
@@ -41,7 +42,9 @@ def instance_targets(
     border.scatter_(2, frame, torch.ones((), dtype=torch.bool, device=seg.device).expand_as(frame))
     present = size > 0
     present[..., 0] = False
-    fragments = present & border & (size < min_fragment)
+    class_of_layer = torch.tensor([list(thing_classes).index(number) for number in layer_classes])
+    smallest = torch.tensor(list(min_fragment))[class_of_layer].to(seg.device)
+    fragments = present & border & (size < smallest[:, None])
 
     is_thing = torch.zeros(ID_TABLE, dtype=torch.bool)
     is_thing[list(thing_classes)] = True
@@ -49,11 +52,10 @@ def instance_targets(
     unknown = crowd | (semantic < 0) | fragments.gather(2, slot).any(1).view_as(semantic)
 
     found = torch.cat([(present & ~fragments).flatten(1), unknown.flatten(1).any(1, keepdim=True)], 1).cpu()
-    classes = torch.tensor([list(thing_classes).index(number) for number in layer_classes])
     targets = []
     for b, row in enumerate(found):
         layer, ids = row[:-1].view(count, ID_TABLE).nonzero(as_tuple=True)
-        layer, ids, labels = (t.to(seg.device, non_blocking=True) for t in (layer, ids, classes[layer]))
+        layer, ids, labels = (t.to(seg.device, non_blocking=True) for t in (layer, ids, class_of_layer[layer]))
         targets.append(SetTargets(layers[b], layer, ids, labels, ~unknown[b] if row[-1] else None))
     return targets
 
