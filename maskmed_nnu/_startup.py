@@ -19,6 +19,9 @@ ON_IMPORT = {
     "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": "maskmed_nnu.nnunet.discovery:find_planner_first",
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery:wrap_trainer_search",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.prediction:wrap_data_iterators",
+    "nnunetv2.experiment_planning.verify_dataset_integrity": (
+        "maskmed_nnu.nnunet.instances.integrity:wrap_verification"
+    ),
 }
 
 
