@@ -1,0 +1,103 @@
+"""Which of many cropped masks meet, and in how many pixels: never N², never a full-size mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maskmed_nnu.instances.detections import INSIDE, Detections
+
+PAIRS_AT_ONCE = 2**21
+Box = Sequence[int]
+
+
+class Footprints:
+    """The pixels of ``N`` detections, binary, each in the smallest box; every detection has some (see `visible`)."""
+
+    def __init__(self, detections: Detections) -> None:
+        self.masks: list[np.ndarray] = []
+        tight = []
+        for (y0, x0, _, _), mask in zip(detections.boxes.tolist(), detections.masks, strict=True):
+            inside = mask >= INSIDE
+            rows, columns = inside.any(1).nonzero()[0], inside.any(0).nonzero()[0]
+            top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+            tight.append((y0 + top, x0 + left, y0 + bottom, x0 + right))
+            self.masks.append(inside[top:bottom, left:right])
+        self.boxes = np.array(tight, np.int64).reshape(-1, 4)
+        self.tuples = tight
+        self.areas = np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
+
+    def within(self, i: int, window: Box) -> int:
+        """How many pixels of detection ``i`` lie in the box ``window``."""
+        y0, x0, y1, x1 = self.tuples[i]
+        if window[0] <= y0 and window[1] <= x0 and window[2] >= y1 and window[3] >= x1:
+            return int(self.areas[i])
+        part = self.masks[i][max(window[0] - y0, 0) : max(window[2] - y0, 0)]
+        return np.count_nonzero(part[:, max(window[1] - x0, 0) : max(window[3] - x0, 0)])
+
+    def shared(self, i: int, j: int) -> int:
+        """How many pixels two detections whose boxes meet have in common."""
+        a, b = self.tuples[i], self.tuples[j]
+        y0, x0, y1, x1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+        part = self.masks[i][y0 - a[0] : y1 - a[0], x0 - a[1] : x1 - a[1]]
+        return np.count_nonzero(part & self.masks[j][y0 - b[0] : y1 - b[0], x0 - b[1] : x1 - b[1]])
+
+    def pairs_above(self, iou: float, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of ``pairs [P, 2]`` of meeting boxes whose masks' IoU is at least ``iou``, and their IoU."""
+        first, second = pairs.T
+        # No mask is looked at where the areas and the boxes' intersection rule it out.
+        corner = np.maximum(self.boxes[first, :2], self.boxes[second, :2])
+        common = (np.minimum(self.boxes[first, 2:], self.boxes[second, 2:]) - corner).prod(1)
+        common = np.minimum(common, np.minimum(self.areas[first], self.areas[second]))
+        pairs = pairs[common >= iou * (self.areas[first] + self.areas[second] - common)]
+        shared = np.array([self.shared(i, j) for i, j in pairs.tolist()], np.int64)
+        value = shared / np.maximum(self.areas[pairs].sum(1) - shared, 1)
+        return pairs[value >= iou], value[value >= iou]
+
+
+def visible(detections: Detections) -> Detections:
+    """The detections that have a pixel."""
+    keep = np.array([mask.size > 0 and mask.max() >= INSIDE for mask in detections.masks], bool)
+    return detections if keep.all() else detections.select(keep)
+
+
+def meeting_pairs(boxes: np.ndarray) -> np.ndarray:
+    """All pairs ``[P, 2]``, first index smaller, of boxes ``[N, 4]`` that have a pixel in common; sorted.
+
+    The boxes are sorted into the cells of a grid about as large as the boxes; a pair is found in the cell where its
+    intersection begins.
+    """
+    boxes = np.asarray(boxes, np.int64)
+    if len(boxes) < 2:
+        return np.zeros((0, 2), np.int64)
+    cell = np.maximum(np.ceil((boxes[:, 2:] - boxes[:, :2]).mean(0)), 8).astype(np.int64)
+    origin = boxes[:, :2].min(0)
+    first = (boxes[:, :2] - origin) // cell
+    count = (boxes[:, 2:] - 1 - origin) // cell - first + 1
+    of_box = np.repeat(np.arange(len(boxes)), count.prod(1))
+    place = np.arange(len(of_box)) - np.repeat(np.cumsum(count.prod(1)) - count.prod(1), count.prod(1))
+    row = first[of_box, 0] + place // count[of_box, 1]
+    column = first[of_box, 1] + place % count[of_box, 1]
+    number = row * (column.max() + 1) + column
+    order = np.argsort(number, kind="stable")
+    of_box, row, column, number = of_box[order], row[order], column[order], number[order]
+    later = np.searchsorted(number, number, side="right") - np.arange(len(number)) - 1  # entries of the same cell
+    found = []
+    ends = np.cumsum(later)
+    begin = 0
+    while begin < len(later):
+        done = ends[begin - 1] if begin else 0
+        end = max(int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")), begin + 1)
+        repeats = later[begin:end]
+        left = np.repeat(np.arange(begin, end), repeats)
+        step = np.arange(len(left)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        a, b = of_box[left], of_box[left + step + 1]
+        corner = np.maximum(boxes[a, :2], boxes[b, :2])
+        meet = (corner < np.minimum(boxes[a, 2:], boxes[b, 2:])).all(1)
+        here = (corner - origin) // cell
+        meet &= (here[:, 0] == row[left]) & (here[:, 1] == column[left])
+        found.append(np.stack([a[meet], b[meet]], 1))
+        begin = end
+    pairs = np.concatenate(found)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

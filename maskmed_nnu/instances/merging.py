@@ -1,0 +1,95 @@
+"""Several answers for one object become one: duplicates of one network, and views of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
+from maskmed_nnu.instances.footprints import Footprints, meeting_pairs, visible
+from maskmed_nnu.instances.groups import Groups
+
+SAME_OBJECT = 0.5
+"""IoU from which two masks are taken for one object, as in panoptic quality: no object has two such partners among
+objects that do not overlap."""
+
+
+def suppress(detections: Detections, iou: float = SAME_OBJECT) -> Detections:
+    """Mask NMS per class: without the objects whose mask has at least this IoU with a kept one of a higher score.
+
+    Equal scores: the first wins. The kept objects stay in order; one without a pixel is left out.
+    """
+    detections = visible(detections)
+    footprints = Footprints(detections)
+    pairs = meeting_pairs(footprints.boxes)
+    pairs = pairs[detections.classes[pairs[:, 0]] == detections.classes[pairs[:, 1]]]
+    pairs, _ = footprints.pairs_above(iou, pairs)
+    return detections.select(keep_best(detections.scores, pairs))
+
+
+def keep_best(scores: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """bool ``[N]``: true where no kept object of a higher score (the first among equals) is a partner in ``pairs``."""
+    rivals: dict[int, list[int]] = {}
+    for i, j in pairs.tolist():
+        rivals.setdefault(i, []).append(j)
+        rivals.setdefault(j, []).append(i)
+    keep = np.ones(len(scores), bool)
+    decided = np.ones(len(scores), bool)
+    decided[list(rivals)] = False
+    for i in np.argsort(-scores, kind="stable").tolist():
+        if keep[i] and not decided[i]:
+            keep[[j for j in rivals[i] if not decided[j]]] = False
+        decided[i] = True
+    return keep
+
+
+def merge_views(views: Sequence[Detections]) -> Detections:
+    """One answer of ``V`` views of an image, such as mirrorings and folds, mapped back to it.
+
+    Detections of different views are one object if their masks' IoU is at least 0.5; each view has one at most in a
+    group, the best pairs join first, those of one class before others. A group's mask is the mean of its soft masks,
+    its class the one with the largest sum of scores, its score that sum over ``V``: what a view does not see, it votes
+    against. Stuff is the caller's, who has its probabilities.
+    """
+    views = [visible(view) for view in views]
+    everything = concatenate(views)
+    groups = Groups(np.repeat(np.arange(len(views)), [len(view) for view in views]).tolist())
+    footprints = Footprints(everything)
+    pairs = meeting_pairs(footprints.boxes)
+    view = np.repeat(np.arange(len(views)), [len(part) for part in views])
+    pairs, iou = footprints.pairs_above(SAME_OBJECT, pairs[view[pairs[:, 0]] != view[pairs[:, 1]]])
+    other_class = everything.classes[pairs[:, 0]] != everything.classes[pairs[:, 1]]
+    for i, j in pairs[np.lexsort((-iou, other_class))].tolist():
+        if not groups.told_apart(i, j):
+            groups.join(i, j)
+    merged = [_mean(everything, members, len(views)) for members in groups.members()]
+    if not merged:
+        return Detections.empty(everything.shape)
+    boxes, masks, scores, classes = zip(*merged, strict=True)
+    return make_detections(everything.shape, boxes, list(masks), scores, classes)
+
+
+def vote(votes: Sequence[tuple[int, float]]) -> tuple[int, float]:
+    """The class with the largest sum of votes (the smallest number among equals), and the sum."""
+    totals: dict[int, float] = {}
+    for number, weight in votes:
+        totals[number] = totals.get(number, 0.0) + weight
+    return min(totals.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _mean(detections: Detections, members: list[int], views: int) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Box, mask, score and class of a group."""
+    number, score = vote([(int(detections.classes[i]), float(detections.scores[i])) for i in members])
+    if len(members) == 1:
+        return detections.boxes[members[0]], detections.masks[members[0]], score / views, number
+    boxes = detections.boxes[members]
+    box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    total = np.zeros(box[2:] - box[:2], np.int32)
+    for i, (y0, x0, y1, x1) in zip(members, (boxes - box[[0, 1, 0, 1]]).tolist(), strict=True):
+        total[y0:y1, x0:x1] += detections.masks[i]
+    mask = ((2 * total + len(members)) // (2 * len(members))).astype(np.uint8)
+    if mask.max() < INSIDE:  # a chain of views may agree pair by pair and nowhere in common
+        best = max(members, key=lambda i: float(detections.scores[i]))
+        box, mask = detections.boxes[best], detections.masks[best]
+    return box, mask, score / views, number
