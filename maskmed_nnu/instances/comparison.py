@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.detections import INSIDE, Detections
+from maskmed_nnu.instances.detections import INSIDE, Detections, from_object_map
 from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
 from maskmed_nnu.instances.overlaps import Overlaps, label_overlaps, mask_overlaps
 
@@ -84,10 +84,12 @@ class Comparison:
     def view(self, number: int, *, stuff: bool = False) -> ClassView:
         """The objects of class `number`; with `stuff` its regions instead, at most one on either side.
 
-        In a class of objects the truth's region is a crowd, and a predicted region says nothing.
+        In a class of objects the truth's region is a crowd, and a predicted region says nothing. An object without a
+        pixel is none.
         """
         chosen = (self.prediction_classes == number) & (self.prediction_regions == stuff)
-        wanted = (self.truth_classes == number) & (self.truth_regions | (not stuff))
+        chosen &= self.overlaps.prediction_area > 0
+        wanted = (self.truth_classes == number) & (self.truth_regions | (not stuff)) & (self.overlaps.truth_area > 0)
         crowd = (self.truth_regions | self.crowd)[wanted] & (not stuff)
         pairs = chosen[self.overlaps.prediction] & wanted[self.overlaps.truth]
         prediction = (np.cumsum(chosen) - 1)[self.overlaps.prediction[pairs]]
@@ -170,7 +172,7 @@ def _cropped(objects: Objects) -> _Side:
         stuff = objects.stuff
     else:
         objects = _object_map(objects)
-        stuff, objects = objects.stuff, Detections.from_object_map(objects.ids, objects.classes)
+        stuff, objects = objects.stuff, from_object_map(objects.ids, objects.classes)
     boxes, masks = objects.boxes.reshape(-1, 4), [mask >= INSIDE for mask in objects.masks]
     numbers = np.zeros(0, dtype=np.int64)
     if stuff is not None and stuff.any():
