@@ -1,0 +1,140 @@
+"""The objects of one preprocessed case, from a network that answers for one tile at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from maskmed_nnu.instances.detections import Detections, make_detections
+from maskmed_nnu.instances.merging import merge_views, suppress
+from maskmed_nnu.instances.stitching import stitch
+from maskmed_nnu.instances.tiles import Tile, plan_tiles
+from maskmed_nnu.networks.output import TileInstances
+
+SCORE_THRESHOLD = 0.5
+
+
+def instance_network(network: nn.Module) -> nn.Module | None:
+    """The network inside DDP and ``torch.compile`` if it predicts instances, else None."""
+    if isinstance(network, DistributedDataParallel):
+        network = network.module
+    if isinstance(network, OptimizedModule):
+        network = network._orig_mod
+    return network if hasattr(network, "predict_instances") else None
+
+
+@torch.inference_mode()
+def predict_case(
+    network: nn.Module,
+    data: Tensor,
+    *,
+    tile: Sequence[int],
+    overlap: Sequence[int],
+    mirror_axes: Sequence[int],
+    device: torch.device,
+    thing_classes: Sequence[int],
+    stuff_classes: Sequence[int] = (),
+    score_threshold: float = SCORE_THRESHOLD,
+    batch_size: int = 1,
+    states: Sequence[Mapping[str, Any]] = (),
+    show_progress: bool = False,
+) -> list[Detections]:
+    """The objects of every slice of ``data [C, Z, H, W]``: one `Detections` of shape ``(H, W)`` per slice.
+
+    ``tile`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for y, 1 for x; every combination
+    is looked at. ``states``: weights of several folds, loaded into ``network`` in turn; without any it is taken as it
+    is. ``network.predict_instances`` answers with indices into ``thing_classes``; those and ``stuff_classes`` are class
+    numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out.
+
+    The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
+    order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
+    belong together, so that no fragments of one view are left beside the whole object of another.
+    """
+    network = instance_network(network)
+    assert network is not None, "the network has no predict_instances"
+    network = network.to(device).eval()
+    shape = tuple(data.shape[2:])
+    tiles = plan_tiles(shape, tuple(tile), tuple(overlap))
+    places = [(z, place) for z in range(data.shape[1]) for place in tiles]
+    flips = [axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)]
+    views: list[list[Detections]] = [[] for _ in places]
+    stuff = _StuffMap(data.shape[1:], stuff_classes, tile) if stuff_classes else None
+    autocast = torch.autocast("cuda") if device.type == "cuda" else nullcontext()
+    steps = [range(first, min(first + batch_size, len(places))) for first in range(0, len(places), batch_size)]
+    with autocast, tqdm(total=len(places) * max(len(states), 1), disable=not show_progress) as bar:
+        for state in states or (None,):
+            if state is not None:
+                network.load_state_dict(state)
+            for step in steps:
+                batch = torch.stack([_read(data, *places[i]) for i in step]).to(device)
+                for axes in flips:
+                    answers = network.predict_instances(batch.flip([2 + axis for axis in axes]))
+                    for i, answer in zip(step, answers, strict=True):
+                        z, place = places[i]
+                        views[i].append(_on_tile(answer, place, axes, thing_classes))
+                        if stuff is not None:
+                            stuff.add(answer.semantic.flip([1 + axis for axis in axes]), z, place)
+                bar.update(len(step))
+    slices = []
+    for z in range(data.shape[1]):
+        merged = [
+            merge_views(view) if len(view) > 1 else view[0] for view in views[z * len(tiles) : (z + 1) * len(tiles)]
+        ]
+        found = stitch(tiles, merged, shape)
+        found = found.select(found.scores >= score_threshold)
+        slices.append(found if stuff is None else replace(found, stuff=stuff.numbers(z)))
+    return slices
+
+
+def _read(data: Tensor, z: int, place: Tile) -> Tensor:
+    """``[C, *tile.size]``, zeros below and to the right of a smaller image."""
+    (_, below), (_, right) = place.padding
+    return F.pad(data[:, z, place.y0 : place.y1, place.x0 : place.x1], (0, right, 0, below))
+
+
+def _on_tile(answer: TileInstances, place: Tile, axes: Sequence[int], thing_classes: Sequence[int]) -> Detections:
+    """A network's answer for a mirrored tile as objects of the tile's window, each of them once."""
+    found = make_detections(
+        place.size,
+        answer.boxes.cpu().numpy(),
+        [mask.cpu().numpy() for mask in answer.masks],
+        answer.scores.float().cpu().numpy(),
+        np.asarray(thing_classes, np.int64)[answer.classes.cpu().numpy()],
+    )
+    return suppress(found.flip(axes).shift(0, 0, (place.y1 - place.y0, place.x1 - place.x0)))
+
+
+class _StuffMap:
+    """Class probabilities ``[Z, 1 + K, H, W]`` summed over tiles and views; a tile's centre counts most."""
+
+    def __init__(self, shape: Sequence[int], stuff_classes: Sequence[int], tile: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+        self.stuff_classes = list(stuff_classes)
+        self.weight = compute_gaussian(tuple(tile), dtype=torch.float32, device=torch.device("cpu"))
+        self.total: Tensor | None = None
+
+    def add(self, probabilities: Tensor, z: int, place: Tile) -> None:
+        if self.total is None:
+            self.total = torch.zeros(self.shape[0], len(probabilities), *self.shape[1:])
+        height, width = place.y1 - place.y0, place.x1 - place.x0
+        part = (probabilities.float().cpu() * self.weight)[:, :height, :width]
+        self.total[z, :, place.y0 : place.y1, place.x0 : place.x1] += part
+
+    def numbers(self, z: int) -> np.ndarray:
+        """int16 ``[H, W]``: the most probable class where that is stuff, else 0. No weight divides it: all classes
+        of a pixel have the same."""
+        number = self.total[z].argmax(0).to(torch.int16)
+        is_stuff = torch.isin(number, torch.tensor(self.stuff_classes, dtype=torch.int16))
+        return torch.where(is_stuff, number, 0).numpy()
