@@ -19,6 +19,10 @@ ON_IMPORT = {
     "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": "maskmed_nnu.nnunet.discovery:find_planner_first",
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery:wrap_trainer_search",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.prediction:wrap_data_iterators",
+    "nnunetv2.inference.predict_from_raw_data": "maskmed_nnu.nnunet.instances.predictor:wrap_predictor",
+    "nnunetv2.inference.export_prediction": "maskmed_nnu.nnunet.instances.export:wrap_export",
+    "nnunetv2.ensembling.ensemble": "maskmed_nnu.nnunet.instances.refusals:wrap_ensembling",
+    "nnunetv2.postprocessing.remove_connected_components": "maskmed_nnu.nnunet.instances.refusals:wrap_postprocessing",
     "nnunetv2.experiment_planning.verify_dataset_integrity": (
         "maskmed_nnu.nnunet.instances.integrity:wrap_verification"
     ),
