@@ -21,7 +21,6 @@ from maskmed_nnu.instances.detections import Detections
 from maskmed_nnu.instances.objects import ObjectMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
 
-RESERVED = ("background", "ignore")  # nnU-Net gives these two names a meaning of its own
 FAR_OUTSIDE = 10  # image sizes; rasterising costs a polygon's length, so one with wild coordinates would never end
 
 
@@ -92,7 +91,7 @@ class CocoFile:
                 continue
             try:
                 positions, cut = _rasterise(annotation.get("segmentation"), shape)
-            except (ValueError, TypeError, KeyError, OverflowError) as error:
+            except (ValueError, TypeError, LookupError, OverflowError) as error:
                 refused.append(f"annotation {annotation.get('id')}: {_reason(error)}")
                 continue
             clipped += cut
@@ -123,12 +122,6 @@ class CocoFile:
         left = sorted(names[key] for key in names if key not in taken)
         if left:
             self.notes.append(f"{'not selected' if selected else 'without annotations, left out'}: {', '.join(left)}")
-        bad = [names[key] for key in taken if names[key] in RESERVED]
-        if bad:
-            raise InputError(
-                f"A category of {self.path} is named {bad[0]!r}, which has a meaning of its own in nnU-Net; rename it, "
-                f"or select the categories that hold objects with --classes."
-            )
         return {names[key]: i for i, key in enumerate(taken, 1)}, {key: i for i, key in enumerate(taken, 1)}
 
 
@@ -192,7 +185,8 @@ def _rasterise(segmentation: list | dict | None, shape: tuple[int, int]) -> tupl
         return positions, cut
     if not isinstance(segmentation, list) or not segmentation:
         raise SegmentationError("it has no segmentation")
-    polygons = [np.asarray(points, dtype=float).ravel() for points in segmentation]
+    parts = segmentation if isinstance(segmentation[0], list) else [segmentation]  # some tools write one without a list
+    polygons = [np.asarray(points, dtype=float).ravel() for points in parts]
     if any(len(p) % 2 or not np.isfinite(p).all() for p in polygons):
         raise SegmentationError("a polygon of it holds half a point or NaN")
     polygons = [p for p in polygons if len(p) >= 6]  # one or two points have no area

@@ -83,6 +83,25 @@ class Layout:
         return [Picture(channel[None], False) for channel in picture.channels]
 
 
+def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
+    """Refuse names that nnU-Net would take for something else; a semantic data set's last class may be to ignore.
+
+    Raises:
+        InputError: for such a name, or one that is given twice.
+    """
+    reserved = [
+        n for i, n in enumerate(names) if n == "background" or (n == "ignore" and not (semantic and names[i:] == [n]))
+    ]
+    twice = [n for i, n in enumerate(names) if n in names[:i]]
+    if reserved or twice:
+        raise InputError(
+            f"A class is named {reserved[0]!r}, which has a meaning of its own in nnU-Net; rename it, or select the "
+            f"categories that hold objects with --classes."
+            if reserved
+            else f"The class {twice[0]!r} is named twice; give each class a name of its own."
+        )
+
+
 def facts(case: SourceCase, name: str, content: Content, class_count: int, semantic: bool) -> Facts:
     """Sum up a case, so that its arrays need not be kept."""
     channels, objects = content.picture.channels, content.objects

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats, pictures
-from maskmed_nnu.instances.conversion_layout import Facts, Layout, facts, lay_out
+from maskmed_nnu.instances.conversion_layout import Facts, Layout, check_class_names, facts, lay_out
 from maskmed_nnu.instances.conversion_report import report
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.objects import encode
@@ -39,6 +39,7 @@ def convert(source: Source, folder: Path, *, test: int = 0, class_names: Sequenc
         InputError: where the folder exists, files are broken, or the cases do not fit into one data set.
     """
     _check_target(folder)
+    check_class_names(list(source.classes or class_names or ()), semantic=not source.classes)
     names = case_names(source.cases)
     if not 0 <= test < len(names):
         raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
@@ -115,7 +116,7 @@ def _scan(source: Source, names: Sequence[str]) -> list[Facts]:
 def _partial(folder: Path, description: dict, found: Sequence[Facts], test: int) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
-    files = [[f.name, *([str(p), p.stat().st_mtime_ns] for p in f.case.files)] for f in found]
+    files = [[f.name, *([str(path), _changed(path)] for path in f.case.files)] for f in found]
     key = json.dumps([description, test, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8") != key:
@@ -125,6 +126,11 @@ def _partial(folder: Path, description: dict, found: Sequence[Facts], test: int)
             (partial / f"labels{part}").mkdir()
         _write_text(kept, key)
     return partial
+
+
+def _changed(path: Path) -> int:
+    """When the file, or the last file of the folder, was changed."""
+    return max(p.stat().st_mtime_ns for p in (path, *(path.iterdir() if path.is_dir() else ())))
 
 
 def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str) -> None:

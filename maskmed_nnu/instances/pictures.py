@@ -58,11 +58,14 @@ def read(path: Path, *, axes: int) -> Picture:
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} holds NaN or infinite values; replace them.")
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return Picture(values, raster.colour and len(values) == 3, raster.geometry)
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Read a mask or label map [*spatial] of non-negative integers; a grey picture stored as RGB is one too.
+def read_mask(path: Path) -> tuple[np.ndarray, formats.Geometry | None]:
+    """Read a mask or label map [*spatial] of non-negative integers, and a NIfTI's geometry.
+
+    A grey picture stored as RGB is a mask too.
 
     Raises:
         InputError: where the file is damaged, or holds colours, fractions or negative values.
@@ -75,12 +78,12 @@ def read_mask(path: Path) -> np.ndarray:
             raise InputError(f"{path} is a picture in colour; a mask holds one whole number for each pixel.")
         values = colours[..., 0]
     if values.dtype.kind == "b":
-        return values.astype(np.uint8)
+        return values.astype(np.uint8), raster.geometry
     try:
         check_values(np.unique(values))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return values.astype(np.int64) if values.dtype.kind == "f" else values
+    return values.astype(np.int64) if values.dtype.kind == "f" else values, raster.geometry
 
 
 def write(path: Path, picture: Picture) -> None:

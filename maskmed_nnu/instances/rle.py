@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from pycocotools import mask as coco_mask
 
+LONGEST = 7  # characters of a count: counts have 32 bits, their differences 33
+
 
 class SegmentationError(ValueError):
     """A segmentation that holds no object; the message says why, as a clause that follows the object's name."""
@@ -22,6 +24,8 @@ def decode(rle: dict, shape: tuple[int, int]) -> np.ndarray:
         SegmentationError: where the RLE is not one, or belongs to an image of another size.
     """
     size = tuple(int(n) for n in rle["size"])
+    if len(size) != 2:
+        raise SegmentationError("its RLE has no size of two numbers")
     if size != tuple(shape):
         raise SegmentationError(f"its RLE is for an image of {size[1]} × {size[0]} pixels")
     counts = rle["counts"]
@@ -48,9 +52,11 @@ def encode(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) ->
     """Compressed RLE ``{"size": [y, x], "counts": str}`` of the mask [h, w] whose upper left pixel lies at `corner`."""
     xs, ys = np.nonzero(np.asarray(mask).T)
     flat = (xs + corner[1]).astype(np.int64) * shape[0] + ys + corner[0]
-    jumps = np.flatnonzero(np.diff(flat) != 1)
-    starts, ends = flat[np.append(0, jumps + 1)[: len(flat)]], flat[np.append(jumps, -1)[: len(flat)]] + 1
+    starts = flat[np.diff(flat, prepend=-2) != 1]
+    ends = flat[np.diff(flat, append=-2) != 1] + 1
     borders = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [shape[0] * shape[1]]])
+    if len(flat) and ends[-1] == borders[-1]:
+        borders = borders[:-1]  # no background after the last object, as pycocotools writes it
     size = [int(shape[0]), int(shape[1])]
     rle = coco_mask.frPyObjects({"size": size, "counts": np.diff(borders).tolist()}, *size)
     return {"size": size, "counts": rle["counts"].decode("ascii")}
@@ -68,7 +74,7 @@ def _decompress(counts: str | bytes) -> np.ndarray:
     ends = np.flatnonzero(last)
     starts = np.append(0, ends[:-1] + 1)
     length = ends - starts + 1
-    if length.max() > 12:
+    if length.max() > LONGEST:
         raise SegmentationError("its RLE is not in COCO's compressed form")
     place = np.arange(len(characters)) - np.repeat(starts, length)
     runs = np.add.reduceat((characters & 0x1F) << (5 * place), starts)

@@ -128,7 +128,7 @@ class MaskPerObjectSource:
         picture = pictures.read(case.image, axes=2)
         masks, refused = [], []
         for path in pictures.files(case.files[1]):
-            mask = pictures.read_mask(path)
+            mask, _ = pictures.read_mask(path)
             _check_size(path, mask, case.image, picture)
             positions = np.flatnonzero(mask.T)
             values = np.unique(mask.T.ravel()[positions])
@@ -147,9 +147,16 @@ class MaskPerObjectSource:
 
 
 def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, Picture]:
-    mask = pictures.read_mask(case.files[1])
+    mask, geometry = pictures.read_mask(case.files[1])
     picture = pictures.read(case.image, axes=mask.ndim)
     _check_size(case.files[1], mask, case.image, picture)
+    for what in ("spacing", "direction") if geometry and picture.geometry else ():  # the image's is written
+        own, images = getattr(geometry, what), getattr(picture.geometry, what)
+        if len(own) == len(images) and not np.allclose(own, images, rtol=1e-3, atol=1e-3):
+            raise InputError(
+                f"{case.files[1]} has the {what} {own}, but its image {case.image.name} has {images}; resample or "
+                f"correct one of them."
+            )
     return mask, picture
 
 
