@@ -49,7 +49,8 @@ class PlaceLoss(NamedTuple):
 class PlaceCriterion(nn.Module):
     """``num_points`` mask positions per batch are shared out among the matched objects, a whole window at most.
 
-    ``window`` is the edge of a query's window in cells of the mask grid.
+    ``window`` is the edge of a query's window in cells of the mask grid. ``duplicate_weight`` is the weight of "no object"
+    for a query that lies inside an object which another query was matched with.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class PlaceCriterion(nn.Module):
         dice_weight: float = 2.0,
         heat_weight: float = 1.0,
         vote_weight: float = 1.0,
+        duplicate_weight: float = 1.0,
         num_points: int = 2**17,
     ) -> None:
         super().__init__()
         self.num_classes, self.mask_head, self.window, self.num_points = num_classes, mask_head, window, num_points
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
-        self.heat_weight, self.vote_weight = heat_weight, vote_weight
+        self.heat_weight, self.vote_weight, self.duplicate_weight = heat_weight, vote_weight, duplicate_weight
 
     def forward(self, output: QueryOutput, targets: list[SetTargets]) -> PlaceLoss:
         """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
@@ -76,17 +78,20 @@ class PlaceCriterion(nn.Module):
         found = [find_centres(t) for t in targets]
         shape = targets[0].maps.shape[-2:]
         stride = shape[0] // output.mask_features.shape[2]
-        pairs = self._match(output, targets, found, shape)
+        pairs, inside = self._match(output, targets, found, shape)
         norm = self._norm(sum(len(t.ids) for t in targets), logits.device)
         bce, dice, iou = self._masks(output, targets, pairs, stride)
-        layers, batch, queries, _ = logits.shape
+        layers, batch = logits.shape[:2]
         sample, query, target = pairs
         label = torch.cat([t.classes for t in targets])[target]
         wanted = torch.zeros_like(logits)
         wanted[..., -1] = 1.0
         wanted[:, sample, query, -1] = 1 - iou
         wanted[:, sample, query, label] = iou
-        classes = -(wanted * logits.log_softmax(-1)).sum((1, 2, 3)).mean() / (norm + batch)
+        weight = torch.where(inside, self.duplicate_weight, 1.0)
+        weight[sample, query] = 1.0
+        entropy = -(wanted * logits.log_softmax(-1)).sum(-1) * weight
+        classes = entropy.sum((1, 2)).mean() / (norm + batch)
         bce, dice = bce.sum() / layers / norm, dice.sum() / layers / norm
         heat = self._heat(output.centre_logits.float(), targets, found, norm, shape)
         vote = self._votes(output.mask_features, targets, found, stride)
@@ -97,18 +102,23 @@ class PlaceCriterion(nn.Module):
     @torch.no_grad()
     def _match(
         self, output: QueryOutput, targets: list[SetTargets], found: list[Centres], shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Matched pairs of the batch: sample, query, and number of the target among those of all samples."""
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Matched pairs of the batch: sample, query, and number of the target among those of all samples.
+
+        The second answer says which queries ``[B, Q]`` lie inside an object.
+        """
         reference = output.reference_points * output.reference_points.new_tensor([shape[1], shape[0]])
         score = output.class_logits.detach().float().softmax(-1).mean(0)  # [B, Q, K + 1]
         counts = [len(t.ids) for t in targets]
         batch, queries = score.shape[:2]
         cost = score.new_full((1, batch, queries, max(max(counts), 1)), FAR)
+        within = torch.zeros(batch, queries, dtype=torch.bool, device=score.device)
         for b, (sample, centres) in enumerate(zip(targets, found, strict=True)):
             if not counts[b]:
                 continue
             column, row = reference[b].long().unbind(1)
             inside = sample.at_points(row * shape[1] + column).T  # [Q, T]
+            within[b] = inside.any(1)
             distance = torch.cdist(reference[b], centres.centre) / centres.radius.clamp(min=1)
             near = inside | (distance < 0.5)
             pair = distance - score[b][:, sample.classes]
@@ -119,7 +129,7 @@ class PlaceCriterion(nn.Module):
         kept = cost[0, sample, query, target] < FAR
         first = torch.tensor([0, *counts[:-1]], device=score.device).cumsum(0)
         sample, query, target = sample[kept], query[kept], target[kept]
-        return sample, query, first[sample] + target
+        return (sample, query, first[sample] + target), within
 
     def _masks(
         self, output: QueryOutput, targets: list[SetTargets], pairs: tuple[Tensor, Tensor, Tensor], stride: int
@@ -129,8 +139,10 @@ class PlaceCriterion(nn.Module):
         embeddings = output.mask_embeddings[:, sample, query]  # [L, n, E]
         if not len(sample):
             nothing = (embeddings.sum() + output.mask_features.sum()) * 0
-            return nothing.expand(len(embeddings), 1), nothing.expand(len(embeddings), 1), embeddings.new_zeros(
-                len(embeddings), 0
+            return (
+                nothing.expand(len(embeddings), 1),
+                nothing.expand(len(embeddings), 1),
+                embeddings.new_zeros(len(embeddings), 0),
             )
         height, width = output.mask_features.shape[2:]
         reference = output.reference_points[sample, query] * output.reference_points.new_tensor([width, height])
@@ -176,12 +188,12 @@ class PlaceCriterion(nn.Module):
             weight = (1 - wanted) ** 4
         log_on, log_off = F.logsigmoid(logits), F.logsigmoid(-logits)
         probability = logits.sigmoid()
-        focal = torch.where(
-            wanted == 1, -((1 - probability) ** 2) * log_on, -weight * probability**2 * log_off
-        )
+        focal = torch.where(wanted == 1, -((1 - probability) ** 2) * log_on, -weight * probability**2 * log_off)
         valid = [t.valid for t in targets]
         if any(v is not None for v in valid):
-            full = torch.stack([v if v is not None else torch.ones(shape, dtype=torch.bool, device=logits.device) for v in valid])
+            full = torch.stack(
+                [v if v is not None else torch.ones(shape, dtype=torch.bool, device=logits.device) for v in valid]
+            )
             focal = focal * F.max_pool2d((~full)[:, None].float(), stride).eq(0)
         return focal.sum() / norm
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from maskmed_nnu.networks.layers.dynamic_head import DynamicMaskHead
 from maskmed_nnu.networks.layers.image_queries import ImageQueries
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.pixel_decoder import PixelDecoder
-from maskmed_nnu.networks.layers.position import encode_positions
+from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
 from maskmed_nnu.networks.layers.query_decoder import QueryDecoder
 from maskmed_nnu.networks.output import QueryOutput, TileInstances
 from maskmed_nnu.networks.tile_instances import full_frame_instances, windowed_instances
@@ -34,13 +35,15 @@ QUERIES = ("image", "learned")
 class IAUNet(nn.Module):
     """Instance segmentation of 2D images.
 
-    ``num_classes`` counts the classes of things, ``num_semantic`` the labels of the dense head with background (0: no
-    dense head). ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or ``learned`` (dot
+    ``num_classes`` counts the labels with background, which the ``dense`` head tells apart, ``num_things`` those of them
+    that come as objects. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or ``learned`` (dot
     product masks of the full frame). ``levels`` scales are read by the queries, the deepest first; ``pyramid`` are the
     widths of the next finer ones, and the last of them carries the masks. ``query_stride`` is the scale whose peaks become
     queries. The encoder is nnU-Net's, described by the rest of the arguments, or timm's ``backbone`` with ``weights``.
 
-    In training mode the answer is a :class:`QueryOutput`; ``predict_instances`` gives the objects of tiles.
+    The answer is a :class:`QueryOutput`; ``predict_instances`` gives the objects of tiles. nnU-Net passes
+    ``deep_supervision`` and ``n_conv_per_stage_decoder`` to every network; every block is supervised here, and the pixel
+    decoder has a structure of its own.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class IAUNet(nn.Module):
         *,
         input_channels: int,
         num_classes: int,
-        num_semantic: int = 0,
+        num_things: int,
+        dense: bool = True,
         width: int = 128,
         levels: int = 3,
         blocks_per_level: int = 1,
@@ -68,16 +72,17 @@ class IAUNet(nn.Module):
         backbone: str | None = None,
         backbone_weights: str | None = None,
         score_threshold: float = 0.05,
+        deep_supervision: bool = True,
+        n_conv_per_stage_decoder: Sequence[int] | None = None,
         **plan: Any,
     ) -> None:
         super().__init__()
         if queries not in QUERIES:
             raise InputError(f"The plans ask for queries '{queries}'; legal values are {', '.join(QUERIES)}.")
-        self.input_channels, self.num_classes, self.num_queries = input_channels, num_classes, num_queries
-        self.from_image, self.masked_attention = queries == "image", masked_attention
+        self.input_channels, self.num_queries = input_channels, num_queries
+        self.from_image, self.masked_attention, self.width = queries == "image", masked_attention, width
         self.score_threshold = score_threshold
         if backbone is None:
-            plan.pop("n_conv_per_stage_decoder", None), plan.pop("deep_supervision", None)
             self.backbone = PlannedBackbone(
                 input_channels=input_channels, norm_op=norm_op, norm_op_kwargs=norm_op_kwargs, **plan
             )
@@ -110,7 +115,7 @@ class IAUNet(nn.Module):
                 mask_channels=mask_channels, hidden=mask_hidden, scale=max(self.window / 2, 1.0)
             )
             self.image_queries = ImageQueries(
-                channels=pyramid[self.query_level], dim=width, num_classes=num_classes, num_queries=num_queries
+                channels=pyramid[self.query_level], dim=width, num_classes=num_things, num_queries=num_queries
             )
         else:
             self.mask_head = DotProductMaskHead()
@@ -124,13 +129,13 @@ class IAUNet(nn.Module):
             heads=heads,
             ffn=ffn,
             dropout=dropout,
-            num_classes=num_classes,
+            num_classes=num_things,
             embedding_size=self.mask_head.embedding_size if self.from_image else mask_channels + 1,
             mask_mlp=self.from_image,
             prior=0.5 if self.from_image else 0.01,
         )
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
-        self.dense = nn.ModuleDict({"seg_layers": nn.Conv2d(pyramid[-1], num_semantic, 1)}) if num_semantic else None
+        self.dense = nn.ModuleDict({"seg_layers": nn.Conv2d(pyramid[-1], num_classes, 1)}) if dense else None
 
     def forward(self, image: Tensor) -> QueryOutput:
         self._check_input(image)
@@ -144,7 +149,13 @@ class IAUNet(nn.Module):
             position = self.position.weight.expand(len(image), -1, -1)
             reference, heat = None, None
         features = self.mask_features(pyramid[-1])
-        classes, embeddings = self.decoder(content, position, memory, predict_initial=self.from_image)
+        classes, embeddings = self.decoder(
+            content,
+            position,
+            memory,
+            predict_initial=self.from_image or self.masked_attention,
+            allowed=partial(self._allowed, features.detach(), reference) if self.masked_attention else None,
+        )
         return QueryOutput(classes, embeddings, features, dense, reference, centre_logits=heat)
 
     @torch.no_grad()
@@ -170,6 +181,31 @@ class IAUNet(nn.Module):
             kept = kept[found]
             answers.append(TileInstances(scores[b, kept], classes[b, kept], boxes, masks, semantic[b]))
         return answers
+
+    @torch.no_grad()
+    def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:
+        """Positions of ``scale [B, dim, h, w]`` inside each query's mask; all where it is empty. ``[B, Q, h * w]``."""
+        shape = scale.shape[2:]
+        cells, features = features.shape[2:], F.adaptive_avg_pool2d(features, shape)
+        if self.from_image:
+            grid = voxel_centres(shape, features.device)
+            size = grid.new_tensor(cells[::-1])
+            relative = (grid - reference[:, :, None]) * size / self.mask_head.scale  # [B, Q, N, 2]
+            rows = features.flatten(2).mT[:, None].expand(-1, embeddings.shape[1], -1, -1)
+            logits = self.mask_head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
+            inside = logits[0].unflatten(0, embeddings.shape[:2]) >= 0
+        else:
+            inside = self.mask_head.dense(embeddings[None], features)[0] >= 0
+        return inside | ~inside.any(-1, keepdim=True)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """What a forward pass keeps for the backward pass, queries and attention included, in nnU-Net's unit."""
+        size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
+        scales = [math.prod(edge // stride for edge in input_size) for stride in self.backbone.strides[::-1]]
+        size += self.pixel_decoder.compute_conv_feature_map_size(scales)
+        layers = sum(len(blocks) for blocks in self.decoder.blocks)
+        tokens = sum(n * len(blocks) for n, blocks in zip(scales, self.decoder.blocks, strict=False))
+        return size + tokens * 3 * self.width + layers * self.num_queries * 10 * self.width
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:

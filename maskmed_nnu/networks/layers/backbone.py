@@ -63,7 +63,9 @@ def _create(name: str, input_channels: int, weights: str | None, settings: dict[
             "release made for your torch, from the same index."
         ) from error
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]) or "resnet50, swin_small_patch4_window7_224"
+        near = (
+            ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]) or "resnet50, swin_small_patch4_window7_224"
+        )
         raise InputError(f"timm has no model '{name}'; models with a similar name are {near}.")
     overlay = {"file": weights} if weights is not None else None
     return timm.create_model(

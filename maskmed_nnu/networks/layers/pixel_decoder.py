@@ -104,6 +104,16 @@ class PixelDecoder(nn.Module):
             pyramid.append(masks)
         return memory, pyramid
 
+    def compute_conv_feature_map_size(self, scales: Sequence[int]) -> int:
+        """Outputs of all convolutions; ``scales`` are the positions of the encoder's scales, deepest first."""
+        size = 0
+        for skip, positions in zip(self.skips, scales, strict=False):
+            # depthwise and pointwise twice, both skip connections, two convolutions of the mask branch
+            size += 9 * skip.out_channels * positions
+        for output, positions in zip(self.outputs, scales[len(self.skips) :], strict=False):
+            size += 3 * output[0].out_channels * positions
+        return size
+
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)

@@ -48,7 +48,9 @@ class QueryLayer(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(inplace=True), nn.Linear(ffn, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
 
-    def forward(self, queries: Tensor, position: Tensor, memory: Tensor, place: Tensor, allowed: Tensor | None) -> Tensor:
+    def forward(
+        self, queries: Tensor, position: Tensor, memory: Tensor, place: Tensor, allowed: Tensor | None
+    ) -> Tensor:
         attended = self.cross_attention(queries + position, memory + place, memory, allowed)
         queries = self.norms[0](queries + self.dropout(attended))
         attended = self.self_attention(queries + position, queries + position, queries)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
-from torch._dynamo import OptimizedModule
 
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.nnunet.checks import check_plans, check_regions, resolve_configuration
 from maskmed_nnu.nnunet.loss import MaskMedLoss
 from maskmed_nnu.nnunet.preprocessor import use_stock_preprocessor_without_hook
-from maskmed_nnu.nnunet.progress import Progress
-from maskmed_nnu.nnunet.schedule import WarmupPolyLR
+from maskmed_nnu.nnunet.trainers.base import PluginTrainer
 
 
-class nnUNetTrainerMaskMed(nnUNetTrainer):
+class nnUNetTrainerMaskMed(PluginTrainer):
     """MaskMed in 2d, 3d_fullres, 3d_lowres and the cascade; labels or regions, with or without an ignore label."""
 
     supports_regions = True
@@ -41,12 +35,6 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
         check_plans(plans, resolved, num_heads=labels.num_segmentation_heads)
         check_regions(plans, resolved, has_regions=labels.has_regions)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = 1e-3
-        self.weight_decay = 3e-5
-        # weights, gradients and moments stay in float32 under autocast, so fp16 needs no larger epsilon
-        self.adam_eps = 1e-8
-        self.progress_seconds = 30.0
-        self._progress: Progress | None = None
 
     @staticmethod
     def build_network_architecture(
@@ -61,24 +49,6 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
         return nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
-
-    def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """nnU-Net's switch sits in a decoder; MaskMed answers one dense map in evaluation mode whatever it says."""
-        network = self.network.module if self.is_ddp else self.network
-        network = network._orig_mod if isinstance(network, OptimizedModule) else network
-        network.deep_supervision = enabled
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLR]:
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay, eps=self.adam_eps
-        )
-        schedule = WarmupPolyLR(
-            optimizer,
-            initial_lr=self.initial_lr,
-            epochs=self.num_epochs,
-            steps_per_epoch=self.num_iterations_per_epoch,
-        )
-        return optimizer, schedule
 
     def _build_loss(self) -> MaskMedLoss:
         settings = dict(self.configuration_manager.configuration["set_loss"])
@@ -103,21 +73,6 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
             is_ddp=self.is_ddp,
         )
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self._progress = Progress(total=self.num_iterations_per_epoch, interval=self.progress_seconds)
-
-    def train_step(self, batch: dict) -> dict:
-        iteration = self._progress.done if self._progress is not None else 0
-        self.lr_scheduler.step(self.current_epoch + iteration / self.num_iterations_per_epoch)
-        result = super().train_step(batch)
-        self._report("training", result)
-        return result
-
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._progress = Progress(total=self.num_val_iterations_per_epoch, interval=self.progress_seconds)
-
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's pseudo Dice and loss, on the one dense map that the network answers in evaluation mode."""
         target = batch["target"]
@@ -125,33 +80,6 @@ class nnUNetTrainerMaskMed(nnUNetTrainer):
             result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
         self._report("validation", result)
         return result
-
-    def save_checkpoint(self, filename: str) -> None:
-        """Complete under its name or not there at all: a kill during the write leaves the previous file."""
-        if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)
-            return
-        partial = f"{filename}.partial"
-        super().save_checkpoint(partial)
-        os.replace(partial, filename)
-
-    def _do_i_compile(self) -> bool:
-        """Only on request (``nnUNet_compile=1``), until compilation has been measured on a GPU."""
-        return "nnUNet_compile" in os.environ and super()._do_i_compile()
-
-    def _report(self, phase: str, result: dict) -> None:
-        line = self._progress.advance(float(result["loss"])) if self._progress is not None else None
-        if line is not None and self.local_rank == 0:
-            self.print_to_log_file(f"{phase}: {line}")
-
-    @contextmanager
-    def _one_scale(self) -> Iterator[None]:
-        """nnU-Net's methods as they are without deep supervision."""
-        before, self.enable_deep_supervision = self.enable_deep_supervision, False
-        try:
-            yield
-        finally:
-            self.enable_deep_supervision = before
 
 
 class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):

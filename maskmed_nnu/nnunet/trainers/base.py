@@ -1,0 +1,94 @@
+"""What all our trainers share: AdamW with warm-up and poly decay, progress, checkpoints never half written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch._dynamo import OptimizedModule
+
+from maskmed_nnu.nnunet.progress import Progress
+from maskmed_nnu.nnunet.schedule import WarmupPolyLR
+
+
+class PluginTrainer(nnUNetTrainer):
+    """nnU-Net's trainer with our optimizer, progress lines and checkpoints; networks and losses come in subclasses."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = 1e-3
+        self.weight_decay = 3e-5
+        # weights, gradients and moments stay in float32 under autocast, so fp16 needs no larger epsilon
+        self.adam_eps = 1e-8
+        self.progress_seconds = 30.0
+        self._progress: Progress | None = None
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """nnU-Net's switch sits in a decoder; our networks have it themselves."""
+        network = self.network.module if self.is_ddp else self.network
+        network = network._orig_mod if isinstance(network, OptimizedModule) else network
+        network.deep_supervision = enabled
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLR]:
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay, eps=self.adam_eps
+        )
+        schedule = WarmupPolyLR(
+            optimizer,
+            initial_lr=self.initial_lr,
+            epochs=self.num_epochs,
+            steps_per_epoch=self.num_iterations_per_epoch,
+        )
+        return optimizer, schedule
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._progress = Progress(total=self.num_iterations_per_epoch, interval=self.progress_seconds)
+
+    def train_step(self, batch: dict) -> dict:
+        iteration = self._progress.done if self._progress is not None else 0
+        self.lr_scheduler.step(self.current_epoch + iteration / self.num_iterations_per_epoch)
+        result = super().train_step(batch)
+        self._report("training", result)
+        return result
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._progress = Progress(total=self.num_val_iterations_per_epoch, interval=self.progress_seconds)
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Complete under its name or not there at all: a kill during the write leaves the previous file."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        partial = f"{filename}.partial"
+        super().save_checkpoint(partial)
+        os.replace(partial, filename)
+
+    def _do_i_compile(self) -> bool:
+        """Only on request (``nnUNet_compile=1``), until compilation has been measured on a GPU."""
+        return "nnUNet_compile" in os.environ and super()._do_i_compile()
+
+    def _report(self, phase: str, result: dict) -> None:
+        line = self._progress.advance(float(result["loss"])) if self._progress is not None else None
+        if line is not None and self.local_rank == 0:
+            self.print_to_log_file(f"{phase}: {line}")
+
+    @contextmanager
+    def _one_scale(self) -> Iterator[None]:
+        """nnU-Net's methods as they are without deep supervision."""
+        before, self.enable_deep_supervision = self.enable_deep_supervision, False
+        try:
+            yield
+        finally:
+            self.enable_deep_supervision = before
