@@ -8,6 +8,7 @@ from typing import Any
 from maskmed_nnu.errors import InputError
 
 MASKMED = "maskmed_nnu.networks.maskmed.MaskMed"
+IAUNET = "maskmed_nnu.networks.iaunet.IAUNet"
 
 
 def resolve_configuration(plans: dict, name: str) -> dict[str, Any]:
@@ -83,6 +84,38 @@ def check_regions(plans: dict, configuration: dict, *, has_regions: bool) -> Non
         raise InputError(
             f"The plans {plans.get('plans_name')} were made for {kinds[planned]}, but dataset.json declares "
             f"{kinds[has_regions]}. Plan again after changing dataset.json."
+        )
+
+
+def check_instance_plans(plans: dict, configuration: dict, *, labels: Any) -> None:
+    """Refuse plans that were not made for a data set of objects with the labels of ``labels`` (a `LabelManager`).
+
+    Raises
+    ------
+    InputError
+    """
+    name = plans.get("plans_name")
+    remedy = f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl IAUNetPlanner"
+    found = configuration.get("architecture", {}).get("network_class_name")
+    if found != IAUNET:
+        raise InputError(
+            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
+            f"{found}, not for {IAUNET}. {remedy} and pass the new plans' name behind -p."
+        )
+    missing = [key for key in ("instances", "instance_loss") if key not in configuration]
+    if missing:
+        raise InputError(f"The plans {name} lack {missing[0]!r}: another version of maskmed_nnu made them. {remedy}.")
+    if labels.has_regions or labels.has_ignore_label:
+        kind = "regions" if labels.has_regions else "an ignore label"
+        raise InputError(
+            f"dataset.json declares {kind}, which objects do not have: declare plain labels, and mark what is "
+            "not to be judged as a crowd (index 0 of a thing's class, with a label_divisor)."
+        )
+    planned = {*configuration["instances"]["thing_classes"], *configuration["instances"]["stuff_classes"]}
+    if planned != set(labels.foreground_labels):
+        raise InputError(
+            f"dataset.json declares the labels {sorted(labels.foreground_labels)}, but the plans {name} were made for "
+            f"{sorted(planned)}. {remedy}."
         )
 
 

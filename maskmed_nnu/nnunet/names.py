@@ -11,14 +11,19 @@ NAMES: dict[str, dict[str, str]] = {
         "MaskMedPlanner": "maskmed_nnu.nnunet.planners.maskmed:MaskMedPlanner",
         "MaskMedPlannerResEncM": "maskmed_nnu.nnunet.planners.maskmed:MaskMedPlannerResEncM",
         "MaskMedPlannerResEncL": "maskmed_nnu.nnunet.planners.maskmed:MaskMedPlannerResEncL",
+        "IAUNetPlanner": "maskmed_nnu.nnunet.planners.iaunet:IAUNetPlanner",
     },
     "fingerprint extractor": {},
     "trainer": {
         "nnUNetTrainerMaskMed": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMed",
+        "nnUNetTrainerIAUNet": "maskmed_nnu.nnunet.trainers.iaunet:nnUNetTrainerIAUNet",
         "nnUNetTrainerMaskMedDemo": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMedDemo",
     },
-    "preprocessor": {"MaskMedPreprocessor": "maskmed_nnu.nnunet.preprocessor:MaskMedPreprocessor"},
-    "label manager": {},
+    "preprocessor": {
+        "MaskMedPreprocessor": "maskmed_nnu.nnunet.preprocessor:MaskMedPreprocessor",
+        "InstancePreprocessor": "maskmed_nnu.nnunet.instances.preprocessor:InstancePreprocessor",
+    },
+    "label manager": {"InstanceLabelManager": "maskmed_nnu.nnunet.instances.label_manager:InstanceLabelManager"},
     "reader": {"InstanceIO": "maskmed_nnu.nnunet.instances.reader:InstanceIO"},
     "resampling function": {},
 }
