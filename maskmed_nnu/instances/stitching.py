@@ -29,6 +29,8 @@ from maskmed_nnu.instances.tiles import Tile
 
 MARGIN = 2
 """Pixels from an inner border of its tile within which an object counts as cut off: masks are that uncertain."""
+BLURRED = (2 * MARGIN + 1) ** 2
+"""Pixels below which what a fragment shares with an object of another tile may be the blurred border of a neighbour."""
 SEEN_ELSEWHERE = 0.1
 """Share of a mask's area that other tiles may see beyond its tile's border without making it a fragment."""
 CONTEXT = 64
@@ -147,11 +149,13 @@ def _group(scene: _Scene) -> Groups:
             groups.join(i, j)
     cover = shared / np.maximum(seen.min(1), 1)
     order = np.argsort(-cover, kind="stable")
-    for i, j in pairs[order[(cover[order] >= SAME_OBJECT) & ~other_class[order]]].tolist():
-        for fragment, other in ((i, j), (j, i)):
+    order = order[(cover[order] >= SAME_OBJECT) & ~other_class[order]]
+    proven = (shared >= BLURRED)[:, None] | (seen == footprints.areas[pairs])
+    for (i, j), (i_proven, j_proven) in zip(pairs[order].tolist(), proven[order].tolist(), strict=True):
+        for fragment, other, is_proven in ((i, j, i_proven), (j, i, j_proven)):
             group = groups.find(fragment)
             unanswered = not groups.complete[group] and source[other] not in groups.sources[group]
-            if unanswered and scene.runs_into(fragment, source[other]):
+            if unanswered and is_proven and scene.runs_into(fragment, source[other]):
                 groups.join(fragment, other)
     return groups
 

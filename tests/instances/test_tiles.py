@@ -1,0 +1,86 @@
+"""Tiles cover the image, overlap as promised, and hold small objects whole."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.tiles import plan_tiles
+
+
+@st.composite
+def layouts(draw):
+    shape = draw(st.tuples(st.integers(1, 150), st.integers(1, 150)))
+    tile = draw(st.tuples(st.integers(8, 90), st.integers(8, 90)))
+    return shape, tile, tuple(draw(st.integers(1, size - 4)) for size in tile)
+
+
+def is_inside(tile, low, high, margin):
+    """Whether ``low..high`` (half open, per axis) lies in the tile, ``margin`` pixels from its inner borders."""
+    inner = np.array(tile.inner) * margin
+    return (low >= np.array([tile.y0, tile.x0]) + inner[:2]).all() and (
+        high <= np.array([tile.y1, tile.x1]) - inner[2:]
+    ).all()
+
+
+@given(layouts())
+@settings(max_examples=50, deadline=None)
+def test_cover_the_image_once_row_by_row(layout):
+    shape, size, overlap = layout
+    tiles = plan_tiles(shape, size, overlap)
+    seen = np.zeros(shape, int)
+    for tile in tiles:
+        assert 0 <= tile.y0 < tile.y1 <= shape[0] and 0 <= tile.x0 < tile.x1 <= shape[1]
+        seen[tile.y0 : tile.y1, tile.x0 : tile.x1] += 1
+        read = (tile.y1 - tile.y0 + sum(tile.padding[0]), tile.x1 - tile.x0 + sum(tile.padding[1]))
+        assert read == tile.size == size
+    assert seen.min() >= 1
+    assert tiles == sorted(tiles, key=lambda tile: (tile.y0, tile.x0)) and len(set(tiles)) == len(tiles)
+    assert tiles == plan_tiles(shape, size, overlap)
+
+
+@given(layouts())
+@settings(max_examples=50, deadline=None)
+def test_neighbours_share_the_overlap_and_no_tile_is_superfluous(layout):
+    shape, size, overlap = layout
+    tiles = plan_tiles(shape, size, overlap)
+    for axis, (start, stop) in enumerate((("y0", "y1"), ("x0", "x1"))):
+        spans = sorted({(getattr(tile, start), getattr(tile, stop)) for tile in tiles})
+        shared = [a[1] - b[0] for a, b in pairwise(spans)]
+        assert all(value >= overlap[axis] for value in shared)
+        assert max(shared, default=0) - min(shared, default=0) <= 1
+        fewer = len(spans) - 1
+        assert fewer == 0 or fewer * size[axis] - (fewer - 1) * overlap[axis] < shape[axis]
+
+
+@given(layouts(), st.data())
+@settings(max_examples=50, deadline=None)
+def test_an_object_no_larger_than_the_overlap_is_whole_somewhere(layout, data):
+    shape, size, overlap = layout
+    margin = data.draw(st.integers(0, min(overlap) // 2))
+    extent = [
+        data.draw(st.integers(1, max(min(o - 2 * margin + 1, n), 1))) for o, n in zip(overlap, shape, strict=True)
+    ]
+    low = np.array([data.draw(st.integers(0, n - e)) for n, e in zip(shape, extent, strict=True)])
+    assert any(is_inside(tile, low, low + extent, margin) for tile in plan_tiles(shape, size, overlap))
+
+
+def test_read_pads_below_and_to_the_right():
+    image = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    (tile,) = plan_tiles((3, 4), (5, 6), 2)
+    assert tile.inner == (False,) * 4
+    assert np.array_equal(tile.read(image), np.pad(image, ((0, 0), (0, 2), (0, 2))))
+    first, second = plan_tiles((3, 4), (3, 3), 2)
+    assert np.array_equal(second.read(image), image[..., 1:])
+    assert first.inner == (False, False, False, True) and second.inner == (False, True, False, False)
+
+
+@pytest.mark.parametrize("overlap", [0, 8, (3, 9)])
+def test_an_overlap_that_cannot_be_is_refused(overlap):
+    with pytest.raises(InputError, match="overlap by . pixels; take an overlap from 1 to 7"):
+        plan_tiles((20, 20), (8, 8), overlap)
