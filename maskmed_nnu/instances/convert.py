@@ -119,7 +119,7 @@ def _partial(folder: Path, description: dict, found: Sequence[Facts], test: int)
     files = [[f.name, *([str(path), _changed(path)] for path in f.case.files)] for f in found]
     key = json.dumps([description, test, files])
     kept = partial / "input.json"
-    if not kept.is_file() or kept.read_text(encoding="utf-8") != key:
+    if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
         shutil.rmtree(partial, ignore_errors=True)
         for part in ("Tr", "Ts") if test else ("Tr",):
             (partial / f"images{part}").mkdir(parents=True)
