@@ -80,13 +80,14 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
 def tile_overlap(plan: Mapping[str, Any], tile_step_size: float) -> tuple[int, int]:
     """Pixels that neighbouring tiles share: nnU-Net's, and no less than a large object needs to lie within one tile.
 
-    More than half a tile is left to ``tile_step_size`` alone: larger objects are joined from fragments, which is
-    cheaper than the many tiles that would show them whole.
+    Hardly any object exceeds the planned ``window``, in which the network draws a mask. More than half a tile is left
+    to ``tile_step_size`` alone: larger objects are joined from fragments, which is cheaper than the many tiles that
+    would show them whole.
     """
-    extent = plan["instances"].get("extent") or 0
+    window = plan["architecture"].get("arch_kwargs", {}).get("window", 0)
     shared = []
     for edge in plan["patch_size"]:
-        wanted = max(ceil(edge * (1 - tile_step_size)), min(ceil(extent) + 2 * MARGIN, edge // 2))
+        wanted = max(ceil(edge * (1 - tile_step_size)), min(window + 2 * MARGIN, edge // 2))
         shared.append(min(max(wanted, 1), edge - 1))
     return tuple(shared)
 

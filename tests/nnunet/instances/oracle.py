@@ -131,7 +131,7 @@ def format_of(dataset_json: dict) -> LabelFormat:
 
 
 def grid_of_cells(shape: Sequence[int], *, pitch: int = 12, edge: int = 9, seed: int = 0) -> np.ndarray:
-    """int32 ``shape`` of touching and lone cells with shuffled ids from 1 on; some are cut off at the image's border."""
+    """int32 ``shape`` of touching and lone cells with shuffled ids from 1 on; the image's border cuts some off."""
     rng = np.random.default_rng(seed)
     ids = np.zeros(shape, np.int32)
     places = [(y, x) for y in range(0, shape[0], pitch) for x in range(0, shape[1], pitch)]
@@ -153,6 +153,6 @@ def _contents(objects: ObjectMap) -> list[tuple[int, bytes]]:
         at = np.flatnonzero(flat)
         order = np.argsort(flat[at], kind="stable")
         values, starts = np.unique(flat[at][order], return_index=True)
-        for value, pixels in zip(values, np.split(at[order], starts[1:]), strict=True):
+        for value, pixels in zip(values, np.split(at[order], starts)[1:], strict=True):
             contents.append((int(objects.classes[value - 1]), pixels.tobytes()))
     return sorted(contents)

@@ -168,12 +168,13 @@ def test_compiled_networks_are_looked_into():
 
 
 @pytest.mark.parametrize(
-    ("extent", "step", "expected"),
+    ("window", "step", "expected"),
     [(None, 0.5, (32, 48)), (10, 0.9, (14, 14)), (40, 0.9, (32, 44)), (10, 0.25, (48, 72)), (None, 1.0, (4, 4))],
 )
-def test_tiles_overlap_as_far_as_a_large_object_needs(extent, step, expected):
-    instances = {} if extent is None else {"extent": extent}
-    assert tile_overlap({"patch_size": [64, 96], "instances": instances}, step) == expected
+def test_tiles_overlap_as_far_as_a_large_object_needs(window, step, expected):
+    arguments = {} if window is None else {"window": window}
+    plan = {"patch_size": [64, 96], "architecture": {"arch_kwargs": arguments}}
+    assert tile_overlap(plan, step) == expected
 
 
 def test_a_tile_that_no_network_reads_is_refused():
