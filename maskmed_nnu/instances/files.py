@@ -31,7 +31,11 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[np
     """``read_ids`` and the file's geometry, which only NIfTI has."""
     raster = formats.read(path, indexed=True)
     if raster.colour:
-        raise InputError(f"{path} is a picture in colour; a label file holds one id per pixel, so convert the colours.")
+        pages = '; where its planes are layers or slices, write them with photometric="minisblack"'
+        raise InputError(
+            f"{path} is a picture in colour, but a label file holds one id per pixel; convert the colours to ids"
+            f"{pages if formats.ending(path) in TIFF else ''}."
+        )
     values = _without_single_slices(raster.values)
     layered = overlap_layers and values.ndim > 2
     if values.ndim - layered not in (2, 3):
