@@ -1,0 +1,113 @@
+"""`maskmed convert` from the command line: every form, what it prints, and its one-sentence errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmed_nnu.cli.main import main
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with the same cells in all styles."""
+    mask = np.zeros((20, 24), np.uint8)
+    mask[2:8, 2:8], mask[10:18, 10:20] = 1, 2
+    polygons = [[2, 2, 8, 2, 8, 8, 2, 8], [10, 10, 20, 10, 20, 18, 10, 18]]
+    annotations, images = [], []
+    for i in range(3):
+        image = Image.fromarray(np.random.default_rng(i).integers(0, 255, mask.shape).astype(np.uint8))
+        arrays = {f"images/c{i}.png": image, f"masks/c{i}.png": mask, f"cellpose/c{i}_masks.png": mask}
+        arrays |= {f"cellpose/c{i}.png": image, f"dsb/c{i}/images/c{i}.png": image}
+        arrays |= {f"dsb/c{i}/masks/{k}.png": np.uint8(255) * (mask == k) for k in (1, 2)}
+        for name, array in arrays.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (array if isinstance(array, Image.Image) else Image.fromarray(array.astype(np.uint8))).save(path)
+        images.append({"id": i, "file_name": f"c{i}.png", "height": 20, "width": 24})
+        annotations += [
+            {"id": 2 * i + k, "image_id": i, "category_id": k + 1, "segmentation": [p], "iscrowd": 0}
+            for k, p in enumerate(polygons)
+        ]
+    categories = [{"id": 1, "name": "cell"}, {"id": 2, "name": "nucleus"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def convert(source: Path, line: str, *more: str) -> int:
+    words = [str(source / word[1:]) if word.startswith("@") else word for word in line.split()]
+    return main(["convert", *words, "--output", str(source / "raw"), *more])
+
+
+@pytest.mark.parametrize(
+    ("line", "labels"),
+    [
+        ("--coco @instances.json --images @images", {"cell": 1, "nucleus": 2}),
+        ("--coco @instances.json --images @images --classes nucleus", {"nucleus": 1}),
+        ("--images @images --masks @masks", {"object": 1}),
+        ("--images @cellpose --classes cell", {"cell": 1}),
+        ("--dsb @dsb --classes nucleus", {"nucleus": 1}),
+        ("--images @images --masks @masks --semantic --classes tumour edema", {"tumour": 1, "edema": 2}),
+    ],
+)
+def test_every_form_makes_a_data_set_and_names_the_next_commands(source, capsys, monkeypatch, line, labels):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    assert convert(source, f"{line} --id 7 --name Cells --test 1") == 0
+    folder = source / "raw" / "Dataset007_Cells"
+    description = json.loads((folder / "dataset.json").read_text())
+    assert description["labels"] == {"background": 0, **labels}
+    assert description["numTraining"] == 2
+    assert sorted(p.stem for p in (folder / "labelsTr").iterdir()) == ["c0", "c1"]
+    assert sorted(p.stem for p in (folder / "imagesTs").iterdir()) == ["c2_0000"]
+    value = np.asarray(Image.open(folder / "labelsTr" / "c0.png"))
+    count = 1 if "--classes nucleus" in line and "--coco" in line else 2
+    assert len(np.unique(value)) == count + 1
+    assert (value > 0).sum() == (80 if count == 1 else 116)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == str(folder)
+    assert "  refused    nothing" in printed
+    network = "MaskMed" if "--semantic" in line else "IAUNet"
+    after = [printed[i].strip() for i in range(printed.index("Next:") + 1, len(printed))]
+    assert after[0] == f"export nnUNet_raw={source / 'raw'}"
+    assert after[1].startswith(f"nnUNetv2_plan_and_preprocess -d 7 -pl {network}Planner")
+    assert after[2] == f"nnUNetv2_train 7 2d 0 -p {network}Plans -tr nnUNetTrainer{network}"
+    assert after[3].startswith(f"nnUNetv2_predict -i {folder / 'imagesTs'} ")
+
+
+def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch):
+    monkeypatch.setenv("nnUNet_raw", str(source / "mine"))
+    arguments = ["convert", "--dsb", str(source / "dsb"), "--id", "12", "--name", "A"]
+    assert main(arguments) == 0
+    assert (source / "mine" / "Dataset012_A" / "dataset.json").is_file()
+    assert "export" not in capsys.readouterr().out
+    monkeypatch.delenv("nnUNet_raw")
+    assert main(arguments) == 1
+    assert "give --output DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--id 7 --name A", "nothing does not say what to convert; give --coco JSON --images DIR"),
+        ("--coco @instances.json --id 7 --name A", "--coco does not say what to convert"),
+        ("--coco @instances.json --images @images --masks @masks --id 7 --name A", "--coco --images --masks does not"),
+        ("--dsb @dsb --semantic --id 7 --name A", "--dsb --semantic does not say"),
+        ("--dsb @dsb --id 0 --name A", "--id 0 is no number"),
+        ("--dsb @dsb --id 7 --name a/b", "--name 'a/b' is no name"),
+        ("--dsb @dsb --id 7 --name A --classes a b", "--classes names 2 classes"),
+        ("--dsb @nowhere --id 7 --name A", "is no folder"),
+        ("--dsb @dsb --id 7 --name A --test 3", "--test 3 of 3 cases"),
+        ("--dsb @dsb --id 7 --name A --classes background", "'background', which has a meaning of its own"),
+        ("--coco @instances.json --images @images --id 7 --name A --classes cells", "it has cell, nucleus"),
+    ],
+)
+def test_errors_are_one_sentence_and_leave_nothing_behind(source, capsys, line, said):
+    assert convert(source, line) == 1
+    error = capsys.readouterr().err
+    assert said in error and len(error.strip().splitlines()) == 1
+    assert not list((source / "raw").glob("*")) and not list((source / "raw").glob(".*"))
