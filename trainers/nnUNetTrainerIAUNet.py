@@ -3,7 +3,7 @@
     nnUNetv2_train 10 2d 0 -p IAUNetPlans -tr nnUNetTrainerIAUNet
     nnUNetv2_train 10 2d 0 -p IAUNetPlans -tr nnUNetTrainerIAUNet_50epochs
 
-``_<N>epochs`` after the name trains for N epochs. Where the start-up hook is not installed,
+``_<N>epochs`` or ``_<N>minutes`` after the name trains for so long. Where the start-up hook is not installed,
 ``export nnUNet_extTrainer=<checkout>/trainers`` makes nnU-Net find this file.
 """
 

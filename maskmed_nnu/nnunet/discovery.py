@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.epochs import split_epochs, trainer_with_epochs
+from maskmed_nnu.nnunet.epochs import split_length, trainer_of_length
 from maskmed_nnu.nnunet.names import NAMES
 
 TRAINER_PACKAGE = "nnunetv2.training.nnUNetTrainer"
@@ -49,7 +49,7 @@ def find(kind: str, name: str) -> Any | None:
     """Our class or function ``name`` of this kind (a key of ``NAMES``), or ``None`` where we have none."""
     target = NAMES[kind].get(name)
     if target is None:
-        return trainer_with_epochs(name) if kind == "trainer" else None
+        return trainer_of_length(name) if kind == "trainer" else None
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -140,15 +140,15 @@ def _advice(kinds: tuple[str, ...], name: str, folder: str) -> str:
     """``did you mean 'X'? maskmed_nnu's planners are …``, or that ``name`` belongs to another option."""
     ours = [known for kind in kinds for known in NAMES[kind]]
     for kind, names in NAMES.items():
-        if kind not in kinds and split_epochs(name)[0] in names:
+        if kind not in kinds and split_length(name)[0] in names:
             return f"it is maskmed_nnu's {kind}"
     parts = []
-    close = difflib.get_close_matches(split_epochs(name)[0], ours, n=2, cutoff=0.75)
+    close = difflib.get_close_matches(split_length(name)[0], ours, n=2, cutoff=0.75)
     close += difflib.get_close_matches(name, _names_defined_below(folder), n=2, cutoff=0.8)
     if close:
         parts.append(f"did you mean {' or '.join(dict.fromkeys(close))}?")
     if ours:
-        suffix = " (each also as <name>_<N>epochs)" if "trainer" in kinds else ""
+        suffix = " (each also as <name>_<N>epochs or <name>_<N>minutes)" if "trainer" in kinds else ""
         parts.append(f"maskmed_nnu's {kinds[0]}s are {', '.join(ours)}{suffix}")
     else:
         parts.append(f"maskmed_nnu adds no {kinds[0]} of its own")

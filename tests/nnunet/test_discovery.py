@@ -14,6 +14,7 @@ import pytest
 import torch
 from nnunetv2.experiment_planning import plan_and_preprocess_api, plan_and_preprocess_entrypoints
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.reader_writer_registry import (
     determine_reader_writer_from_dataset_json,
@@ -30,7 +31,13 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet import discovery, epochs
 from maskmed_nnu.nnunet.names import NAMES
 
-BASES = {"planner": ExperimentPlanner, "trainer": nnUNetTrainer, "preprocessor": DefaultPreprocessor}
+BASES = {
+    "planner": ExperimentPlanner,
+    "trainer": nnUNetTrainer,
+    "preprocessor": DefaultPreprocessor,
+    "label manager": LabelManager,
+    "reader": BaseReaderWriter,
+}
 
 
 def search(package: str, name: str):
@@ -211,12 +218,18 @@ def test_epochs_suffix_sets_the_number_of_epochs_and_keeps_nnunets_signature(stu
     assert trainer.num_epochs == 7
     assert trainer.my_init_kwargs["device"] == torch.device("cpu")
     assert trainer.__class__.__name__ == "StubTrainer_7epochs"
-    assert epochs.trainer_with_epochs("StubTrainer_1epoch")({}, "2d", 0, {}).num_epochs == 1
+    assert epochs.trainer_of_length("StubTrainer_1epoch")({}, "2d", 0, {}).num_epochs == 1
+
+
+def test_minutes_suffix_gives_minutes_and_leaves_the_epochs_to_the_trainer(stubs):
+    trainer = epochs.trainer_of_length("StubTrainer_12minutes")({}, "2d", 0, {})
+    assert (trainer.minutes, trainer.num_epochs) == (12, 1000)
+    assert pickle.loads(pickle.dumps(type(trainer))) is type(trainer)
 
 
 def test_epochs_suffix_is_refused_where_it_makes_no_sense():
     for name in ("nnUNetTrainer_7epochs", "nnUNetTrainerMaskMed_0epochs", "nnUNetTrainerMaskMed_epochs", "Nobody"):
-        assert epochs.trainer_with_epochs(name) is None
+        assert epochs.trainer_of_length(name) is None
         assert not hasattr(epochs, name)
 
 

@@ -7,15 +7,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch._dynamo import OptimizedModule
 
 from maskmed_nnu.nnunet.progress import Progress
 from maskmed_nnu.nnunet.schedule import WarmupPolyLR
+from maskmed_nnu.nnunet.time_budget import TimeBudget
+
+MAX_EPOCHS = 20
+CPU_BATCH = 2
+"""A short training on a CPU makes more of many small steps than of a few large ones."""
+TIMED_VALIDATION = 8
 
 
 class PluginTrainer(nnUNetTrainer):
-    """nnU-Net's trainer with our optimizer, progress lines and checkpoints; networks and losses come in subclasses."""
+    """nnU-Net's trainer with our optimizer, progress lines and checkpoints; networks and losses come in subclasses.
+
+    With ``minutes`` (names that end in ``_<N>minutes``) the learning rate follows the clock, each epoch has as many
+    iterations as its share of the time allows, and a CPU works on small batches.
+    """
+
+    minutes: int | None = None
 
     def __init__(
         self,
@@ -32,6 +45,16 @@ class PluginTrainer(nnUNetTrainer):
         self.adam_eps = 1e-8
         self.progress_seconds = 30.0
         self._progress: Progress | None = None
+        self._budget: TimeBudget | None = None
+        if self.minutes is not None:
+            self._budget = TimeBudget(seconds=60 * self.minutes)
+            self.num_epochs = max(2, min(self.minutes, MAX_EPOCHS))
+            self.num_val_iterations_per_epoch = TIMED_VALIDATION
+
+    def _set_batch_size_and_oversample(self) -> None:
+        super()._set_batch_size_and_oversample()
+        if self.minutes is not None and self.device.type == "cpu":
+            self.batch_size = min(self.batch_size, CPU_BATCH)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """nnU-Net's switch sits in a decoder; our networks have it themselves."""
@@ -53,14 +76,24 @@ class PluginTrainer(nnUNetTrainer):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
+        if self._budget is not None:
+            self.num_iterations_per_epoch = self._agreed(
+                self._budget.start_epoch(epochs_left=self.num_epochs - self.current_epoch)
+            )
         self._progress = Progress(total=self.num_iterations_per_epoch, interval=self.progress_seconds)
 
     def train_step(self, batch: dict) -> dict:
         iteration = self._progress.done if self._progress is not None else 0
-        self.lr_scheduler.step(self.current_epoch + iteration / self.num_iterations_per_epoch)
+        epoch = self.current_epoch + iteration / self.num_iterations_per_epoch
+        self.lr_scheduler.step(epoch if self._budget is None else self.num_epochs * self._budget.share())
         result = super().train_step(batch)
         self._report("training", result)
         return result
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        super().on_train_epoch_end(train_outputs)
+        if self._budget is not None:
+            self._budget.end_iterations(self.num_iterations_per_epoch)
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
@@ -74,6 +107,21 @@ class PluginTrainer(nnUNetTrainer):
         partial = f"{filename}.partial"
         super().save_checkpoint(partial)
         os.replace(partial, filename)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        super().load_checkpoint(filename_or_checkpoint)
+        if self._budget is not None:
+            stamps = [self.logger.get_value(f"epoch_{end}_timestamps", step=None) for end in ("start", "end")]
+            used = sum(end - start for start, end in zip(*stamps, strict=False))
+            self._budget = TimeBudget(seconds=60 * self.minutes, used=used)
+
+    def _agreed(self, iterations: int) -> int:
+        """The first rank's number, since all ranks must do the same number of steps."""
+        if not self.is_ddp:
+            return iterations
+        numbers = [iterations]
+        dist.broadcast_object_list(numbers, src=0)
+        return numbers[0]
 
     def _do_i_compile(self) -> bool:
         """Only on request (``nnUNet_compile=1``), until compilation has been measured on a GPU."""

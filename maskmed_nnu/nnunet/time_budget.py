@@ -1,0 +1,59 @@
+"""A training that is given minutes instead of epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+FIRST_EPOCH = 10
+"""Iterations of the first epoch, in which the machine's speed is measured."""
+
+
+class TimeBudget:
+    """Shares ``seconds`` out among epochs, their validations included.
+
+    Times are read at the start of each epoch, at the end of its iterations and at the start of the next.
+
+    >>> now = iter([0, 5, 10, 10, 30]).__next__
+    >>> budget = TimeBudget(seconds=100, clock=now)
+    >>> budget.start_epoch(epochs_left=10)  # at 0
+    10
+    >>> budget.end_iterations(10)  # at 5; the validation ends at 10 and took 5, and (100 - 10) / 9 - 5 = 5
+    >>> budget.start_epoch(epochs_left=9)  # of half a second each
+    10
+    >>> budget.share()
+    0.1
+    >>> budget.elapsed()
+    30
+    """
+
+    def __init__(self, *, seconds: float, used: float = 0.0, clock: Callable[[], float] = monotonic) -> None:
+        self.seconds, self.clock = seconds, clock
+        self._zero: float | None = None
+        self._used = used
+        self._epoch_start = self._iterations_end = 0.0
+        self._per_iteration: float | None = None
+
+    def start_epoch(self, *, epochs_left: int) -> int:
+        """Number of iterations of the epoch that starts now."""
+        now = self.clock()
+        if self._zero is None:
+            self._zero = now - self._used
+        iterations = FIRST_EPOCH
+        if self._per_iteration is not None:
+            seconds = (self.seconds - (now - self._zero)) / epochs_left - (now - self._iterations_end)
+            iterations = max(1, round(seconds / self._per_iteration))
+        self._epoch_start = now
+        return iterations
+
+    def end_iterations(self, iterations: int) -> None:
+        self._iterations_end = self.clock()
+        self._per_iteration = (self._iterations_end - self._epoch_start) / iterations
+
+    def elapsed(self) -> float:
+        """Seconds spent, those before a resume included."""
+        return self._used if self._zero is None else self.clock() - self._zero
+
+    def share(self) -> float:
+        """Part of the budget that is spent, at most 1."""
+        return min(self.elapsed() / self.seconds, 1.0)
