@@ -24,7 +24,7 @@ class TimeBudget:
     >>> budget.share()
     0.1
     >>> budget.elapsed()
-    30
+    30.0
     """
 
     def __init__(self, *, seconds: float, used: float = 0.0, clock: Callable[[], float] = monotonic) -> None:
