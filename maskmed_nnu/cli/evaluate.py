@@ -1,0 +1,115 @@
+"""``maskmed evaluate``: predicted objects against the true ones, as one table and a json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+from maskmed_nnu.errors import InputError
+
+DESCRIPTION = """\
+Compare id maps that an instance network predicted with the true ones (labelsTr or labelsTs of a data set).
+
+AP, AP50, AP75 are COCO's, with a cap of 1000 objects an image; F1, DSB AP (TP / (TP + FP + FN), mean over IoU 0.50 to
+0.95), AJI and panoptic quality (PQ = SQ * RQ) are summed over all images, and their means over images stand in the
+json. Regions of class * label_divisor are stuff, or, in a class that also has objects, crowd that is ignored. A
+volume is evaluated slice by slice, as it is predicted."""
+COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``maskmed evaluate``."""
+    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="folder of true id maps")
+    parser.add_argument("--prediction", type=Path, required=True, metavar="DIR", help="folder of predicted id maps")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="JSON",
+        help="COCO results (predictions_coco.json), whose masks and scores then make the AP (default: id maps, score 1)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores to this file")
+    parser.add_argument(
+        "--max-detections",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="objects an image that count for AP (default: 1000)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, print the table and the line of the main scores, and write the json."""
+    # here, so that `maskmed --help` does not wait for the readers
+    from maskmed_nnu.instances.evaluation import evaluate, read_results
+    from maskmed_nnu.instances.formats import replacing
+
+    if options.max_detections < 1:
+        raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
+    if options.json and not options.json.resolve().parent.is_dir():
+        raise InputError(f"{options.json.parent} is no folder; make it, or name another file with --json.")
+    dataset_json = read_dataset_json(options.truth, options.prediction)
+    scores, images = evaluate(
+        options.truth,
+        options.prediction,
+        dataset_json=dataset_json,
+        results=read_results(options.scores) if options.scores else None,
+        max_detections=options.max_detections,
+    )
+    names = {number: name for name, number in dataset_json["labels"].items()}
+    if options.json:
+        summary = {"images": images, "max_detections": options.max_detections, **with_names(scores, names)}
+        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        replacing(options.json, lambda partial: partial.write_text(text, encoding="utf-8"))
+    print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.\n")
+    print(table(scores, names))
+    print(f"\nF1@0.5 {_number(scores['F1@0.5'])}  AP50 {_number(scores['AP50'])}  PQ {_number(scores['PQ'])}")
+
+
+def read_dataset_json(truth: Path, prediction: Path) -> dict:
+    """The ``dataset.json`` of the truth's data set, which lies above labelsTr, or nnU-Net's copy beside the prediction.
+
+    Raises:
+        InputError: where there is none, or it is none.
+    """
+    places = [folder / "dataset.json" for folder in (truth, truth.resolve().parent, prediction)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise InputError(
+            f"There is no dataset.json in or above {truth}, nor in {prediction}; it says how ids are written, so copy "
+            "that of the data set to one of them."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}).") from None
+    missing = [key for key in ("labels", "file_ending") if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise InputError(f"{path} lacks {' and '.join(missing)}; nnU-Net's dataset.json holds labels and file_ending.")
+    return content
+
+
+def table(scores: dict, names: dict[int, str]) -> str:
+    """A markdown table: a row for each class and for the mean over classes."""
+    rows = [(names.get(number, str(number)), of_class) for number, of_class in sorted(scores["per_class"].items())]
+    lines = ["| class | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
+    for name, values in [*rows, ("mean", scores)]:
+        lines.append(f"| {name} | " + " | ".join(_number(values.get(column, math.nan)) for column in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def with_names(scores: dict, names: dict[int, str]) -> dict:
+    """`scores` with class names for numbers, and None, which json has, for NaN, which it has not."""
+    named = {}
+    for key, value in scores.items():
+        if isinstance(value, dict):
+            value = with_names(value, names)
+        elif math.isnan(value):
+            value = None
+        named[names.get(key, str(key)) if isinstance(key, int) else key] = value
+    return named
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,160 @@
+"""A folder of predicted id maps against a folder of true ones, in the encoding that their dataset.json declares."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import rle
+from maskmed_nnu.instances.comparison import compare
+from maskmed_nnu.instances.detections import Detections, make_detections
+from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.metrics import InstanceMetrics
+from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
+
+
+def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
+    """The names of the cases in the folder `truth`, sorted; each has a file with the same name in `prediction`.
+
+    Raises:
+        InputError: where there is no case, or no prediction of one.
+    """
+    for folder in (truth, prediction):
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder; name one that holds id maps (CASE{ending}).")
+    names = sorted(p.name.removesuffix(ending) for p in truth.glob(f"[!.]*{ending}"))
+    if not names:
+        raise InputError(f"{truth} holds no file that ends in {ending}, the file_ending in dataset.json.")
+    missing = [name for name in names if not (prediction / (name + ending)).is_file()]
+    if missing:
+        others = f" (and those of {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise InputError(
+            f"The prediction of {missing[0]}{others} is missing: {prediction / (missing[0] + ending)} does not exist; "
+            f"predict every case of {truth}, or move the others away."
+        )
+    return names
+
+
+def evaluate(
+    truth: Path,
+    prediction: Path,
+    *,
+    dataset_json: dict,
+    results: dict[str, list[dict]] | None = None,
+    max_detections: int = 1000,
+) -> tuple[dict, int]:
+    """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
+
+    `results`: COCO results by image, which is a case, or of a volume CASE_z. Where they are given, their masks and scores
+    make the average precision, and the id maps everything else; without them every object has the score 1.
+
+    Raises:
+        InputError: for what `find_cases` refuses, files that are no id maps, and sizes that differ.
+    """
+    label_format, ending = LabelFormat.from_dataset_json(dataset_json), dataset_json.get("file_ending", ".png")
+    names = find_cases(truth, prediction, ending)
+    stuff_classes = _stuff_classes(truth, names, ending, label_format)
+    metrics = InstanceMetrics(max_detections=max_detections, stuff_classes=stuff_classes)
+    images: list[str] = []
+    for name in names:
+        files = [folder / (name + ending) for folder in (prediction, truth)]
+        found, wanted = (_read(path, label_format) for path in files)
+        if found.stuff.shape != wanted.stuff.shape:
+            sizes = [" × ".join(map(str, objects.stuff.shape)) for objects in (found, wanted)]
+            raise InputError(
+                f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be the same grid."
+            )
+        for image, predicted, true in zip(_image_names(name, wanted), _slices(found), _slices(wanted), strict=True):
+            comparison = compare(predicted, true)
+            for metric in metrics.counted:
+                metric.add(comparison)
+            if results is None:
+                metrics.average_precision.add(comparison)
+            else:
+                detections = _detections(results.get(image, []), true.stuff.shape, image)
+                metrics.average_precision.update(detections, true)
+            images.append(image)
+    if results and not results.keys() & set(images):
+        raise InputError(
+            f"No image_id in the COCO results is an image that was evaluated, such as {images[0]}; there are only "
+            f"{', '.join(sorted(results)[:3])} and the like, so they belong to another data set."
+        )
+    return metrics.compute(), len(images)
+
+
+def read_results(path: Path) -> dict[str, list[dict]]:
+    """COCO results by image: a list of objects with ``image_id`` (case or CASE_z), ``segmentation`` (RLE) and ``score``.
+
+    Raises:
+        InputError: where the file is not that.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); name a json of COCO results.") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}); a list of COCO results is needed.") from None
+    keys = {"image_id", "category_id", "segmentation", "score"}
+    if not isinstance(content, list) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in content):
+        raise InputError(f"{path} holds no COCO results; it must be a list of objects with {', '.join(sorted(keys))}.")
+    by_image = defaultdict(list)
+    for entry in content:
+        by_image[str(entry["image_id"])].append(entry)
+    return dict(by_image)
+
+
+def _read(path: Path, label_format: LabelFormat) -> ObjectMap:
+    raw = read_ids(path, overlap_layers=label_format.overlap_layers)
+    try:
+        return decode(raw, label_format)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _stuff_classes(truth: Path, names: list[str], ending: str, label_format: LabelFormat) -> set[int]:
+    """Classes with regions of stuff but no object in any case; elsewhere such a region is a crowd."""
+    if label_format.label_divisor is None:
+        return set()
+    regions, things = set(), set()
+    for name in names:
+        objects = _read(truth / (name + ending), label_format)
+        regions |= set(np.unique(objects.stuff).tolist()) - {0}
+        things |= set(objects.classes.tolist())
+    return regions - things
+
+
+def _image_names(case: str, objects: ObjectMap) -> list[str]:
+    """As ``maskmed predict`` names them in its COCO results."""
+    return [case] if objects.stuff.ndim == 2 else [f"{case}_{z}" for z in range(len(objects.stuff))]
+
+
+def _slices(objects: ObjectMap) -> Iterator[ObjectMap]:
+    if objects.stuff.ndim == 2:
+        yield objects
+        return
+    for z, stuff in enumerate(objects.stuff):
+        yield ObjectMap(objects.ids[:, z], objects.classes, stuff)
+
+
+def _detections(results: list[dict], shape: tuple[int, int], name: str) -> Detections:
+    boxes, masks, scores, classes = [], [], [], []
+    for entry in results:
+        try:
+            positions = rle.decode(entry["segmentation"], shape)
+        except (rle.SegmentationError, KeyError, TypeError, ValueError) as error:
+            reason = error if isinstance(error, rle.SegmentationError) else "its segmentation is no RLE"
+            raise InputError(
+                f"A COCO result of {name} ({shape[1]} × {shape[0]} pixels) is unusable: {reason}."
+            ) from None
+        if len(positions):
+            (y, x), mask = rle.crop(positions, shape[0])
+            boxes.append([y.start, x.start, y.stop, x.stop])
+            masks.append(mask * np.uint8(255))
+            scores.append(entry["score"])
+            classes.append(entry["category_id"])
+    return make_detections(shape, boxes, masks, scores, classes)
