@@ -187,30 +187,21 @@ def encode(objects: ObjectMap, label_format: LabelFormat) -> np.ndarray:
     return raw
 
 
-def stack_layers(
-    objects: Sequence[tuple[tuple[slice, ...], np.ndarray]],
-    shape: Sequence[int],
-    classes: Sequence[int] | None = None,
-) -> np.ndarray:
+def stack_layers(objects: Sequence[tuple[tuple[slice, ...], np.ndarray]], shape: Sequence[int]) -> np.ndarray:
     """Overlapping objects as layers of ids, int32 ``[L, *shape]`` with L ≥ 1; object i gets the id i + 1.
 
     Each object, a box of slices and the mask in it, goes to the first layer where it overlaps none (greedy colouring:
-    few layers, not always the fewest). With ``classes [N]`` a layer holds objects of one class only.
+    few layers, not always the fewest).
     """
-    layers: list[np.ndarray] = []
-    layer_classes: list[int | None] = []
+    layers = [np.zeros(shape, np.int32)]
     for number, (box, mask) in enumerate(objects, 1):
         mask = np.asarray(mask, dtype=bool)
-        kind = None if classes is None else int(classes[number - 1])
-        for layer, layer_class in zip(layers, layer_classes, strict=True):
-            if kind == layer_class and not layer[box][mask].any():
-                break
-        else:
+        layer = next((layer for layer in layers if not layer[box][mask].any()), None)
+        if layer is None:
             layer = np.zeros(shape, np.int32)
             layers.append(layer)
-            layer_classes.append(kind)
         layer[box][mask] = number
-    return np.stack(layers) if layers else np.zeros((1, *shape), np.int32)
+    return np.stack(layers)
 
 
 def _runs(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
