@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from maskmed_nnu._startup import OFF_SWITCH
 from maskmed_nnu.cli import phantoms, report
 from maskmed_nnu.cli.cases import hold_out
+from maskmed_nnu.cli.devices import DEVICES, choose_device
 from maskmed_nnu.cli.steps import Step, run_steps
 from maskmed_nnu.errors import InputError
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="your own nnU-Net raw data set instead of generated phantoms"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
 
-    device = _device(options.device)
+    device = choose_device(options.device)
     predictions = out / "predictions" / dataset.name
     steps = _steps(dataset, folders, predictions=predictions, device=device)
     cores = str(min(8, os.cpu_count() or 1))
@@ -132,15 +133,3 @@ def _rows(dataset: Path, predictions: Path, summary: dict, description: dict) ->
         caption = f"{name.removesuffix(ending)}\nDice {dice(ranked[index]):.3f}"
         rows.append((caption, image, dataset / "labelsTs" / name, predictions / name))
     return rows
-
-
-def _device(choice: str) -> str:
-    """The device to use; ``auto`` takes CUDA or the CPU, since MPS lacks some 3D operations."""
-    import torch  # here, because it takes seconds and `maskmed --help` does not need it
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if choice == "auto":
-        return "cuda" if available["cuda"] else "cpu"
-    if not available[choice]:
-        raise InputError(f"torch {torch.__version__} sees no {choice} device here; use --device cpu.")
-    return choice

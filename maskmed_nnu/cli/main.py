@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from maskmed_nnu.cli import convert, demo
+from maskmed_nnu.cli import convert, demo, evaluate, predict
 from maskmed_nnu.cli.steps import StepError
 from maskmed_nnu.errors import InputError
 
@@ -49,6 +49,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_arguments(command)
     command.set_defaults(run=convert.run)
+    command = commands.add_parser(
+        "predict",
+        help="find the objects in images: id maps, COCO results, pictures",
+        description=predict.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_arguments(command)
+    command.set_defaults(run=predict.run)
+    command = commands.add_parser(
+        "evaluate",
+        help="compare predicted objects with the true ones: AP, F1, AJI, panoptic quality",
+        description=evaluate.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_arguments(command)
+    command.set_defaults(run=evaluate.run)
     return parser
 
 

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from maskmed_nnu.cli import demo, phantoms
+from maskmed_nnu.cli.devices import choose_device
 from maskmed_nnu.cli.main import main
 
 
@@ -99,9 +100,9 @@ def test_bad_data_folder_is_one_sentence_and_status_1(tmp_path, capsys):
 
 def test_an_unavailable_device_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert demo._device("auto") == "cpu"
+    assert choose_device("auto") == "cpu"
     with pytest.raises(SystemExit, match="sees no cuda device here; use --device cpu"):
-        demo._device("cuda")
+        choose_device("cuda")
 
 
 def test_the_hook_must_be_on(tmp_path, monkeypatch, capsys):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.instances.detections import INSIDE, Detections, pack, to_object_map, unpack
+from maskmed_nnu.instances.formats import replacing
 from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, encode
 from maskmed_nnu.nnunet.instances.refusals import has_objects, refuse_objects
 
@@ -184,6 +184,4 @@ def write_slices(
 
 def save_detections(slices: Sequence[Detections], path: str) -> None:
     """What ``--save_probabilities`` keeps: ``unpack(np.load(path)["detections"])`` gives scores and soft masks back."""
-    partial = f"{path}.partial.npz"
-    np.savez_compressed(partial, detections=pack(slices))
-    os.replace(partial, path)
+    replacing(Path(path), lambda partial: np.savez_compressed(partial, detections=pack(slices)))

@@ -1,0 +1,61 @@
+"""Which image files make up which case."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats import ENDINGS, ending
+
+
+class Case(NamedTuple):
+    """An image to predict: one file, or one for each channel."""
+
+    name: str
+    files: list[Path]
+
+
+def find_cases(source: Path, *, channels: int) -> list[Case]:
+    """The cases in a folder, or the one that a file is, sorted by name.
+
+    ``X_0000, X_0001, …`` are the channels of X if they are as many as the model wants and it wants several; everything
+    else is an image of its own, and a lone ``X_0000`` is called X, as nnU-Net would.
+
+    Raises:
+        InputError: where there is nothing to predict, or two images would have one name.
+    """
+    if source.is_file():
+        files = [source]
+    elif source.is_dir():
+        files = sorted(p for p in source.iterdir() if p.is_file() and not p.name.startswith(".") and ending(p))
+    else:
+        raise InputError(f"{source} does not exist; -i takes an image or a folder of images.")
+    numbered: dict[str, dict[int, Path]] = {}
+    cases: list[Case] = []
+    for path in files:
+        name = path.name[: -len(ending(path) or path.suffix) or None]
+        match = re.fullmatch(r"(.+)_(\d{4})", name)
+        if match:
+            numbered.setdefault(match[1] + path.name[len(name) :], {})[int(match[2])] = path
+        else:
+            cases.append(Case(name, [path]))
+    for key, group in numbered.items():
+        stem = key[: -len(ending(key) or "")]
+        if sorted(group) == list(range(channels)) and (channels > 1 or len(group) == 1):
+            cases.append(Case(stem, [group[channel] for channel in range(channels)]))
+        elif list(group) == [0]:
+            cases.append(Case(stem, [group[0]]))
+        else:
+            cases += [Case(f"{stem}_{number:04d}", [path]) for number, path in group.items()]
+    if not cases:
+        raise InputError(f"{source} holds no image that can be read; legal file endings are {', '.join(ENDINGS)}.")
+    cases.sort()
+    for one, other in pairwise(cases):
+        if one.name == other.name:
+            raise InputError(
+                f"{one.files[0]} and {other.files[0]} would both be written as {one.name}; rename one of them."
+            )
+    return cases

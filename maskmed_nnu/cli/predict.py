@@ -1,0 +1,233 @@
+"""``maskmed predict``: id maps as from ``nnUNetv2_predict``, COCO results and pictures of the objects in images."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from maskmed_nnu._startup import OFF_SWITCH
+from maskmed_nnu.cli.devices import DEVICES, choose_device
+from maskmed_nnu.errors import InputError
+
+if TYPE_CHECKING:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    from maskmed_nnu.cli.image_files import Case
+
+DESCRIPTION = """\
+Predict the objects in images of any format that can be read. In the output folder, for every image:
+
+  NAME.tif (or .png, .nii.gz)   ids in the data set's encoding, as nnUNetv2_predict writes them
+  coco/NAME.json                the same objects with scores, overlapping where they do (RLE)
+  overlays/NAME.png             the image with an outline of every object
+
+and predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z).
+An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on."""
+COCO, OVERLAYS, RESULTS, MODEL = "coco", "overlays", "predictions_coco.json", "predicted_by.json"
+
+
+class Outputs(NamedTuple):
+    """Files of one image; None for what is not wanted."""
+
+    labels: Path
+    coco: Path | None
+    overlay: Path | None
+
+    def complete(self) -> bool:
+        return all(path.is_file() for path in self if path is not None)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``maskmed predict``."""
+    parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the predictions")
+    model = parser.add_argument_group("the trained model: its folder, or data set and names as for nnU-Net's commands")
+    model.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder that holds fold_0 and so on")
+    model.add_argument("-d", "--dataset", metavar="ID", help="data set in $nnUNet_results")
+    model.add_argument("-tr", default="nnUNetTrainerIAUNet", metavar="TRAINER", help="(%(default)s)")
+    model.add_argument("-p", default="IAUNetPlans", metavar="PLANS", help="(%(default)s)")
+    model.add_argument("-c", default="2d", metavar="CONFIGURATION", help="(%(default)s)")
+    model.add_argument(
+        "-f", "--folds", nargs="+", metavar="FOLD", help="folds to combine (default: all that are trained)"
+    )
+    model.add_argument("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(%(default)s)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
+    parser.add_argument(
+        "--mirroring", action=argparse.BooleanOptionalAction, default=True, help="average mirrored views"
+    )
+    parser.add_argument("--coco", action=argparse.BooleanOptionalAction, default=True, help="write COCO results")
+    parser.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw pictures")
+    parser.add_argument("--overwrite", action="store_true", help="predict images again that are predicted already")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Predict every image, then join the COCO results.
+
+    Raises:
+        InputError: before anything is predicted, where model or input are at fault; after everything is predicted,
+            where some images could not be.
+    """
+    if os.environ.get(OFF_SWITCH, "") not in ("", "0"):
+        raise InputError(f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides our trainers from nnU-Net; unset it.")
+    from tqdm import tqdm
+
+    from maskmed_nnu.cli.image_files import find_cases
+
+    folder = _model_folder(options)
+    folds = _folds(folder, options.folds, options.checkpoint)
+    predictor = _load(folder, folds, options)
+    cases = find_cases(options.input, channels=len(predictor.dataset_json["channel_names"]))
+    _prepare(
+        options.output, predictor, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options
+    )
+
+    outputs = [_outputs(options, case.name, predictor.dataset_json["file_ending"]) for case in cases]
+    todo = [i for i, files in enumerate(outputs) if options.overwrite or not files.complete()]
+    if len(todo) < len(cases):
+        print(
+            f"{len(cases) - len(todo)} of {len(cases)} images are predicted already (--overwrite predicts them again)"
+        )
+    failed = 0
+    with tqdm(todo, unit="image") as bar:
+        for i in bar:
+            bar.set_postfix_str(cases[i].name)
+            try:
+                _predict(predictor, cases[i], outputs[i])
+            except InputError as error:
+                failed += 1
+                tqdm.write(f"{cases[i].name}: {error}")
+    found = [files for files in outputs if files.complete()]
+    if options.coco:
+        count = _join([files.coco for files in found], options.output / RESULTS)
+        print(f"{count} objects in {len(found)} images: {options.output / RESULTS}")
+    print(f"predictions {options.output}")
+    if failed:
+        raise InputError(f"{failed} of {len(cases)} images could not be predicted; the reason for each stands above.")
+
+
+def _model_folder(options: argparse.Namespace) -> Path:
+    if (options.model is None) == (options.dataset is None):
+        raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
+    folder = options.model
+    if folder is None:
+        if not os.environ.get("nnUNet_results"):
+            raise InputError(
+                "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
+            )
+        from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+        try:
+            folder = Path(get_output_folder(options.dataset, options.tr, options.p, options.c))
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"-d {options.dataset} is no data set that nnU-Net knows ({error}); check it.") from None
+    if not (folder / "plans.json").is_file():
+        raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
+    return folder.resolve()
+
+
+def _folds(folder: Path, wanted: list[str] | None, checkpoint: str) -> list[str]:
+    """The folds to combine; without a wish all numbered ones that are trained, or else fold_all."""
+    trained = sorted(path.parent.name[len("fold_") :] for path in folder.glob(f"fold_*/{checkpoint}"))
+    if not trained:
+        others = sorted({path.name for path in folder.glob("fold_*/*.pth")})
+        advice = f"there is {', '.join(others)} for --checkpoint" if others else "train it first"
+        raise InputError(f"No fold in {folder} has a {checkpoint}; {advice}.")
+    missing = [fold for fold in wanted or () if fold not in trained]
+    if missing:
+        raise InputError(
+            f"Fold {missing[0]} in {folder} has no {checkpoint}; the folds that have are {', '.join(trained)}."
+        )
+    return wanted or [fold for fold in trained if fold != "all"] or trained
+
+
+def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    from maskmed_nnu.nnunet.instances.case_prediction import instance_network
+    from maskmed_nnu.nnunet.instances.refusals import has_objects
+
+    plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
+    if not has_objects(plans):
+        raise InputError(f"{folder} holds a model for classes, not for objects; predict with nnUNetv2_predict.")
+    device = torch.device(choose_device(options.device))
+    with redirect_stdout(io.StringIO()):  # a remark on an option that we do not have
+        predictor = nnUNetPredictor(use_mirroring=options.mirroring, device=device, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), tuple(folds), options.checkpoint)
+    assert instance_network(predictor.network) is not None
+    return predictor
+
+
+def _prepare(folder: Path, predictor: nnUNetPredictor, model: dict, options: argparse.Namespace) -> None:
+    """The output folder with what nnU-Net puts there, and with the name of the model that predicts into it."""
+    record = folder / MODEL
+    if record.is_file() and not options.overwrite and json.loads(record.read_text(encoding="utf-8")) != model:
+        raise InputError(
+            f"{folder} holds predictions of another model or other folds ({record}); name a new folder, or replace "
+            "them with --overwrite."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, wanted in ((COCO, options.coco), (OVERLAYS, options.overlays)):
+        if wanted:
+            (folder / name).mkdir(exist_ok=True)
+    contents = {MODEL: model, "dataset.json": predictor.dataset_json, "plans.json": predictor.plans_manager.plans}
+    for name, content in contents.items():
+        _write_json(folder / name, content, indent=2)
+
+
+def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Outputs:
+    return Outputs(
+        options.output / f"{name}{file_ending}",
+        options.output / COCO / f"{name}.json" if options.coco else None,
+        options.output / OVERLAYS / f"{name}.png" if options.overlays else None,
+    )
+
+
+def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs) -> None:
+    """Predict one image and write what is wanted of it; its picture shows a volume's middle slice."""
+    import torch
+
+    from maskmed_nnu.cli.overlay import write_overlay
+    from maskmed_nnu.instances.coco import coco_results
+    from maskmed_nnu.nnunet.instances.export import on_image, write_slices
+
+    plans, configuration = predictor.plans_manager, predictor.configuration_manager
+    files = [str(path) for path in case.files]
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    data, _, properties = preprocessor.run_case(files, None, plans, configuration, predictor.dataset_json)
+    slices = on_image(predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties)
+    if outputs.overlay is not None:
+        image, _ = plans.image_reader_writer_class().read_images(files)
+        image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
+        middle = len(slices) // 2
+        write_overlay(outputs.overlay, image[:, middle], slices[middle])
+    if outputs.coco is not None:
+        names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
+        parts = zip(slices, names, strict=True)
+        _write_json(outputs.coco, [result for part, name in parts for result in coco_results(part, name)])
+    write_slices(
+        slices,
+        str(outputs.labels),
+        properties,
+        plans_manager=plans,
+        plan=configuration.configuration,
+        dataset_json=predictor.dataset_json,
+    )
+
+
+def _join(parts: list[Path], path: Path) -> int:
+    """Write all results as one list; returns how many there are."""
+    results = [result for part in parts for result in json.loads(part.read_text(encoding="utf-8"))]
+    _write_json(path, results)
+    return len(results)
+
+
+def _write_json(path: Path, content: object, indent: int | None = None) -> None:
+    from maskmed_nnu.instances.formats import replacing
+
+    replacing(path, lambda partial: partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8"))

@@ -1,0 +1,185 @@
+"""`maskmed predict` on a trained model folder that holds an oracle."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from maskmed_nnu.cli.main import main
+from maskmed_nnu.cli.overlay import draw_overlay
+from maskmed_nnu.instances.detections import from_object_map
+from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.objects import decode
+from maskmed_nnu.nnunet.names import NAMES
+from tests.nnunet.instances.oracle import Oracle, dataset, format_of, grid_of_cells, plans, same_objects
+
+
+class OracleTrainer(nnUNetTrainer):
+    """Only what nnU-Net's predictor asks a trainer for."""
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision=True
+    ):
+        return Oracle()
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A model folder with fold_0 and fold_1, for a data set of one class in PNGs."""
+    monkeypatch.setitem(NAMES["trainer"], "OracleTrainer", f"{__name__}:OracleTrainer")
+    folder = tmp_path / "model"
+    description = dataset()
+    for fold, score in ((0, 0.9), (1, 0.7)):
+        (folder / f"fold_{fold}").mkdir(parents=True)
+        checkpoint = {
+            "trainer_name": "OracleTrainer",
+            "init_args": {"configuration": "2d"},
+            "inference_allowed_mirroring_axes": (0, 1),
+            "network_weights": {"score": torch.tensor(score)},
+        }
+        torch.save(checkpoint, folder / f"fold_{fold}" / "checkpoint_final.pth")
+    (folder / "plans.json").write_text(json.dumps(plans(description)))
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three images in three formats; their intensities are the ids."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    truths = {
+        name: grid_of_cells(shape, seed=3) for name, shape in (("a", (70, 100)), ("b", (40, 30)), ("c", (64, 64)))
+    }
+    Image.fromarray(truths["a"].astype(np.uint16)).save(folder / "a_0000.png")
+    tifffile.imwrite(folder / "b.tif", truths["b"].astype(np.float32))
+    Image.fromarray(truths["c"].astype(np.uint8)).save(folder / "c.bmp")
+    return folder, truths
+
+
+def predict(model, source, out, *more):
+    return main(["predict", "-i", str(source), "-o", str(out), "-m", str(model), "--device", "cpu", *more])
+
+
+def test_id_maps_coco_results_and_overlays_of_any_format(model, images, tmp_path, capsys):
+    folder, truths = images
+    out = tmp_path / "out"
+    assert predict(model, folder, out) == 0
+    results = json.loads((out / "predictions_coco.json").read_text())
+    for name, ids in truths.items():
+        found = decode(read_ids(out / f"{name}.png", overlap_layers=False), format_of(dataset()))
+        assert same_objects(found, decode(ids[None], format_of(dataset())))
+        mine = [result for result in results if result["image_id"] == name]
+        masks = {coco_mask.decode(result["segmentation"]).tobytes() for result in mine}
+        assert masks == {(ids == value).astype(np.uint8).tobytes() for value in np.unique(ids[ids > 0])}
+        assert {result["category_id"] for result in mine} == {1}
+        assert [result["score"] for result in mine] == pytest.approx([0.8] * len(mine))  # both folds
+        assert np.asarray(Image.open(out / "overlays" / f"{name}.png")).shape == (*ids.shape, 3)
+    assert f"{len(results)} objects in 3 images" in capsys.readouterr().out
+    assert not list(out.rglob("*partial*"))
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(model, images, tmp_path, capsys):
+    folder, _ = images
+    out = tmp_path / "out"
+    assert predict(model, folder, out, "--no-overlays", "-f", "0") == 0
+    before = json.loads((out / "predictions_coco.json").read_text())
+    (out / "coco" / "b.json").unlink()
+    kept = (out / "a.png").stat().st_mtime_ns
+    capsys.readouterr()
+    assert predict(model, folder, out, "--no-overlays", "-f", "0") == 0
+    assert "2 of 3 images are predicted already" in capsys.readouterr().out
+    assert (out / "a.png").stat().st_mtime_ns == kept
+    assert json.loads((out / "predictions_coco.json").read_text()) == before
+    assert not (out / "overlays").exists()
+
+    assert predict(model, folder, out, "--no-overlays") == 1  # two folds
+    assert "predictions of another model or other folds" in capsys.readouterr().err
+    assert predict(model, folder / "a_0000.png", out, "--no-overlays", "--no-coco", "--overwrite") == 0
+    assert (out / "a.png").stat().st_mtime_ns > kept
+
+
+def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp_path, capsys):
+    folder, truths = images
+    (folder / "d.png").write_bytes((folder / "a_0000.png").read_bytes()[:200])
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / "e.png")
+    broken = truths["b"].astype(np.float32)
+    broken[3, 3] = np.nan
+    tifffile.imwrite(folder / "f.tif", broken)
+    out = tmp_path / "out"
+    assert predict(model, folder, out, "--no-overlays") == 1
+    captured = capsys.readouterr()
+    assert "3 of 6 images could not be predicted" in captured.err
+    told = [line for line in captured.out.splitlines() if line.startswith(("d: ", "e: ", "f: "))]
+    assert len(told) == 3
+    for line, reason in zip(told, ("d.png cannot be read", "has 3 channels", "NaN or infinite"), strict=True):
+        assert reason in line
+    assert sorted(path.name for path in out.glob("*.png")) == ["a.png", "b.png", "c.png"]
+    assert {result["image_id"] for result in json.loads((out / "predictions_coco.json").read_text())} == set("abc")
+
+
+def test_a_volume_has_results_for_each_slice(model, tmp_path, capsys):
+    truth = np.stack([grid_of_cells((50, 40), seed=seed) for seed in range(2)]).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "v.tif", truth)
+    description = dataset(ending=".tif")
+    (model / "dataset.json").write_text(json.dumps(description))
+    assert predict(model, tmp_path / "v.tif", tmp_path / "out", "-f", "1") == 0
+    assert "is a volume of 2 slices" in capsys.readouterr().out
+    results = json.loads((tmp_path / "out" / "predictions_coco.json").read_text())
+    for z in range(2):
+        mine = [result for result in results if result["image_id"] == f"v_{z}"]
+        assert len(mine) == len(np.unique(truth[z][truth[z] > 0]))
+    ids = read_ids(tmp_path / "out" / "v.tif", overlap_layers=False)[0]
+    assert len(np.unique(ids)) == len(results) + 1
+
+
+def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, capsys, monkeypatch):
+    folder, _ = images
+    out = tmp_path / "out"
+    for more, said in (
+        (("-d", "7"), "Give the trained model either as -m FOLDER or as -d DATASET"),
+        (("-f", "4"), "Fold 4 in .* has no checkpoint_final.pth; the folds that have are 0, 1"),
+        (("--checkpoint", "checkpoint_best.pth"), "has a checkpoint_best.pth; there is checkpoint_final.pth"),
+    ):
+        assert predict(model, folder, out, *more) == 1
+        assert re.search(said, capsys.readouterr().err)
+    assert predict(tmp_path / "nowhere", folder, out) == 1
+    assert "holds no plans.json" in capsys.readouterr().err
+    plan = plans(dataset())
+    del plan["label_manager"]
+    (model / "plans.json").write_text(json.dumps(plan))
+    assert predict(model, folder, out) == 1
+    assert "a model for classes, not for objects; predict with nnUNetv2_predict" in capsys.readouterr().err
+    monkeypatch.delenv("nnUNet_results", raising=False)
+    assert main(["predict", "-i", str(folder), "-o", str(out), "-d", "7"]) == 1
+    assert "-d needs the environment variable nnUNet_results" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_overlay_outlines_objects_inside_and_tints_stuff():
+    ids = np.zeros((1, 30, 40), np.int32)
+    ids[0, 5:15, 5:15], ids[0, 5:15, 15:30] = 1, 2
+    stuff = np.zeros((30, 40), np.int16)
+    stuff[20:] = 3
+    image = np.zeros((1, 30, 40), np.float32)
+    image[:, :, 20:] = 7.0
+    picture = draw_overlay(image, from_object_map(ids, np.array([1, 1]), stuff))
+    plain = draw_overlay(image, from_object_map(ids * 0, np.zeros(0, np.int64)))
+    assert set(np.unique(plain)) == {0, 255}
+    changed = (picture != plain).any(-1)
+    outline = np.zeros((30, 40), bool)
+    for box in (np.s_[5:15, 5:15], np.s_[5:15, 15:30]):
+        outline[box] = True
+        outline[box[0].start + 1 : box[0].stop - 1, box[1].start + 1 : box[1].stop - 1] = False
+    outline[20:] = True
+    assert np.array_equal(changed, outline)
+    assert len({tuple(picture[5, x]) for x in (5, 15)}) == 2
