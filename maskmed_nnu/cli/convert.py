@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: object)",
     )
     parser.add_argument(
+        "--split-pieces", action="store_true", help="give each piece of an object in several pieces an id of its own"
+    )
+    parser.add_argument(
         "--test", type=int, default=0, metavar="N", help="keep the last N cases by name as unseen ones (default: none)"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the data set (default: $nnUNet_raw)")
@@ -58,11 +61,17 @@ def run(options: argparse.Namespace) -> None:
     source = _source(options)
     raw = _output(options.output)
     folder = raw / f"Dataset{options.id:03d}_{options.name}"
-    lines = convert(source, folder, test=options.test, class_names=options.classes if options.semantic else None)
+    class_names = options.classes if options.semantic else None
+    done = convert(source, folder, test=options.test, split=options.split_pieces, class_names=class_names)
     print(folder)
-    print("\n".join(f"  {line}" for line in lines))
+    print("\n".join(f"  {line}" for line in done.lines))
+    if done.torn:
+        print(
+            f"\nThe integrity check would refuse the {done.torn:,} objects in several pieces. Where an id was given twice "
+            f"by mistake,\nconvert again with --split-pieces; where the pieces belong together, go on without that check."
+        )
     print("\nNext:")
-    print("\n".join(f"  {line}" for line in _next_commands(options, folder)))
+    print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.torn)))
 
 
 def _source(options: argparse.Namespace) -> Source:
@@ -106,11 +115,12 @@ def _output(folder: Path | None) -> Path:
     return raw
 
 
-def _next_commands(options: argparse.Namespace, folder: Path) -> list[str]:
+def _next_commands(options: argparse.Namespace, folder: Path, *, check: bool) -> list[str]:
     plans, trainer = PLANS_AND_TRAINER[options.semantic]
     images = folder / "imagesTs" if options.test else "FOLDER_OF_NEW_IMAGES"
     lines = [
-        f"nnUNetv2_plan_and_preprocess -d {options.id} -pl {plans}Planner -c 2d --verify_dataset_integrity",
+        f"nnUNetv2_plan_and_preprocess -d {options.id} -pl {plans}Planner -c 2d"
+        + " --verify_dataset_integrity" * check,
         f"nnUNetv2_train {options.id} 2d 0 -p {plans}Plans -tr {trainer}",
         f"nnUNetv2_predict -i {images} -o PREDICTIONS -d {options.id} -c 2d -f 0 -p {plans}Plans -tr {trainer}",
     ]

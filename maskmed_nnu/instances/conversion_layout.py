@@ -20,7 +20,10 @@ MOST_CLASSES = 255  # semantic; beyond, the values are ids of objects
 
 @dataclass(frozen=True)
 class Facts:
-    """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0."""
+    """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
+
+    `torn` objects are not in one piece; `split` is how many more there are since they were split.
+    """
 
     case: SourceCase
     name: str
@@ -38,6 +41,8 @@ class Facts:
     refused: list[str]
     clipped: int
     renumbered: bool
+    torn: int
+    split: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
         )
 
 
-def facts(case: SourceCase, name: str, content: Content, class_count: int, semantic: bool) -> Facts:
+def facts(case: SourceCase, name: str, content: Content, class_count: int, *, torn: int, split: int) -> Facts:
     """Sum up a case, so that its arrays need not be kept."""
     channels, objects = content.picture.channels, content.objects
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
@@ -118,12 +123,14 @@ def facts(case: SourceCase, name: str, content: Content, class_count: int, seman
         counts=np.bincount(objects.classes[present], minlength=class_count + 1)[1:],
         layers=len(objects.ids),
         depth=int((objects.ids > 0).sum(axis=0).max(initial=0)),
-        crowd=0 if semantic else int(np.count_nonzero(kinds)),
+        crowd=0 if class_count == 0 else int(np.count_nonzero(kinds)),
         largest=len(objects.classes),
-        values=tuple(int(v) for v in kinds if v) if semantic else (),
+        values=tuple(int(v) for v in kinds if v) if class_count == 0 else (),
         refused=content.refused,
         clipped=content.clipped,
         renumbered=content.renumbered,
+        torn=torn,
+        split=split,
     )
 
 

@@ -66,6 +66,14 @@ def _objects(found: Sequence[Facts], layout: Layout) -> list[str]:
         )
     else:
         lines.append("overlaps   none")
+    torn = [f for f in found if f.torn]
+    if torn:
+        count, more = sum(f.torn for f in torn), sum(f.split for f in torn)
+        where = ", ".join(f"{f.name}: {f.torn}" for f in torn[:5]) + (" …" if len(torn) > 5 else "")
+        lines.append(
+            f"pieces     {count:,} objects in several pieces ({where}) "
+            + (f"became {count + more:,}" if more else "were left as they are")
+        )
     crowd = sum(f.crowd > 0 for f in found)
     if crowd:
         lines.append(f"crowd      {crowd:,} images have regions whose objects are not told apart")

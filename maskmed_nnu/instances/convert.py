@@ -8,7 +8,9 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -20,20 +22,30 @@ from maskmed_nnu.instances.conversion_layout import Facts, Layout, check_class_n
 from maskmed_nnu.instances.conversion_report import report
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.objects import encode
+from maskmed_nnu.instances.pieces import count_torn, split_torn
 from maskmed_nnu.instances.sources import Content, Source, SourceCase
 
 SHOWN = 20  # refused objects on the screen
 BROKEN_SHOWN = 10
 
 
-def convert(source: Source, folder: Path, *, test: int = 0, class_names: Sequence[str] | None = None) -> list[str]:
-    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and return the lines of the report.
+class Conversion(NamedTuple):
+    """What was read, changed and refused, and how many objects are torn, which the integrity check calls a fault."""
+
+    lines: list[str]
+    torn: int
+
+
+def convert(
+    source: Source, folder: Path, *, test: int = 0, split: bool = False, class_names: Sequence[str] | None = None
+) -> Conversion:
+    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and say what became of it.
 
     Everything is read once to decide how files are laid out, then again to be written, so that memory holds one case
     at a time. The files are written to a folder beside `folder` and renamed at the end; where an earlier run with the
     same input was stopped while writing, it is continued. The last `test` cases by name go to imagesTs and labelsTs.
 
-    `class_names` name the values of a semantic source.
+    `split` gives each piece of a torn object an id of its own; `class_names` name the values of a semantic source.
 
     Raises:
         InputError: where the folder exists, files are broken, or the cases do not fit into one data set.
@@ -43,22 +55,22 @@ def convert(source: Source, folder: Path, *, test: int = 0, class_names: Sequenc
     names = case_names(source.cases)
     if not 0 <= test < len(names):
         raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
-    found = _scan(source, names)
+    found = _scan(source, names, split)
     layout = lay_out(found, source.classes, class_names)
     if layout.label_format and not sum(f.counts.sum() for f in found):
         reasons = [reason for f in found for reason in f.refused]
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
         raise InputError(f"There is no object in any of the {len(found)} images{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
-    partial = _partial(folder, description, found, test)
+    partial = _partial(folder, [description, test, split], found)
     for index, entry in enumerate(tqdm(found, desc="writing", unit=" images", disable=None)):
         _write(source, entry, layout, partial, "Ts" if index >= len(found) - test else "Tr")
-    lines = report(found, layout, source.notes)
-    _write_text(partial / "conversion.txt", "\n".join([*lines, "", *_origins(found)]))
+    lines = [*report(found, layout, source.notes), "", *_origins(found)]
+    _write_text(partial / "conversion.txt", "\n".join(lines))
     _write_text(partial / "dataset.json", json.dumps(description, indent=2))
     (partial / "input.json").unlink()
     partial.rename(folder)
-    return report(found, layout, source.notes, most=SHOWN)
+    return Conversion(report(found, layout, source.notes, most=SHOWN), 0 if split else sum(f.torn for f in found))
 
 
 def case_names(cases: Sequence[SourceCase]) -> list[str]:
@@ -93,12 +105,16 @@ def _check_target(folder: Path) -> None:
         )
 
 
-def _scan(source: Source, names: Sequence[str]) -> list[Facts]:
+def _scan(source: Source, names: Sequence[str], split: bool) -> list[Facts]:
     found, broken = [], []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
     for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
         try:
-            found.append(facts(case, name, source.read(case), len(source.classes), not source.classes))
+            content = source.read(case)
+            torn, before = count_torn(content.objects), len(content.objects.classes)
+            content = _split(content) if split and torn else content
+            more = len(content.objects.classes) - before
+            found.append(facts(case, name, content, len(source.classes), torn=torn, split=more))
         except InputError as error:
             broken.append(str(error))
     if len(broken) == 1:
@@ -113,17 +129,15 @@ def _scan(source: Source, names: Sequence[str]) -> list[Facts]:
     return found
 
 
-def _partial(folder: Path, description: dict, found: Sequence[Facts], test: int) -> Path:
+def _partial(folder: Path, settings: list, found: Sequence[Facts]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
     files = [[f.name, *([str(path), _changed(path)] for path in f.case.files)] for f in found]
-    key = json.dumps([description, test, files])
+    key = json.dumps([settings, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
         shutil.rmtree(partial, ignore_errors=True)
-        for part in ("Tr", "Ts") if test else ("Tr",):
-            (partial / f"images{part}").mkdir(parents=True)
-            (partial / f"labels{part}").mkdir()
+        partial.mkdir()
         _write_text(kept, key)
     return partial
 
@@ -137,8 +151,11 @@ def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str
     label = folder / f"labels{part}" / f"{entry.name}{layout.ending}"
     if label.is_file():  # the last file of a case
         return
+    label.parent.mkdir(exist_ok=True)
     content = source.read(entry.case)
+    content = _split(content) if entry.split else content
     images = folder / f"images{part}"
+    images.mkdir(exist_ok=True)
     for channel, picture in enumerate(layout.arrange(content.picture)):
         target = images / f"{entry.name}_{channel:04d}{layout.ending}"
         if layout.ending not in formats.NIFTI:
@@ -148,6 +165,10 @@ def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str
         else:
             sitk.WriteImage(sitk.ReadImage(str(entry.case.image)), str(target))
     write_ids(label, _raw(content, layout), geometry=content.picture.geometry)
+
+
+def _split(content: Content) -> Content:
+    return replace(content, objects=split_torn(content.objects))
 
 
 def _raw(content: Content, layout: Layout) -> np.ndarray:

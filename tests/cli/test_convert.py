@@ -79,6 +79,20 @@ def test_every_form_makes_a_data_set_and_names_the_next_commands(source, capsys,
     assert after[3].startswith(f"nnUNetv2_predict -i {folder / 'imagesTs'} ")
 
 
+def test_torn_objects_are_told_and_the_check_that_refuses_them_is_not_recommended(source, capsys):
+    for path in (source / "masks").iterdir():
+        mask = np.asarray(Image.open(path)).copy()
+        mask[mask == 2] = 1
+        Image.fromarray(mask).save(path)
+    line = "--images @images --masks @masks --name Cells --id"
+    assert convert(source, f"{line} 7") == 0
+    printed = capsys.readouterr().out
+    assert "refuse the 3 objects in several pieces" in printed and "--verify_dataset_integrity" not in printed
+    assert convert(source, f"{line} 8 --split-pieces") == 0
+    printed = capsys.readouterr().out
+    assert "became 6" in printed and "--verify_dataset_integrity" in printed
+
+
 def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch):
     monkeypatch.setenv("nnUNet_raw", str(source / "mine"))
     arguments = ["convert", "--dsb", str(source / "dsb"), "--id", "12", "--name", "A"]

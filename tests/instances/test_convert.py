@@ -91,7 +91,7 @@ def nothing_left(tmp_path: Path) -> bool:
 def test_label_maps_keep_their_ids(tmp_path):
     images, masks = label_maps(tmp_path)
     folder = target(tmp_path)
-    lines = convert(LabelMapSource(images, masks, "nucleus"), folder)
+    lines = convert(LabelMapSource(images, masks, "nucleus"), folder).lines
     assert description(folder) == {
         "name": "Cells",
         "channel_names": {"0": "grey"},
@@ -144,7 +144,7 @@ def test_a_mask_per_object_with_transparency_overlap_and_an_empty_mask(tmp_path)
         for i, mask in enumerate(truth):
             save(tmp_path / "dsb" / name / "masks" / f"{i}.png", mask)
     folder = target(tmp_path)
-    lines = convert(MaskPerObjectSource(tmp_path / "dsb", "nucleus"), folder)
+    lines = convert(MaskPerObjectSource(tmp_path / "dsb", "nucleus"), folder).lines
     assert description(folder)["channel_names"] == {"0": "grey"}
     assert description(folder)["overlap_layers"] is True and description(folder)["file_ending"] == ".tif"
     np.testing.assert_array_equal(tifffile.imread(folder / "imagesTr/one_0000.tif"), grey)
@@ -161,7 +161,7 @@ def test_coco_with_overlap_classes_and_crowd_comes_back_through_the_reader(tmp_p
         tmp_path, [square(2, 2, 10), square(6, 6, 10), square(8, 8, 3, 2), crowd], categories=("cell", "nucleus")
     )
     folder = target(tmp_path)
-    lines = convert(CocoSource(json_file, images), folder)
+    lines = convert(CocoSource(json_file, images), folder).lines
     made = description(folder)
     assert (made["labels"], made["label_divisor"], made["overlap_layers"]) == (
         {"background": 0, "cell": 1, "nucleus": 2},
@@ -179,7 +179,7 @@ def test_coco_with_overlap_classes_and_crowd_comes_back_through_the_reader(tmp_p
 def test_selected_coco_classes_without_overlap_make_a_png(tmp_path):
     json_file, images = coco(tmp_path, [square(2, 2, 10), square(3, 3, 4, 2)], categories=("cell", "nucleus"))
     folder = target(tmp_path)
-    lines = convert(CocoSource(json_file, images, ["nucleus"]), folder)
+    lines = convert(CocoSource(json_file, images, ["nucleus"]), folder).lines
     assert description(folder)["labels"] == {"background": 0, "nucleus": 1}
     assert labels(folder, "a").sum() == 16
     assert "note       not selected: cell" in lines
@@ -197,7 +197,7 @@ def test_refused_and_clipped_objects_are_told_and_listed(tmp_path):
     outside = [square(2, 100 + i, 5) for i in range(25)]
     json_file, images = coco(tmp_path, [square(2, 2, 10), square(2, 35, 10), *outside])
     folder = target(tmp_path)
-    lines = convert(CocoSource(json_file, images), folder)
+    lines = convert(CocoSource(json_file, images), folder).lines
     assert "clipped    1 objects drawn beyond their image were cut off at its border" in lines
     assert "refused    25 objects:" in lines
     assert any("a.png: annotation 3: it lies wholly outside the image of 40 × 30 pixels" in line for line in lines)
@@ -235,7 +235,7 @@ def test_ids_beyond_16_bits_are_renumbered(tmp_path, objects, ending):
     save(tmp_path / "images" / "a.png", picture(shape=mask.shape))
     save(tmp_path / "masks" / "a.tif", mask)
     folder = target(tmp_path)
-    lines = convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder)
+    lines = convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder).lines
     assert description(folder)["file_ending"] == ending
     written = labels(folder, "a").astype(np.int64)
     np.testing.assert_array_equal(written, np.where(mask > 0, mask.astype(np.int64) - 4_000_000_000 + 1, 0))
@@ -248,7 +248,7 @@ def test_semantic_masks_keep_their_order_of_values(tmp_path, values):
     save(tmp_path / "images" / "a.jpg", picture(0, samples=3))
     save(tmp_path / "masks" / "a.png", mask)
     folder = target(tmp_path)
-    lines = convert(SemanticSource(tmp_path / "images", tmp_path / "masks"), folder)
+    lines = convert(SemanticSource(tmp_path / "images", tmp_path / "masks"), folder).lines
     np.testing.assert_array_equal(labels(folder, "a"), np.searchsorted(values, mask))
     made = description(folder)
     assert "overwrite_image_reader_writer" not in made
@@ -339,7 +339,7 @@ def test_a_mixture_of_grey_and_colour_becomes_colour(tmp_path):
     images, masks = label_maps(tmp_path)
     save(images / "c1.png", picture(1, samples=3))
     folder = target(tmp_path)
-    lines = convert(LabelMapSource(images, masks, "cell"), folder)
+    lines = convert(LabelMapSource(images, masks, "cell"), folder).lines
     assert lines[0] == "images     3, RGB (uint8, 2 grey ones became RGB), written as png"
     assert np.asarray(Image.open(folder / "imagesTr/c0_0000.png")).shape == (*SHAPE, 3)
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "imagesTr/c1_0000.png")), picture(1, samples=3))
@@ -474,7 +474,7 @@ def test_an_image_without_objects_is_legal(tmp_path):
     images, masks = label_maps(tmp_path)
     save(masks / "c1.tif", np.zeros(SHAPE, np.uint16))
     folder = target(tmp_path)
-    lines = convert(LabelMapSource(images, masks, "cell"), folder)
+    lines = convert(LabelMapSource(images, masks, "cell"), folder).lines
     assert any(line.endswith("1 images hold none") for line in lines)
     assert not labels(folder, "c1").any()
 
@@ -553,6 +553,22 @@ def objects_of(folder: Path) -> dict[str, int]:
         objects, _ = InstanceIO().read_objects(str(path))
         found[path.stem] = len(objects.classes)
     return found
+
+
+def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
+    mask = np.zeros(SHAPE, np.uint16)
+    mask[2:8, 2:8], mask[2:8, 20:24], mask[12, 4], mask[15:20, 2:8] = 7, 7, 7, 3
+    save(tmp_path / "images" / "a.png", picture())
+    save(tmp_path / "masks" / "a.png", mask)
+    source = LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell")
+    left = convert(source, target(tmp_path))
+    assert left.torn == 1 and "pieces     1 objects in several pieces (a: 1) were left as they are" in left.lines
+    np.testing.assert_array_equal(labels(target(tmp_path), "a"), mask)
+    folder = target(tmp_path, "Dataset011_Split")
+    split = convert(source, folder, split=True)
+    assert split.torn == 0 and "pieces     1 objects in several pieces (a: 1) became 2" in split.lines
+    mask[2:8, 20:24] = 8
+    np.testing.assert_array_equal(labels(folder, "a"), mask)  # the stray pixel stays with the largest piece
 
 
 @pytest.mark.real_data

@@ -1,0 +1,71 @@
+"""Objects that are not in one piece: found, told apart from slips of the pen, and made into objects of their own.
+
+Pieces are told apart with all neighbours, the diagonal ones too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from skimage.measure import label as components_of_equal_values
+
+from maskmed_nnu.instances.objects import ObjectMap
+
+STRAY_SHARE = (
+    0.05  # of an object's pixels: pieces up to this are slips of the annotator's pen, not objects of their own
+)
+
+
+def in_pieces(ids: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """The objects of ``ids [*spatial]`` that are not in one piece, and the sizes of their pieces, largest first."""
+    return [
+        (number, sizes) for number, _, sizes in _pieces(components_of_equal_values(ids, connectivity=ids.ndim), ids)
+    ]
+
+
+def is_torn(sizes: np.ndarray) -> bool:
+    """Whether pieces of these sizes, largest first, are more than an object and stray pixels."""
+    return bool(sizes[1] > STRAY_SHARE * sizes.sum())
+
+
+def count_torn(objects: ObjectMap) -> int:
+    """How many objects are torn."""
+    return sum(is_torn(sizes) for layer in objects.ids for _, sizes in in_pieces(layer))
+
+
+def split_torn(objects: ObjectMap) -> ObjectMap:
+    """Give each piece of a torn object an id of its own, after the ids there are; the largest keeps the object's.
+
+    Stray pixels stay with the largest piece, unless they are too many for it alone.
+
+    >>> ids = np.array([[[1, 1, 0, 1, 0, 2]]], np.int32)
+    >>> split = split_torn(ObjectMap(ids, np.array([1, 2]), np.zeros((1, 6), np.int32)))
+    >>> split.ids, split.classes
+    (array([[[1, 1, 0, 3, 0, 2]]], dtype=int32), array([1, 2, 1]))
+    """
+    ids, classes = objects.ids.copy(), list(objects.classes)
+    for layer in ids:
+        parts = components_of_equal_values(layer, connectivity=layer.ndim)
+        new_id = np.zeros(parts.max(initial=0) + 1, dtype=ids.dtype)
+        for number, pieces, sizes in _pieces(parts, layer):
+            rest = int(sizes.sum())
+            while len(sizes) > 1 and sizes[1] > STRAY_SHARE * rest:
+                classes.append(classes[number - 1])
+                new_id[pieces[1]] = len(classes)
+                rest -= int(sizes[1])
+                pieces, sizes = np.delete(pieces, 1), np.delete(sizes, 1)
+        moved = new_id[parts]
+        layer[moved > 0] = moved[moved > 0]
+    return ObjectMap(ids, np.array(classes, dtype=np.int64), objects.stuff)
+
+
+def _pieces(parts: np.ndarray, ids: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Per object of several ``parts``: its id, the parts' numbers and their sizes, largest first."""
+    flat = parts.reshape(-1)
+    sizes = np.bincount(flat)[1:]
+    object_of = np.zeros(len(sizes) + 1, dtype=np.int64)
+    object_of[flat] = ids.reshape(-1)
+    order = np.lexsort((-sizes, object_of[1:]))
+    numbers, first, counts = np.unique(object_of[1:][order], return_index=True, return_counts=True)
+    several = counts > 1
+    chosen = [order[a : a + n] for a, n in zip(first[several], counts[several], strict=True)]
+    return [(int(number), index + 1, sizes[index]) for number, index in zip(numbers[several], chosen, strict=True)]

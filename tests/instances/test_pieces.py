@@ -1,0 +1,49 @@
+"""Objects in several pieces, against scipy's components of one object at a time."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from scipy import ndimage
+
+from maskmed_nnu.instances import pieces
+from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.pieces import STRAY_SHARE, count_torn, in_pieces, split_torn
+
+layers = st_numpy.arrays(
+    np.int32, st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)
+)
+
+
+def sizes(mask: np.ndarray) -> list[int]:
+    parts, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    return sorted(np.bincount(parts.ravel())[1:].tolist(), reverse=True)
+
+
+@given(layers)
+@settings(deadline=None)
+def test_pieces_are_those_of_scipy(ids):
+    expected = {i: sizes(ids[0] == i) for i in np.unique(ids[0]) if i and len(sizes(ids[0] == i)) > 1}
+    assert {number: found.tolist() for number, found in in_pieces(ids[0])} == expected
+
+
+@given(layers)
+@settings(deadline=None)
+def test_after_splitting_nothing_is_torn_and_no_pixel_changes_its_class(ids):
+    ids[1:] += 3 * (ids[1:] > 0)  # an object lives in one layer
+    objects = ObjectMap(ids, np.array([1, 2, 1, 2, 1, 1]), np.zeros(ids.shape[1:], np.int32))
+    split = split_torn(objects)
+    assert count_torn(split) == 0
+    class_of, class_now = np.append(0, objects.classes), np.append(0, split.classes)
+    np.testing.assert_array_equal(class_of[ids], class_now[split.ids])
+    for number in range(1, 7):
+        found = sizes(split.ids[(ids == number).any(axis=(1, 2)).argmax()] == number)
+        assert sum(found[1:]) <= STRAY_SHARE * sum(found) * max(len(found) - 1, 0)
+
+
+def test_the_example():
+    assert doctest.testmod(pieces).failed == 0
