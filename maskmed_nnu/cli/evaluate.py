@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scores",
         type=Path,
         metavar="JSON",
-        help="COCO results (predictions_coco.json), whose masks and scores then make the AP (default: id maps, score 1)",
+        help="COCO results (predictions_coco.json), whose masks and scores make the AP (default: id maps, score 1)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores to this file")
     parser.add_argument(

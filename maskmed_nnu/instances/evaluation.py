@@ -50,8 +50,8 @@ def evaluate(
 ) -> tuple[dict, int]:
     """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
 
-    `results`: COCO results by image, which is a case, or of a volume CASE_z. Where they are given, their masks and scores
-    make the average precision, and the id maps everything else; without them every object has the score 1.
+    `results`: COCO results by image, which is a case, or of a volume CASE_z. Where they are given, their masks and
+    scores make the average precision, and the id maps everything else; without them every object has the score 1.
 
     Raises:
         InputError: for what `find_cases` refuses, files that are no id maps, and sizes that differ.
@@ -67,7 +67,7 @@ def evaluate(
         if found.stuff.shape != wanted.stuff.shape:
             sizes = [" × ".join(map(str, objects.stuff.shape)) for objects in (found, wanted)]
             raise InputError(
-                f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be the same grid."
+                f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be one grid."
             )
         for image, predicted, true in zip(_image_names(name, wanted), _slices(found), _slices(wanted), strict=True):
             comparison = compare(predicted, true)
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def read_results(path: Path) -> dict[str, list[dict]]:
-    """COCO results by image: a list of objects with ``image_id`` (case or CASE_z), ``segmentation`` (RLE) and ``score``.
+    """COCO results by image: a list of objects with ``image_id`` (CASE or CASE_z), ``segmentation`` and ``score``.
 
     Raises:
         InputError: where the file is not that.

@@ -1,0 +1,180 @@
+"""`maskmed evaluate` on small folders: what it prints, what it writes, and its one-sentence errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from maskmed_nnu.cli.main import main
+from maskmed_nnu.instances.coco import coco_results
+from maskmed_nnu.instances.detections import from_object_map, make_detections
+from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.metrics import InstanceMetrics
+from maskmed_nnu.instances.objects import LabelFormat, decode
+from tests.instances.cells import write_cells
+
+
+@pytest.fixture(params=[1, 3], ids=["cells", "cells, nuclei and stuff"])
+def folders(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
+    """True label files below a data set, and a prediction whose objects are eroded by a pixel on the left."""
+    data_set = write_cells(tmp_path, images=3, classes=request.param, overlapping=request.param == 3)
+    prediction = tmp_path / "predicted"
+    prediction.mkdir()
+    for path in (data_set / "labelsTr").glob("*.tif"):
+        ids = tifffile.imread(path)
+        ids[..., 1:][(ids[..., 1:] != ids[..., :-1]) & (ids[..., 1:] > 0)] = 0
+        tifffile.imwrite(prediction / path.name, ids, photometric="minisblack")
+    return data_set / "labelsTr", prediction
+
+
+def command(truth: Path, prediction: Path, *more: str | Path) -> list[str]:
+    return ["evaluate", "--truth", str(truth), "--prediction", str(prediction), *map(str, more)]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_table_json_and_last_line(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    truth, prediction = folders
+    assert main(command(truth, prediction, "--json", tmp_path / "summary.json")) == 0
+    text = capsys.readouterr().out
+    dataset = json.loads((truth.parent / "dataset.json").read_text())
+    label_format = LabelFormat.from_dataset_json(dataset)
+    stuff = [3] if len(label_format.classes) == 3 else []
+    expected = InstanceMetrics(stuff_classes=stuff)
+    for path in sorted(truth.glob("*.tif")):
+        sides = [
+            decode(read_ids(p, overlap_layers=label_format.overlap_layers), label_format)
+            for p in (prediction / path.name, path)
+        ]
+        expected.update(*sides)
+    scores = expected.compute()
+
+    table = rows(text)
+    assert list(table) == ["class", "---", *list(label_format.classes), "mean"]
+    assert table["class"] == ["AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ"]
+    assert table["mean"] == [f"{scores[name]:.3f}" for name in table["class"]]
+    assert table["cell"] == [f"{scores['per_class'][1][name]:.3f}" for name in table["class"]]
+    assert 0 < scores["AP"] < 1
+    if stuff:
+        assert table["matrix"][0] == "–"
+        assert 0.5 < float(table["matrix"][7]) < 1
+    last = text.strip().splitlines()[-1]
+    assert last == f"F1@0.5 {scores['F1@0.5']:.3f}  AP50 {scores['AP50']:.3f}  PQ {scores['PQ']:.3f}"
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["images"] == 4
+    assert summary["PQ"] == scores["PQ"]
+    assert summary["per_class"]["cell"]["AJI"] == scores["per_class"][1]["AJI"]
+    assert summary["image_mean"]["F1@0.5"] == scores["image_mean"]["F1@0.5"]
+    assert summary["AP_large"] is None
+    assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_the_truth_itself(folders: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
+    truth, _ = folders
+    assert main(command(truth, truth)) == 0
+    assert capsys.readouterr().out.strip().endswith("F1@0.5 1.000  AP50 1.000  PQ 1.000")
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> tuple[Path, Path]:
+    truth = write_cells(tmp_path, images=2) / "labelsTr"
+    prediction = tmp_path / "predicted"
+    shutil.copytree(truth, prediction)
+    return truth, prediction
+
+
+def results(truth: Path, wrong_score: float) -> list[dict]:
+    """COCO results: the true objects at 0.5, and in every image one more in the corner."""
+    found = []
+    for path in sorted(truth.glob("*.tif")):
+        ids = tifffile.imread(path)
+        numbers, index = np.unique(ids, return_inverse=True)
+        true = from_object_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1))
+        box, mask = np.append(true.boxes, [[0, 0, 2, 2]], axis=0), [*true.masks, np.full((2, 2), 255, np.uint8)]
+        scores = np.append(true.scores * 0.5, wrong_score)
+        found += coco_results(make_detections(ids.shape, box, mask, scores, np.ones(len(box))), path.stem)
+    return found
+
+
+def test_scores_rank_the_objects(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lines = []
+    for wrong_score in (0.1, 0.9):
+        file = tmp_path / "predictions_coco.json"
+        file.write_text(json.dumps(results(cells[0], wrong_score)))
+        assert main(command(*cells, "--scores", file)) == 0
+        table = rows(capsys.readouterr().out)["mean"]
+        lines.append([float(value) for value in table])
+    assert lines[0][1] == 1.0  # wrong ones come last
+    assert 0.5 < lines[1][1] < 1.0
+    assert lines[0][3:] == lines[1][3:] == [1.0] * 7  # of the id maps
+
+
+def test_a_volume_is_evaluated_by_slices(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
+    """A prediction that numbers the objects of each slice anew, as slice by slice it must, is perfect."""
+    for folder in cells:
+        for path in folder.glob("*.tif"):
+            ids = np.stack([tifffile.imread(path)] * 2)
+            if folder == cells[1]:
+                ids[1][ids[1] > 0] += 1000
+            tifffile.imwrite(path, ids, photometric="minisblack")
+    assert main(command(*cells)) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("6 images")
+    assert text.strip().endswith("F1@0.5 1.000  AP50 1.000  PQ 1.000")
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture) -> str:
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("maskmed: ")
+    assert error.endswith(".")
+    assert "\n" not in error
+    return error
+
+
+def test_a_missing_prediction(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
+    (cells[1] / "cells_001.tif").unlink()
+    assert "prediction of cells_001 is missing" in refused(command(*cells), capsys)
+
+
+def test_sizes_that_differ(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
+    tifffile.imwrite(cells[1] / "cells_001.tif", np.zeros((96, 100), np.uint16))
+    error = refused(command(*cells), capsys)
+    assert "cells_001.tif has 96 × 100 pixels" in error
+    assert "96 × 112" in error
+
+
+def test_an_undeclared_class_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    truth = write_cells(tmp_path, images=1, classes=2) / "labelsTr"
+    prediction = tmp_path / "predicted"
+    shutil.copytree(truth, prediction)
+    tifffile.imwrite(prediction / "cells_000.tif", np.full((96, 112), 7001, np.uint16))
+    assert f"{prediction / 'cells_000.tif'}: Id 7001" in refused(command(truth, prediction), capsys)
+
+
+def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    truth, prediction = cells
+    broken = tmp_path / "broken.json"
+    for content, sentence in (
+        ("[", "is not valid JSON"),
+        ('{"images": []}', "holds no COCO results"),
+        (json.dumps([{**entry, "image_id": "x"} for entry in results(truth, 0.5)]), "belong to another data set"),
+        (json.dumps([{**results(truth, 0.5)[0], "segmentation": [[1, 2, 3, 4, 5, 6]]}]), "its segmentation is no RLE"),
+    ):
+        broken.write_text(content)
+        assert sentence in refused(command(truth, prediction, "--scores", broken), capsys)
+    assert "no folder" in refused(command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys)
+    assert "no folder" in refused(command(truth, tmp_path / "none"), capsys)
+    assert "at least 1" in refused(command(truth, prediction, "--max-detections", "0"), capsys)
+    assert "holds no file that ends in .tif" in refused(command(truth.parent, prediction), capsys)
+    (truth.parent / "dataset.json").unlink()
+    assert "no dataset.json" in refused(command(truth, prediction), capsys)
