@@ -29,7 +29,7 @@ class ObjectTable(NamedTuple):
     extents: np.ndarray
     """``[N, 2]`` edges of the box, y and x"""
     spacings: np.ndarray
-    """``[N, 2]`` distance to the nearest centre of the same class and of any class; NaN for an object alone"""
+    """``[N]`` distance to the nearest centre of the same class; NaN for the only object of its class in a slice"""
     counts: np.ndarray
     """``[S, K]`` objects of each class"""
     sizes: np.ndarray
@@ -89,13 +89,13 @@ def summarise(table: ObjectTable, classes: dict[str, int]) -> dict:
             "unindexed_pixels": loose,
             "overlap_depth": int(table.depths[:, number - 1].max()),
             "layers": int(table.layers[:, number - 1].max()),
-            **_summary(table, mine, table.counts[:, number - 1], table.spacings[:, 0]),
+            **_summary(table, mine, table.counts[:, number - 1]),
         }
     everything = np.ones(len(table.classes), bool)
     return {
         "slices": len(table.sizes),
         "size": {"y": describe(table.sizes[:, 0]), "x": describe(table.sizes[:, 1])},
-        "all": _summary(table, everything, table.counts.sum(1), table.spacings[:, 1]),
+        "all": _summary(table, everything, table.counts.sum(1)),
         "classes": per_class,
     }
 
@@ -114,7 +114,7 @@ def describe(values: np.ndarray) -> dict[str, float] | None:
     return {name: round(float(value), 6) for name, value in named.items()}
 
 
-def _summary(table: ObjectTable, mine: np.ndarray, counts: np.ndarray, spacings: np.ndarray) -> dict:
+def _summary(table: ObjectTable, mine: np.ndarray, counts: np.ndarray) -> dict:
     extents = table.extents[mine]
     shown = counts > 0
     return {
@@ -130,17 +130,16 @@ def _summary(table: ObjectTable, mine: np.ndarray, counts: np.ndarray, spacings:
             "shorter": describe(extents.min(1)),
             "longer": describe(extents.max(1)),
         },
-        "spacing": describe(spacings[mine]),
+        "spacing": describe(table.spacings[mine]),
     }
 
 
 def _spacings(centres: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    spacings = np.full((len(centres), 2), np.nan)
-    for column, groups in enumerate((classes, np.zeros_like(classes))):
-        for group in np.unique(groups):
-            mine = np.flatnonzero(groups == group)
-            if len(mine) > 1:
-                spacings[mine, column] = cKDTree(centres[mine]).query(centres[mine], k=2)[0][:, 1]
+    spacings = np.full(len(centres), np.nan)
+    for number in np.unique(classes):
+        mine = np.flatnonzero(classes == number)
+        if len(mine) > 1:
+            spacings[mine] = cKDTree(centres[mine]).query(centres[mine], k=2)[0][:, 1]
     return spacings
 
 

@@ -32,7 +32,7 @@ class MaskMedPreprocessor(DefaultPreprocessor):
         dataset_json: dict | str,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
         check_nifti_files(_files(image_files, seg_file))
-        with _naming(image_files, seg_file):
+        with naming(image_files, seg_file):
             return super().run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
 
     def run_case_npy(
@@ -67,7 +67,7 @@ def check_files(
         Where the preprocessor would raise it, and where a file cannot be read at all.
     """
     check_nifti_files(_files(image_files, seg_file))
-    with _naming(image_files, seg_file):
+    with naming(image_files, seg_file):
         reader = plans_manager.image_reader_writer_class()
         try:
             data, _ = reader.read_images(image_files)
@@ -127,7 +127,7 @@ def check_nifti_files(files: Sequence[str]) -> None:
             proxy = nibabel.load(file).dataobj
         except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error):
             continue  # the data set's own reader says what is wrong, or reads what nibabel cannot
-        with _naming([file], None):
+        with naming([file], None):
             if proxy.dtype.kind == "f":
                 _check_finite(_read(proxy), "the file")
             elif not _size_fits(file, proxy):
@@ -164,7 +164,8 @@ def _check_finite(voxels: np.ndarray, channel: str) -> None:
 
 
 @contextmanager
-def _naming(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
+def naming(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
+    """Put the files of a case in front of an `InputError` about it."""
     try:
         yield
     except InputError as error:

@@ -25,8 +25,9 @@ def draw_cells(
 ) -> tuple[np.ndarray, ObjectMap]:
     """A picture, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
 
-    Class 1 is bright. ``overlapping`` puts every second cell half over the one before it, else nothing overlaps within
-    a class. Two classes: each cell of class 1 has a darker nucleus inside. Three: the lower third is stuff.
+    Class 1 is bright. ``overlapping`` puts every second cell half over the one before it, else nothing overlaps.
+    Two classes: each cell of class 1 has a darker nucleus inside (in a hole of the cell, where nothing may
+    overlap). Three: the lower third is stuff.
     """
     image = rng.normal(0, 0.3, shape).astype(np.float32)
     grid = np.indices(shape)
@@ -41,6 +42,8 @@ def draw_cells(
         mask = (distance < 1) & (free | overlapping)
         nucleus = (distance < 0.2) & mask
         free &= ~mask
+        if classes > 1 and not overlapping:
+            mask &= ~nucleus
         for number, found in ((1, mask), (2, nucleus))[: min(classes, 2)]:
             if found.any():
                 masks.append(found)

@@ -26,6 +26,8 @@ PEAK_CELLS = 2
 FRAGMENT_SHARE, MIN_FRAGMENT = 0.25, 4
 BLOCKS_APART, BLOCKS_OVERLAPPING = 1, 3
 MIN_STAGES, MAX_STAGES, MIN_BOTTLENECK = 4, 6, 4
+MIN_PATCH = MIN_BOTTLENECK * 2 ** (MIN_STAGES - 1)
+"""Smaller images are padded."""
 PYRAMID = (64, 64, 32)
 MAX_PIXELS = 2048**2
 """Where the search for a patch starts, as in nnU-Net."""
@@ -41,7 +43,7 @@ class ObjectSizes(NamedTuple):
     largest: float
     """longer edge that hardly any object exceeds (99th percentile)"""
     spacing: float
-    """from a centre to the nearest other one, where objects are close (5th percentile); infinite for lone objects"""
+    """between centres of a class where objects are close (5th percentile); infinite where they are always alone"""
     small_areas: tuple[float, ...]
     """area of a very small object (5th percentile) of each thing class"""
     density: float
@@ -60,11 +62,12 @@ class ObjectSizes(NamedTuple):
         # box edges are measured along the axes; in a pixel that is not square the coarser edge is the cautious one
         coarse, fine, area = max(spacing), min(spacing), prod(spacing)
         everything = statistics["all"]
+        close = [one["spacing"]["5"] for one in things if one["spacing"]]
         return cls(
             small=min(one["extent"]["shorter"]["10"] for one in things) / coarse,
             large=max(one["extent"]["longer"]["95"] for one in things) / fine,
             largest=max(one["extent"]["longer"]["99"] for one in things) / fine,
-            spacing=everything["spacing"]["5"] / coarse if everything["spacing"] else float("inf"),
+            spacing=min(close, default=float("inf")) / coarse,
             small_areas=tuple(one["area"]["5"] / area for one in things),
             density=everything["density"]["99"] * area,
             most=int(everything["objects_per_slice"]["max"]),
@@ -102,20 +105,23 @@ def downsampling(sizes: ObjectSizes, patch: Sequence[int]) -> float:
 def num_stages(patch: Sequence[int]) -> int:
     """Scales of the encoder, each half of the one before: the last has stride 32, or less in small patches.
 
-    >>> num_stages((512, 512)), num_stages((128, 300)), num_stages((64, 64)), num_stages((20, 20))
+    >>> num_stages((512, 512)), num_stages((128, 300)), num_stages((64, 64)), num_stages((32, 99))
     (6, 6, 5, 4)
     """
-    return min(max(int(log2(max(min(patch) / MIN_BOTTLENECK, 1))) + 1, MIN_STAGES), MAX_STAGES)
+    return min(int(log2(min(patch) / MIN_BOTTLENECK)) + 1, MAX_STAGES)
 
 
-def divisible(patch: Sequence[float], stages: int) -> tuple[int, ...]:
-    """Each edge rounded up to what the deepest stride divides.
+def divisible(patch: Sequence[float]) -> tuple[int, ...]:
+    """Each edge rounded up to what the deepest stride divides, and to the smallest patch.
 
-    >>> divisible((250, 257), 6)
-    (256, 288)
+    >>> divisible((250, 257)), divisible((120, 140)), divisible((9, 50))
+    ((256, 288), (128, 160), (32, 56))
     """
-    stride = 2 ** (stages - 1)
-    return tuple(ceil(edge / stride) * stride for edge in patch)
+    patch = tuple(max(edge, MIN_PATCH) for edge in patch)
+    stride = 2 ** (num_stages(patch) - 1)
+    rounded = tuple(ceil(edge / stride) * stride for edge in patch)
+    # a larger patch may have one stage more
+    return rounded if num_stages(rounded) == num_stages(patch) else divisible(rounded)
 
 
 def largest_patch(image: Sequence[float], fits: Callable[[tuple[int, ...]], bool]) -> tuple[int, ...]:
@@ -124,15 +130,12 @@ def largest_patch(image: Sequence[float], fits: Callable[[tuple[int, ...]], bool
     The edge that is largest beside the image's is shortened first. A patch of the smallest size is never refused.
     """
     shrink = min((MAX_PIXELS / prod(image)) ** 0.5, 1.0)
-    edges = [min(edge, max(edge * shrink, MIN_BOTTLENECK)) for edge in image]
-    patch = divisible(edges, num_stages(edges))
-    while not fits(patch):
-        axis = max(range(len(patch)), key=lambda axis: patch[axis] / image[axis])
+    patch = divisible([edge * shrink for edge in image])
+    while not fits(patch) and max(patch) > MIN_PATCH:
+        axes = [axis for axis, edge in enumerate(patch) if edge > MIN_PATCH]
+        axis = max(axes, key=lambda axis: patch[axis] / image[axis])
         stride = 2 ** (num_stages(patch) - 1)
-        if patch[axis] <= stride:
-            break
-        patch = tuple(edge - stride * (index == axis) for index, edge in enumerate(patch))
-        patch = divisible(patch, num_stages(patch))
+        patch = divisible([edge - stride * (index == axis) for index, edge in enumerate(patch)])
     return patch
 
 
@@ -218,8 +221,7 @@ def network_settings(statistics: dict, sizes: ObjectSizes, patch: Sequence[int],
     window = mask_window(sizes, patch)
     stride = mask_stride(sizes, window)
     return {
-        "num_classes": sum(one["kind"] == "thing" for one in classes),
-        "num_semantic": 1 + len(classes),
+        "num_things": sum(one["kind"] == "thing" for one in classes),
         "levels": stages - len(PYRAMID),
         "blocks_per_level": BLOCKS_APART if overlap_depth(statistics) < 2 else BLOCKS_OVERLAPPING,
         "pyramid": list(PYRAMID[: len(PYRAMID) - int(log2(stride))]),
@@ -240,6 +242,6 @@ def check_statistics(statistics: dict, name: str) -> None:
         classes = ", ".join(statistics["classes"])
         raise InputError(
             f"{name} has no objects: all {statistics['slices']} label images are without an id of {classes} (with a "
-            "label_divisor, ids are class * label_divisor + index, and index 0 is stuff). Check the files in labelsTr, or "
-            "plan it with MaskMedPlanner if it is a semantic data set."
+            "label_divisor, ids are class * label_divisor + index, and index 0 is stuff). Check the files in labelsTr, "
+            "or plan it with MaskMedPlanner if it is a semantic data set."
         )

@@ -1,0 +1,66 @@
+"""The objects' part of a data set's fingerprint, kept in ``dataset_fingerprint.json`` under ``objects``."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.configuration import default_num_processes
+from tqdm import tqdm
+
+from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.statistics import ObjectTable, measure, merge, summarise
+from maskmed_nnu.nnunet.instances.reader import InstanceIO
+
+KEY = "objects"
+
+
+def object_statistics(
+    label_files: Sequence[str | Path], classes: dict[str, int], *, transpose: Sequence[int] = (0, 1, 2)
+) -> dict:
+    """Statistics of all label files, measured in as many processes as nnU-Net takes by default.
+
+    ``classes`` maps the foreground names to 1..K; ``transpose`` is the plan's, the first axis after it is sliced.
+
+    Raises
+    ------
+    InputError
+        Where a label file is not what ``dataset.json`` declares.
+    """
+    workers = max(1, min(default_num_processes, len(label_files)))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(measure_file, str(file), len(classes), tuple(transpose)) for file in label_files]
+        try:
+            done = tqdm(as_completed(jobs), "Measuring objects", total=len(jobs))
+            return summarise(merge([job.result() for job in done]), classes)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the first fault is told at once, not after the last image
+            raise
+
+
+def measure_file(file: str, num_classes: int, transpose: tuple[int, ...]) -> ObjectTable:
+    objects, properties = InstanceIO().read_objects(file)
+    spacing = [properties["spacing"][axis] for axis in transpose]
+    return measure(transposed(objects, transpose), num_classes=num_classes, spacing=spacing[1:])
+
+
+def transposed(objects: ObjectMap, transpose: Sequence[int]) -> ObjectMap:
+    """The same objects with the spatial axes ``(z, y, x)`` in another order."""
+    ids = objects.ids.transpose(0, *(axis + 1 for axis in transpose))
+    return ObjectMap(ids, objects.classes, np.transpose(objects.stuff, transpose))
+
+
+def add_to_fingerprint(file: Path, statistics: dict) -> None:
+    """Write the statistics into nnU-Net's fingerprint, whole or not at all."""
+    fingerprint = json.loads(file.read_text())
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps({**fingerprint, KEY: statistics}, indent=4))
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

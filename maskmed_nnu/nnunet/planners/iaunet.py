@@ -1,0 +1,233 @@
+"""Planner of IAUNet: nnU-Net's encoder for 2D, with patch, scale, queries and layers from the data set's objects."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, object_statistics
+from maskmed_nnu.nnunet.planners import instance_report, instance_rules
+from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.planners.maskmed import package_version
+
+NETWORK = "maskmed_nnu.networks.iaunet.IAUNet"
+PREPROCESSOR = "InstancePreprocessor"
+LABEL_MANAGER = "InstanceLabelManager"
+READER = "InstanceIO"
+SQUARE = 2.0
+"""Pixels longer than that along one axis are resampled to squares, for the network downsamples both axes alike."""
+
+
+class IAUNetPlanner(ExperimentPlanner):
+    """One configuration, 2d; volumes are sliced along the axis of the largest spacing, as nnU-Net slices them.
+
+    The rules are in `instance_rules`; what they need to know of the objects is measured once and kept in the data set's
+    fingerprint. Memory is estimated as nnU-Net does, with ``UNet_class`` in place of the network.
+    """
+
+    def __init__(
+        self,
+        dataset_name_or_id: str | int,
+        gpu_memory_target_in_gb: float = 8,
+        preprocessor_name: str = PREPROCESSOR,
+        plans_name: str = "IAUNetPlans",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
+        if self.dataset_json.get("overwrite_image_reader_writer") != READER:
+            raise InputError(
+                f"{self.dataset_name} is a semantic data set: its dataset.json does not declare label files of objects "
+                f'("overwrite_image_reader_writer": "{READER}"). Make a data set of objects from them with `maskmed '
+                "convert`, or plan it with MaskMedPlanner."
+            )
+        self.label_format = LabelFormat.from_dataset_json(self.dataset_json)
+        self.UNet_class = PlainConvUNet
+        # nnU-Net's command line always passes a name; only a name that the user chose differs from its default
+        if self.preprocessor_name == "DefaultPreprocessor":
+            self.preprocessor_name = PREPROCESSOR
+        self.folder = Path(nnUNet_preprocessed) / self.dataset_name
+        self._networks: dict[str, torch.nn.Module] = {}
+
+    def plan_experiment(self) -> dict:
+        forward, backward = self.determine_transpose()
+        statistics = self._statistics(forward)
+        instance_rules.check_statistics(statistics, self.dataset_name)
+        shutil.copy(Path(self.raw_dataset_folder) / "dataset.json", self.folder / "dataset.json")
+        median_spacing = np.median(self.dataset_fingerprint["spacings"], 0)[forward]
+        median_shape = np.median(self.dataset_fingerprint["shapes_after_crop"], 0)[forward]
+        plans = {
+            "dataset_name": self.dataset_name,
+            "plans_name": self.plans_identifier,
+            "original_median_spacing_after_transp": [float(edge) for edge in median_spacing],
+            "original_median_shape_after_transp": [round(edge) for edge in median_shape],
+            "image_reader_writer": self.determine_reader_writer().__name__,
+            "transpose_forward": [int(axis) for axis in forward],
+            "transpose_backward": [int(axis) for axis in backward],
+            "configurations": {"2d": self._configuration(statistics, self._in_plane_spacing(forward))},
+            "experiment_planner_used": type(self).__name__,
+            "label_manager": LABEL_MANAGER,
+            "foreground_intensity_properties_per_channel": self.dataset_fingerprint[
+                "foreground_intensity_properties_per_channel"
+            ],
+            "maskmed_nnu": {"version": package_version()},
+        }
+        print(instance_report.explain(plans["configurations"]["2d"], statistics), end="\n\n")
+        self.plans = plans
+        self.save_plans(plans)
+        return plans
+
+    def static_estimate_VRAM_usage(
+        self,
+        patch_size: Sequence[int],
+        input_channels: int,
+        output_channels: int,
+        arch_class_name: str,
+        arch_kwargs: dict,
+        arch_kwargs_req_import: Sequence[str],
+    ) -> float:
+        """nnU-Net's measure of a candidate, built without memory on the meta device."""
+        key = str((arch_class_name, arch_kwargs))
+        if key not in self._networks:
+            with torch.device("meta"):
+                self._networks[key] = get_network_from_plans(
+                    arch_class_name,
+                    arch_kwargs,
+                    arch_kwargs_req_import,
+                    input_channels,
+                    output_channels,
+                    allow_init=False,
+                )
+        return self._networks[key].compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
+
+    def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
+        """nnU-Net's schemes over the whole image: zeros are a dark background in microscopy, not a missing one."""
+        schemes, _ = super().determine_normalization_scheme_and_whether_mask_is_used_for_norm()
+        return schemes, [False] * len(schemes)
+
+    def determine_resampling(self, *args: Any, **kwargs: Any) -> tuple:
+        """nnU-Net's, but ids come from the nearest pixel."""
+        data, data_kwargs, seg, seg_kwargs = super().determine_resampling(*args, **kwargs)
+        return data, data_kwargs, seg, {**seg_kwargs, "order": 0}
+
+    def _statistics(self, transpose: Sequence[int]) -> dict:
+        if KEY not in self.dataset_fingerprint:
+            files = [case["label"] for case in self.dataset.values()]
+            statistics = object_statistics(files, self.label_format.classes, transpose=transpose)
+            add_to_fingerprint(self.folder / "dataset_fingerprint.json", statistics)
+            # as a later run will read them
+            self.dataset_fingerprint[KEY] = json.loads(json.dumps(statistics))
+        return self.dataset_fingerprint[KEY]
+
+    def _in_plane_spacing(self, transpose: Sequence[int]) -> list[float]:
+        spacing = [float(self.determine_fullres_target_spacing()[axis]) for axis in transpose[1:]]
+        return [min(spacing)] * 2 if max(spacing) > SQUARE * min(spacing) else spacing
+
+    def _configuration(self, statistics: dict, spacing: list[float]) -> dict:
+        """The scale that small objects need, the largest patch at it, and a coarser scale if large ones do not fit."""
+        free = self.overwrite_target_spacing is None
+        sizes = ObjectSizes.from_statistics(statistics, spacing)
+        scale = instance_rules.upsampling(sizes.small) if free else 1.0
+        for _ in range(2):
+            planned = [edge / scale for edge in spacing]
+            sizes = ObjectSizes.from_statistics(statistics, planned)
+            patch = instance_rules.largest_patch(
+                sizes.image, lambda patch: self._estimate(patch) / self._reference_batch * 2 <= self._reference
+            )
+            shrink = instance_rules.downsampling(sizes, patch) if free else 1.0
+            if shrink == 1.0:
+                break
+            scale /= shrink
+        architecture = self._architecture(patch)
+        stages = architecture["arch_kwargs"]["n_stages"]
+        architecture["network_class_name"] = NETWORK
+        architecture["arch_kwargs"].update(instance_rules.network_settings(statistics, sizes, patch, stages))
+        resampling, resampling_kwargs, resampling_seg, resampling_seg_kwargs = self.determine_resampling()
+        probabilities, probabilities_kwargs = self.determine_segmentation_softmax_export_fn()
+        schemes, masks = self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
+        return {
+            "data_identifier": self.generate_data_identifier("2d"),
+            "preprocessor_name": self.preprocessor_name,
+            "batch_size": self._batch_size(patch, sizes, statistics["slices"]),
+            "patch_size": [int(edge) for edge in patch],
+            "median_image_size_in_voxels": [float(edge) for edge in sizes.image],
+            "spacing": planned,
+            "normalization_schemes": schemes,
+            "use_mask_for_norm": masks,
+            "resampling_fn_data": resampling.__name__,
+            "resampling_fn_seg": resampling_seg.__name__,
+            "resampling_fn_data_kwargs": resampling_kwargs,
+            "resampling_fn_seg_kwargs": resampling_seg_kwargs,
+            "resampling_fn_probabilities": probabilities.__name__,
+            "resampling_fn_probabilities_kwargs": probabilities_kwargs,
+            "architecture": architecture,
+            "batch_dice": True,
+            "instances": {
+                **instance_rules.instance_settings(statistics, sizes),
+                "label_divisor": self.label_format.label_divisor,
+                "overlap_layers": self.label_format.overlap_layers,
+                "scale": scale,
+            },
+        }
+
+    @property
+    def _reference(self) -> float:
+        return self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
+
+    @property
+    def _reference_batch(self) -> int:
+        return self.UNet_reference_val_corresp_bs_2d
+
+    def _estimate(self, patch: Sequence[int]) -> float:
+        architecture = self._architecture(patch)
+        return self.static_estimate_VRAM_usage(
+            patch,
+            len(self.dataset_json["channel_names"]),
+            1 + len(self.label_format.classes),
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+        )
+
+    def _batch_size(self, patch: Sequence[int], sizes: ObjectSizes, slices: int) -> int:
+        """As nnU-Net's: what fits, but no more than 5% of the data set, and at least 2."""
+        fits = round(self._reference / self._estimate(patch) * self._reference_batch)
+        covered = round(slices * prod(sizes.image) * self.max_dataset_covered / prod(patch))
+        return max(min(fits, covered), self.UNet_min_batch_size)
+
+    def _architecture(self, patch: Sequence[int]) -> dict:
+        """nnU-Net's plain encoder for 2D, with the same stride along both axes."""
+        stages = instance_rules.num_stages(patch)
+        features = [min(self.UNet_max_features_2d, self.UNet_base_num_features * 2**stage) for stage in range(stages)]
+        return {
+            "network_class_name": f"{self.UNet_class.__module__}.{self.UNet_class.__name__}",
+            "arch_kwargs": {
+                "n_stages": stages,
+                "features_per_stage": features,
+                "conv_op": "torch.nn.modules.conv.Conv2d",
+                "kernel_sizes": [[3, 3]] * stages,
+                "strides": [[1, 1]] + [[2, 2]] * (stages - 1),
+                "n_conv_per_stage": list(self.UNet_blocks_per_stage_encoder[:stages]),
+                "n_conv_per_stage_decoder": list(self.UNet_blocks_per_stage_decoder[: stages - 1]),
+                "conv_bias": True,
+                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+                "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+                "dropout_op": None,
+                "dropout_op_kwargs": None,
+                "nonlin": "torch.nn.LeakyReLU",
+                "nonlin_kwargs": {"inplace": True},
+            },
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        }
