@@ -26,8 +26,10 @@ Predict the objects in images of any format that can be read. In the output fold
   coco/NAME.json                the same objects with scores, overlapping where they do (RLE)
   overlays/NAME.png             the image with an outline of every object
 
-and predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z).
+and predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z). It also lists the
+less likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
 An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on."""
+COCO_SCORE = 0.05
 COCO, OVERLAYS, RESULTS, MODEL = "coco", "overlays", "predictions_coco.json", "predicted_by.json"
 
 
@@ -81,6 +83,7 @@ def run(options: argparse.Namespace) -> None:
     folder = _model_folder(options)
     folds = _folds(folder, options.folds, options.checkpoint)
     predictor = _load(folder, folds, options)
+    threshold = _report_from(predictor, COCO_SCORE)
     cases = find_cases(options.input, channels=len(predictor.dataset_json["channel_names"]))
     _prepare(
         options.output, predictor, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options
@@ -97,14 +100,14 @@ def run(options: argparse.Namespace) -> None:
         for i in bar:
             bar.set_postfix_str(cases[i].name)
             try:
-                _predict(predictor, cases[i], outputs[i])
+                _predict(predictor, cases[i], outputs[i], threshold)
             except InputError as error:
                 failed += 1
                 tqdm.write(f"{cases[i].name}: {error}")
     found = [files for files in outputs if files.complete()]
     if options.coco:
         count = _join([files.coco for files in found], options.output / RESULTS)
-        print(f"{count} objects in {len(found)} images: {options.output / RESULTS}")
+        print(f"{count} results in {len(found)} images: {options.output / RESULTS}")
     print(f"predictions {options.output}")
     if failed:
         raise InputError(f"{failed} of {len(cases)} images could not be predicted; the reason for each stands above.")
@@ -163,6 +166,16 @@ def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNet
     return predictor
 
 
+def _report_from(predictor: nnUNetPredictor, score: float) -> float:
+    """Let the predictor report objects from ``score`` on; returns the planned threshold, if that is higher."""
+    from maskmed_nnu.nnunet.instances.predictor import prediction_settings
+
+    plan = predictor.configuration_manager.configuration
+    threshold = prediction_settings(plan)["score_threshold"]
+    plan["instances"] = {**plan["instances"], "score_threshold": min(score, threshold)}
+    return threshold
+
+
 def _prepare(folder: Path, predictor: nnUNetPredictor, model: dict, options: argparse.Namespace) -> None:
     """The output folder with what nnU-Net puts there, and with the name of the model that predicts into it."""
     record = folder / MODEL
@@ -188,8 +201,8 @@ def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Output
     )
 
 
-def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs) -> None:
-    """Predict one image and write what is wanted of it; its picture shows a volume's middle slice."""
+def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float) -> None:
+    """Predict one image and write what is wanted of it; of a volume the picture shows the middle slice."""
     import torch
 
     from maskmed_nnu.cli.overlay import write_overlay
@@ -200,7 +213,8 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs) -> None:
     files = [str(path) for path in case.files]
     preprocessor = configuration.preprocessor_class(verbose=False)
     data, _, properties = preprocessor.run_case(files, None, plans, configuration, predictor.dataset_json)
-    slices = on_image(predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties)
+    everything = on_image(predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties)
+    slices = [part.select(part.scores >= threshold) for part in everything]
     if outputs.overlay is not None:
         image, _ = plans.image_reader_writer_class().read_images(files)
         image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
@@ -208,7 +222,7 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs) -> None:
         write_overlay(outputs.overlay, image[:, middle], slices[middle])
     if outputs.coco is not None:
         names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
-        parts = zip(slices, names, strict=True)
+        parts = zip(everything, names, strict=True)
         _write_json(outputs.coco, [result for part, name in parts for result in coco_results(part, name)])
     write_slices(
         slices,

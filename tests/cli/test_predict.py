@@ -84,7 +84,7 @@ def test_id_maps_coco_results_and_overlays_of_any_format(model, images, tmp_path
         assert {result["category_id"] for result in mine} == {1}
         assert [result["score"] for result in mine] == pytest.approx([0.8] * len(mine))  # both folds
         assert np.asarray(Image.open(out / "overlays" / f"{name}.png")).shape == (*ids.shape, 3)
-    assert f"{len(results)} objects in 3 images" in capsys.readouterr().out
+    assert f"{len(results)} results in 3 images" in capsys.readouterr().out
     assert not list(out.rglob("*partial*"))
 
 
@@ -125,6 +125,18 @@ def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp
         assert reason in line
     assert sorted(path.name for path in out.glob("*.png")) == ["a.png", "b.png", "c.png"]
     assert {result["image_id"] for result in json.loads((out / "predictions_coco.json").read_text())} == set("abc")
+
+
+def test_unlikely_objects_are_in_the_coco_results_only(model, images, tmp_path):
+    checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth")
+    torch.save(
+        {**checkpoint, "network_weights": {"score": torch.tensor(0.3)}}, model / "fold_0" / "checkpoint_final.pth"
+    )
+    folder, truths = images
+    assert predict(model, folder / "b.tif", tmp_path / "out", "-f", "0") == 0
+    results = json.loads((tmp_path / "out" / "predictions_coco.json").read_text())
+    assert [result["score"] for result in results] == pytest.approx([0.3] * (len(np.unique(truths["b"])) - 1))
+    assert not read_ids(tmp_path / "out" / "b.png", overlap_layers=False).any()
 
 
 def test_a_volume_has_results_for_each_slice(model, tmp_path, capsys):
