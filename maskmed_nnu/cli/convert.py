@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(f"  {line}" for line in done.lines))
     if done.torn:
         print(
-            f"\nThe integrity check would refuse the {done.torn:,} objects in several pieces. Where an id was given twice "
-            f"by mistake,\nconvert again with --split-pieces; where the pieces belong together, go on without that check."
+            f"\nThe integrity check would refuse the {done.torn:,} objects in several pieces. Where an id was given "
+            f"twice by mistake,\nconvert again with --split-pieces; where they belong together, go on without the check."
         )
     print("\nNext:")
     print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.torn)))

@@ -573,10 +573,10 @@ def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
 
 @pytest.mark.real_data
 def test_dsb2018_and_usiigaci(tmp_path, real_data):
-    for name, images, count in (("dsb2018", 200, 5680), ("usiigaci", 6, 444)):
+    for name, images, count, torn in (("dsb2018", 200, 5680, 0), ("usiigaci", 6, 444, 3)):
         folder = target(tmp_path, f"Dataset{images:03d}_{name}")
         source = LabelMapSource(real_data / name / "images", real_data / name / "masks", "nucleus")
-        convert(source, folder)
+        assert convert(source, folder).torn == torn
         found = objects_of(folder)
         assert (len(found), sum(found.values())) == (images, count)
         assert description(folder)["file_ending"] == ".png" and len(description(folder)["channel_names"]) == 1
