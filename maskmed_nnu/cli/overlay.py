@@ -12,7 +12,8 @@ from scipy import ndimage
 from maskmed_nnu.instances.detections import INSIDE, Detections
 from maskmed_nnu.instances.formats import replacing
 
-GOLDEN_RATIO = 0.618034  # steps of it on the circle of hues never come close to each other soon
+GOLDEN_RATIO = 0.618034  # few steps of it on the circle of hues come close to each other …
+SHADES = ((0.9, 1.0), (0.45, 1.0), (0.9, 0.7))  # … and those that do differ in saturation or brightness
 STUFF_OPACITY = 0.25
 PIXELS_PER_LINE = 800
 
@@ -52,4 +53,4 @@ def _stretched(image: np.ndarray) -> np.ndarray:
 
 
 def _colour(index: int) -> np.ndarray:
-    return np.array(colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, 0.85, 1.0)) * 255
+    return np.array(colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, *SHADES[index % len(SHADES)])) * 255

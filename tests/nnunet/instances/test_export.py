@@ -165,16 +165,16 @@ def test_objects_beyond_the_planned_layers_are_named_and_a_flat_map_says_nothing
     assert (len(objects.ids), loss) == (1, "")
 
 
-def test_more_objects_than_the_label_divisor_are_refused_with_the_files_name(tmp_path):
+def test_what_an_export_process_refuses_ends_the_command_with_its_sentence(tmp_path):
     description = dataset({"a": 1}, label_divisor=5)
     truth = np.zeros((64, 64), np.uint16)
     for index in range(8):
         truth[8 * index : 8 * index + 6, 5:50] = index + 1
     Image.fromarray(truth).save(tmp_path / "x_0000.png")
     predictor = oracle_predictor(Oracle(), plans(description), description)
-    (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match=r"out.x\.png cannot be written: .* holds 8 objects of one class"):
-        predictor.predict_from_files_sequential([[str(tmp_path / "x_0000.png")]], [str(tmp_path / "out" / "x")])
+        predictor.predict_from_files([[str(tmp_path / "x_0000.png")]], [str(tmp_path / "out" / "x")], **POOLS)
+    assert not (tmp_path / "out" / "x.png").exists()
 
 
 def test_steps_that_would_take_ids_for_classes_are_refused(tmp_path):
