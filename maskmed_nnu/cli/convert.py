@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     if done.torn:
         print(
             f"\nThe integrity check would refuse the {done.torn:,} objects in several pieces. Where an id was given "
-            f"twice by mistake,\nconvert again with --split-pieces; where they belong together, go on without the check."
+            f"twice by mistake,\nconvert again with --split-pieces; where they belong together, leave the check out."
         )
     print("\nNext:")
     print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.torn)))
