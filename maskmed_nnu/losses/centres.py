@@ -33,16 +33,17 @@ def find_centres(targets: SetTargets) -> Centres:
     owner = targets.owners(None, nobody=count)
     flat = owner.flatten()
     pixel = torch.arange(owner.shape[1], device=owner.device).repeat(len(owner))
-    place = torch.stack((pixel % width + 0.5, pixel.div(width, rounding_mode="floor") + 0.5), 1).float()
-    size = torch.zeros(count + 1, device=owner.device).index_add_(0, flat, torch.ones_like(place[:, 0]))
-    mass = torch.zeros(count + 1, 2, device=owner.device).index_add_(0, flat, place) / size.clamp(min=1)[:, None]
-    # squared distances below are integers plus fractions of the mean; ties go to the first pixel
+    place = torch.stack((pixel % width, pixel.div(width, rounding_mode="floor")), 1)
+    # sums of integers are the same in any order, and so is the centre; ties go to the first pixel
+    size = torch.zeros(count + 1, dtype=torch.int64, device=owner.device).index_add_(0, flat, torch.ones_like(flat))
+    mass = torch.zeros(count + 1, 2, dtype=torch.int64, device=owner.device).index_add_(0, flat, place)
+    mass = mass / size.clamp(min=1)[:, None]
     distance = (place - mass[flat]).square().sum(1)
-    nearest = torch.full_like(size, torch.inf).scatter_reduce_(0, flat, distance, "amin")
+    nearest = distance.new_full((count + 1,), torch.inf).scatter_reduce_(0, flat, distance, "amin")
     pixels = len(pixel)
     candidate = torch.where(distance == nearest[flat], torch.arange(pixels, device=owner.device), pixels)
     first = torch.full((count + 1,), pixels, device=owner.device).scatter_reduce_(0, flat, candidate, "amin")
-    centre = place[first[:count].clamp(max=pixels - 1)]
+    centre = place[first[:count].clamp(max=pixels - 1)] + 0.5
     return Centres(centre, (size[:count] / torch.pi).sqrt(), owner)
 
 
@@ -66,9 +67,10 @@ def heatmap(found: Centres, targets: SetTargets, *, num_classes: int, stride: in
 
 
 def votes(found: Centres, targets: SetTargets, *, stride: int) -> tuple[Tensor, Tensor]:
-    """Vector from each cell of a grid of ``stride`` to its object's centre, ``[2, h, w]`` in pixels, and whether it has one.
+    """Vectors from the cells of a grid of ``stride`` to their objects' centres, in pixels, and which cells have one.
 
-    Where objects overlap, the last layer counts.
+    ``[2, h, w]`` (x, y) and ``[h, w]`` bool. A cell is what its pixel number ``stride // 2`` along each axis is; where
+    objects overlap, the last layer counts.
     """
     height, width = targets.maps.shape[-2:]
     offset = _to_centre(found, height, width).view(-1, height, width, 2)

@@ -20,6 +20,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses.matcher import PairSums, assign, class_cost
 from maskmed_nnu.losses.pair_loss import chunk_size, pair_loss
 from maskmed_nnu.losses.points import Points, PointSampler, valid_voxels
+from maskmed_nnu.losses.precision import full, no_autocast
 from maskmed_nnu.losses.semantic_loss import semantic_loss
 from maskmed_nnu.losses.targets import SetTargets
 
@@ -33,10 +34,10 @@ class MaskHead(Protocol):
     """Turns mask embeddings ``[L, B, Q, E]`` and features ``[B, C, *spatial]`` into mask logits."""
 
     def at_points(self, embeddings: Tensor, features: Tensor, index: Tensor) -> Tensor:
-        """``[L, B, Q, P]`` at the flat voxel indices ``[B, P]``."""
+        """``[L, B, Q, P]`` at the flat voxel indices ``[B, P]`` of the targets' grid."""
 
     def dense(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """``[L, B, Q, N]`` at all ``N`` voxels."""
+        """``[L, B, Q, N]`` at all ``N`` voxels of the features."""
 
 
 class SetLoss(NamedTuple):
@@ -105,7 +106,7 @@ class SetCriterion(nn.Module):
 
     def forward(self, output: QueryOutput, targets: list[SetTargets]) -> SetLoss:
         """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
-        class_logits = _full(output.class_logits)
+        class_logits = full(output.class_logits)
         layers, batch, queries, _ = class_logits.shape
         self._check(targets, batch, queries)
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
@@ -133,7 +134,7 @@ class SetCriterion(nn.Module):
         logits = self._logits(supervised, output.mask_features, points)
         truth = _masks(targets, points, classes.shape[1])
         pair_logits = logits[:, : rows.shape[1]].unflatten(1, (-1, layers))
-        with _no_autocast(logits):
+        with no_autocast(logits):
             bce, dice = pair_loss(pair_logits, truth, points.weight)  # [B, T, L]
         kept = paired.permute(1, 2, 0)
         bce = (bce * kept).sum((0, 1)) / num_targets
@@ -160,7 +161,8 @@ class SetCriterion(nn.Module):
         """The query of each target ``[L, B, T]`` (-1: none), and the points of the mask losses."""
         layers, batch = class_logits.shape[:2]
         features = output.mask_features
-        voxels = features.shape[2:].numel()
+        grid = targets[0].maps.shape[1:]
+        voxels = grid.numel()
         dense = self.num_points is None or self.num_points >= voxels
         sampler = PointSampler(
             valid,
@@ -170,7 +172,12 @@ class SetCriterion(nn.Module):
             targets=targets,
             balanced_ratio=self.balanced_ratio,
         )
-        points = Points(None, valid) if dense else sampler.points(sampler.draw(self.num_points))
+        if not dense:
+            points = sampler.points(sampler.draw(self.num_points))
+        elif features.shape[2:] == grid:
+            points = Points(None, valid)
+        else:  # the mask head interpolates coarser features
+            points = Points(torch.arange(voxels, device=features.device).expand(batch, -1), valid)
         if self.matching == "fixed":
             query = torch.where(real, classes, -1).expand(layers, -1, -1)
         else:
@@ -186,7 +193,7 @@ class SetCriterion(nn.Module):
         """Matching cost ``[L, B, Q, T]``."""
         layers, batch, queries, _ = class_logits.shape
         embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
-        features = output.mask_features.flatten(2)
+        features = output.mask_features
         nobody = classes.shape[1]
         index = [None] * batch if points.index is None else points.index
         owners = [t.owners(i, nobody=nobody) for t, i in zip(targets, index, strict=True)]
@@ -197,10 +204,10 @@ class SetCriterion(nn.Module):
             part = slice(start, start + step)
             weight = None if points.weight is None else points.weight[:, part]
             if points.index is None:
-                logits = self._logits(embeddings, features[..., part], Points(None, weight))
+                logits = self._logits(embeddings, features.flatten(2)[..., part], Points(None, weight))
             else:
                 logits = self._logits(embeddings, features, Points(points.index[:, part], weight))
-            with _no_autocast(logits):
+            with no_autocast(logits):
                 sums.add(logits, owners[..., part], weight)
         mask_cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
         mask_cost = mask_cost.unflatten(1, (layers, queries)).transpose(0, 1)
@@ -221,8 +228,8 @@ class SetCriterion(nn.Module):
     def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
         """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
         if points.index is None:
-            return _full(self.mask_head.dense(rows[None], features).squeeze(0))
-        return _full(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
+            return full(self.mask_head.dense(rows[None], features).squeeze(0))
+        return full(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
 
     @staticmethod
     def _gather(embeddings: Tensor, query: Tensor) -> Tensor:
@@ -245,7 +252,7 @@ class SetCriterion(nn.Module):
     def _semantic(
         self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, real: Tensor, points: Points
     ) -> Tensor:
-        with _no_autocast(logits):
+        with no_autocast(logits):
             each = torch.arange(self.num_classes, device=classes.device)[:, None]
             member = (classes[:, None] == each) & real[:, None]  # [B, K, T]
             present = member.to(logits.dtype) @ truth.to(logits.dtype) > 0
@@ -259,14 +266,6 @@ class SetCriterion(nn.Module):
                 f"Fixed matching gives class c to query c, but there are {queries} queries for {self.num_classes} "
                 "classes: plan at least one query per class."
             )
-
-
-def _full(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _no_autocast(tensor: Tensor) -> torch.autocast:
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
 
 
 def _masks(targets: list[SetTargets], points: Points, rows: int) -> Tensor:

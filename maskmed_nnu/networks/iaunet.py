@@ -1,10 +1,11 @@
 """IAUNet: instances as queries on a U-Net.
 
 "IAUNet: Instance-Aware U-Net" (arXiv 2508.01928). With a timm backbone ``resnet50``, width 256, ``pyramid=(256,)``,
-batch norm, learned queries and three blocks per level it is the published network and has as many parameters. How the
-default of the planner differs: nnU-Net's own encoder; queries taken from the peaks of a heatmap of object centres; masks
-drawn by a small network per query in a window around its place, down to full resolution; a dense head beside them that
-finds stuff and lets short trainings converge.
+batch norm, learned queries and three blocks per level it is the published network and has as many parameters, but for
+its layers for boxes and objectness, which no loss reaches, and with a prior for "no object" that its shared bias does
+not give. How the default of the planner differs: nnU-Net's own encoder; queries taken from the peaks of a heatmap of
+object centres; masks drawn by a small network per query in a window around its place, down to full resolution; a dense
+head beside them that finds stuff and lets short trainings converge.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from maskmed_nnu.networks.layers.pixel_decoder import PixelDecoder
 from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
 from maskmed_nnu.networks.layers.query_decoder import QueryDecoder
 from maskmed_nnu.networks.output import QueryOutput, TileInstances
-from maskmed_nnu.networks.tile_instances import full_frame_instances, windowed_instances
+from maskmed_nnu.networks.tile_instances import full_frame_instances, maskness, to_pixels, windowed_instances
 
 QUERIES = ("image", "learned")
 
@@ -35,15 +36,16 @@ QUERIES = ("image", "learned")
 class IAUNet(nn.Module):
     """Instance segmentation of 2D images.
 
-    ``num_classes`` counts the labels with background, which the ``dense`` head tells apart, ``num_things`` those of them
-    that come as objects. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or ``learned`` (dot
-    product masks of the full frame). ``levels`` scales are read by the queries, the deepest first; ``pyramid`` are the
-    widths of the next finer ones, and the last of them carries the masks. ``query_stride`` is the scale whose peaks become
-    queries. The encoder is nnU-Net's, described by the rest of the arguments, or timm's ``backbone`` with ``weights``.
+    ``num_classes`` counts the labels with background, which the ``dense`` head tells apart, ``num_things`` those of
+    them that come as objects. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or
+    ``learned`` (dot product masks of the full frame). ``levels`` scales are read by the queries, the deepest first;
+    ``pyramid`` are the widths of the next finer ones, and the last of them carries the masks. ``query_stride`` is the
+    scale whose peaks become queries. The encoder is nnU-Net's, described by the rest of the arguments, or timm's
+    ``backbone`` with the file ``backbone_weights``.
 
-    The answer is a :class:`QueryOutput`; ``predict_instances`` gives the objects of tiles. nnU-Net passes
-    ``deep_supervision`` and ``n_conv_per_stage_decoder`` to every network; every block is supervised here, and the pixel
-    decoder has a structure of its own.
+    The answer is a :class:`QueryOutput` in both modes; ``predict_instances`` gives the objects of tiles. nnU-Net passes
+    ``deep_supervision`` and ``n_conv_per_stage_decoder`` to every network; every block is supervised here, and the
+    pixel decoder has a structure of its own.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class IAUNet(nn.Module):
                 channels=pyramid[self.query_level], dim=width, num_classes=num_things, num_queries=num_queries
             )
         else:
-            self.mask_head = DotProductMaskHead()
+            self.mask_head = DotProductMaskHead(stride=self.mask_stride)
             self.content = nn.Embedding(num_queries, width)
             self.position = nn.Embedding(num_queries, width)
         self.mask_features = nn.Conv2d(pyramid[-1], mask_channels + 2 * self.from_image, 1)
@@ -165,8 +167,7 @@ class IAUNet(nn.Module):
         scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
         semantic = [None] * len(image)
         if output.dense_logits:
-            logits = F.interpolate(output.dense_logits[0].float(), image.shape[2:], mode="bilinear")
-            semantic = list(logits.softmax(1))
+            semantic = list(to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1))
         answers = []
         for b in range(len(image)):
             kept = (scores[b] >= self.score_threshold).nonzero()[:, 0]
@@ -179,7 +180,10 @@ class IAUNet(nn.Module):
             else:
                 boxes, masks, found = full_frame_instances(self.mask_head, embeddings, features, shape=image.shape[2:])
             kept = kept[found]
-            answers.append(TileInstances(scores[b, kept], classes[b, kept], boxes, masks, semantic[b]))
+            score = scores[b, kept]
+            if not self.from_image:  # the published score; scores of image queries are trained to tell the mask's IoU
+                score = score * maskness(masks).to(score.device)
+            answers.append(TileInstances(score, classes[b, kept], boxes, masks, semantic[b]))
         return answers
 
     @torch.no_grad()
@@ -193,7 +197,9 @@ class IAUNet(nn.Module):
             relative = (grid - reference[:, :, None]) * size / self.mask_head.scale  # [B, Q, N, 2]
             rows = features.flatten(2).mT[:, None].expand(-1, embeddings.shape[1], -1, -1)
             logits = self.mask_head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
-            inside = logits[0].unflatten(0, embeddings.shape[:2]) >= 0
+            # nothing teaches a mask how to end outside its window
+            drawn = relative.abs().amax(-1) <= self.window / 2 / self.mask_head.scale
+            inside = (logits[0].unflatten(0, embeddings.shape[:2]) >= 0) & drawn
         else:
             inside = self.mask_head.dense(embeddings[None], features)[0] >= 0
         return inside | ~inside.any(-1, keepdim=True)
@@ -216,6 +222,6 @@ class IAUNet(nn.Module):
         if any(edge % self.divisor for edge in image.shape[2:]):
             legal = tuple(math.ceil(edge / self.divisor) * self.divisor for edge in image.shape[2:])
             raise InputError(
-                f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, as the network's scales ask; the "
-                f"next legal patch is {legal} (patch_size in the plans)."
+                f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, as the network's scales ask; "
+                f"the next legal patch is {legal} (patch_size in the plans)."
             )

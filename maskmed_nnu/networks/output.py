@@ -20,9 +20,9 @@ class QueryOutput(NamedTuple):
     mask_embeddings: Tensor
     """``[L, B, Q, E]``"""
     mask_features: Tensor
-    """``[B, C, *spatial]`` at full resolution, shared by all layers and queries."""
+    """``[B, C, *spatial]`` shared by all layers and queries, at full resolution or coarser."""
     dense_logits: tuple[Tensor, ...] = ()
-    """Auxiliary pixel-wise head, ``[B, K, *spatial / stride]`` per decoder scale, full resolution first."""
+    """Auxiliary pixel-wise head, ``[B, K, *spatial / stride]`` per decoder scale, the finest first."""
     reference_points: Tensor | None = None
     """``[B, Q, dim]`` in ``(x, y, z)`` order within ``[0, 1]``, for queries that have a place."""
     quality_logits: Tensor | None = None

@@ -30,15 +30,15 @@ def windowed_instances(
     stride = shape[0] // grid[0]
     cells = reference * reference.new_tensor([grid[1], grid[0]])
     corner = window_corner(cells, window) * stride
-    rows = features.flatten(1).T
+    rows = features.flatten(1).T.float()
     parts = []
-    for part in torch.arange(len(embeddings), device=rows.device).split(max(1, CELLS_AT_ONCE // window**2)):
-        index, inside, relative = window_cells(cells[part], window=window, shape=grid, scale=head.scale)
-        logits = head(embeddings[None, part], rows[index], relative)[0].float()
-        logits = logits.masked_fill(~inside, -20.0).view(-1, 1, window, window)
-        if stride > 1:
-            logits = F.interpolate(logits, scale_factor=stride, mode="bilinear")
-        parts.append(logits[:, 0].sigmoid().mul_(255).round_().byte().cpu())
+    # as in training: half precision would round the coordinates
+    with torch.autocast(rows.device.type, enabled=False):
+        for part in torch.arange(len(embeddings), device=rows.device).split(max(1, CELLS_AT_ONCE // window**2)):
+            index, relative = window_cells(cells[part], window=window, shape=grid, scale=head.scale)
+            logits = head(embeddings[None, part].float(), rows[index], relative)
+            logits = to_pixels(logits.view(-1, 1, window, window), stride)[:, 0]
+            parts.append(logits.sigmoid().mul_(255).round_().byte().cpu())
     masks = torch.cat(parts)
     return _crop(masks, corner.cpu(), shape)
 
@@ -56,6 +56,26 @@ def full_frame_instances(
         parts.append(logits.sigmoid().mul_(255).round_().byte().cpu())
     masks = torch.cat(parts)
     return _crop(masks, torch.zeros(len(masks), 2, dtype=torch.int64), shape)
+
+
+def to_pixels(cells: Tensor, stride: int) -> Tensor:
+    """``[N, C, h, w]`` enlarged by ``stride``, linear between the cells.
+
+    The truth of a cell is read at its pixel number ``stride // 2`` along each axis, so that is where its value goes;
+    with the cell's centre instead, all masks of an even stride would be half a pixel off.
+    """
+    if stride == 1:
+        return cells
+    height, width = cells.shape[2:]
+    size = ((height + 1) * stride + 1, (width + 1) * stride + 1)
+    fine = F.interpolate(F.pad(cells, (1, 1, 1, 1), mode="replicate"), size, mode="bilinear", align_corners=True)
+    start = stride - stride // 2
+    return fine[..., start : start + height * stride, start : start + width * stride]
+
+
+def maskness(masks: list[Tensor]) -> Tensor:
+    """Mean probability of each mask's pixels, ``[N]``."""
+    return torch.tensor([float(mask[mask >= 128].float().mean()) / 255 for mask in masks])
 
 
 def _none() -> Cropped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,19 +35,17 @@ class PlannedBackbone(nn.Module):
 class TimmBackbone(nn.Module):
     """``name`` is any of timm's models that gives a pyramid of features, ``weights`` a file with its weights."""
 
-    def __init__(self, *, name: str, input_channels: int, weights: str | None = None, **settings: Any) -> None:
+    def __init__(self, *, name: str, input_channels: int, weights: str | None = None) -> None:
         super().__init__()
-        self.model = _create(name, input_channels, weights, settings)
+        self.model = _create(name, input_channels, weights)
         self.channels = list(self.model.feature_info.channels())
         self.strides = list(self.model.feature_info.reduction())
+        # Swin and its relatives
+        self.channels_last = self.model.output_fmt == "NHWC"
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features = self.model(image)
-        # Swin and its relatives put the channels last
-        return [
-            f if f.shape[1] == c else f.permute(0, 3, 1, 2).contiguous()
-            for f, c in zip(features, self.channels, strict=True)
-        ]
+        return [f.permute(0, 3, 1, 2).contiguous() for f in features] if self.channels_last else features
 
     def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
         """An estimate: a residual block keeps some eight maps of its scale's width."""
@@ -54,7 +53,7 @@ class TimmBackbone(nn.Module):
         return sum(8 * c * (height // s) * (width // s) for c, s in zip(self.channels, self.strides, strict=True))
 
 
-def _create(name: str, input_channels: int, weights: str | None, settings: dict[str, Any]) -> nn.Module:
+def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:
     try:
         import timm
     except (ImportError, RuntimeError) as error:
@@ -63,16 +62,50 @@ def _create(name: str, input_channels: int, weights: str | None, settings: dict[
             "release made for your torch, from the same index."
         ) from error
     if not timm.is_model(name):
-        near = (
-            ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]) or "resnet50, swin_small_patch4_window7_224"
+        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5] or ["resnet50", "swin_small_patch4_window7_224"]
+        raise InputError(f"timm has no model '{name}'; models with a similar name are {', '.join(near)}.")
+    settings: dict[str, Any] = {"features_only": True, "in_chans": input_channels}
+    model = timm.create_model(name, **settings)
+    strides = model.feature_info.reduction()
+    if sorted(set(strides)) != strides:
+        raise InputError(
+            f"The backbone '{name}' gives no pyramid of features, but maps of the strides {strides}; take a ResNet, "
+            "ConvNeXt or Swin."
         )
-        raise InputError(f"timm has no model '{name}'; models with a similar name are {near}.")
-    overlay = {"file": weights} if weights is not None else None
-    return timm.create_model(
-        name,
-        pretrained=weights is not None,
-        pretrained_cfg_overlay=overlay,
-        features_only=True,
-        in_chans=input_channels,
-        **settings,
-    )
+    if any(getattr(part, "strict_img_size", False) for part in model.modules()):
+        settings["strict_img_size"] = False  # Swin takes any image that its strides divide, once it is asked to
+        model = timm.create_model(name, **settings)
+    if weights is None:
+        return model
+    state = _read(weights)
+    try:
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **settings)
+        # timm says nothing of weights that it did not find; its wrapper writes a block's number after an underscore
+        found = {key.replace(".", "_") for key in state}
+        missing = [key for key, _ in model.named_parameters() if key.replace(".", "_") not in found]
+        problem = f"{missing[0]} is missing" if missing else ""
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+    if problem:
+        raise InputError(
+            f"The file '{weights}' holds other weights than those of timm's '{name}' ({problem}); give the state dict "
+            "of that model as backbone_weights."
+        )
+    return model
+
+
+def _read(weights: str) -> dict[str, Tensor]:
+    import timm
+
+    try:
+        return timm.models.load_state_dict(weights, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"The plans ask for the weights '{weights}' of the backbone, but there is no such file; correct "
+            "backbone_weights in the plans, or set it to null where a trained checkpoint is loaded anyway."
+        ) from error
+    except (RuntimeError, UnpicklingError, AttributeError, EOFError) as error:
+        raise InputError(
+            f"The file '{weights}' is no state dict that can be loaded safely; give one written by torch.save, of "
+            "tensors only, or a safetensors file."
+        ) from error

@@ -9,6 +9,8 @@ apart from the first steps of a training on; and masks exist in windows or at po
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -51,21 +53,21 @@ class DynamicMaskHead:
         return x.view(queries, layers, -1).transpose(0, 1)
 
 
-def window_cells(reference: Tensor, *, window: int, shape: tuple[int, int], scale: float) -> tuple[Tensor, ...]:
+def window_cells(reference: Tensor, *, window: int, shape: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
     """The cells of square windows around reference points.
 
-    ``reference [N, 2]`` (x, y) in cells of a grid of ``shape`` (rows, columns). Returns flat cell numbers ``[N, W * W]``
-    (clamped to the grid), whether a cell lies on the grid, and coordinates relative to the reference point in units of
-    ``scale``, ``[N, W * W, 2]``.
+    ``reference [N, 2]`` (x, y) in cells of a grid of ``shape`` (rows, columns). Returns flat cell numbers
+    ``[N, W * W]`` and the cells' coordinates relative to the reference point in units of ``scale``, ``[N, W * W, 2]``.
+    In the place of a cell off the grid stands the nearest one at the border.
     """
     corner = window_corner(reference, window)
     steps = torch.arange(window, device=reference.device)
-    columns, rows = corner[:, :1] + steps, corner[:, 1:] + steps  # [N, W]
-    inside = ((rows >= 0) & (rows < shape[0]))[:, :, None] & ((columns >= 0) & (columns < shape[1]))[:, None]
-    flat = rows.clamp(0, shape[0] - 1)[:, :, None] * shape[1] + columns.clamp(0, shape[1] - 1)[:, None]
+    columns = (corner[:, :1] + steps).clamp(0, shape[1] - 1)  # [N, W]
+    rows = (corner[:, 1:] + steps).clamp(0, shape[0] - 1)
+    flat = rows[:, :, None] * shape[1] + columns[:, None]
     x = ((columns + 0.5 - reference[:, :1]) / scale)[:, None].expand(-1, window, -1)
     y = ((rows + 0.5 - reference[:, 1:]) / scale)[:, :, None].expand(-1, -1, window)
-    return flat.flatten(1), inside.flatten(1), torch.stack((x, y), -1).flatten(1, 2)
+    return flat.flatten(1), torch.stack((x, y), -1).flatten(1, 2)
 
 
 def window_corner(reference: Tensor, window: int) -> Tensor:

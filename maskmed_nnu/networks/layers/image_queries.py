@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,14 +27,15 @@ class ImageQueries(nn.Module):
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
         self.seg_layers = nn.Conv2d(channels, num_classes, 1)
         nn.init.normal_(self.seg_layers.weight, std=0.01)
-        nn.init.constant_(self.seg_layers.bias, -torch.tensor(1 / PRIOR - 1).log().item())
+        nn.init.constant_(self.seg_layers.bias, -math.log(1 / PRIOR - 1))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``features [B, C, h, w]`` → content ``[B, Q, dim]``, reference points ``[B, Q, 2]`` (x, y) in [0, 1], and
         the heatmap's logits ``[B, K, h, w]``."""
         hidden = self.hidden(features)
         logits = self.seg_layers(hidden)
-        index = self._peaks(logits.detach().amax(1))
+        # half precision could not rank what follows after the peaks
+        index = self._peaks(logits.detach().amax(1).float())
         height, width = features.shape[2:]
         content = hidden.flatten(2).gather(2, index[:, None].expand(-1, hidden.shape[1], -1)).mT
         x = (index % width + 0.5) / width

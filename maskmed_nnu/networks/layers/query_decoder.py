@@ -7,6 +7,7 @@ restricted to the query's present mask ("Masked-attention Mask Transformer", arX
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +17,7 @@ from maskmed_nnu.networks.layers.position import sine_position_encoding
 from maskmed_nnu.networks.layers.query_head import QueryLayer
 
 Allowed = Callable[[Tensor, Tensor], Tensor]
+"""Positions of a scale ``[B, dim, h, w]`` that each of the queries ``[B, Q, E]`` may read, ``[B, Q, h * w]`` bool."""
 
 
 class QueryDecoder(nn.Module):
@@ -47,7 +49,7 @@ class QueryDecoder(nn.Module):
         if not mask_mlp:
             nn.init.normal_(self.mask_embedding[-1].weight, std=0.01)
         nn.init.normal_(self.seg_layers.weight, std=0.01)
-        nn.init.constant_(self.seg_layers.bias[:-1], -torch.tensor(1 / prior - 1).log().item())
+        nn.init.constant_(self.seg_layers.bias[:-1], -math.log(1 / prior - 1))
         nn.init.zeros_(self.seg_layers.bias[-1:])
 
     def forward(
@@ -57,12 +59,12 @@ class QueryDecoder(nn.Module):
         memory: Sequence[Tensor],
         *,
         predict_initial: bool,
-        allowed: Callable[[Tensor, Tensor], Tensor] | None = None,
+        allowed: Allowed | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``queries`` and ``position [B, Q, dim]``, ``memory``: ``[B, dim, h, w]`` per scale, deep to fine.
 
         Returns class logits ``[L, B, Q, K + 1]`` and mask embeddings ``[L, B, Q, E]`` after each block, and before the
-        first one with ``predict_initial``. ``allowed(embeddings [B, Q, E], scale)`` restricts the attention, ``[B, Q, N]``.
+        first one with ``predict_initial``, without which ``allowed`` does not restrict the first block.
         """
         predictions = [self._predict(queries)] if predict_initial else []
         for blocks, scale in zip(self.blocks, memory, strict=False):
