@@ -1,0 +1,125 @@
+"""What more objects cost IAUNet's loss: a tile with 300 of them beside one with 30.
+
+The loss is that of `PlaceCriterion` on network outputs of the same size (450 queries, four supervised layers, masks at
+full resolution), forward and backward pass, the label map to targets included. Objects are discs on a jittered grid.
+Each has a query beside its centre, so that all of them are matched, and the other queries lie on objects too, so that
+many compete. The two take turns, so that a busy machine slows both alike. Needs no data::
+
+    python benchmarks/instance_loss.py
+    python benchmarks/instance_loss.py --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.networks.layers.dynamic_head import DynamicMaskHead
+from maskmed_nnu.networks.output import QueryOutput
+from maskmed_nnu.nnunet.instances.targets import instance_targets
+
+LAYERS, MASK_CHANNELS = 4, 8
+
+
+def label_map(objects: int, tile: int, random: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+    """``[2, H, W]``, semantic map and ids of discs that do not touch; and their centres ``[N, 2]`` (x, y)."""
+    rows = int(np.ceil(objects**0.5))
+    step = tile / rows
+    ids = np.zeros((tile, tile), np.int16)
+    y, x = np.indices(ids.shape) + 0.5
+    centres = []
+    for index in random.permutation(rows**2)[:objects]:
+        centre = (np.array([index % rows, index // rows]) + 0.5 + random.uniform(-0.1, 0.1, 2)) * step
+        near = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < min(0.35 * step, 12) ** 2
+        centres.append(centre)
+        ids[near] = len(centres)
+    return torch.from_numpy(np.stack([(ids > 0).astype(np.int16), ids])), np.stack(centres)
+
+
+def network_output(head: DynamicMaskHead, places: Tensor, tile: int, queries: int) -> QueryOutput:
+    def leaf(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=places.device).requires_grad_()
+
+    batch = len(places)
+    return QueryOutput(
+        leaf(LAYERS, batch, queries, 2),
+        leaf(LAYERS, batch, queries, head.embedding_size),
+        leaf(batch, MASK_CHANNELS + 2, tile, tile),
+        reference_points=places,
+        centre_logits=leaf(batch, 1, tile // 4, tile // 4),
+    )
+
+
+def stepper(objects: int, args: argparse.Namespace) -> Callable[[], None]:
+    random = np.random.default_rng(objects)
+    maps, places = [], []
+    for _ in range(args.batch_size):
+        seg, centres = label_map(objects, args.tile, random)
+        chosen = np.concatenate([np.arange(objects), random.integers(objects, size=args.queries)])[: args.queries]
+        place = centres[chosen] + random.normal(0, 2, (args.queries, 2))
+        maps.append(seg)
+        places.append(torch.from_numpy(place.clip(0, args.tile - 1)) / args.tile)
+    seg, places = torch.stack(maps).to(args.device), torch.stack(places).float().to(args.device)
+    head = DynamicMaskHead(mask_channels=MASK_CHANNELS, hidden=8, scale=args.window / 2)
+    output = network_output(head, places, args.tile, args.queries)
+    criterion = PlaceCriterion(num_classes=1, mask_head=head, window=args.window)
+
+    def step() -> None:
+        targets = instance_targets(seg, layer_classes=[1], thing_classes=[1], min_fragment=[8])
+        criterion(output, targets).total.backward()
+        if seg.is_cuda:
+            torch.cuda.synchronize()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--window", type=int, default=96)
+    parser.add_argument("--queries", type=int, default=450)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--objects", type=int, nargs="+", default=[30, 300])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    steps = {objects: stepper(objects, args) for objects in args.objects}
+    wall: dict[int, list[float]] = {objects: [] for objects in steps}
+    busy: dict[int, list[float]] = {objects: [] for objects in steps}
+    for repeat in range(-2, args.repeats):
+        for objects, step in steps.items():
+            begin, begin_busy = time.perf_counter(), time.process_time()
+            step()
+            if repeat >= 0:  # the first two warm caches and allocators up
+                wall[objects].append(time.perf_counter() - begin)
+                busy[objects].append(time.process_time() - begin_busy)
+    print("| objects | s per loss | ratio | CPU s per loss | ratio |\n| --- | --- | --- | --- | --- |")
+    wall_of, busy_of = ({n: statistics.median(t) for n, t in times.items()} for times in (wall, busy))
+    first = args.objects[0]
+    for n in steps:
+        print(
+            f"| {n} | {wall_of[n]:.3f} | {wall_of[n] / wall_of[first]:.2f} "
+            f"| {busy_of[n]:.3f} | {busy_of[n] / busy_of[first]:.2f} |"
+        )
+    print(
+        f"\nmedians of {args.repeats} interleaved repeats; tile {args.tile}×{args.tile}, batch {args.batch_size}, "
+        f"{args.queries} queries, window {args.window}, {args.device}, {args.threads} thread(s)"
+    )
+
+
+if __name__ == "__main__":
+    main()
