@@ -30,7 +30,8 @@ from maskmed_nnu.instances.tiles import Tile
 MARGIN = 2
 """Pixels from an inner border of its tile within which an object counts as cut off: masks are that uncertain."""
 BLURRED = (2 * MARGIN + 1) ** 2
-"""Pixels below which what a fragment shares with an object of another tile may be the blurred border of a neighbour."""
+"""Pixels below which what a fragment shares with an object of another tile, unless it is half of the fragment, may be
+the blurred border of a neighbour."""
 SEEN_ELSEWHERE = 0.1
 """Share of a mask's area that other tiles may see beyond its tile's border without making it a fragment."""
 CONTEXT = 64
@@ -83,8 +84,10 @@ class _Scene:
         self.footprints = Footprints(detections)
         self.windows = np.array([(tile.y0, tile.x0, tile.y1, tile.x1) for tile in tiles])
         self.boxes: list[tuple[int, int, int, int]] = [tuple(window) for window in self.windows.tolist()]
-        inner = np.array([tile.inner for tile in tiles])[source]
-        self.room = np.where(inner, (self.footprints.boxes - self.windows[source]) * [1, 1, -1, -1], 2**31)
+        inner = np.array([tile.inner for tile in tiles])
+        self.cores: list[list[int]] = (self.windows + 2 * MARGIN * inner * [1, 1, -1, -1]).tolist()
+        """The windows without what is seen too close to their inner borders."""
+        self.room = np.where(inner[source], (self.footprints.boxes - self.windows[source]) * [1, 1, -1, -1], 2**31)
         """``[N, 4]`` pixels between the object and its tile's top, left, bottom and right border, if inner."""
         self.whole = (self.room >= MARGIN).all(1)
 
@@ -92,8 +95,14 @@ class _Scene:
         """How many pixels of detection ``i`` lie in a tile's window."""
         return self.footprints.within(i, self.boxes[tile])
 
-    def runs_into(self, i: int, other: int) -> bool:
-        """Whether detection ``i`` reaches a border of its tile at a place beyond which the ``other`` tile sees on."""
+    def continues(self, i: int, other: int) -> bool:
+        """Whether detection ``i`` goes on in the ``other`` tile, which has seen enough of it to have noticed.
+
+        It reaches a border of its tile at a place beyond which the other sees on, and most of what the other sees of it
+        lies clear of that one's own borders.
+        """
+        if 2 * self.footprints.within(i, self.cores[other]) < self.inside(i, other):
+            return False
         window, seen = self.boxes[self.source[i]], self.boxes[other]
         for side in np.flatnonzero(self.room[i] < MARGIN).tolist():
             sign = 1 if side < 2 else -1
@@ -150,12 +159,12 @@ def _group(scene: _Scene) -> Groups:
     cover = shared / np.maximum(seen.min(1), 1)
     order = np.argsort(-cover, kind="stable")
     order = order[(cover[order] >= SAME_OBJECT) & ~other_class[order]]
-    proven = (shared >= BLURRED)[:, None] | (seen == footprints.areas[pairs])
+    proven = (shared >= BLURRED)[:, None] | (shared[:, None] >= SAME_OBJECT * footprints.areas[pairs])
     for (i, j), (i_proven, j_proven) in zip(pairs[order].tolist(), proven[order].tolist(), strict=True):
         for fragment, other, is_proven in ((i, j, i_proven), (j, i, j_proven)):
             group = groups.find(fragment)
             unanswered = not groups.complete[group] and source[other] not in groups.sources[group]
-            if unanswered and is_proven and scene.runs_into(fragment, source[other]):
+            if unanswered and is_proven and scene.continues(fragment, source[other]):
                 groups.join(fragment, other)
     return groups
 

@@ -71,13 +71,15 @@ def draw_worm(
     rng: np.random.Generator, grid: np.ndarray, start: np.ndarray, direction: np.ndarray, width: float
 ) -> np.ndarray:
     """A crooked line across the image, longer than most tiles."""
-    mask = np.zeros(grid.shape[1:], bool)
+    path = np.ones((grid.shape[1], grid.shape[2]), bool)
     angle, at = np.arctan2(*direction), start - direction * 40
     for _ in range(60):
         angle += rng.normal(0, 0.3)
         at = at + 2 * np.array([np.sin(angle), np.cos(angle)])
-        mask |= np.hypot(*(grid - at[:, None, None])) <= width + 0.5
-    return mask
+        y, x = np.rint(at).astype(int)
+        if 0 <= y < path.shape[0] and 0 <= x < path.shape[1]:
+            path[y, x] = False
+    return ~path if path.all() else ndimage.distance_transform_edt(path) <= width + 0.5
 
 
 def random_tiles(rng: np.random.Generator, shape: tuple[int, int], overlap: int = 1) -> list[Tile]:
