@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, object_statistics
 from maskmed_nnu.nnunet.planners import instance_report, instance_rules
 from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
 from maskmed_nnu.nnunet.planners.maskmed import package_version
 
-NETWORK = "maskmed_nnu.networks.iaunet.IAUNet"
 PREPROCESSOR = "InstancePreprocessor"
 LABEL_MANAGER = "InstanceLabelManager"
 READER = "InstanceIO"
@@ -35,7 +34,8 @@ class IAUNetPlanner(ExperimentPlanner):
     """One configuration, 2d; volumes are sliced along the axis of the largest spacing, as nnU-Net slices them.
 
     The rules are in `instance_rules`; what they need to know of the objects is measured once and kept in the data set's
-    fingerprint. Memory is estimated as nnU-Net does, with ``UNet_class`` in place of the network.
+    fingerprint. Memory is estimated as nnU-Net does, of the whole network with the settings that the candidate patch
+    would get.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class IAUNetPlanner(ExperimentPlanner):
                 "convert`, or plan it with MaskMedPlanner."
             )
         self.label_format = LabelFormat.from_dataset_json(self.dataset_json)
-        self.UNet_class = PlainConvUNet
+        self.UNet_class = IAUNet
         # nnU-Net's command line always passes a name; only a name that the user chose differs from its default
         if self.preprocessor_name == "DefaultPreprocessor":
             self.preprocessor_name = PREPROCESSOR
@@ -143,24 +143,18 @@ class IAUNetPlanner(ExperimentPlanner):
         for _ in range(2):
             planned = [edge / scale for edge in spacing]
             sizes = ObjectSizes.from_statistics(statistics, planned)
-            patch = instance_rules.largest_patch(
-                sizes.image, lambda patch: self._estimate(patch) / self._reference_batch * 2 <= self._reference
-            )
+            patch = self._largest_patch(statistics, sizes)
             shrink = instance_rules.downsampling(sizes, patch) if free else 1.0
             if shrink == 1.0:
                 break
             scale /= shrink
-        architecture = self._architecture(patch)
-        stages = architecture["arch_kwargs"]["n_stages"]
-        architecture["network_class_name"] = NETWORK
-        architecture["arch_kwargs"].update(instance_rules.network_settings(statistics, sizes, patch, stages))
         resampling, resampling_kwargs, resampling_seg, resampling_seg_kwargs = self.determine_resampling()
         probabilities, probabilities_kwargs = self.determine_segmentation_softmax_export_fn()
         schemes, masks = self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
         return {
             "data_identifier": self.generate_data_identifier("2d"),
             "preprocessor_name": self.preprocessor_name,
-            "batch_size": self._batch_size(patch, sizes, statistics["slices"]),
+            "batch_size": self._batch_size(patch, statistics, sizes),
             "patch_size": [int(edge) for edge in patch],
             "median_image_size_in_voxels": [float(edge) for edge in sizes.image],
             "spacing": planned,
@@ -172,7 +166,7 @@ class IAUNetPlanner(ExperimentPlanner):
             "resampling_fn_seg_kwargs": resampling_seg_kwargs,
             "resampling_fn_probabilities": probabilities.__name__,
             "resampling_fn_probabilities_kwargs": probabilities_kwargs,
-            "architecture": architecture,
+            "architecture": self._architecture(patch, statistics, sizes),
             "batch_dice": True,
             "instances": {
                 **instance_rules.instance_settings(statistics, sizes),
@@ -180,18 +174,20 @@ class IAUNetPlanner(ExperimentPlanner):
                 "overlap_layers": self.label_format.overlap_layers,
                 "scale": scale,
             },
+            "instance_loss": instance_rules.loss_settings(),
         }
 
     @property
     def _reference(self) -> float:
         return self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
 
-    @property
-    def _reference_batch(self) -> int:
-        return self.UNet_reference_val_corresp_bs_2d
+    def _largest_patch(self, statistics: dict, sizes: ObjectSizes) -> tuple[int, ...]:
+        """Two samples of it fit."""
+        most = self._reference * self.UNet_reference_val_corresp_bs_2d / 2
+        return instance_rules.largest_patch(sizes.image, lambda patch: self._estimate(patch, statistics, sizes) <= most)
 
-    def _estimate(self, patch: Sequence[int]) -> float:
-        architecture = self._architecture(patch)
+    def _estimate(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> float:
+        architecture = self._architecture(patch, statistics, sizes)
         return self.static_estimate_VRAM_usage(
             patch,
             len(self.dataset_json["channel_names"]),
@@ -201,14 +197,15 @@ class IAUNetPlanner(ExperimentPlanner):
             architecture["_kw_requires_import"],
         )
 
-    def _batch_size(self, patch: Sequence[int], sizes: ObjectSizes, slices: int) -> int:
+    def _batch_size(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> int:
         """As nnU-Net's: what fits, but no more than 5% of the data set, and at least 2."""
-        fits = round(self._reference / self._estimate(patch) * self._reference_batch)
-        covered = round(slices * prod(sizes.image) * self.max_dataset_covered / prod(patch))
+        estimate = self._estimate(patch, statistics, sizes)
+        fits = round(self._reference / estimate * self.UNet_reference_val_corresp_bs_2d)
+        covered = round(statistics["slices"] * prod(sizes.image) * self.max_dataset_covered / prod(patch))
         return max(min(fits, covered), self.UNet_min_batch_size)
 
-    def _architecture(self, patch: Sequence[int]) -> dict:
-        """nnU-Net's plain encoder for 2D, with the same stride along both axes."""
+    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> dict:
+        """nnU-Net's plain encoder for 2D, with the same stride along both axes, and our settings."""
         stages = instance_rules.num_stages(patch)
         features = [min(self.UNet_max_features_2d, self.UNet_base_num_features * 2**stage) for stage in range(stages)]
         return {
@@ -228,6 +225,7 @@ class IAUNetPlanner(ExperimentPlanner):
                 "dropout_op_kwargs": None,
                 "nonlin": "torch.nn.LeakyReLU",
                 "nonlin_kwargs": {"inplace": True},
+                **instance_rules.network_settings(statistics, sizes, patch, stages),
             },
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -17,6 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.objects import LabelFormat
 from maskmed_nnu.instances.statistics import describe, merge, summarise
+from maskmed_nnu.losses.place_criterion import PlaceCriterion
 from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, measure_file, object_statistics
 from maskmed_nnu.nnunet.instances.label_manager import InstanceLabelManager
 from maskmed_nnu.nnunet.instances.preprocessor import InstancePreprocessor
@@ -85,6 +86,7 @@ def test_examples():
     assert doctest.testmod(instance_rules).failed == 0
 
 
+@settings(deadline=None)
 @given(st.tuples(EDGES, EDGES), st.floats(1, 1e8))
 def test_patches_are_legal_whatever_the_images(image: tuple[float, float], pixels: float):
     patch = instance_rules.largest_patch(image, lambda patch: math.prod(patch) <= pixels)
@@ -112,6 +114,8 @@ def test_plan_of_nuclei(make_plans, capsys):
         "stuff_classes": [],
         "layer_classes": [1],
         "min_fragment": [39],  # 12.5² / 4
+        "extent": 60,
+        "score_threshold": instance_rules.SCORE_THRESHOLD,
         "label_divisor": None,
         "overlap_layers": False,
         "scale": 1.0,
@@ -130,7 +134,7 @@ def test_what_nnunet_finds_by_the_names_in_the_plans(make_plans):
     assert plans.image_reader_writer_class.__name__ == "InstanceIO"
 
 
-def test_the_planned_network_is_built(make_plans):
+def test_the_planned_network_and_loss_are_built(make_plans):
     plan = PlansManager(make_plans(statistics_of())).get_configuration("2d")
     network = get_network_from_plans(
         plan.network_arch_class_name,
@@ -141,6 +145,8 @@ def test_the_planned_network_is_built(make_plans):
         allow_init=False,
     )
     assert network.num_queries == 100
+    weights = {name: weight for name, weight in plan.configuration["instance_loss"].items() if name != "dense_weight"}
+    PlaceCriterion(num_classes=1, mask_head=network.mask_head, window=network.window, **weights)
 
 
 def test_tiny_objects_enlarge_the_images(make_plans, capsys):
