@@ -21,7 +21,7 @@ LARGE_OBJECTS_PER_PATCH = 2
 WINDOW_MARGIN, WINDOW_MULTIPLE, MAX_WINDOW_CELLS = 1.25, 16, 128
 QUERY_MARGIN, QUERY_MULTIPLE, MIN_QUERIES = 1.5, 50, 50
 QUERY_STRIDES = (4, 2)
-PEAK_CELLS = 2
+PEAK_CELLS = 1.5
 """Cells of the query grid between two centres, below which they are one peak."""
 FRAGMENT_SHARE, MIN_FRAGMENT = 0.25, 4
 BLOCKS_APART, BLOCKS_OVERLAPPING = 1, 3
@@ -169,7 +169,7 @@ def query_stride(sizes: ObjectSizes) -> int:
     """4, or 2 where close neighbours would fall onto one peak.
 
     >>> sizes = ObjectSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
-    >>> query_stride(sizes), query_stride(sizes._replace(spacing=7))
+    >>> query_stride(sizes), query_stride(sizes._replace(spacing=5))
     (4, 2)
     """
     return next((stride for stride in QUERY_STRIDES if sizes.spacing >= PEAK_CELLS * stride), QUERY_STRIDES[-1])

@@ -183,7 +183,7 @@ def test_pixels_that_are_no_squares(make_plans):
 
 
 def test_dense_overlapping_and_close_objects(make_plans, capsys):
-    plan = make_plans(statistics_of(per_image=900, depth=3, spacing=6))["configurations"]["2d"]
+    plan = make_plans(statistics_of(per_image=900, depth=3, spacing=5))["configurations"]["2d"]
     kwargs = plan["architecture"]["arch_kwargs"]
     assert kwargs["num_queries"] == 1350 and kwargs["blocks_per_level"] == 3 and kwargs["query_stride"] == 2
     assert plan["instances"]["layer_classes"] == [1, 1, 1]
