@@ -29,6 +29,7 @@ MIN_STAGES, MAX_STAGES, MIN_BOTTLENECK = 4, 6, 4
 MIN_PATCH = MIN_BOTTLENECK * 2 ** (MIN_STAGES - 1)
 """Smaller images are padded."""
 PYRAMID = (64, 64, 32)
+MASK_CHANNELS = 16
 SCORE_THRESHOLD = 0.25
 """Scores are expected IoUs; chosen on dsb2018's training images, where F1 hardly changes between 0.15 and 0.4."""
 MAX_PIXELS = 2048**2
@@ -233,6 +234,7 @@ def network_settings(statistics: dict, sizes: ObjectSizes, patch: Sequence[int],
         "num_queries": num_queries(sizes, patch),
         "query_stride": max(query_stride(sizes), stride),
         "window": window,
+        "mask_channels": MASK_CHANNELS,
     }
 
 
