@@ -7,8 +7,10 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import Tensor, nn
 
-from maskmed_nnu.networks import MaskMed
+from maskmed_nnu.networks import IAUNet, MaskMed
 from maskmed_nnu.networks.layers import deformable
+from maskmed_nnu.networks.layers.backbone import TimmBackbone
+from tests.networks.small_iaunet import encoder_kwargs
 
 
 def kept_for_backward(network: nn.Module, image: Tensor) -> int:
@@ -53,3 +55,29 @@ def test_estimate_beside_the_stock_network_is_what_autograd_keeps(layers, query_
     measured = kept_for_backward(ours, image) / kept_for_backward(stock, image)
     estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)
     assert 0.9 * measured < estimated < 1.35 * measured
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"blocks_per_level": 3, "num_queries": 450, "masked_attention": True},
+        {"pyramid": (64,), "queries": "learned", "mask_channels": 64},
+    ],
+)
+def test_estimate_of_iaunet_beside_the_stock_network_is_what_autograd_keeps(settings):
+    plan = encoder_kwargs((32, 64, 128, 256, 512, 512), convolutions=2)
+    patch = (64, 96)
+    ours = IAUNet(input_channels=1, num_classes=2, num_things=1, **plan, **settings)
+    stock = PlainConvUNet(1, num_classes=2, deep_supervision=True, n_conv_per_stage_decoder=[2] * 5, **plan)
+    image = torch.randn(1, 1, *patch)
+    measured = kept_for_backward(ours, image) / kept_for_backward(stock, image)
+    estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)
+    assert 0.9 * measured < estimated < 1.35 * measured
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224"])
+def test_estimate_of_a_timm_backbone_is_half_of_what_autograd_keeps(torchvision_ops, name):
+    backbone = TimmBackbone(name=name, input_channels=1)
+    kept = kept_for_backward(backbone, torch.randn(1, 1, 64, 96)) / 4
+    assert backbone.compute_conv_feature_map_size((64, 96)) == pytest.approx(kept / 2, rel=0.01)

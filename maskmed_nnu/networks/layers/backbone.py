@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from maskmed_nnu.errors import InputError
@@ -37,6 +39,7 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, *, name: str, input_channels: int, weights: str | None = None) -> None:
         super().__init__()
+        self.input_channels = input_channels
         self.model = _create(name, input_channels, weights)
         self.channels = list(self.model.feature_info.channels())
         self.strides = list(self.model.feature_info.reduction())
@@ -48,9 +51,21 @@ class TimmBackbone(nn.Module):
         return [f.permute(0, 3, 1, 2).contiguous() for f in features] if self.channels_last else features
 
     def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
-        """An estimate: a residual block keeps some eight maps of its scale's width."""
-        height, width = input_size
-        return sum(8 * c * (height // s) * (width // s) for c, s in zip(self.channels, self.strides, strict=True))
+        """Half the numbers that autograd keeps, as in nnU-Net's networks; counted on tensors that have no data."""
+        model = copy.deepcopy(self.model).to("meta").train()
+        weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def remember(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in weights:
+                kept[storage._cdata] = storage  # held, so that no address is used twice
+            return tensor
+
+        image = torch.empty(1, self.input_channels, *input_size, device="meta")
+        with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+            model(image)
+        return sum(storage.nbytes() for storage in kept.values()) // (2 * image.element_size())
 
 
 def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:

@@ -46,5 +46,6 @@ class ImageQueries(nn.Module):
         """Flat positions ``[B, Q]`` of the highest local maxima of ``heat [B, h, w]``, others after them."""
         highest = F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
         # a position that is no peak comes after all peaks, in the order of its heat
-        rank = torch.where(heat == highest, heat, heat - 1e4).flatten(1)
+        span = 1 + heat.amax((1, 2), keepdim=True) - heat.amin((1, 2), keepdim=True)
+        rank = torch.where(heat == highest, heat, heat - span).flatten(1)
         return rank.topk(min(self.num_queries, rank.shape[1]), 1).indices
