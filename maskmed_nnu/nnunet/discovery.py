@@ -101,7 +101,10 @@ def wrap_trainer_search(module: ModuleType) -> None:
 
 
 def find_planner_first(module: ModuleType) -> None:
-    """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting."""
+    """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting.
+
+    A planner of ours that has a ``check_data_set`` is asked about the data sets, too.
+    """
     stock = module.plan_and_preprocess_entry
 
     @functools.wraps(stock)
@@ -110,10 +113,15 @@ def find_planner_first(module: ModuleType) -> None:
 
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("-pl")
-        name = parser.parse_known_args()[0].pl
-        if name is not None:
+        parser.add_argument("-d", nargs="*", default=[])
+        given = parser.parse_known_args()[0]
+        if given.pl is not None:
             folder = os.path.dirname(module.__file__)
-            recursive_find_python_class(folder, name, current_module="nnunetv2.experiment_planning")
+            planner = recursive_find_python_class(folder, given.pl, current_module="nnunetv2.experiment_planning")
+            check = getattr(planner, "check_data_set", None)
+            for data_set in given.d if check is not None else ():
+                if data_set.isdigit():  # nnU-Net refuses anything else
+                    check(int(data_set))
         stock()
 
     module.plan_and_preprocess_entry = plan_and_preprocess_entry

@@ -12,20 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
-from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.objects import LabelFormat
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, object_statistics
+from maskmed_nnu.nnunet.instances.reader import InstanceIO
 from maskmed_nnu.nnunet.planners import instance_report, instance_rules
 from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
 from maskmed_nnu.nnunet.planners.maskmed import package_version
 
 PREPROCESSOR = "InstancePreprocessor"
 LABEL_MANAGER = "InstanceLabelManager"
-READER = "InstanceIO"
+READER = InstanceIO.__name__
 SQUARE = 2.0
 """Pixels longer than that along one axis are resampled to squares, for the network downsamples both axes alike."""
 
@@ -47,12 +50,7 @@ class IAUNetPlanner(ExperimentPlanner):
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
-        if self.dataset_json.get("overwrite_image_reader_writer") != READER:
-            raise InputError(
-                f"{self.dataset_name} is a semantic data set: its dataset.json does not declare label files of objects "
-                f'("overwrite_image_reader_writer": "{READER}"). Make a data set of objects from them with `maskmed '
-                "convert`, or plan it with MaskMedPlanner."
-            )
+        check_reader(self.dataset_name, self.dataset_json)
         self.label_format = LabelFormat.from_dataset_json(self.dataset_json)
         self.UNet_class = IAUNet
         # nnU-Net's command line always passes a name; only a name that the user chose differs from its default
@@ -61,10 +59,32 @@ class IAUNetPlanner(ExperimentPlanner):
         self.folder = Path(nnUNet_preprocessed) / self.dataset_name
         self._networks: dict[str, torch.nn.Module] = {}
 
+    @staticmethod
+    def check_data_set(dataset_name_or_id: str | int) -> None:
+        """Refuse a data set that cannot be planned before nnU-Net takes its fingerprint, which takes long.
+
+        Label files are read until one has an object.
+
+        Raises
+        ------
+        InputError
+        """
+        name = maybe_convert_to_dataset_name(dataset_name_or_id)
+        folder = Path(nnUNet_raw) / name
+        if not (folder / "dataset.json").is_file():
+            return  # nnU-Net says so
+        dataset = json.loads((folder / "dataset.json").read_text())
+        check_reader(name, dataset)
+        classes = LabelFormat.from_dataset_json(dataset).classes
+        files = [case["label"] for case in get_filenames_of_train_images_and_targets(str(folder), dataset).values()]
+        if not any(len(InstanceIO().read_objects(file)[0].classes) for file in files):
+            raise instance_rules.no_objects(name, len(files), classes)
+
     def plan_experiment(self) -> dict:
         forward, backward = self.determine_transpose()
         statistics = self._statistics(forward)
-        instance_rules.check_statistics(statistics, self.dataset_name)
+        if not any(one["kind"] == "thing" for one in statistics["classes"].values()):
+            raise instance_rules.no_objects(self.dataset_name, len(self.dataset), self.label_format.classes)
         shutil.copy(Path(self.raw_dataset_folder) / "dataset.json", self.folder / "dataset.json")
         median_spacing = np.median(self.dataset_fingerprint["spacings"], 0)[forward]
         median_shape = np.median(self.dataset_fingerprint["shapes_after_crop"], 0)[forward]
@@ -229,3 +249,18 @@ class IAUNetPlanner(ExperimentPlanner):
             },
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         }
+
+
+def check_reader(name: str, dataset_json: dict) -> None:
+    """Refuse a data set whose label files are not of objects.
+
+    Raises
+    ------
+    InputError
+    """
+    if dataset_json.get("overwrite_image_reader_writer") != READER:
+        raise InputError(
+            f"{name} is a semantic data set: its dataset.json does not declare label files of objects "
+            f'("overwrite_image_reader_writer": "{READER}"). Make a data set of objects from them with `maskmed '
+            "convert`, or plan it with MaskMedPlanner."
+        )

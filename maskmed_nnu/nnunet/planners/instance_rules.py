@@ -7,7 +7,7 @@ their class, and the class for which it matters most decides, so that a frequent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, log2, prod
 from typing import NamedTuple
 
@@ -252,17 +252,10 @@ def loss_settings() -> dict:
     }
 
 
-def check_statistics(statistics: dict, name: str) -> None:
-    """Refuse a data set in which there is no object to learn from.
-
-    Raises
-    ------
-    InputError
-    """
-    if not any(one["kind"] == "thing" for one in statistics["classes"].values()):
-        classes = ", ".join(statistics["classes"])
-        raise InputError(
-            f"{name} has no objects: all {statistics['slices']} label images are without an id of {classes} (with a "
-            "label_divisor, ids are class * label_divisor + index, and index 0 is stuff). Check the files in labelsTr, "
-            "or plan it with MaskMedPlanner if it is a semantic data set."
-        )
+def no_objects(name: str, images: int, classes: Iterable[str]) -> InputError:
+    """The error for a data set in which there is no object to learn from."""
+    return InputError(
+        f"{name} has no objects: all {images} label files are without an id of {', '.join(classes)} (with a "
+        "label_divisor, ids are class * label_divisor + index, and index 0 is stuff). Check the files in labelsTr, or "
+        "plan it with MaskMedPlanner if it is a semantic data set."
+    )

@@ -218,7 +218,7 @@ def test_a_semantic_data_set_is_refused(make_plans, nnunet_env):
 
 def test_a_data_set_without_objects_is_refused(make_plans):
     for kind in ("stuff", "absent"):
-        with pytest.raises(InputError, match="no objects: all 100 label images are without an id of cell"):
+        with pytest.raises(InputError, match="no objects: all 2 label files are without an id of cell"):
             make_plans(statistics_of(kind=kind))
 
 
