@@ -76,4 +76,5 @@ def test_two_full_epochs(workspace, real_data):
     assert "MaskMed 3d_fullres: patch 40×56×40" in printed
     trainer = "nnUNetTrainerMaskMed_2epochs"
     workspace.run("nnUNetv2_train", 4, "3d_fullres", 0, "-p", "MaskMedPlans", "-tr", trainer, "-device", "cpu")
-    assert predict_and_check(workspace, "3d_fullres", trainer) > 0.6
+    # 0.885 measured on 29 unseen cases of fold 0
+    assert predict_and_check(workspace, "3d_fullres", trainer) > 0.8
