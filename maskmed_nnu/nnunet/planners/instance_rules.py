@@ -202,8 +202,7 @@ def instance_settings(statistics: dict, sizes: ObjectSizes) -> dict:
     """What preprocessor, targets and prediction need to know of the classes; ready for JSON.
 
     ``layer_classes`` is the class of each layer of ids in the preprocessed data, ``min_fragment`` the pixels of each
-    thing class below which an object at a patch's border is ignored, ``extent`` the edge that hardly any object exceeds
-    in the planned images; below ``score_threshold`` an object is not predicted.
+    thing class below which an object at a patch's border is ignored; below ``score_threshold`` an object is not predicted.
     """
     classes = statistics["classes"].values()
     things = [one for one in classes if one["kind"] == "thing"]
@@ -211,7 +210,6 @@ def instance_settings(statistics: dict, sizes: ObjectSizes) -> dict:
         "thing_classes": [one["number"] for one in things],
         "stuff_classes": [one["number"] for one in classes if one["kind"] != "thing"],
         "layer_classes": [one["number"] for one in things for _ in range(one["layers"])],
-        "extent": ceil(sizes.largest),
         "score_threshold": SCORE_THRESHOLD,
         "min_fragment": [max(round(FRAGMENT_SHARE * area), MIN_FRAGMENT) for area in sizes.small_areas],
     }
