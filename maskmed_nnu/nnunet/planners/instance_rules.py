@@ -202,7 +202,8 @@ def instance_settings(statistics: dict, sizes: ObjectSizes) -> dict:
     """What preprocessor, targets and prediction need to know of the classes; ready for JSON.
 
     ``layer_classes`` is the class of each layer of ids in the preprocessed data, ``min_fragment`` the pixels of each
-    thing class below which an object at a patch's border is ignored; below ``score_threshold`` an object is not predicted.
+    thing class below which an object at a patch's border is ignored. Objects below ``score_threshold`` are not
+    predicted.
     """
     classes = statistics["classes"].values()
     things = [one for one in classes if one["kind"] == "thing"]
