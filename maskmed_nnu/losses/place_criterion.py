@@ -53,7 +53,7 @@ class PlaceCriterion(nn.Module):
 
     ``window`` is the edge of a query's window in cells of the mask grid. ``duplicate_weight`` is the weight of "no
     object" for a query that lies inside an object which another query was matched with. Where the truth is unknown,
-    masks, heatmap and unmatched queries carry no loss.
+    masks, votes, heatmap and unmatched queries carry no loss.
     """
 
     def __init__(
@@ -207,7 +207,10 @@ class PlaceCriterion(nn.Module):
         with torch.no_grad():
             wanted, has = zip(*(votes(c, t, stride=stride) for c, t in zip(found, targets, strict=True)), strict=True)
             wanted = torch.stack(wanted) / (stride * self.mask_head.scale)
-            has = torch.stack(has)
+            has, valid = torch.stack(has), valid_voxels(targets)
+            if valid is not None:
+                start = stride // 2
+                has &= valid.view(-1, *targets[0].maps.shape[-2:])[:, start::stride, start::stride]
         predicted = full(features[:, -2:])
         error = F.smooth_l1_loss(predicted, wanted.to(predicted.dtype), reduction="none", beta=0.05).sum(1)
         return (error * has).sum() / has.sum().clamp(min=1) * self.mask_head.scale / 10

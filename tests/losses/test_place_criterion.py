@@ -1,0 +1,422 @@
+"""The loss of queries that have a place: against plain loops, and what it promises beside its value."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from maskmed_nnu.losses.centres import find_centres, heatmap, votes
+from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.losses.targets import SetTargets
+from maskmed_nnu.networks import IAUNet
+from maskmed_nnu.networks.output import QueryOutput
+from tests.networks.small_iaunet import encoder_kwargs
+
+HEIGHT, WIDTH, STRIDE, HEAT_STRIDE, WINDOW = 24, 32, 2, 4, 6
+CLASSES, CHANNELS = 2, 2
+
+
+class LinearHead:
+    """A mask head that is short enough to be repeated: embedding · (features, votes, coordinates)."""
+
+    scale = 3.0
+
+    def __call__(self, embeddings: Tensor, features: Tensor, relative: Tensor) -> Tensor:
+        inputs = torch.cat([features, relative.to(features.dtype)], -1)
+        return torch.einsum("lne,npe->lnp", embeddings, inputs)
+
+
+def make_output(
+    *, queries: int = 9, layers: int = 2, batch: int = 2, seed: int = 0, dtype=torch.float64
+) -> QueryOutput:
+    random = torch.Generator().manual_seed(seed)
+
+    def leaf(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
+
+    place = torch.tensor([(x, y) for y in (2, 6, 10, 14, 18, 22) for x in (2, 6, 14, 18, 26, 30)])
+    place = torch.stack([place[torch.randperm(36, generator=random)[:queries]] for _ in range(batch)])
+    return QueryOutput(
+        leaf(layers, batch, queries, CLASSES + 1),
+        leaf(layers, batch, queries, CHANNELS + 4),
+        leaf(batch, CHANNELS + 2, HEIGHT // STRIDE, WIDTH // STRIDE),
+        reference_points=place / torch.tensor([WIDTH, HEIGHT]),
+        centre_logits=leaf(batch, CLASSES, HEIGHT // HEAT_STRIDE, WIDTH // HEAT_STRIDE),
+    )
+
+
+def make_targets() -> list[SetTargets]:
+    """Overlapping objects of two classes; two objects and a piece of unknown truth with junk in it."""
+    maps = torch.zeros(2, 2, HEIGHT, WIDTH, dtype=torch.int16)
+    maps[0, 0, 1:9, 1:8], maps[0, 0, 10:20, 10:22], maps[0, 0, 4:7, 24:31] = 3, 1, 7
+    maps[0, 1, 12:23, 16:28], maps[0, 1, 18:24, 0:5] = 4, 2
+    maps[1, 0, 0:16, 10:19], maps[1, 1, 3:20, 14:32] = 2, 5
+    valid = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+    valid[15:, :12] = False
+    maps[1, :, 17:, :11] = 9
+    return [
+        SetTargets(maps[0], *torch.tensor([(0, 3, 0), (1, 4, 1), (0, 1, 1), (0, 7, 0), (1, 2, 1)]).unbind(1)),
+        SetTargets(maps[1], *torch.tensor([(1, 5, 1), (0, 2, 0)]).unbind(1), valid),
+    ]
+
+
+def make_criterion(**settings) -> PlaceCriterion:
+    return PlaceCriterion(num_classes=CLASSES, mask_head=LinearHead(), window=WINDOW, **settings)
+
+
+def permuted(output: QueryOutput, order: Tensor) -> QueryOutput:
+    return output._replace(
+        class_logits=output.class_logits[:, :, order],
+        mask_embeddings=output.mask_embeddings[:, :, order],
+        reference_points=output.reference_points[:, order],
+    )
+
+
+def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_weight: float) -> dict[str, Tensor]:
+    """Everything once more, one query, object, cell and layer at a time."""
+    layers, batch, queries, _ = output.class_logits.shape
+    probability = output.class_logits.softmax(-1)
+    count = sum(len(t.ids) for t in targets)
+    parts = {name: torch.zeros((), dtype=torch.float64) for name in ("classes", "bce", "dice", "heat", "votes")}
+    vote_error, voters = 0.0, 0
+    for b, sample in enumerate(targets):
+        found = find_centres(sample)
+        masks = sample.at_points(None).view(-1, HEIGHT, WIDTH)
+        valid = torch.ones(HEIGHT, WIDTH, dtype=torch.bool) if sample.valid is None else sample.valid
+        cost = torch.full((queries, len(masks)), 1e4, dtype=torch.float64)
+        inside = torch.zeros(queries, dtype=torch.bool)
+        known = torch.zeros(queries, dtype=torch.bool)
+        for q in range(queries):
+            x, y = (output.reference_points[b, q] * torch.tensor([WIDTH, HEIGHT])).tolist()
+            known[q] = valid[int(y), int(x)]
+            for t, mask in enumerate(masks):
+                cx, cy = found.centre[t].tolist()
+                distance = math.hypot(x - cx, y - cy) / max(math.sqrt(int(mask.sum()) / math.pi), 1)
+                inside[q] |= mask[int(y), int(x)]
+                same_cell = max(abs(x - cx), abs(y - cy)) <= HEAT_STRIDE / 2
+                if mask[int(y), int(x)] or distance < 0.5 or same_cell:
+                    cost[q, t] = distance - probability[:, b, q, sample.classes[t]].mean().item()
+        row, column = linear_sum_assignment(cost.numpy())
+        pairs = {q: t for q, t in zip(row.tolist(), column.tolist(), strict=True) if cost[q, t] < 1e4}
+        for layer, q in product(range(layers), range(queries)):
+            wanted = torch.zeros(CLASSES + 1, dtype=torch.float64)
+            wanted[-1] = 1
+            weight = (duplicate_weight if inside[q] else 1.0) * known[q]
+            if q in pairs:
+                bce, dice, iou = reference_masks(output, layer, b, q, masks[pairs[q]], valid)
+                parts["bce"] += bce / layers / count
+                parts["dice"] += dice / layers / count
+                wanted = torch.zeros(CLASSES + 1, dtype=torch.float64)
+                weight = 0.0 if iou is None else 1.0
+                if iou is not None:
+                    wanted[sample.classes[pairs[q]]], wanted[-1] = iou, 1 - iou
+            entropy = -(wanted * output.class_logits[layer, b, q].log_softmax(0)).sum() * weight
+            parts["classes"] += entropy / layers / (count + batch)
+        peaks = heatmap(found, sample, num_classes=CLASSES, stride=HEAT_STRIDE).double()
+        for c, i, j in product(*map(range, peaks.shape)):
+            cell = valid[i * HEAT_STRIDE : (i + 1) * HEAT_STRIDE, j * HEAT_STRIDE : (j + 1) * HEAT_STRIDE]
+            if cell.all():
+                p = output.centre_logits[b, c, i, j].sigmoid()
+                on, off = -((1 - p) ** 2) * p.log(), -((1 - peaks[c, i, j]) ** 4) * p**2 * (1 - p).log()
+                parts["heat"] += (on if peaks[c, i, j] == 1 else off) / count
+        vote, has = votes(found, sample, stride=STRIDE)
+        has &= valid[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        for i, j in has.nonzero().tolist():
+            for axis in (0, 1):
+                error = output.mask_features[b, CHANNELS + axis, i, j] - vote[axis, i, j] / STRIDE / LinearHead.scale
+                vote_error += 0.5 * error**2 / 0.05 if error.abs() < 0.05 else error.abs() - 0.025
+        voters += len(has.nonzero())
+    parts["votes"] += vote_error / voters * LinearHead.scale / 10
+    return parts
+
+
+def reference_masks(output: QueryOutput, layer: int, b: int, q: int, mask: Tensor, valid: Tensor) -> tuple:
+    """BCE, Dice and IoU (None: nothing to see) of one query's window."""
+    height, width = output.mask_features.shape[2:]
+    x, y = (output.reference_points[b, q] * torch.tensor([width, height])).tolist()
+    x0, y0 = math.floor(x - WINDOW / 2 + 0.5), math.floor(y - WINDOW / 2 + 0.5)
+    logits, truth = [], []
+    for i, j in product(range(y0, y0 + WINDOW), range(x0, x0 + WINDOW)):
+        pixel = (i * STRIDE + STRIDE // 2, j * STRIDE + STRIDE // 2)
+        if 0 <= i < height and 0 <= j < width and valid[pixel]:
+            place = torch.tensor([j + 0.5 - x, i + 0.5 - y], dtype=torch.float64) / LinearHead.scale
+            inputs = torch.cat([output.mask_features[b, :, i, j], place])
+            logits.append((output.mask_embeddings[layer, b, q] * inputs).sum())
+            truth.append(mask[pixel])
+    logits, truth = torch.stack(logits), torch.stack(truth)
+    bce = nn.functional.binary_cross_entropy_with_logits(logits, truth.double())
+    soft = logits.sigmoid()
+    dice = 1 - (2 * soft[truth].sum() + 1) / (soft.sum() + truth.sum() + 1)
+    union = ((logits > 0) | truth).sum().item()
+    return bce, dice, ((logits > 0) & truth).sum().item() / union if union else None
+
+
+# ------------------------------------------------------------------------------------------------------------- value
+@pytest.mark.parametrize("duplicate_weight", [1.0, 0.3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_equals_plain_loops(seed, duplicate_weight):
+    output, targets = make_output(seed=seed, queries=12), make_targets()
+    loss = make_criterion(duplicate_weight=duplicate_weight)(output, targets)
+    expected = reference_loss(output, targets, duplicate_weight)
+    for name, value in expected.items():
+        torch.testing.assert_close(getattr(loss, name), value, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    weights = {"classes": 1, "bce": 2, "dice": 2, "heat": 1, "votes": 1}
+    total = sum(weights[name] * value for name, value in expected.items())
+    torch.testing.assert_close(loss.total, total, rtol=1e-5, atol=1e-6)
+    assert (expected["bce"] > 0.1) and (0 < loss.quality < 1)
+
+
+def test_gradients():
+    output, targets = make_output(queries=4, layers=1, batch=1), make_targets()[:1]
+    criterion = make_criterion()
+    leaves = [output.class_logits, output.mask_embeddings, output.mask_features, output.centre_logits]
+
+    def total(classes: Tensor, embeddings: Tensor, features: Tensor, centres: Tensor) -> Tensor:
+        return criterion(
+            output._replace(
+                class_logits=classes, mask_embeddings=embeddings, mask_features=features, centre_logits=centres
+            ),
+            targets,
+        ).total
+
+    # logits away from zero, where the mask's border and so the score's target would jump
+    assert torch.autograd.gradcheck(total, leaves, eps=1e-7, atol=1e-5, fast_mode=True)
+
+
+def test_neither_the_order_of_the_targets_nor_of_the_queries_matters():
+    output, targets = make_output(), make_targets()
+    loss = make_criterion()(output, targets).total
+    order = torch.tensor([3, 0, 4, 2, 1])
+    first = targets[0]._replace(
+        layers=targets[0].layers[order], ids=targets[0].ids[order], classes=targets[0].classes[order]
+    )
+    torch.testing.assert_close(make_criterion()(output, [first, targets[1]]).total, loss)
+    shuffled = permuted(output, torch.tensor([8, 1, 6, 3, 0, 5, 2, 7, 4]))
+    torch.testing.assert_close(make_criterion()(shuffled, targets).total, loss)
+    swapped = QueryOutput(
+        output.class_logits.flip(1),
+        output.mask_embeddings.flip(1),
+        output.mask_features.flip(0),
+        reference_points=output.reference_points.flip(0),
+        centre_logits=output.centre_logits.flip(0),
+    )
+    torch.testing.assert_close(make_criterion()(swapped, targets[::-1]).total, loss)
+
+
+# ----------------------------------------------------------------------------------------------------- unknown truth
+def test_where_the_truth_is_unknown_nothing_matters():
+    output, targets = make_output(queries=12), make_targets()
+    valid = targets[1].valid
+    loss = make_criterion()(output, targets).total
+    loss.backward()
+    unknown = ~valid[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    assert not output.mask_features.grad[1, :, unknown].any()
+    assert output.mask_features.grad[1].any()
+    touched = nn.functional.max_pool2d((~valid)[None].float(), HEAT_STRIDE)[0] > 0
+    assert touched.any() and not output.centre_logits.grad[1, :, touched].any()
+    assert output.centre_logits.grad[1][:, ~touched].all()
+    pixel = (output.reference_points[1] * torch.tensor([WIDTH, HEIGHT])).long()
+    lost = ~valid[pixel[:, 1], pixel[:, 0]]
+    assert lost.any() and not lost.all()
+    assert not output.class_logits.grad[:, 1, lost].any()
+    assert output.class_logits.grad[:, 1, ~lost].any(-1).all()
+    other = targets[1].maps.clone()
+    other[:, 17:, :11] = 12
+    assert make_criterion()(output, [targets[0], targets[1]._replace(maps=other)]).total == loss
+
+
+def test_no_truth_at_all_is_finite():
+    output, targets = make_output(), make_targets()
+    nowhere = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    empty = [
+        SetTargets(torch.full_like(t.maps, -1), *[torch.zeros(0, dtype=torch.int64)] * 3, nowhere) for t in targets
+    ]
+    loss = make_criterion()(output, empty)
+    assert loss.total == 0
+    loss.total.backward()
+    assert all(leaf.grad.isfinite().all() for leaf in (output.class_logits, output.mask_features))
+
+
+@pytest.mark.parametrize("batch", ["no object", "one empty sample"])
+def test_empty_samples_teach_that_there_is_nothing(batch):
+    output, targets = make_output(), make_targets()
+    empty = SetTargets(torch.zeros(2, HEIGHT, WIDTH, dtype=torch.int16), *[torch.zeros(0, dtype=torch.int64)] * 3)
+    loss = make_criterion()(output, [empty, targets[1] if batch == "one empty sample" else empty])
+    loss.total.backward()
+    for leaf in (output.class_logits, output.mask_embeddings, output.mask_features, output.centre_logits):
+        assert leaf.grad is not None and leaf.grad.isfinite().all()
+    assert (output.class_logits.grad[:, 0, :, -1] < 0).all()  # "no object" goes up everywhere
+    assert (output.centre_logits.grad[0] > 0).all()
+    assert not output.mask_embeddings.grad[:, 0].any()
+    if batch == "no object":
+        assert loss.bce == loss.dice == loss.votes == loss.quality == 0
+
+
+# ---------------------------------------------------------------------------------------------------------- matching
+def test_an_object_smaller_than_a_cell_of_the_heatmap_is_matched_with_its_peak():
+    output = make_output(queries=36, batch=1)
+    maps = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.int16)
+    maps[0, 8, 16] = 1  # in the corner of the cell whose middle, and query, is at (18, 10)
+    one = torch.ones(1, dtype=torch.int64)
+    targets = [SetTargets(maps, one - 1, one, one)]
+    (sample, query, target), _ = make_criterion()._match(output, targets, [find_centres(targets[0])], (HEIGHT, WIDTH))
+    assert (sample.tolist(), target.tolist()) == ([0], [0])
+    assert (output.reference_points[0, query[0]] * torch.tensor([WIDTH, HEIGHT])).tolist() == [18, 10]
+
+
+def test_each_object_has_one_query_and_only_one_that_is_near():
+    output, targets = make_output(queries=36), make_targets()
+    found = [find_centres(t) for t in targets]
+    (sample, query, target), _ = make_criterion()._match(output, targets, found, (HEIGHT, WIDTH))
+    assert sorted(target.tolist()) == list(range(7))
+    assert len(set(zip(sample.tolist(), query.tolist(), strict=True))) == 7
+    few, _ = make_criterion()._match(permuted(output, torch.arange(2)), targets, found, (HEIGHT, WIDTH))
+    assert len(few[0]) <= 4 and (few[0].bincount() <= 2).all()
+
+
+def test_duplicates_are_taught_with_their_own_weight():
+    """Two queries on one object, one elsewhere: the weight acts on the one that was not matched."""
+    output = make_output(queries=3, batch=1)
+    place = torch.tensor([[[6.0, 6.0], [8.5, 6.0], [26.0, 20.0]]])
+    output = output._replace(reference_points=place / torch.tensor([WIDTH, HEIGHT]))
+    with torch.no_grad():
+        output.class_logits.zero_()
+    maps = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.int16)
+    maps[0, 2:10, 2:10] = 1
+    one = torch.ones(1, dtype=torch.int64)
+    targets = [SetTargets(maps, one - 1, one, one - 1)]
+    gradients = []
+    for weight in (1.0, 4.0):
+        make_criterion(duplicate_weight=weight)(output, targets).total.backward()
+        gradients.append(output.class_logits.grad)
+        output.class_logits.grad = None
+    for query, factor in ((0, 1.0), (1, 4.0), (2, 1.0)):
+        torch.testing.assert_close(gradients[1][:, 0, query], factor * gradients[0][:, 0, query])
+        assert gradients[0][:, 0, query].any()
+
+
+# ---------------------------------------------------------------------------------------------------- sampled points
+def test_fewer_points_than_the_window_are_right_on_average():
+    """BCE over all draws; the IoU, which the score is taught, over those in which a point fell on the masks at all."""
+    torch.manual_seed(0)
+    window, count = 16, 24
+    output, targets = make_output(queries=36, dtype=torch.float32), make_targets()
+    with torch.no_grad():  # masks that are not far from the truth: inside the circle around the query
+        output.mask_embeddings[..., :CHANNELS] *= 0.3
+    head = LinearHead()
+    criterion = PlaceCriterion(num_classes=CLASSES, mask_head=head, window=window)
+    found = [find_centres(t) for t in targets]
+    pairs, _ = criterion._match(output, targets, found, (HEIGHT, WIDTH))
+    with torch.no_grad():
+        bce, dice, iou, _ = criterion._masks(output, targets, pairs, STRIDE)
+        criterion.num_points = count * len(pairs[0])
+        assert len(criterion._cells(len(pairs[0]), bce.device)) == count
+        draws = [torch.stack([*criterion._masks(output, targets, pairs, STRIDE)]) for _ in range(1500)]
+    sampled = torch.stack(draws)  # [draws, 4, L, pairs]
+    seen = sampled[:, 3]
+    assert 0.5 < seen.mean() < 1
+    for value, whole, weight in ((sampled[:, 0], bce, torch.ones_like(seen)), (sampled[:, 2], iou, seen)):
+        total = weight.sum(0)
+        mean = (value * weight).sum(0) / total
+        error = (((value - mean) ** 2 * weight).sum(0) / total / total).sqrt()
+        assert ((mean - whole).abs() < 4 * error + 0.02).all()
+        assert ((mean - whole).mean()).abs() < 0.01
+    # a ratio with smoothing is not: a few points say little
+    assert (sampled[:, 1].mean(0) - dice).abs().max() < 0.25
+
+
+def test_an_object_that_no_point_fell_on_is_not_taught_to_be_none():
+    output = make_output(queries=36, batch=1)
+    with torch.no_grad():
+        output.mask_embeddings.zero_()  # logits of zero: empty masks
+    maps = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.int16)
+    maps[0, 10, 14] = 1  # no cell of stride 2 reads an even pixel
+    one = torch.ones(1, dtype=torch.int64)
+    targets = [SetTargets(maps, one - 1, one, one)]
+    criterion = make_criterion()
+    (_, query, _), _ = criterion._match(output, targets, [find_centres(targets[0])], (HEIGHT, WIDTH))
+    criterion(output, targets).total.backward()
+    assert not output.class_logits.grad[:, 0, query].any()
+    assert output.class_logits.grad[:, 0].any(-1).sum() == 2 * 35
+
+
+def test_the_points_of_a_batch_do_not_grow_with_the_objects():
+    criterion = PlaceCriterion(num_classes=1, mask_head=LinearHead(), window=96, num_points=2**14)
+    for objects in (1, 2, 30, 300):
+        cells = criterion._cells(objects, torch.device("cpu"))
+        assert len(cells) * objects <= 2**14
+        assert len(cells.unique(dim=0)) == len(cells) and cells.min() >= 0 and cells.max() < 96
+    assert torch.equal(
+        criterion._cells(1, torch.device("cpu"))[:97], torch.tensor([*((x, 0) for x in range(96)), (0, 1)])
+    )
+
+
+# -------------------------------------------------------------------------------------------------- it trains a network
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"masked_attention": True}, {"pyramid": (16,), "query_stride": 2}],
+    ids=["default", "masked attention", "masks of stride 2"],
+)
+def test_a_network_overfits_one_case(settings):
+    """Six cells, two of them each half over another one: all of them found once, with their whole masks."""
+    torch.manual_seed(0)
+    image, targets = touching_and_overlapping_cells()
+    network = IAUNet(
+        **encoder_kwargs((8, 16, 24), convolutions=2),
+        input_channels=1,
+        num_classes=2,
+        num_things=1,
+        **(
+            {
+                "width": 32,
+                "levels": 1,
+                "blocks_per_level": 2,
+                "pyramid": (16, 12),
+                "heads": 4,
+                "ffn": 64,
+                "num_queries": 20,
+                "query_stride": 2,
+                "window": 32,
+                "dense": False,
+            }
+            | settings
+        ),
+    )
+    criterion = PlaceCriterion(num_classes=1, mask_head=network.mask_head, window=network.window)
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    steps = 80
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 5e-3 * min(1, (step + 1) / 10) * (1 - step / steps) ** 0.9
+        optimizer.zero_grad()
+        criterion(network.train()(image), [targets]).total.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 12)
+        optimizer.step()
+    found = network.eval().predict_instances(image)[0]
+    masks = torch.zeros(len(found.scores), 64, 64, dtype=torch.bool)
+    for mask, (y0, x0, y1, x1), crop in zip(masks, found.boxes.tolist(), found.masks, strict=True):
+        mask[y0:y1, x0:x1] = crop >= 128
+    masks = masks[found.scores >= 0.5][:, None]
+    truth = targets.at_points(None).view(-1, 64, 64)
+    iou = (masks & truth).sum((2, 3)) / (masks | truth).sum((2, 3))
+    assert iou.shape == (6, 6)
+    assert ((iou >= 0.9).sum(0) == 1).all() and ((iou >= 0.5).sum(0) == 1).all()
+
+
+def touching_and_overlapping_cells() -> tuple[Tensor, SetTargets]:
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    maps, image = torch.zeros(2, 64, 64, dtype=torch.int16), torch.zeros(64, 64)
+    cells = [(16, 14, 9, 0), (16, 32, 9, 0), (30, 24, 8, 1), (48, 16, 9, 0), (46, 46, 12, 0), (50, 57, 8, 1)]
+    for number, (row, column, radius, layer) in enumerate(cells, 1):
+        distance = torch.hypot(y - row, x - column) / radius
+        mask = (distance < 1) & (maps[layer] == 0)
+        maps[layer][mask] = number
+        image += mask * (1.5 - distance.clamp(max=1) ** 2)
+    assert (maps > 0).all(0).sum() > 90  # pixels of two cells
+    layers = torch.tensor([layer for *_, layer in cells])
+    targets = SetTargets(maps, layers, torch.arange(1, 7), torch.zeros(6, dtype=torch.int64))
+    return (image + 0.1 * torch.randn(64, 64))[None, None], targets
