@@ -27,7 +27,10 @@ def warmup_steps_for(total_steps: int, *, fraction: float = 0.05, at_most: int =
 
 
 class WarmupPolyLR:
-    """Sets the learning rate of every parameter group for a fractional epoch (nnU-Net calls ``step(epoch)``)."""
+    """Sets the learning rate of every parameter group for a fractional epoch (nnU-Net calls ``step(epoch)``).
+
+    A group with ``lr_scale`` gets that share of it.
+    """
 
     def __init__(self, optimizer: Optimizer, *, initial_lr: float, epochs: int, steps_per_epoch: int) -> None:
         self.optimizer = optimizer
@@ -42,4 +45,4 @@ class WarmupPolyLR:
             epoch * self.steps_per_epoch, total_steps=self.total_steps, warmup_steps=self.warmup_steps
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.initial_lr * factor
+            group["lr"] = self.initial_lr * factor * group.get("lr_scale", 1.0)

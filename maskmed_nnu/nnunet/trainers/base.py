@@ -64,7 +64,7 @@ class PluginTrainer(nnUNetTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLR]:
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay, eps=self.adam_eps
+            self._parameter_groups(), self.initial_lr, weight_decay=self.weight_decay, eps=self.adam_eps
         )
         schedule = WarmupPolyLR(
             optimizer,
@@ -73,6 +73,10 @@ class PluginTrainer(nnUNetTrainer):
             steps_per_epoch=self.num_iterations_per_epoch,
         )
         return optimizer, schedule
+
+    def _parameter_groups(self) -> list[dict]:
+        """All parameters, in groups of equal settings; ``lr_scale`` is a group's share of the learning rate."""
+        return [{"params": list(self.network.parameters())}]
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -35,6 +35,7 @@ from maskmed_nnu.nnunet.instances.predictor import prediction_settings, tile_ove
 from maskmed_nnu.nnunet.trainers.base import PluginTrainer
 
 MIRROR_AXES = (0, 1)
+ATTENTION_LR_SCALE = 0.1
 
 
 class nnUNetTrainerIAUNet(PluginTrainer):
@@ -95,6 +96,14 @@ class nnUNetTrainerIAUNet(PluginTrainer):
             dense_weight=dense_weight,
             is_ddp=self.is_ddp,
         )
+
+    def _parameter_groups(self) -> list[dict]:
+        """The decoder's attention learns at a tenth of the rate, without which it diverged."""
+        attention, others = [], []
+        for name, parameter in self.network.named_parameters():
+            (attention if "decoder.blocks." in name and "pixel_decoder" not in name else others).append(parameter)
+        groups = [{"params": others}]
+        return [*groups, {"params": attention, "lr_scale": ATTENTION_LR_SCALE}] if attention else groups
 
     def get_dataloaders(self) -> tuple:
         if self.dataset_class is None:
