@@ -1,5 +1,6 @@
-"""Put this folder on PYTHONPATH and every Python process knows the tests' own trainer."""
+"""Put this folder on PYTHONPATH and every Python process knows the tests' own trainers."""
 
 from maskmed_nnu.nnunet.names import NAMES
 
-NAMES["trainer"]["nnUNetTrainerMaskMedTiny"] = "tiny_trainer:nnUNetTrainerMaskMedTiny"
+for name in ("nnUNetTrainerMaskMedTiny", "nnUNetTrainerIAUNetTiny"):
+    NAMES["trainer"][name] = f"tiny_trainer:{name}"

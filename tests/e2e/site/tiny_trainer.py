@@ -1,4 +1,4 @@
-"""MaskMed's trainer with a handful of iterations; everything else is the real one."""
+"""Our trainers with a handful of iterations; everything else is the real one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 
 import torch
 
+from maskmed_nnu.nnunet.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
 
 
-class nnUNetTrainerMaskMedTiny(nnUNetTrainerMaskMed):
+class Tiny(PluginTrainer):
     """``TINY_KILL_AFTER=<epoch>`` in the environment ends the process after that epoch, as a power cut would."""
 
     def __init__(
@@ -31,3 +33,23 @@ class nnUNetTrainerMaskMedTiny(nnUNetTrainerMaskMed):
         super().on_epoch_end()
         if os.environ.get("TINY_KILL_AFTER") == str(self.current_epoch - 1):
             os._exit(9)
+
+
+class nnUNetTrainerMaskMedTiny(Tiny, nnUNetTrainerMaskMed):
+    pass
+
+
+class nnUNetTrainerIAUNetTiny(Tiny, nnUNetTrainerIAUNet):
+    """80 steps, seconds with the tests' plans, after which bright cells are found."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch = 40
+        self.progress_seconds = 1.0

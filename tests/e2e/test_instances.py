@@ -1,0 +1,244 @@
+"""From a microscopist's folder to id maps: conversion, the stock three commands, and the comparison with the truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from tiny_cells import shrink_instance_plans, write_coco, write_label_maps, write_volumes
+
+from maskmed_nnu.cli.main import main
+from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.objects import LabelFormat, decode
+from tests.instances.cells import write_cells
+
+pytestmark = pytest.mark.timeout(1800)  # the first test of each data set waits for the commands before it
+
+TRAINER = "nnUNetTrainerIAUNetTiny"
+MODEL = ("-p", "IAUNetPlans", "-tr", TRAINER)
+CPU = ("-device", "cpu")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A raw data set in a workspace, and what its commands leave."""
+
+    workspace: object
+    number: int
+    name: str
+
+    @property
+    def raw(self) -> Path:
+        return self.workspace.raw / f"Dataset{self.number:03d}_{self.name}"
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.workspace.preprocessed / self.raw.name
+
+    @property
+    def fold(self) -> Path:
+        return self.workspace.results / self.raw.name / f"{TRAINER}__IAUNetPlans__2d" / "fold_0"
+
+    @property
+    def description(self) -> dict:
+        return json.loads((self.raw / "dataset.json").read_text())
+
+    @property
+    def predictions(self) -> Path:
+        return self.workspace.root / f"predicted_{self.name}"
+
+    def plan(self) -> str:
+        command = ("-d", self.number, "-pl", "IAUNetPlanner", "-c", "2d", "--verify_dataset_integrity")
+        printed = self.workspace.run(
+            "nnUNetv2_plan_and_preprocess", *command, "-np", 1, "-npfp", 1, nnUNet_n_proc_DA="1"
+        )
+        shrink_instance_plans(self.preprocessed / "IAUNetPlans.json")
+        return printed
+
+    def train(self, *options: str, **settings: object) -> str:
+        return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *MODEL, *CPU, *options, **settings)
+
+    def predict(self) -> str:
+        return self.workspace.run(
+            "nnUNetv2_predict",
+            *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", "2d", "-f", 0),
+            *(*MODEL, *CPU, "-npp", 1, "-nps", 1),
+        )
+
+    def check_predictions(self) -> list[np.ndarray]:
+        """Every unseen image has an id map of its size with objects of declared classes; their ids [L, *spatial]."""
+        label_format, ending = LabelFormat.from_dataset_json(self.description), self.description["file_ending"]
+        truths = sorted((self.raw / "labelsTs").glob(f"*{ending}"))
+        assert len(truths) == 2
+        found = []
+        for truth in truths:
+            expected, raw = (
+                read_ids(folder / truth.name, overlap_layers=label_format.overlap_layers)
+                for folder in (truth.parent, self.predictions)
+            )
+            assert raw.shape[1:] == expected.shape[1:] and raw.dtype.kind == "u"
+            objects = decode(raw, label_format)
+            assert len(objects.classes) == np.unique(objects.ids).size - 1
+            found.append(raw)
+        assert any(raw.any() for raw in found)
+        return found
+
+    def evaluate(self) -> dict:
+        output = self.workspace.root / f"{self.name}.json"
+        folders = ("--truth", self.raw / "labelsTs", "--prediction", self.predictions)
+        assert main(["evaluate", *map(str, folders), "--json", str(output)]) == 0
+        scores = json.loads(output.read_text())
+        assert 0 <= scores["F1@0.5"] <= 1
+        return scores
+
+
+def convert(workspace, line: str) -> None:
+    words = [str(workspace.root / word[1:]) if word.startswith("@") else word for word in line.split()]
+    assert main(["convert", *words, "--test", "2", "--output", str(workspace.raw)]) == 0
+
+
+def keep_two(data: DataSet) -> None:
+    """The last two cases become unseen ones."""
+    ending = data.description["file_ending"]
+    for kind in ("images", "labels"):
+        (data.raw / f"{kind}Ts").mkdir()
+        for path in sorted((data.raw / f"{kind}Tr").glob(f"*{ending}"))[-2:]:
+            path.rename(data.raw / f"{kind}Ts" / path.name)
+    training = len(list((data.raw / "labelsTr").iterdir()))
+    (data.raw / "dataset.json").write_text(json.dumps({**data.description, "numTraining": training}))
+
+
+@pytest.fixture(scope="module")
+def touching(workspace):
+    """One class, PNG; the training is killed after an epoch and goes on."""
+    data = DataSet(workspace, 31, "Touching")
+    write_label_maps(workspace.root / "touching")
+    convert(workspace, "--images @touching/images --masks @touching/masks --split-pieces --id 31 --name Touching")
+    printed = {"plan": data.plan(), "killed": data.train(fails=True, TINY_KILL_AFTER="0"), "trained": data.train("--c")}
+    return data, printed | {"predicted": data.predict()}
+
+
+@pytest.fixture(scope="module")
+def overlapping(workspace):
+    """Cells that overlap, each with a nucleus: layers of a TIFF, from COCO json."""
+    data = DataSet(workspace, 32, "Overlapping")
+    write_coco(workspace.root / "overlapping")
+    convert(workspace, "--coco @overlapping/cells.json --images @overlapping/images --id 32 --name Overlapping")
+    return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
+
+
+@pytest.fixture(scope="module")
+def with_stuff(workspace):
+    """Cells with nuclei in holes of them, and a matrix around them that is no object."""
+    write_cells(workspace.raw, dataset_id=33, images=6, classes=3, count=6)
+    data = DataSet(workspace, 33, "Cells")
+    keep_two(data)
+    return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
+
+
+@pytest.fixture(scope="module")
+def volumes(workspace):
+    """NIfTI volumes on oblique grids, of a spacing that differs between the axes."""
+    data = DataSet(workspace, 34, "Volumes")
+    write_volumes(data.raw)
+    keep_two(data)
+    return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
+
+
+def test_planning_says_what_it_found_and_chose(touching, overlapping, with_stuff):
+    for _, printed in (touching, overlapping, with_stuff):
+        assert "If you didn't see any error messages then your dataset is most likely OK!" in printed["plan"]
+        assert "IAUNet 2d: patch" in printed["plan"] and "queries: a patch of a dense image shows" in printed["plan"]
+    assert "no overlaps" in touching[1]["plan"] and "share a pixel" in overlapping[1]["plan"]
+    assert "matrix: a region without objects" in with_stuff[1]["plan"]
+
+
+def test_a_killed_training_continues(touching):
+    data, printed = touching
+    assert "Epoch 0" in printed["killed"] and "Epoch 1" not in printed["killed"]
+    assert "Epoch 1" in printed["trained"] and "Epoch 0" not in printed["trained"]
+    checkpoint = torch.load(data.fold / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["current_epoch"] == 2 and checkpoint["trainer_name"] == TRAINER
+    assert len(checkpoint["logging"]["train_losses"]) == 2
+    assert np.isfinite(checkpoint["logging"]["train_losses"]).all()
+
+
+def test_training_leaves_scores_of_whole_images(touching, overlapping, with_stuff, volumes):
+    for data, printed in (touching, overlapping, with_stuff, volumes):
+        assert "whole images: AP " in printed["trained"] and "Validation complete: AP " in printed["trained"]
+        assert {"checkpoint_best.pth", "progress.png"} <= {path.name for path in data.fold.iterdir()}
+        scores = json.loads((data.fold / "validation" / "instances.json").read_text())
+        assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1
+        assert len(list((data.fold / "validation").glob(f"*{data.description['file_ending']}"))) >= 1
+
+
+def test_validation_alone_says_the_same(touching):
+    data, _ = touching
+    written = data.fold / "validation" / "instances.json"
+    before = written.read_text()
+    written.unlink()
+    assert "Epoch" not in data.train("--val")
+    assert written.read_text() == before
+
+
+def test_touching_cells_are_ids_in_one_png(touching):
+    data, _ = touching
+    assert data.description["file_ending"] == ".png" and "label_divisor" not in data.description
+    data.check_predictions()
+    scores = data.evaluate()
+    assert scores["images"] == 2 and list(scores["per_class"]) == ["object"]
+
+
+def test_maskmed_predict_writes_the_same_ids(touching, workspace):
+    data, _ = touching
+    output = workspace.root / "again"
+    model = ("-m", data.fold.parent, "--device", "cpu")
+    workspace.run("maskmed", "predict", "-i", data.raw / "imagesTs", "-o", output, *model)
+    for path in sorted(data.predictions.glob("*.png")):
+        np.testing.assert_array_equal(
+            read_ids(output / path.name, overlap_layers=False), read_ids(path, overlap_layers=False)
+        )
+    results = json.loads((output / "predictions_coco.json").read_text())
+    assert results and {result["category_id"] for result in results} == {1}
+
+
+def test_overlapping_cells_and_nuclei_are_layers_of_panoptic_ids(overlapping):
+    data, _ = overlapping
+    assert data.description["overlap_layers"] and data.description["label_divisor"] == 1000
+    plans = json.loads((data.preprocessed / "IAUNetPlans.json").read_text())
+    layers = plans["configurations"]["2d"]["instances"]["layer_classes"]
+    assert layers.count(1) >= 2 and layers.count(2) >= 1
+    found = data.check_predictions()
+    assert 1 < max(len(raw) for raw in found) <= len(layers)
+    assert any(((raw > 0).sum(axis=0) > 1).any() for raw in found), "no pixel belongs to two objects"
+    assert set(data.evaluate()["per_class"]) == {"cell", "nucleus"}
+
+
+def test_stuff_stands_beside_the_objects(with_stuff):
+    data, _ = with_stuff
+    plans = json.loads((data.preprocessed / "IAUNetPlans.json").read_text())
+    instances = plans["configurations"]["2d"]["instances"]
+    assert instances["thing_classes"] == [1, 2] and instances["stuff_classes"] == [3]
+    for raw in data.check_predictions():
+        assert len(raw) == 1 and not (raw // 1000 > 3).any()
+        assert not ((raw // 1000 == 3) & (raw != 3000)).any(), "stuff has index 0"
+    assert set(data.evaluate()["per_class"]) == {"cell", "nucleus", "matrix"}
+
+
+def test_volumes_keep_their_geometry(volumes):
+    data, printed = volumes
+    assert "objects are predicted slice by slice" in printed["predicted"]
+    data.check_predictions()
+    data.evaluate()
+    for path in sorted((data.raw / "imagesTs").glob("*.nii.gz")):
+        predicted = data.predictions / path.name.replace("_0000", "")
+        image, ids = sitk.ReadImage(str(path)), sitk.ReadImage(str(predicted))
+        for question in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(ids, question)() == getattr(image, question)()
+        np.testing.assert_array_equal(nibabel.load(predicted).affine, nibabel.load(path).affine)
