@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 from nnunetv2.configuration import default_num_processes
@@ -18,12 +19,14 @@ from maskmed_nnu.instances.statistics import ObjectTable, measure, merge, summar
 from maskmed_nnu.nnunet.instances.reader import InstanceIO
 
 KEY = "objects"
+PATIENCE = 20.0
+"""Seconds. Most data sets are measured by then, which is sooner than new processes have started."""
 
 
 def object_statistics(
     label_files: Sequence[str | Path], classes: dict[str, int], *, transpose: Sequence[int] = (0, 1, 2)
 ) -> dict:
-    """Statistics of all label files, measured in as many processes as nnU-Net takes by default.
+    """Statistics of all label files; what is left after ``PATIENCE`` is measured in nnU-Net's number of processes.
 
     ``classes`` maps the foreground names to 1..K; ``transpose`` is the plan's, the first axis after it is sliced.
 
@@ -32,12 +35,26 @@ def object_statistics(
     InputError
         Where a label file is not what ``dataset.json`` declares.
     """
-    workers = max(1, min(default_num_processes, len(label_files)))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(measure_file, str(file), len(classes), tuple(transpose)) for file in label_files]
+    jobs = [(str(file), len(classes), tuple(transpose)) for file in label_files]
+    with tqdm(desc="Measuring objects", total=len(jobs)) as progress:
+        tables = []
+        for table in _measure_all(jobs):
+            tables.append(table)
+            progress.update()
+    return summarise(merge(tables), classes)
+
+
+def _measure_all(jobs: list[tuple]) -> Iterator[ObjectTable]:
+    start = monotonic()
+    while jobs and monotonic() - start < PATIENCE:
+        yield measure_file(*jobs[0])
+        jobs = jobs[1:]
+    if not jobs:
+        return
+    with ProcessPoolExecutor(min(default_num_processes, len(jobs)), multiprocessing.get_context("spawn")) as pool:
         try:
-            done = tqdm(as_completed(jobs), "Measuring objects", total=len(jobs))
-            return summarise(merge([job.result() for job in done]), classes)
+            for job in as_completed([pool.submit(measure_file, *job) for job in jobs]):
+                yield job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)  # the first fault is told at once, not after the last image
             raise

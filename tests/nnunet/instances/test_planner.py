@@ -16,9 +16,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.objects import LabelFormat
-from maskmed_nnu.instances.statistics import describe, merge, summarise
+from maskmed_nnu.instances.statistics import describe
 from maskmed_nnu.losses.place_criterion import PlaceCriterion
-from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, measure_file, object_statistics
+from maskmed_nnu.nnunet.instances import fingerprint
+from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, object_statistics
 from maskmed_nnu.nnunet.instances.label_manager import InstanceLabelManager
 from maskmed_nnu.nnunet.instances.preprocessor import InstancePreprocessor
 from maskmed_nnu.nnunet.planners import iaunet, instance_rules
@@ -114,7 +115,6 @@ def test_plan_of_nuclei(make_plans, capsys):
         "stuff_classes": [],
         "layer_classes": [1],
         "min_fragment": [39],  # 12.5² / 4
-        "extent": 60,
         "score_threshold": instance_rules.SCORE_THRESHOLD,
         "label_divisor": None,
         "overlap_layers": False,
@@ -226,13 +226,13 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
     folder = write_cells(nnunet_env.raw, overlapping=True, classes=3, images=3)
     calls = []
 
-    def in_this_process(files, classes, *, transpose):
-        calls.append(files)
-        return summarise(merge(measure_file(file, len(classes), tuple(transpose)) for file in files), classes)
+    def counted(*arguments, **keywords):
+        calls.append(arguments)
+        return object_statistics(*arguments, **keywords)
 
-    monkeypatch.setattr(iaunet, "object_statistics", in_this_process)
-    fingerprint = nnunet_env.preprocessed / folder.name / "dataset_fingerprint.json"
-    fingerprint.parent.mkdir()
+    monkeypatch.setattr(iaunet, "object_statistics", counted)
+    file = nnunet_env.preprocessed / folder.name / "dataset_fingerprint.json"
+    file.parent.mkdir()
     intensities = dict.fromkeys(("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5"), 1.0)
     stock = {
         "spacings": [[999, 1, 1]] * 4,
@@ -240,11 +240,11 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
         "foreground_intensity_properties_per_channel": {"0": intensities},
         "median_relative_size_after_cropping": 1.0,
     }
-    fingerprint.write_text(json.dumps(stock))
+    file.write_text(json.dumps(stock))
     first = IAUNetPlanner(11).plan_experiment()
-    kept = json.loads(fingerprint.read_text())
+    kept = json.loads(file.read_text())
     assert {key: kept[key] for key in stock} == stock and kept[KEY]["slices"] == 4
-    assert [file.name for file in fingerprint.parent.glob("*.tmp")] == []
+    assert [other.name for other in file.parent.glob("*.tmp")] == []
     again = IAUNetPlanner(11).plan_experiment()
     assert len(calls) == 1 and json.dumps(again) == json.dumps(first)
     instances = first["configurations"]["2d"]["instances"]
@@ -252,12 +252,17 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
     assert instances["layer_classes"].count(1) >= 2 and instances["layer_classes"] == sorted(instances["layer_classes"])
 
 
-def test_a_broken_label_file_is_told_from_the_worker(nnunet_env):
-    folder = write_cells(nnunet_env.raw, images=1)
-    file = sorted((folder / "labelsTr").iterdir())[0]
-    file.write_bytes(file.read_bytes()[:150])
-    with pytest.raises(InputError, match=file.name):
-        object_statistics([file], {"cell": 1})
+def test_processes_measure_the_same_and_tell_a_broken_file(nnunet_env, monkeypatch):
+    folder = write_cells(nnunet_env.raw, images=2)
+    files = sorted((folder / "labelsTr").iterdir())
+    alone = object_statistics(files, {"cell": 1})
+    monkeypatch.setattr(fingerprint, "PATIENCE", 0.0)
+    assert object_statistics(files, {"cell": 1}) == alone
+    files[0].write_bytes(files[0].read_bytes()[:150])
+    for patience in (0.0, 60.0):
+        monkeypatch.setattr(fingerprint, "PATIENCE", patience)
+        with pytest.raises(InputError, match=files[0].name):
+            object_statistics(files, {"cell": 1})
 
 
 def test_a_fingerprint_is_written_whole_or_not_at_all(tmp_path):
