@@ -1,4 +1,4 @@
-"""Contestants of ``compare_trainers.py``: how they are written on the command line, and where their classes are."""
+"""Contestants of the comparisons: how they are written on the command line, and where their classes are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import importlib
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 STOCK_PLANNER = "ExperimentPlanner"
@@ -16,7 +18,7 @@ STOCK_ADAMW = "benchmark:adamw"
 
 def stop(sentence: str) -> None:
     """End the program with one clear sentence."""
-    raise SystemExit(f"compare_trainers: {sentence}")
+    raise SystemExit(f"{Path(sys.argv[0]).stem}: {sentence}")
 
 
 @dataclass

@@ -1,0 +1,310 @@
+"""Train on images of objects for the same minutes and compare what is found in unseen images.
+
+Every contestant goes through the stock commands (plan_and_preprocess, train, predict) on all training images (fold
+``all``), with the same minutes by the clock, threads and augmentation processes::
+
+    python benchmarks/compare_instances.py --images DATA/dsb2018/images --masks DATA/dsb2018/masks \\
+        --work /tmp/objects --test 40 --minutes 12 --threads 2
+
+- ``IAUNet``: ids of objects, planner's defaults, predicted by ``nnUNetv2_predict``, and once more by ``maskmed
+  predict`` for the scores of the average precision.
+- ``nnU-Net``: the foreground as a label, nnU-Net's own planner, network, loss, augmentation and SGD on a time budget;
+  objects are the connected components (4 neighbours) of the predicted foreground, without specks below 8 pixels. They
+  have no scores: AP takes 1 for all.
+- ``published``: the structure, loss and learning rate of IAUNet as published, without pretrained weights, on the same
+  plan and with the same augmentation.
+
+More contestants are written ``label=trainer[:planner[:key=json,...]]``; the keys go into the plan's ``arch_kwargs``,
+with the prefix ``loss.`` into ``instance_loss`` (``loss={...}`` replaces it), with ``instances.`` into ``instances``. A
+contestant that is finished is not trained again; one that was interrupted starts again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from contestants import Contestant, stop
+
+BENCHMARKS = Path(__file__).resolve().parent
+sys.path.insert(0, str(BENCHMARKS.parent))
+OBJECTS, FOREGROUND = (1, "Dataset001_Objects"), (2, "Dataset002_Foreground")
+OBJECT_PLANNERS = ("IAUNetPlanner",)
+SPECK = 8
+SCORES = ("F1@0.5", "F1@0.75", "DSB AP", "AP", "AP50", "AJI", "PQ")
+PUBLISHED = {
+    "queries": "learned",
+    "num_queries": 100,
+    "width": 256,
+    "levels": 3,
+    "pyramid": [256],
+    "blocks_per_level": 3,
+    "ffn": 1024,
+    "dropout": 0.1,
+    "mask_channels": 256,
+    "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
+    "dense": False,
+    "loss": {
+        "class_weight": 1.0,
+        "bce_weight": 5.0,
+        "dice_weight": 2.0,
+        "no_object_weight": 0.1,
+        "num_points": 12544,
+        "dense_weight": 0.0,
+    },
+    "instances.score_threshold": 0.5,
+}
+
+
+# ------------------------------------------------------------------------------------------------ contestants
+def parse_contestant(text: str) -> Contestant:
+    """A name from the docstring, or ``label=trainer[:planner[:key=json,...]]``."""
+    if text == "IAUNet":
+        return Contestant("IAUNet", "nnUNetTrainerIAUNet", "IAUNetPlanner")
+    if text == "nnU-Net":
+        return Contestant("nnU-Net 2d + connected components", "nnUNetTrainerTimed")
+    if text == "published":
+        encoder = published_encoder()
+        label = f"IAUNet as published, {encoder.get('backbone', 'encoder of the plan')}"
+        return Contestant(label, "nnUNetTrainerIAUNetPublished", "IAUNetPlanner", PUBLISHED | encoder)
+    return Contestant.parse(text)
+
+
+def published_encoder() -> dict[str, str]:
+    try:
+        importlib.import_module("timm")
+    except (ImportError, RuntimeError):
+        return {}
+    return {"backbone": "resnet50"}
+
+
+# ------------------------------------------------------------------------------------------------------ data
+def prepare_raw(args: argparse.Namespace) -> None:
+    """Convert the images for both kinds of contestants; once."""
+    from maskmed_nnu.errors import InputError
+    from maskmed_nnu.instances.convert import convert
+    from maskmed_nnu.instances.files import read_ids, write_ids
+    from maskmed_nnu.instances.sources import LabelMapSource
+
+    stamp, raw = args.work / "data.json", args.work / "nnUNet_raw"
+    wanted = {"images": str(args.images), "masks": str(args.masks), "test": args.test}
+    if stamp.is_file():
+        if json.loads(stamp.read_text()) != wanted:
+            stop(f"{args.work} was made for {stamp.read_text()}, not for {json.dumps(wanted)}; choose another --work.")
+        return
+    shutil.rmtree(raw, ignore_errors=True)
+    raw.mkdir(parents=True)
+    objects, foreground = raw / OBJECTS[1], raw / FOREGROUND[1]
+    try:
+        print("\n".join(convert(LabelMapSource(args.images, args.masks, "object"), objects, test=args.test).lines))
+    except InputError as error:
+        stop(str(error))
+    for part in ("Tr", "Ts"):
+        shutil.copytree(objects / f"images{part}", foreground / f"images{part}")
+        (foreground / f"labels{part}").mkdir()
+        for path in (objects / f"labels{part}").iterdir():
+            inside = read_ids(path, overlap_layers=False) > 0
+            write_ids(foreground / f"labels{part}" / path.name, inside.astype("uint8"))
+    description = json.loads((objects / "dataset.json").read_text())
+    del description["overwrite_image_reader_writer"]
+    description["labels"] = {"background": 0, "foreground": 1}
+    (foreground / "dataset.json").write_text(json.dumps(description, indent=2))
+    stamp.write_text(json.dumps(wanted))
+
+
+def components(source: Path, target: Path, ending: str) -> None:
+    """Connected components of every predicted foreground in ``source`` as id maps in ``target``."""
+    import numpy as np
+    from scipy import ndimage
+
+    from maskmed_nnu.instances.files import read_ids, write_ids
+
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.glob(f"*{ending}")):
+        found, count = ndimage.label(read_ids(path, overlap_layers=False)[0] > 0)
+        speck = np.bincount(found.ravel(), minlength=count + 1) < SPECK
+        found[speck[found]] = 0
+        write_ids(target / path.name, found.astype(np.uint32)[None])
+
+
+# --------------------------------------------------------------------------------------------------- commands
+class Commands:
+    """The installed commands in WORK, each with its log."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.work, self.device, self.threads = args.work, args.device, args.threads
+        self.environment = {
+            **os.environ,
+            **{name: str(args.work / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")},
+            "nnUNet_compile": "f",
+            "nnUNet_def_n_proc": str(args.threads),
+            "nnUNet_n_proc_DA": str(args.workers),
+            "OMP_NUM_THREADS": str(args.threads),
+        }
+        for folder in ("nnUNet_preprocessed", "nnUNet_results", "logs"):
+            (args.work / folder).mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, command: str, *arguments: object, **environment: str) -> dict:
+        """What ``stock_command.py`` recorded; the output goes to ``WORK/logs/<name>.log``."""
+        log, record = self.work / "logs" / f"{name}.log", self.work / "logs" / f"{name}.json"
+        record.unlink(missing_ok=True)
+        words = [self.threads, record, command, *arguments]
+        print(f"  {command} ... (log: {log})", flush=True)
+        with log.open("w") as output:
+            done = subprocess.run(
+                [sys.executable, str(BENCHMARKS / "stock_command.py"), *map(str, words)],
+                env=self.environment | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode:
+            stop(f"{command} ended with {done.returncode}: {log.read_text()[-2000:]}")
+        return json.loads(record.read_text()) if record.is_file() else {}
+
+
+def planned(contestant: Contestant, key: str, commands: Commands) -> str:
+    """The name of the contestant's plans: the planner's, or a copy with the overrides that shares its arrays."""
+    number, data_set = OBJECTS if contestant.planner in OBJECT_PLANNERS else FOREGROUND
+    name = contestant.planner.replace("Planner", "") + "Plans"
+    folder = commands.work / "nnUNet_preprocessed" / data_set
+    finished = folder / f"{name}.done"
+    if not finished.is_file():
+        command = ("-d", number, "-pl", contestant.planner, "-overwrite_plans_name", name, "-c", "2d")
+        processes = ("-np", commands.threads, "-npfp", commands.threads)
+        # a planner limits torch to this number of threads, and 0 is not a legal number of threads
+        commands.run(f"plan_{name}", "nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
+        finished.touch()
+    if not contestant.overrides:
+        return name
+    plans = json.loads((folder / f"{name}.json").read_text())
+    plans["plans_name"] = key
+    configuration = plans["configurations"]["2d"]
+    for setting, value in contestant.overrides.items():
+        if setting == "loss":
+            configuration["instance_loss"] = value
+        elif setting.startswith("loss."):
+            configuration["instance_loss"][setting.removeprefix("loss.")] = value
+        elif setting.startswith("instances."):
+            configuration["instances"][setting.removeprefix("instances.")] = value
+        else:
+            configuration["architecture"]["arch_kwargs"][setting] = value
+    (folder / f"{key}.json").write_text(json.dumps(plans, indent=2))
+    return key
+
+
+def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
+    """Train, predict, compare; leaves ``WORK/results/<key>.json``."""
+    from maskmed_nnu.instances.evaluation import evaluate, read_results
+
+    key = contestant.key(budget)
+    result, output = commands.work / "results" / f"{key}.json", commands.work / "predictions" / key
+    if result.is_file():
+        print(f"{contestant.label}: already done ({result})", flush=True)
+        return
+    print(contestant.label, flush=True)
+    shutil.rmtree(output, ignore_errors=True)
+    finds_objects = contestant.planner in OBJECT_PLANNERS
+    number, data_set = OBJECTS if finds_objects else FOREGROUND
+    plans = planned(contestant, key, commands)
+    model = ("-p", plans, "-tr", f"{contestant.trainer}_{budget['minutes']}minutes")
+    device = ("-device", commands.device)
+    trained = commands.run(f"train_{key}", "nnUNetv2_train", number, "2d", "all", *model, *device)
+    images = commands.work / "nnUNet_raw" / data_set / "imagesTs"
+    predict = ("-i", images, "-o", output, "-d", number, "-c", "2d", "-f", "all", "-npp", 1, "-nps", 1)
+    predicted = commands.run(f"predict_{key}", "nnUNetv2_predict", *predict, *model, *device)
+
+    truth = commands.work / "nnUNet_raw" / OBJECTS[1]
+    description = json.loads((truth / "dataset.json").read_text())
+    found, results = output, None
+    if finds_objects:
+        scored = output / "scored"
+        predict = ("predict", "-i", images, "-o", scored, "-d", number, "-f", "all", *model, "--no-overlays")
+        commands.run(f"scores_{key}", "maskmed", *predict, "--device", commands.device)
+        results = read_results(scored / "predictions_coco.json")
+    else:
+        found = output / "objects"
+        components(output, found, description["file_ending"])
+    scores, count = evaluate(truth / "labelsTs", found, dataset_json=description, results=results)
+    record = {
+        "label": contestant.label,
+        "trainer": contestant.trainer,
+        "planner": contestant.planner,
+        "overrides": contestant.overrides,
+        "budget": budget,
+        "images": count,
+        "scores": {name: float(scores[name]) for name in SCORES},
+        "parameters": trained["parameters"],
+        "iterations": trained["iterations"],
+        "training_seconds": trained["seconds"],
+        "seconds_per_image": predicted["seconds"] / predicted["images"],
+        "finished": time.time(),
+    }
+    result.parent.mkdir(exist_ok=True)
+    partial = result.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2))
+    partial.replace(result)
+
+
+# ------------------------------------------------------------------------------------------------------ table
+def table(work: Path, budget: dict) -> str:
+    """All results in WORK with this budget as markdown, the best F1 first."""
+    records = [json.loads(path.read_text()) for path in (work / "results").glob("*.json")]
+    records = [r for r in records if r["budget"] == budget]
+    head = ["contestant", *SCORES, "parameters", "iterations", "minutes", "s per image"]
+    lines = [head, ["---"] * len(head)]
+    for r in sorted(records, key=lambda r: -r["scores"]["F1@0.5"]):
+        scores = [f"{r['scores'][name]:.3f}" for name in SCORES]
+        lines.append(
+            [
+                r["label"],
+                *scores,
+                f"{r['parameters']:,}",
+                f"{r['iterations']:,}",
+                f"{r['training_seconds'] / 60:.1f}",
+                f"{r['seconds_per_image']:.2f}",
+            ]
+        )
+    caption = ", ".join(f"{name} {value}" for name, value in budget.items())
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{caption}\n"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--images", type=Path, required=True, help="folder of images")
+    add("--masks", type=Path, required=True, help="folder of label maps of the same names")
+    add("--work", type=Path, required=True, help="where data, weights, predictions and results are kept")
+    add("--contestants", nargs="+", type=parse_contestant, default=["IAUNet", "nnU-Net"], metavar="CONTESTANT")
+    add("--minutes", type=int, default=12, help="of training for each contestant")
+    add("--test", type=int, default=40, help="the last images by name, which are not trained on")
+    add("--threads", type=int, default=2, help="torch threads on the CPU")
+    add("--workers", type=int, default=0, help="augmentation processes beside them")
+    add("--device", default="cpu", choices=("cpu", "cuda"))
+    args = parser.parse_args()
+    args.contestants = [parse_contestant(c) if isinstance(c, str) else c for c in args.contestants]
+    args.images, args.masks, args.work = args.images.resolve(), args.masks.resolve(), args.work.resolve()
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    args.work.mkdir(parents=True, exist_ok=True)
+    prepare_raw(args)
+    budget = {name: getattr(args, name) for name in ("minutes", "threads", "workers", "device", "test")}
+    commands = Commands(args)
+    for contestant in args.contestants:
+        run_one(contestant, commands, budget)
+        (args.work / "table.md").write_text(table(args.work, budget))
+    print("\n" + table(args.work, budget))
+
+
+if __name__ == "__main__":
+    main()

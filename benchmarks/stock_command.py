@@ -1,0 +1,96 @@
+"""One of the installed commands, on so many threads, watched: the work horse of ``compare_instances.py``.
+
+    python benchmarks/stock_command.py THREADS RECORD nnUNetv2_train 1 2d all -tr nnUNetTrainerIAUNet_12minutes ...
+
+On a CPU nnU-Net takes a thread per core of the machine; here it takes THREADS. The trainers of ``timed_trainers.py``
+are known behind ``-tr``. RECORD (json) gets parameters, iterations and seconds of a training, whose final validation is
+left out, or images and seconds of a prediction: from the preprocessed image to what is exported, mirroring included.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).resolve().parent
+
+
+def watch_training(record: dict[str, Any]) -> None:
+    """Count what the trainer does that nnU-Net's command builds."""
+    from nnunetv2.run import run_training
+
+    stock = run_training.get_trainer_from_args
+
+    def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
+        trainer = stock(*args, **kwargs)
+        start, step, end = trainer.on_train_start, trainer.train_step, trainer.on_train_end
+        record["iterations"] = 0
+
+        def on_train_start() -> None:
+            start()
+            record["parameters"] = sum(p.numel() for p in trainer.network.parameters())
+            record["seconds"] = -time.monotonic()
+
+        def train_step(batch: dict) -> dict:
+            record["iterations"] += 1
+            return step(batch)
+
+        def on_train_end() -> None:
+            record["seconds"] += time.monotonic()
+            end()
+
+        trainer.on_train_start, trainer.train_step, trainer.on_train_end = on_train_start, train_step, on_train_end
+        trainer.perform_actual_validation = lambda *_: None
+        return trainer
+
+    run_training.get_trainer_from_args = get_trainer_from_args
+
+
+def watch_prediction(record: dict[str, Any]) -> None:
+    """Measure the predictor that nnU-Net's command builds."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    stock = nnUNetPredictor.predict_logits_from_preprocessed_data
+    record |= {"images": 0, "seconds": 0.0}
+
+    def predict_logits_from_preprocessed_data(self: Any, data: Any) -> Any:
+        begin = time.monotonic()
+        answer = stock(self, data)
+        record["seconds"] += time.monotonic() - begin
+        record["images"] += 1
+        return answer
+
+    nnUNetPredictor.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
+
+
+def main() -> None:
+    threads, output, command, *arguments = sys.argv[1:]
+    sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent)]
+    import torch
+
+    from maskmed_nnu.nnunet.names import NAMES
+
+    torch.set_num_threads(int(threads))
+    multiprocessing.cpu_count = lambda: int(threads)
+    for name in ("nnUNetTrainerTimed", "nnUNetTrainerIAUNetPublished"):
+        NAMES["trainer"][name] = f"timed_trainers:{name}"
+    record: dict[str, Any] = {}
+    if command == "nnUNetv2_train":
+        watch_training(record)
+    elif command == "nnUNetv2_predict":
+        watch_prediction(record)
+    (found,) = entry_points(group="console_scripts", name=command)
+    sys.argv = [command, *arguments]
+    status = found.load()()
+    if not status and record:
+        Path(output).write_text(json.dumps(record))
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
