@@ -111,7 +111,7 @@ def describe(values: np.ndarray) -> dict[str, float] | None:
         return None
     named = {"mean": values.mean(), "min": values.min(), "max": values.max()}
     named |= {f"{q:g}": value for q, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
-    return {name: round(float(value), 6) for name, value in named.items()}
+    return {name: float(f"{value:.6g}") for name, value in named.items()}  # densities are tiny
 
 
 def _summary(table: ObjectTable, mine: np.ndarray, counts: np.ndarray) -> dict:

@@ -71,7 +71,7 @@ def test_each_slice_of_a_volume_is_an_image():
     assert len(table.areas) == sum(expected) and table.sizes.tolist() == [[96, 112]] * 3
     summary = summarise(table, {"cell": 1})
     assert summary["slices"] == 3 and summary["all"]["slices_without"] == 1
-    assert summary["all"]["density"]["max"] == pytest.approx(max(expected) / (96 * 112), abs=1e-6)
+    assert summary["all"]["density"]["max"] == pytest.approx(max(expected) / (96 * 112), rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
