@@ -35,7 +35,7 @@ class nnUNetTrainerTimed(PluginTrainer):
 
 
 class nnUNetTrainerIAUNetPublished(nnUNetTrainerIAUNet):
-    """With the learning rate and weight decay of IAUNet's released configuration."""
+    """With the weight decay of IAUNet's released configuration, and its learning rate for all parameters."""
 
     def __init__(
         self,
@@ -48,3 +48,5 @@ class nnUNetTrainerIAUNetPublished(nnUNetTrainerIAUNet):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 1e-4
         self.weight_decay = 0.05
+
+    _parameter_groups = PluginTrainer._parameter_groups
