@@ -3,104 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from tiny_cells import shrink_instance_plans, write_coco, write_label_maps, write_volumes
+from instance_data import TRAINER, DataSet
+from tiny_cells import write_coco, write_label_maps, write_volumes
 
-from maskmed_nnu.cli.main import main
 from maskmed_nnu.instances.files import read_ids
-from maskmed_nnu.instances.objects import LabelFormat, decode
 from tests.instances.cells import write_cells
 
 pytestmark = pytest.mark.timeout(1800)  # the first test of each data set waits for the commands before it
-
-TRAINER = "nnUNetTrainerIAUNetTiny"
-MODEL = ("-p", "IAUNetPlans", "-tr", TRAINER)
-CPU = ("-device", "cpu")
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A raw data set in a workspace, and what its commands leave."""
-
-    workspace: object
-    number: int
-    name: str
-
-    @property
-    def raw(self) -> Path:
-        return self.workspace.raw / f"Dataset{self.number:03d}_{self.name}"
-
-    @property
-    def preprocessed(self) -> Path:
-        return self.workspace.preprocessed / self.raw.name
-
-    @property
-    def fold(self) -> Path:
-        return self.workspace.results / self.raw.name / f"{TRAINER}__IAUNetPlans__2d" / "fold_0"
-
-    @property
-    def description(self) -> dict:
-        return json.loads((self.raw / "dataset.json").read_text())
-
-    @property
-    def predictions(self) -> Path:
-        return self.workspace.root / f"predicted_{self.name}"
-
-    def plan(self) -> str:
-        command = ("-d", self.number, "-pl", "IAUNetPlanner", "-c", "2d", "--verify_dataset_integrity")
-        printed = self.workspace.run(
-            "nnUNetv2_plan_and_preprocess", *command, "-np", 1, "-npfp", 1, nnUNet_n_proc_DA="1"
-        )
-        shrink_instance_plans(self.preprocessed / "IAUNetPlans.json")
-        return printed
-
-    def train(self, *options: str, **settings: object) -> str:
-        return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *MODEL, *CPU, *options, **settings)
-
-    def predict(self) -> str:
-        return self.workspace.run(
-            "nnUNetv2_predict",
-            *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", "2d", "-f", 0),
-            *(*MODEL, *CPU, "-npp", 1, "-nps", 1),
-        )
-
-    def check_predictions(self) -> list[np.ndarray]:
-        """Every unseen image has an id map of its size with objects of declared classes; their ids [L, *spatial]."""
-        label_format, ending = LabelFormat.from_dataset_json(self.description), self.description["file_ending"]
-        truths = sorted((self.raw / "labelsTs").glob(f"*{ending}"))
-        assert len(truths) == 2
-        found = []
-        for truth in truths:
-            expected, raw = (
-                read_ids(folder / truth.name, overlap_layers=label_format.overlap_layers)
-                for folder in (truth.parent, self.predictions)
-            )
-            assert raw.shape[1:] == expected.shape[1:] and raw.dtype.kind == "u"
-            objects = decode(raw, label_format)
-            assert len(objects.classes) == np.unique(objects.ids).size - 1
-            found.append(raw)
-        assert any(raw.any() for raw in found)
-        return found
-
-    def evaluate(self) -> dict:
-        output = self.workspace.root / f"{self.name}.json"
-        folders = ("--truth", self.raw / "labelsTs", "--prediction", self.predictions)
-        assert main(["evaluate", *map(str, folders), "--json", str(output)]) == 0
-        scores = json.loads(output.read_text())
-        assert 0 <= scores["F1@0.5"] <= 1
-        return scores
-
-
-def convert(workspace, line: str) -> None:
-    words = [str(workspace.root / word[1:]) if word.startswith("@") else word for word in line.split()]
-    assert main(["convert", *words, "--test", "2", "--output", str(workspace.raw)]) == 0
 
 
 def keep_two(data: DataSet) -> None:
@@ -119,7 +34,7 @@ def touching(workspace):
     """One class, PNG; the training is killed after an epoch and goes on."""
     data = DataSet(workspace, 31, "Touching")
     write_label_maps(workspace.root / "touching")
-    convert(workspace, "--images @touching/images --masks @touching/masks --split-pieces --id 31 --name Touching")
+    data.convert("--images @touching/images --masks @touching/masks --split-pieces")
     printed = {"plan": data.plan(), "killed": data.train(fails=True, TINY_KILL_AFTER="0"), "trained": data.train("--c")}
     return data, printed | {"predicted": data.predict()}
 
@@ -129,7 +44,7 @@ def overlapping(workspace):
     """Cells that overlap, each with a nucleus: layers of a TIFF, from COCO json."""
     data = DataSet(workspace, 32, "Overlapping")
     write_coco(workspace.root / "overlapping")
-    convert(workspace, "--coco @overlapping/cells.json --images @overlapping/images --id 32 --name Overlapping")
+    data.convert("--coco @overlapping/cells.json --images @overlapping/images")
     return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
 
 
@@ -211,8 +126,7 @@ def test_maskmed_predict_writes_the_same_ids(touching, workspace):
 def test_overlapping_cells_and_nuclei_are_layers_of_panoptic_ids(overlapping):
     data, _ = overlapping
     assert data.description["overlap_layers"] and data.description["label_divisor"] == 1000
-    plans = json.loads((data.preprocessed / "IAUNetPlans.json").read_text())
-    layers = plans["configurations"]["2d"]["instances"]["layer_classes"]
+    layers = data.configuration["instances"]["layer_classes"]
     assert layers.count(1) >= 2 and layers.count(2) >= 1
     found = data.check_predictions()
     assert 1 < max(len(raw) for raw in found) <= len(layers)
@@ -222,8 +136,7 @@ def test_overlapping_cells_and_nuclei_are_layers_of_panoptic_ids(overlapping):
 
 def test_stuff_stands_beside_the_objects(with_stuff):
     data, _ = with_stuff
-    plans = json.loads((data.preprocessed / "IAUNetPlans.json").read_text())
-    instances = plans["configurations"]["2d"]["instances"]
+    instances = data.configuration["instances"]
     assert instances["thing_classes"] == [1, 2] and instances["stuff_classes"] == [3]
     for raw in data.check_predictions():
         assert len(raw) == 1 and not (raw // 1000 > 3).any()

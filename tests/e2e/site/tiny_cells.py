@@ -39,11 +39,11 @@ def write_coco(folder: Path, *, images: int = 7) -> None:
     (folder / "cells.json").write_text(json.dumps(content))
 
 
-def shrink_instance_plans(plans_file: Path) -> None:
-    """A small network and patch, several tiles per image, and low thresholds: what is hardly trained finds objects."""
+def shrink_instance_plans(plans_file: Path, *, patch: int = 64) -> None:
+    """A small network and patch, so that images have tiles, and low thresholds: what is hardly trained finds much."""
     plans = json.loads(plans_file.read_text())
     configuration = plans["configurations"]["2d"]
-    configuration.update(batch_size=2, patch_size=[64, 64])
+    configuration.update(batch_size=2, patch_size=[patch, patch])
     configuration["instances"]["score_threshold"] = 0.05
     kwargs = configuration["architecture"]["arch_kwargs"]
     pyramid = [16, 16, 8][: len(kwargs["pyramid"])]
@@ -59,8 +59,8 @@ def shrink_instance_plans(plans_file: Path) -> None:
         ffn=16,
         levels=4 - len(pyramid),
         pyramid=pyramid,
-        num_queries=20,
-        window=32,
+        num_queries=min(kwargs["num_queries"], 50),
+        window=min(kwargs["window"], patch),
         score_threshold=0.01,
     )
     plans_file.write_text(json.dumps(plans))

@@ -1,0 +1,99 @@
+"""A data set of objects on its way through the commands, with the tiny trainer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tiny_cells import shrink_instance_plans
+
+from maskmed_nnu.cli.main import main
+from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.objects import LabelFormat, decode
+
+TRAINER = "nnUNetTrainerIAUNetTiny"
+MODEL = ("-p", "IAUNetPlans", "-tr", TRAINER)
+CPU = ("-device", "cpu")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A raw data set with two unseen cases in a workspace, and what its commands leave."""
+
+    workspace: Any
+    number: int
+    name: str
+
+    @property
+    def raw(self) -> Path:
+        return self.workspace.raw / f"Dataset{self.number:03d}_{self.name}"
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.workspace.preprocessed / self.raw.name
+
+    @property
+    def fold(self) -> Path:
+        return self.workspace.results / self.raw.name / f"{TRAINER}__IAUNetPlans__2d" / "fold_0"
+
+    @property
+    def description(self) -> dict:
+        return json.loads((self.raw / "dataset.json").read_text())
+
+    @property
+    def configuration(self) -> dict:
+        return json.loads((self.preprocessed / "IAUNetPlans.json").read_text())["configurations"]["2d"]
+
+    @property
+    def predictions(self) -> Path:
+        return self.workspace.root / f"predicted_{self.name}"
+
+    def convert(self, line: str) -> None:
+        """``maskmed convert`` with the options of ``line``, in which @ stands for the workspace."""
+        words = line.replace("@", f"{self.workspace.root}/").split()
+        target = ("--id", str(self.number), "--name", self.name, "--output", str(self.workspace.raw))
+        assert main(["convert", *words, *target, "--test", "2"]) == 0
+
+    def plan(self, *, patch: int = 64) -> str:
+        command = ("-d", self.number, "-pl", "IAUNetPlanner", "-c", "2d", "--verify_dataset_integrity")
+        processes = ("-np", 1, "-npfp", 1)
+        printed = self.workspace.run("nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
+        shrink_instance_plans(self.preprocessed / "IAUNetPlans.json", patch=patch)
+        return printed
+
+    def train(self, *options: str, **settings: Any) -> str:
+        return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *MODEL, *CPU, *options, **settings)
+
+    def predict(self) -> str:
+        return self.workspace.run(
+            "nnUNetv2_predict",
+            *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", "2d", "-f", 0),
+            *(*MODEL, *CPU, "-npp", 1, "-nps", 1),
+        )
+
+    def check_predictions(self) -> list[np.ndarray]:
+        """The id maps ``[L, *spatial]`` of the unseen images: sizes of the truth, declared classes, unsigned."""
+        label_format, ending = LabelFormat.from_dataset_json(self.description), self.description["file_ending"]
+        truths = sorted((self.raw / "labelsTs").glob(f"*{ending}"))
+        assert len(truths) == 2
+        found = []
+        for truth in truths:
+            expected, raw = (
+                read_ids(folder / truth.name, overlap_layers=label_format.overlap_layers)
+                for folder in (truth.parent, self.predictions)
+            )
+            assert raw.shape[1:] == expected.shape[1:] and raw.dtype.kind == "u"
+            decode(raw, label_format)
+            found.append(raw)
+        assert any(raw.any() for raw in found), "no object was found"
+        return found
+
+    def evaluate(self) -> dict:
+        """What ``maskmed evaluate`` writes."""
+        output = self.workspace.root / f"{self.name}.json"
+        folders = ("--truth", self.raw / "labelsTs", "--prediction", self.predictions)
+        assert main(["evaluate", *map(str, folders), "--json", str(output)]) == 0
+        return json.loads(output.read_text())
