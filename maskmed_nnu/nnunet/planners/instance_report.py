@@ -69,8 +69,10 @@ def _chosen(configuration: dict, statistics: dict, sizes: ObjectSizes, stride: i
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
         f"queries are taken from peaks on every {_nth(kwargs['query_stride'])} pixel: close neighbours are "
         f"{sizes.spacing:.0f} pixels apart (5th percentile)",
-        f"{_count(kwargs['blocks_per_level'], 'decoder block')} on each of {_count(kwargs['levels'], 'level')}: "
-        + ("objects of a class do not overlap" if depth < 2 else f"up to {depth} objects of a class share a pixel"),
+        f"{_count(kwargs['blocks_per_level'], 'decoder block')} on each of {_count(kwargs['levels'], 'level')}: up to "
+        f"{depth} objects of a class share a pixel, which the queries settle among themselves"
+        if kwargs["blocks_per_level"]
+        else "no decoder blocks: objects of a class do not overlap, their place alone tells them apart",
         f"{_count(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold all "
         "objects without overlap",
         f"an object cut off by the patch's border counts from {fragments} visible pixels on: a quarter of the area of "

@@ -24,7 +24,8 @@ QUERY_STRIDES = (4, 2)
 PEAK_CELLS = 1.5
 """Cells of the query grid between two centres, below which they are one peak."""
 FRAGMENT_SHARE, MIN_FRAGMENT = 0.25, 4
-BLOCKS_APART, BLOCKS_OVERLAPPING = 1, 3
+BLOCKS_APART, BLOCKS_OVERLAPPING = 0, 3
+"""Objects that do not overlap are found from their place alone: on nuclei a block cost time and gained nothing."""
 MIN_STAGES, MAX_STAGES, MIN_BOTTLENECK = 4, 6, 4
 MIN_PATCH = MIN_BOTTLENECK * 2 ** (MIN_STAGES - 1)
 """Smaller images are padded."""

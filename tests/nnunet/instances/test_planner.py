@@ -109,7 +109,7 @@ def test_plan_of_nuclei(make_plans, capsys):
     assert kwargs["window"] == 80  # 59.5 × 1.25 = 74.4
     assert kwargs["num_queries"] == 100  # 40 × 1.5 = 60
     assert (kwargs["levels"], kwargs["pyramid"], kwargs["query_stride"]) == (3, [64, 64, 32], 4)
-    assert (kwargs["num_things"], kwargs["blocks_per_level"]) == (1, 1)
+    assert (kwargs["num_things"], kwargs["blocks_per_level"]) == (1, 0)
     assert plan["instances"] == {
         "thing_classes": [1],
         "stuff_classes": [],
