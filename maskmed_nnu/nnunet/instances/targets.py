@@ -25,7 +25,7 @@ def instance_targets(
 
     - outside the image (-1, where the patch was padded);
     - in a crowd: a thing's class in the semantic map, but no object in any layer;
-    - on a fragment: an object at the patch's border of which fewer pixels are visible than ``min_fragment`` of its class
+    - on a fragment: an object at the patch's border of which fewer pixels show than ``min_fragment`` of its class
       (in the order of ``thing_classes``). It is no target, because nobody could tell it from so little, and no
       background either. An object with more pixels than that stays one, with the part of it that the patch shows; a
       small object away from the border always does.
