@@ -17,7 +17,7 @@ def make_queries(num_queries: int = 6, num_classes: int = 2) -> ImageQueries:
 def test_peaks_are_the_local_maxima_of_scipy_in_the_order_of_their_heat():
     torch.manual_seed(1)
     heat = torch.randn(2, 12, 15)
-    index = make_queries(num_queries=180)._peaks(heat)
+    index = make_queries(num_queries=180)._peaks(heat[:, None])
     for sample, order in zip(heat, index, strict=True):
         highest = ndimage.maximum_filter(sample.numpy(), size=3, mode="nearest") == sample.numpy()
         peaks = [i for i in sample.flatten().argsort(descending=True).tolist() if highest.flat[i]]
@@ -32,25 +32,32 @@ def test_a_query_brings_its_place_and_the_features_there():
     content, reference, logits = module(features)
     assert content.shape == (2, 6, 8) and reference.shape == (2, 6, 2) and logits.shape == (2, 2, 9, 7)
     hidden = module.hidden(features)
-    torch.testing.assert_close(logits, module.seg_layers(hidden))
+    torch.testing.assert_close(logits, module.seg_layers["heat"](hidden))
+    classes = module._peaks(logits) // 63
+    assert 0 < classes.sum() < classes.numel()
+    embedding = module.seg_layers["classes"].weight
     for b in range(2):
         for q in range(6):
             x, y = reference[b, q, 0] * 7 - 0.5, reference[b, q, 1] * 9 - 0.5
             torch.testing.assert_close((x, y), (x.round(), y.round()), atol=1e-4, rtol=0)
             there = hidden[b, :, round(y.item()), round(x.item())]
-            torch.testing.assert_close(content[b, q], module.content(there))
+            torch.testing.assert_close(content[b, q], module.content(there) + embedding[classes[b, q]])
 
 
-def test_the_best_class_decides():
-    module = make_queries(num_queries=2)
+def test_each_class_has_peaks_of_its_own_even_at_one_place():
+    module = make_queries(num_queries=3)
     logits = torch.full((1, 2, 8, 8), -5.0)
-    logits[0, 0, 2, 3], logits[0, 1, 6, 6] = 1, 2
-    assert module._peaks(logits.amax(1)).tolist() == [[6 * 8 + 6, 2 * 8 + 3]]
+    logits[0, 0, 2, 3], logits[0, 1, 2, 3], logits[0, 1, 6, 6] = 1, 2, 3
+    assert module._peaks(logits).tolist() == [[64 + 6 * 8 + 6, 64 + 2 * 8 + 3, 2 * 8 + 3]]
+
+
+def test_a_single_class_needs_no_embedding():
+    assert list(make_queries(num_classes=1).seg_layers) == ["heat"]
 
 
 def test_few_positions_give_few_queries():
     content, reference, _ = make_queries(num_queries=100)(torch.randn(1, 5, 3, 4))
-    assert content.shape == (1, 12, 8)
+    assert content.shape == (1, 24, 8)  # two classes at twelve positions
     assert len(reference[0].unique(dim=0)) == 12
 
 
@@ -61,7 +68,7 @@ def test_it_starts_with_the_prior():
 
 def test_what_follows_after_the_peaks_is_ranked_in_half_precision_too():
     """A difference in half precision would leave nothing of the heat's order."""
-    module = make_queries(num_queries=50)
+    module = make_queries(num_queries=50, num_classes=1)
     features = torch.randn(1, 5, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         _, reference, logits = module(features)
@@ -81,4 +88,4 @@ def test_gradients_reach_the_features_but_not_through_the_choice():
     assert not reference.requires_grad
     content.sum().backward()
     assert features.grad.any()
-    assert module.seg_layers.weight.grad is None
+    assert module.seg_layers["heat"].weight.grad is None

@@ -17,7 +17,11 @@ PRIOR = 0.05
 
 
 class ImageQueries(nn.Module):
-    """The ``num_queries`` highest peaks of the heatmap, and the image's features there."""
+    """The ``num_queries`` highest peaks of the classes' heatmaps, and the image's features there.
+
+    Each class has peaks of its own, so that a nucleus and the cell around it do not have to share a query; with several
+    classes the query's content says whose peak it is.
+    """
 
     def __init__(self, *, channels: int, dim: int, num_classes: int, num_queries: int) -> None:
         super().__init__()
@@ -25,27 +29,34 @@ class ImageQueries(nn.Module):
         self.hidden = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True))
         self.content = nn.Linear(channels, dim)
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
-        self.seg_layers = nn.Conv2d(channels, num_classes, 1)
-        nn.init.normal_(self.seg_layers.weight, std=0.01)
-        nn.init.constant_(self.seg_layers.bias, -math.log(1 / PRIOR - 1))
+        heat = nn.Conv2d(channels, num_classes, 1)
+        nn.init.normal_(heat.weight, std=0.01)
+        nn.init.constant_(heat.bias, -math.log(1 / PRIOR - 1))
+        self.seg_layers = nn.ModuleDict({"heat": heat})
+        if num_classes > 1:
+            self.seg_layers["classes"] = nn.Embedding(num_classes, dim)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``features [B, C, h, w]`` → content ``[B, Q, dim]``, reference points ``[B, Q, 2]`` (x, y) in [0, 1], and
         the heatmap's logits ``[B, K, h, w]``."""
         hidden = self.hidden(features)
-        logits = self.seg_layers(hidden)
-        # half precision could not rank what follows after the peaks
-        index = self._peaks(logits.detach().amax(1).float())
+        logits = self.seg_layers["heat"](hidden)
         height, width = features.shape[2:]
+        # half precision could not rank what follows after the peaks
+        peak = self._peaks(logits.detach().float())
+        index = peak % (height * width)
         content = hidden.flatten(2).gather(2, index[:, None].expand(-1, hidden.shape[1], -1)).mT
         x = (index % width + 0.5) / width
         y = (index.div(width, rounding_mode="floor") + 0.5) / height
-        return self.content(content), torch.stack((x, y), -1), logits
+        content = self.content(content)
+        if "classes" in self.seg_layers:
+            content = content + self.seg_layers["classes"](peak.div(height * width, rounding_mode="floor"))
+        return content, torch.stack((x, y), -1), logits
 
     def _peaks(self, heat: Tensor) -> Tensor:
-        """Flat positions ``[B, Q]`` of the highest local maxima of ``heat [B, h, w]``, others after them."""
-        highest = F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
+        """Flat positions ``[B, Q]`` of the highest local maxima of ``heat [B, K, h, w]``, others after them."""
+        highest = F.max_pool2d(heat, 3, 1, 1)
         # a position that is no peak comes after all peaks, in the order of its heat
-        span = 1 + heat.amax((1, 2), keepdim=True) - heat.amin((1, 2), keepdim=True)
+        span = 1 + heat.amax((1, 2, 3), keepdim=True) - heat.amin((1, 2, 3), keepdim=True)
         rank = torch.where(heat == highest, heat, heat - span).flatten(1)
         return rank.topk(min(self.num_queries, rank.shape[1]), 1).indices
