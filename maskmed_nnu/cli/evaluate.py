@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="COCO results (predictions_coco.json), whose masks and scores make the AP (default: id maps, score 1)",
     )
+    parser.add_argument(
+        "--flat",
+        action="store_true",
+        help="remove overlaps first: each pixel belongs to one object, the one with the highest score",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores to this file")
     parser.add_argument(
         "--max-detections",
@@ -56,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
         dataset_json=dataset_json,
         results=read_results(options.scores) if options.scores else None,
         max_detections=options.max_detections,
+        flat=options.flat,
     )
     names = {number: name for name, number in dataset_json["labels"].items()}
     if options.json:

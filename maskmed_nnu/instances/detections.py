@@ -191,6 +191,14 @@ def to_object_map(detections: Detections, max_layers: int) -> tuple[np.ndarray, 
     return number[np.stack(layers)], detections.classes[keep], int(np.count_nonzero(~keep))
 
 
+def flatten(detections: Detections) -> Detections:
+    """The same objects without overlaps: each pixel belongs to the highest score, hidden objects are left out."""
+    numbered = replace(detections, classes=np.arange(len(detections)))
+    ids, index, _ = to_object_map(numbered, 1)
+    flat = from_object_map(ids, detections.classes[index], detections.stuff)
+    return replace(flat, scores=detections.scores[index])
+
+
 def pack(slices: Sequence[Detections]) -> np.ndarray:
     """One uint8 vector that holds the detections of all ``slices``; see `unpack`."""
     everything = [mask.ravel() for part in slices for mask in part.masks]

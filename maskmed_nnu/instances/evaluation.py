@@ -12,7 +12,7 @@ import numpy as np
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.comparison import compare
-from maskmed_nnu.instances.detections import Detections, make_detections
+from maskmed_nnu.instances.detections import Detections, flatten, from_object_map, make_detections
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.metrics import InstanceMetrics
 from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
@@ -47,11 +47,13 @@ def evaluate(
     dataset_json: dict,
     results: dict[str, list[dict]] | None = None,
     max_detections: int = 1000,
+    flat: bool = False,
 ) -> tuple[dict, int]:
     """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
 
     `results`: COCO results by image, which is a case, or of a volume CASE_z. Where they are given, their masks and
     scores make the average precision, and the id maps everything else; without them every object has the score 1.
+    `flat`: overlaps are removed from truth and prediction first, as a map with one id per pixel would.
 
     Raises:
         InputError: for what `find_cases` refuses, files that are no id maps, and sizes that differ.
@@ -70,14 +72,17 @@ def evaluate(
                 f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be one grid."
             )
         for image, predicted, true in zip(_image_names(name, wanted), _slices(found), _slices(wanted), strict=True):
+            if flat:
+                predicted, true = (flatten(from_object_map(o.ids, o.classes, o.stuff)) for o in (predicted, true))
             comparison = compare(predicted, true)
             for metric in metrics.counted:
                 metric.add(comparison)
             if results is None:
                 metrics.average_precision.add(comparison)
             else:
-                detections = _detections(results.get(image, []), true.stuff.shape, image)
-                metrics.average_precision.update(detections, true)
+                shape = wanted.stuff.shape[-2:]
+                detections = _detections(results.get(image, []), shape, image)
+                metrics.average_precision.update(flatten(detections) if flat else detections, true)
             images.append(image)
     if results and not results.keys() & set(images):
         raise InputError(

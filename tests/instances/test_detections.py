@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from maskmed_nnu.instances.detections import (
     Detections,
     concatenate,
+    flatten,
     from_object_map,
     make_detections,
     pack,
@@ -198,3 +199,13 @@ def test_concatenate_and_select():
     assert same(both.select([0, 1, 2]), concatenate([a, b.select([])]))
     assert np.array_equal(both.select(both.scores > 0.5).scores, both.scores[both.scores > 0.5])
     assert len(both.select(np.zeros(7, bool))) == 0
+
+
+def test_flattened_objects_share_no_pixel_and_keep_their_scores():
+    square = np.full((4, 4), 255, np.uint8)
+    boxes = [[0, 0, 4, 4], [2, 2, 6, 6], [2, 2, 6, 6]]
+    objects = make_detections((6, 6), boxes, [square] * 3, [0.5, 0.9, 0.2], [2, 1, 1])
+    flat = flatten(objects)
+    assert flat.scores.tolist() == pytest.approx([0.5, 0.9])  # the third is hidden
+    assert flat.classes.tolist() == [2, 1]
+    assert [int((mask >= 128).sum()) for mask in flat.masks] == [12, 16]
