@@ -18,9 +18,9 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
-SCALE = (0.8, 1.25)
+SCALE = (0.65, 1.5)
 """Factor on the pixel size: above 1 objects get smaller."""
-SCALE_PROBABILITY = 0.3
+SCALE_PROBABILITY = 0.5
 OUTSIDE = -1
 
 
@@ -28,7 +28,7 @@ def initial_patch_size(patch_size: Sequence[int]) -> list[int]:
     """What the loader cuts out, so that the smallest scale still fills the patch with image; the margin is even.
 
     >>> initial_patch_size((256, 320))
-    [320, 400]
+    [384, 480]
     """
     return [int(edge) + 2 * ceil(int(edge) * (SCALE[1] - 1) / 2) for edge in patch_size]
 

@@ -95,7 +95,7 @@ def test_the_margin_for_augmentation_is_cut_off_again():
     np.random.seed(5)
     initial = initial_patch_size((32, 48))
     cut = next(loader(make_case(BOXES), initial=initial, batch_size=50))["target"]
-    assert list(cut.shape[2:]) == initial == [40, 60]
+    assert list(cut.shape[2:]) == initial == [48, 72]
     batches = loader(make_case(BOXES), initial=initial, batch_size=50, transforms=training_transforms((32, 48)))
     target = next(batches)["target"].numpy()
     areas = {1: 4, 2: 30 * 45, 3: 6}
