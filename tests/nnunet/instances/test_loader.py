@@ -100,7 +100,7 @@ def test_the_margin_for_augmentation_is_cut_off_again():
     target = next(batches)["target"].numpy()
     areas = {1: 4, 2: 30 * 45, 3: 6}
     whole = sum((target[:, 1] == number).sum((1, 2)) == area for number, area in areas.items())
-    assert target.shape == (50, 2, 32, 48) and whole.sum() >= 30  # 0.7 of the samples keep their scale
+    assert target.shape == (50, 2, 32, 48) and whole.sum() >= 20  # half of the samples keep their scale
 
 
 def test_every_place_that_shows_the_object_is_possible():
