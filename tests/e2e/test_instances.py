@@ -51,7 +51,7 @@ def overlapping(workspace):
 @pytest.fixture(scope="module")
 def with_stuff(workspace):
     """Cells with nuclei in holes of them, and a matrix around them that is no object."""
-    write_cells(workspace.raw, dataset_id=33, images=6, classes=3, count=6)
+    write_cells(workspace.raw, dataset_id=33, images=7, classes=3, count=12, radius=(6.0, 10.0), seed=6)
     data = DataSet(workspace, 33, "Cells")
     keep_two(data)
     return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
@@ -84,8 +84,8 @@ def test_a_killed_training_continues(touching):
     assert np.isfinite(checkpoint["logging"]["train_losses"]).all()
 
 
-def test_training_leaves_scores_of_whole_images(touching, overlapping, with_stuff, volumes):
-    for data, printed in (touching, overlapping, with_stuff, volumes):
+def test_training_leaves_scores_of_whole_images(touching, overlapping, with_stuff):
+    for data, printed in (touching, overlapping, with_stuff):
         assert "whole images: AP " in printed["trained"] and "Validation complete: AP " in printed["trained"]
         assert {"checkpoint_best.pth", "progress.png"} <= {path.name for path in data.fold.iterdir()}
         scores = json.loads((data.fold / "validation" / "instances.json").read_text())
@@ -107,7 +107,7 @@ def test_touching_cells_are_ids_in_one_png(touching):
     assert data.description["file_ending"] == ".png" and "label_divisor" not in data.description
     data.check_predictions()
     scores = data.evaluate()
-    assert scores["images"] == 2 and list(scores["per_class"]) == ["object"]
+    assert scores["images"] == 2 and scores["per_class"]["object"]["recall@0.5"] > 0.3
 
 
 def test_maskmed_predict_writes_the_same_ids(touching, workspace):
@@ -131,19 +131,21 @@ def test_overlapping_cells_and_nuclei_are_layers_of_panoptic_ids(overlapping):
     found = data.check_predictions()
     assert 1 < max(len(raw) for raw in found) <= len(layers)
     assert any(((raw > 0).sum(axis=0) > 1).any() for raw in found), "no pixel belongs to two objects"
-    assert set(data.evaluate()["per_class"]) == {"cell", "nucleus"}
+    scores = data.evaluate()["per_class"]
+    assert set(scores) == {"cell", "nucleus"} and scores["cell"]["recall@0.5"] > 0.3
 
 
 def test_stuff_stands_beside_the_objects(with_stuff):
     data, _ = with_stuff
     instances = data.configuration["instances"]
     assert instances["thing_classes"] == [1, 2] and instances["stuff_classes"] == [3]
-    for raw in data.check_predictions():
-        assert len(raw) == 1 and not (raw // 1000 > 3).any()
-        assert not ((raw // 1000 == 3) & (raw != 3000)).any(), "stuff has index 0"
+    values = np.unique(np.stack(data.check_predictions()))
+    assert 3000 in values and values.max() == 3000, "stuff has index 0"
+    assert {1, 2} & set(values // 1000)
     assert set(data.evaluate()["per_class"]) == {"cell", "nucleus", "matrix"}
 
 
+@pytest.mark.slow
 def test_volumes_keep_their_geometry(volumes):
     data, printed = volumes
     assert "objects are predicted slice by slice" in printed["predicted"]

@@ -44,7 +44,7 @@ def shrink_instance_plans(plans_file: Path, *, patch: int = 64) -> None:
     plans = json.loads(plans_file.read_text())
     configuration = plans["configurations"]["2d"]
     configuration.update(batch_size=2, patch_size=[patch, patch])
-    configuration["instances"]["score_threshold"] = 0.05
+    configuration["instances"]["score_threshold"] = 0.02
     kwargs = configuration["architecture"]["arch_kwargs"]
     pyramid = [16, 16, 8][: len(kwargs["pyramid"])]
     kwargs.update(
@@ -76,7 +76,7 @@ def _save(path: Path, array: np.ndarray) -> None:
     Image.fromarray(array).save(path)
 
 
-def write_volumes(folder: Path, *, volumes: int = 6) -> None:
+def write_volumes(folder: Path, *, volumes: int = 7) -> None:
     """``folder``: an nnU-Net data set of NIfTI volumes of 3 slices on oblique grids, one class."""
     for index in range(volumes):
         slices = [draw_cells(np.random.default_rng(10 * index + z), shape=(64, 72), count=6) for z in range(3)]

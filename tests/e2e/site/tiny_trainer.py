@@ -40,7 +40,7 @@ class nnUNetTrainerMaskMedTiny(Tiny, nnUNetTrainerMaskMed):
 
 
 class nnUNetTrainerIAUNetTiny(Tiny, nnUNetTrainerIAUNet):
-    """80 steps, seconds with the tests' plans, after which bright cells are found."""
+    """120 steps, seconds with the tests' plans, after which bright cells are found."""
 
     def __init__(
         self,
@@ -51,5 +51,5 @@ class nnUNetTrainerIAUNetTiny(Tiny, nnUNetTrainerIAUNet):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_iterations_per_epoch = 40
+        self.num_iterations_per_epoch = 60
         self.progress_seconds = 1.0
