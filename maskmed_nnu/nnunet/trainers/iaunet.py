@@ -60,7 +60,7 @@ class nnUNetTrainerIAUNet(PluginTrainer):
         labels = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
         check_instance_plans(plans, resolved, labels=labels)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = 4e-3
+        self.initial_lr = 5e-3
         self.weight_decay = 1e-2
         self.oversample_foreground_percent = 0.5
         self._whole_images: Iterator[tuple[Tensor, list[Detections]]] = iter(())

@@ -105,10 +105,10 @@ def test_plan_of_nuclei(make_plans, capsys):
     kwargs = plan["architecture"]["arch_kwargs"]
     assert list(plans["configurations"]) == ["2d"] and plans["plans_name"] == "IAUNetPlans"
     assert (plan["patch_size"], plan["spacing"], plan["batch_size"]) == ([256, 256], [1.0, 1.0], 5)
-    assert kwargs["n_stages"] == 6 and kwargs["features_per_stage"] == [32, 64, 128, 256, 512, 512]
+    assert kwargs["n_stages"] == 6 and kwargs["features_per_stage"] == [16, 32, 64, 128, 128, 128]
     assert kwargs["window"] == 80  # 59.5 × 1.25 = 74.4
     assert kwargs["num_queries"] == 100  # 40 × 1.5 = 60
-    assert (kwargs["levels"], kwargs["pyramid"], kwargs["query_stride"]) == (3, [64, 64, 32], 4)
+    assert (kwargs["levels"], kwargs["pyramid"], kwargs["query_stride"]) == (3, [48, 32, 16], 4)
     assert (kwargs["num_things"], kwargs["blocks_per_level"]) == (1, 0)
     assert plan["instances"] == {
         "thing_classes": [1],
@@ -163,7 +163,7 @@ def test_huge_objects_shrink_the_images(make_plans, capsys):
     plan = make_plans(huge)["configurations"]["2d"]
     assert plan["spacing"][0] > 1
     assert min(plan["patch_size"]) >= 2 * 1440 / plan["spacing"][0] - 32
-    assert plan["architecture"]["arch_kwargs"]["pyramid"] == [64]  # masks on a coarser grid
+    assert plan["architecture"]["arch_kwargs"]["pyramid"] == [48]  # masks on a coarser grid
     assert "images are shrunk to" in capsys.readouterr().out
     # images that are no larger than their objects need not shrink
     close_up = statistics_of(extents=(300, 500), image=(512, 512), per_image=2)
