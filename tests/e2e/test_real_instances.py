@@ -23,9 +23,9 @@ def few(folder: Path, source: Path, count: int) -> Path:
     return folder
 
 
-def through_the_commands(data: DataSet) -> dict[str, dict]:
+def through_the_commands(data: DataSet, *, patch: int) -> dict[str, dict]:
     """Scores per class of the unseen images."""
-    printed = data.plan(patch=128)
+    printed = data.plan(patch=patch)
     assert "If you didn't see any error messages then your dataset is most likely OK!" in printed
     assert "Validation complete: AP " in data.train()
     data.predict()
@@ -39,7 +39,7 @@ def test_dsb2018(workspace, real_data):
     source = few(workspace.root / "dsb2018", real_data / "dsb2018", 12)
     data = DataSet(workspace, 41, "Nuclei")
     data.convert(f"--images {source}/images --masks {source}/masks --classes nucleus")
-    assert through_the_commands(data)["nucleus"]["recall@0.5"] > 0.2
+    assert through_the_commands(data, patch=128)["nucleus"]["recall@0.5"] > 0.2
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_isbi2014_cytoplasm(workspace, real_data):
     source = real_data / "isbi2014"
     data.convert(f"--coco {source}/instances.json --images {source}/images --classes cytoplasm")
     assert data.description["overlap_layers"] and "label_divisor" not in data.description
-    assert set(through_the_commands(data)) == {"cytoplasm"}
+    assert set(through_the_commands(data, patch=256)) == {"cytoplasm"}
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_isbi2014_cytoplasm_and_nuclei(workspace, real_data):
     source = real_data / "isbi2014"
     data.convert(f"--coco {source}/instances.json --images {source}/images")
     assert data.description["overlap_layers"] and data.description["label_divisor"] == 1000
-    assert set(through_the_commands(data)) == {"cytoplasm", "nucleus"}
+    assert set(through_the_commands(data, patch=256)) == {"cytoplasm", "nucleus"}
 
 
 @pytest.mark.slow
@@ -69,4 +69,4 @@ def test_usiigaci(workspace, real_data):
     data.convert(
         f"--images {source}/images --masks {source}/masks --classes cell --split-pieces", test=1
     )  # folds need five
-    assert set(through_the_commands(data)) == {"cell"}
+    assert set(through_the_commands(data, patch=256)) == {"cell"}

@@ -44,7 +44,7 @@ def shrink_instance_plans(plans_file: Path, *, patch: int = 64) -> None:
     plans = json.loads(plans_file.read_text())
     configuration = plans["configurations"]["2d"]
     configuration.update(batch_size=2, patch_size=[patch, patch])
-    configuration["instances"]["score_threshold"] = 0.02
+    configuration["instances"]["score_threshold"] = 0.01
     kwargs = configuration["architecture"]["arch_kwargs"]
     pyramid = [16, 16, 8][: len(kwargs["pyramid"])]
     kwargs.update(
@@ -57,11 +57,11 @@ def shrink_instance_plans(plans_file: Path, *, patch: int = 64) -> None:
         width=16,
         heads=2,
         ffn=16,
-        levels=4 - len(pyramid),
+        levels=1,
         pyramid=pyramid,
         num_queries=min(kwargs["num_queries"], 50),
         window=min(kwargs["window"], patch),
-        score_threshold=0.01,
+        score_threshold=0.005,
     )
     plans_file.write_text(json.dumps(plans))
 
