@@ -72,16 +72,16 @@ def parse_contestant(text: str) -> Contestant:
         return Contestant("nnU-Net 2d + connected components", "nnUNetTrainerTimed")
     if text == "published":
         encoder = published_encoder()
-        label = f"IAUNet as published, {encoder.get('backbone', 'encoder of the plan')}"
+        label = f"IAUNet as published, {encoder.get('backbone', 'encoder of nnU-Net')}"
         return Contestant(label, "nnUNetTrainerIAUNetPublished", "IAUNetPlanner", PUBLISHED | encoder)
     return Contestant.parse(text)
 
 
-def published_encoder() -> dict[str, str]:
+def published_encoder() -> dict:
     try:
         importlib.import_module("timm")
     except (ImportError, RuntimeError):
-        return {}
+        return {"features_per_stage": [32, 64, 128, 256, 512, 512]}
     return {"backbone": "resnet50"}
 
 
@@ -196,6 +196,9 @@ def planned(contestant: Contestant, key: str, commands: Commands) -> str:
             configuration["instances"][setting.removeprefix("instances.")] = value
         else:
             configuration["architecture"]["arch_kwargs"][setting] = value
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    # plans of small images have fewer scales
+    kwargs["features_per_stage"] = kwargs["features_per_stage"][: kwargs["n_stages"]]
     (folder / f"{key}.json").write_text(json.dumps(plans, indent=2))
     return key
 

@@ -11,6 +11,7 @@ import pytest
 
 from maskmed_nnu.instances.objects import LabelFormat
 from maskmed_nnu.networks.iaunet import IAUNet
+from maskmed_nnu.nnunet.instances import augmentation
 from maskmed_nnu.nnunet.planners import instance_rules
 from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
 
@@ -81,6 +82,11 @@ def test_the_rules_are_the_planners(page):
     close = instance_rules.PEAK_CELLS * instance_rules.QUERY_STRIDES[0]
     assert f"less than {close:g} pixels apart" in rules["query grid"]
     assert f"at least {instance_rules.MIN_QUERIES}" in rules["queries"]
+
+
+def test_augmentation_is_as_described(page):
+    assert augmentation.SCALE_PROBABILITY == 0.5 and "every second sample at another scale" in page
+    assert "({:g} to {:g})".format(*augmentation.SCALE) in page
 
 
 def test_the_examples_of_dataset_json_are_legal(page):
