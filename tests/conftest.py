@@ -119,7 +119,7 @@ def make_torchvision_importable() -> None:
 def torchvision_ops() -> None:
     """Ask for it before importing timm, or Mask2Former from transformers, inside a test::
 
-        def test_matches_hugging_face(torchvision_ops):
-            from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
+    def test_matches_hugging_face(torchvision_ops):
+        from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
     """
     make_torchvision_importable()

@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
     # here, so that `maskmed --help` does not wait for the readers
     from maskmed_nnu.instances.evaluation import evaluate, read_results
     from maskmed_nnu.instances.formats import replacing
+    from maskmed_nnu.instances.metrics import with_names
 
     if options.max_detections < 1:
         raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
@@ -103,18 +104,6 @@ def table(scores: dict, names: dict[int, str]) -> str:
     for name, values in [*rows, ("mean", scores)]:
         lines.append(f"| {name} | " + " | ".join(_number(values.get(column, math.nan)) for column in COLUMNS) + " |")
     return "\n".join(lines)
-
-
-def with_names(scores: dict, names: dict[int, str]) -> dict:
-    """`scores` with class names for numbers, and None, which json has, for NaN, which it has not."""
-    named = {}
-    for key, value in scores.items():
-        if isinstance(value, dict):
-            value = with_names(value, names)
-        elif math.isnan(value):
-            value = None
-        named[names.get(key, str(key)) if isinstance(key, int) else key] = value
-    return named
 
 
 def _number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "f1",
     "matching",
     "panoptic_quality",
+    "with_names",
 ]
 
 
@@ -61,6 +63,22 @@ class InstanceMetrics:
     def compute(self) -> dict:
         """Every metric's scores side by side; ``per_class`` and ``image_mean`` hold the same names."""
         return join([metric.compute() for metric in (self.average_precision, *self.counted)])
+
+
+def with_names(scores: dict, names: dict[int, str]) -> dict:
+    """`scores` with class names for numbers, and None, which json has, for NaN, which it has not.
+
+    >>> with_names({"AP": math.nan, "per_class": {1: {"AP": 0.5}}}, {1: "cell"})
+    {'AP': None, 'per_class': {'cell': {'AP': 0.5}}}
+    """
+    named = {}
+    for key, value in scores.items():
+        if isinstance(value, dict):
+            value = with_names(value, names)
+        elif math.isnan(value):
+            value = None
+        named[names.get(key, str(key)) if isinstance(key, int) else key] = value
+    return named
 
 
 def join(parts: list[dict]) -> dict:

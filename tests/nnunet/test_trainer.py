@@ -264,3 +264,9 @@ def test_a_checkpoint_whose_trainer_is_missing(make_trainer, tmp_path, torchvisi
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     with pytest.raises(InputError, match="Unknown trainer 'nnUNetTrainerMaskMedGone'.*did you mean nnUNetTrainerMaskM"):
         predictor.initialize_from_trained_model_folder(str(tmp_path), (0,))
+
+
+def test_fewer_cases_than_folds_are_told_in_one_sentence(make_trainer):
+    """The made data set has a single case."""
+    with pytest.raises(InputError, match="Dataset001_Made has fewer training cases than .* fold 'all'"):
+        make_trainer(initialize=False).do_split()

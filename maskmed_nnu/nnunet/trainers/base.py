@@ -11,6 +11,7 @@ import torch.distributed as dist
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch._dynamo import OptimizedModule
 
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.progress import Progress
 from maskmed_nnu.nnunet.schedule import WarmupPolyLR
 from maskmed_nnu.nnunet.time_budget import TimeBudget
@@ -55,6 +56,17 @@ class PluginTrainer(nnUNetTrainer):
         super()._set_batch_size_and_oversample()
         if self.minutes is not None and self.device.type == "cpu":
             self.batch_size = min(self.batch_size, CPU_BATCH)
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        try:
+            return super().do_split()
+        except ValueError as error:
+            if "n_splits" not in str(error):
+                raise
+            raise InputError(
+                f"{self.plans_manager.dataset_name} has fewer training cases than nnU-Net's five folds need: train "
+                "fold 'all' on all of them, or describe folds of your own in splits_final.json."
+            ) from error
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """nnU-Net's switch sits in a decoder; our networks have it themselves."""

@@ -21,7 +21,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
 from maskmed_nnu.instances.detections import Detections, from_object_map, pack
-from maskmed_nnu.instances.metrics import InstanceMetrics
+from maskmed_nnu.instances.metrics import InstanceMetrics, with_names
 from maskmed_nnu.losses.place_criterion import PlaceCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.dynamic_head import DynamicMaskHead
@@ -210,7 +210,8 @@ class nnUNetTrainerIAUNet(PluginTrainer):
         scores = self._gathered(metrics).compute()
         if self.local_rank == 0:
             partial = folder / "instances.json.partial"
-            partial.write_text(json.dumps(scores, indent=2))
+            numbers = {number: name for name, number in self.dataset_json["labels"].items()}
+            partial.write_text(json.dumps(with_names(scores, numbers), indent=2, allow_nan=False))
             os.replace(partial, folder / "instances.json")
             names = ("AP", "AP50", "AP75", "PQ", "AJI", "F1@0.5")
             found = ", ".join(f"{name} {scores[name]:.4f}" for name in names)
