@@ -15,6 +15,7 @@ from maskmed_nnu.losses.place_criterion import PlaceCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
 from maskmed_nnu.networks.output import QueryOutput
+from maskmed_nnu.networks.tile_instances import to_pixels
 from tests.networks.small_iaunet import encoder_kwargs
 
 HEIGHT, WIDTH, STRIDE, HEAT_STRIDE, WINDOW = 24, 32, 2, 4, 6
@@ -389,7 +390,7 @@ def test_a_network_overfits_one_case(settings):
     )
     criterion = PlaceCriterion(num_classes=1, mask_head=network.mask_head, window=network.window)
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
-    steps = 80
+    steps = 160
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 5e-3 * min(1, (step + 1) / 10) * (1 - step / steps) ** 0.9
         optimizer.zero_grad()
@@ -404,7 +405,15 @@ def test_a_network_overfits_one_case(settings):
     truth = targets.at_points(None).view(-1, 64, 64)
     iou = (masks & truth).sum((2, 3)) / (masks | truth).sum((2, 3))
     assert iou.shape == (6, 6)
-    assert ((iou >= 0.9).sum(0) == 1).all() and ((iou >= 0.5).sum(0) == 1).all()
+    bar = (0.95 * best_possible_iou(truth, network.mask_stride)).clamp(max=0.9)
+    assert ((iou >= bar).sum(0) == 1).all() and ((iou >= 0.5).sum(0) == 1).all()
+
+
+def best_possible_iou(truth: Tensor, stride: int) -> Tensor:
+    """IoU of the true masks ``[T, H, W]`` with themselves as a grid of ``stride`` draws them (2: 0.90 to 0.93)."""
+    start = stride // 2
+    drawn = to_pixels(truth[:, None, start::stride, start::stride].float() * 2 - 1, stride)[:, 0] >= 0
+    return (drawn & truth).sum((1, 2)) / (drawn | truth).sum((1, 2))
 
 
 def touching_and_overlapping_cells() -> tuple[Tensor, SetTargets]:
