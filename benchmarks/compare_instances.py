@@ -89,9 +89,9 @@ def published_encoder() -> dict:
 def prepare_raw(args: argparse.Namespace) -> None:
     """Convert the images for both kinds of contestants; once."""
     from maskmed_nnu.errors import InputError
-    from maskmed_nnu.instances.convert import convert
+    from maskmed_nnu.instances.conversion.convert import convert
+    from maskmed_nnu.instances.conversion.sources import LabelMapSource
     from maskmed_nnu.instances.files import read_ids, write_ids
-    from maskmed_nnu.instances.sources import LabelMapSource
 
     stamp, raw = args.work / "data.json", args.work / "nnUNet_raw"
     wanted = {"images": str(args.images), "masks": str(args.masks), "test": args.test}
@@ -205,7 +205,7 @@ def planned(contestant: Contestant, key: str, commands: Commands) -> str:
 
 def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
     """Train, predict, compare; leaves ``WORK/results/<key>.json``."""
-    from maskmed_nnu.instances.evaluation import evaluate, read_results
+    from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
 
     key = contestant.key(budget)
     result, output = commands.work / "results" / f"{key}.json", commands.work / "predictions" / key

@@ -20,9 +20,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskmed_nnu.instances.detections import Detections, make_detections
-from maskmed_nnu.instances.footprints import meeting_pairs
-from maskmed_nnu.instances.stitching import stitch
-from maskmed_nnu.instances.tiles import Tile, plan_tiles
+from maskmed_nnu.instances.stitching.footprints import meeting_pairs
+from maskmed_nnu.instances.stitching.stitch import stitch
+from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 
 
 def draw_scene(rng: np.random.Generator, size: int, count: int, fibres: int) -> Detections:

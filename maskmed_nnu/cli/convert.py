@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from maskmed_nnu.errors import InputError
 
 if TYPE_CHECKING:
-    from maskmed_nnu.instances.sources import Source
+    from maskmed_nnu.instances.conversion.sources import Source
 
 DESCRIPTION = """\
 Make an nnU-Net raw data set from images with annotated objects:
@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert, print what was read and what was refused, and the commands that come next."""
-    from maskmed_nnu.instances.convert import convert  # here, so that `maskmed --help` does not wait for the readers
+    from maskmed_nnu.instances.conversion.convert import (
+        convert,  # here, so that `maskmed --help` does not wait for the readers
+    )
 
     if not 1 <= options.id <= 999:
         raise InputError(f"--id {options.id} is no number of an nnU-Net data set; take one from 1 to 999.")
@@ -75,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _source(options: argparse.Namespace) -> Source:
-    from maskmed_nnu.instances.sources import CocoSource, LabelMapSource, MaskPerObjectSource, SemanticSource
+    from maskmed_nnu.instances.conversion.sources import CocoSource, LabelMapSource, MaskPerObjectSource, SemanticSource
 
     given = [name for name in ("coco", "images", "masks", "dsb", "semantic") if getattr(options, name)]
     legal = (

@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and the line of the main scores, and write the json."""
     # here, so that `maskmed --help` does not wait for the readers
-    from maskmed_nnu.instances.evaluation import evaluate, read_results
     from maskmed_nnu.instances.formats import replacing
     from maskmed_nnu.instances.metrics import with_names
+    from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
 
     if options.max_detections < 1:
         raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")

@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from maskmed_nnu.instances.detections import Detections, make_detections
-from maskmed_nnu.instances.merging import merge_views, suppress
-from maskmed_nnu.instances.stitching import stitch
-from maskmed_nnu.instances.tiles import Tile, plan_tiles
+from maskmed_nnu.instances.stitching.merging import merge_views, suppress
+from maskmed_nnu.instances.stitching.stitch import stitch
+from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.networks.output import TileInstances
 
 SCORE_THRESHOLD = 0.5

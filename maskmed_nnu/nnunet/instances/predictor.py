@@ -17,7 +17,7 @@ from nnunetv2.configuration import default_num_processes
 from torch import Tensor
 
 from maskmed_nnu.instances.detections import pack
-from maskmed_nnu.instances.stitching import MARGIN
+from maskmed_nnu.instances.stitching.stitch import MARGIN
 from maskmed_nnu.nnunet.instances.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from maskmed_nnu.instances.comparison import ClassView, Comparison, Objects, compare
-from maskmed_nnu.instances.counted_metric import CountedMetric, ratio
-from maskmed_nnu.instances.matching import match, tally
+from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
+from maskmed_nnu.instances.metrics.matching import match, tally
 
 THRESHOLD = 0.5  # to be exceeded
 

@@ -1,7 +1,7 @@
 """Tiles over an image: what the network reads of it.
 
 As in StarDist's big-image prediction (github.com/stardist/stardist), a tile knows its place in the image. It does not
-write to a part of its own: `maskmed_nnu.instances.stitching` decides object by object which tile answers.
+write to a part of its own: `maskmed_nnu.instances.stitching.stitch` decides object by object which tile answers.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from scipy import ndimage
 from maskmed_nnu.instances.detections import from_object_map
 from maskmed_nnu.instances.metrics import PanopticQuality, panoptic_quality
 from maskmed_nnu.instances.objects import ObjectMap
-from tests.instances.random_objects import label_maps
+from tests.instances.metrics.random_objects import label_maps
 
 
 def by_panoptica(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import INSIDE, Detections, from_object_map
+from maskmed_nnu.instances.metrics.overlaps import Overlaps, label_overlaps, mask_overlaps
 from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
-from maskmed_nnu.instances.overlaps import Overlaps, label_overlaps, mask_overlaps
 
 Objects: TypeAlias = Detections | ObjectMap | np.ndarray
 """The objects of an image: detections, an object map, or plain ids ([*spatial] in 2D, else [layers, *spatial])."""

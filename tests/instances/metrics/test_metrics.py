@@ -12,19 +12,18 @@ import numpy as np
 import pytest
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import overlaps
-from maskmed_nnu.instances.comparison import compare
-from maskmed_nnu.instances.metrics import AveragePrecision, InstanceMetrics
+from maskmed_nnu.instances.metrics import AveragePrecision, InstanceMetrics, overlaps
+from maskmed_nnu.instances.metrics.comparison import compare
+from maskmed_nnu.instances.metrics.overlaps import box_pairs, label_overlaps, mask_overlaps
 from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.overlaps import box_pairs, label_overlaps, mask_overlaps
-from tests.instances.random_objects import full_masks, perturbed, random_truth
+from tests.instances.metrics.random_objects import full_masks, perturbed, random_truth
 
-MODULES = "overlaps comparison average_precision matching aggregated_jaccard panoptic_quality metrics"
+MODULES = "overlaps comparison average_precision matching aggregated_jaccard panoptic_quality instance_metrics"
 
 
 @pytest.mark.parametrize("name", MODULES.split())
 def test_examples_in_docstrings(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"maskmed_nnu.instances.{name}"))
+    result = doctest.testmod(importlib.import_module(f"maskmed_nnu.instances.metrics.{name}"))
     assert result.attempted and not result.failed
 
 

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from maskmed_nnu.instances.detections import Detections, from_object_map, make_detections
 from maskmed_nnu.instances.metrics import AveragePrecision
-from tests.instances.random_objects import full_masks, perturbed, random_truth
+from tests.instances.metrics.random_objects import full_masks, perturbed, random_truth
 
 AREAS = ("all", "small", "medium", "large")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
-from maskmed_nnu.instances.footprints import Footprints, meeting_pairs, visible
-from maskmed_nnu.instances.groups import Groups
+from maskmed_nnu.instances.stitching.footprints import Footprints, meeting_pairs, visible
+from maskmed_nnu.instances.stitching.groups import Groups
 
 SAME_OBJECT = 0.5
 """IoU from which two masks are taken for one object, as in panoptic quality: no object has two such partners among

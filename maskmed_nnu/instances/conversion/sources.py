@@ -10,11 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import pictures, rle
+from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.coco import CocoFile, CocoImage
-from maskmed_nnu.instances.file_pairs import capped, located, pairs
+from maskmed_nnu.instances.conversion import pictures
+from maskmed_nnu.instances.conversion.file_pairs import capped, located, pairs
+from maskmed_nnu.instances.conversion.pictures import Picture
 from maskmed_nnu.instances.objects import ObjectMap, stack_layers
-from maskmed_nnu.instances.pictures import Picture
 
 LARGEST_KEPT_ID = np.iinfo(np.uint16).max
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
-from maskmed_nnu.instances.comparison import compare
 from maskmed_nnu.instances.detections import Detections, flatten, from_object_map, make_detections
 from maskmed_nnu.instances.files import read_ids
-from maskmed_nnu.instances.metrics import InstanceMetrics
+from maskmed_nnu.instances.metrics.comparison import compare
+from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
 from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmed_nnu.instances import footprints
 from maskmed_nnu.instances.detections import Detections, concatenate, make_detections
-from maskmed_nnu.instances.footprints import meeting_pairs
-from maskmed_nnu.instances.merging import merge_views, suppress
-from tests.instances.scenes import iou_matrix, noisy, objects_of, random_scene
+from maskmed_nnu.instances.stitching import footprints
+from maskmed_nnu.instances.stitching.footprints import meeting_pairs
+from maskmed_nnu.instances.stitching.merging import merge_views, suppress
+from tests.instances.stitching.scenes import iou_matrix, noisy, objects_of, random_scene
 
 SHAPE = (70, 80)
 seeds = st.integers(0, 2**32 - 1)

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from maskmed_nnu.instances.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
 
 
 class CountedMetric(ABC):
@@ -21,7 +21,7 @@ class CountedMetric(ABC):
         self._counts: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
-        """Add an image; see `maskmed_nnu.instances.comparison.compare` for what objects and crowd are."""
+        """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
         self.add(compare(prediction, truth, crowd=crowd))
 
     def add(self, comparison: Comparison) -> None:

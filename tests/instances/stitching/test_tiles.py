@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.tiles import plan_tiles
+from maskmed_nnu.instances.stitching.tiles import plan_tiles
 
 
 @st.composite

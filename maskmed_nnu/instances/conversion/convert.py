@@ -17,13 +17,14 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import formats, pictures
-from maskmed_nnu.instances.conversion_layout import Facts, Layout, check_class_names, facts, lay_out
-from maskmed_nnu.instances.conversion_report import report
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.conversion import pictures
+from maskmed_nnu.instances.conversion.layout import Facts, Layout, check_class_names, facts, lay_out
+from maskmed_nnu.instances.conversion.report import report
+from maskmed_nnu.instances.conversion.sources import Content, Source, SourceCase
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.objects import encode
 from maskmed_nnu.instances.pieces import count_torn, split_torn
-from maskmed_nnu.instances.sources import Content, Source, SourceCase
 
 SHOWN = 20  # refused objects on the screen
 BROKEN_SHOWN = 10

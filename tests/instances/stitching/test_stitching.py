@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from maskmed_nnu.instances.detections import Detections, concatenate, make_detections
 from maskmed_nnu.instances.metrics import InstanceMetrics
-from maskmed_nnu.instances.stitching import MARGIN, stitch
-from maskmed_nnu.instances.tiles import Tile, plan_tiles
-from tests.instances.scenes import (
+from maskmed_nnu.instances.stitching.stitch import MARGIN, stitch
+from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
+from tests.instances.stitching.scenes import (
     crop,
     draw_arc,
     from_masks,

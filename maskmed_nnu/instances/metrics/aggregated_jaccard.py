@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from maskmed_nnu.instances.comparison import ClassView, Objects, compare
-from maskmed_nnu.instances.counted_metric import CountedMetric, ratio
+from maskmed_nnu.instances.metrics.comparison import ClassView, Objects, compare
+from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
 
 
 class AggregatedJaccard(CountedMetric):

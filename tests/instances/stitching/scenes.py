@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from maskmed_nnu.instances.detections import INSIDE, Detections, from_object_map, make_detections
-from maskmed_nnu.instances.tiles import Tile
+from maskmed_nnu.instances.stitching.tiles import Tile
 
 KINDS = ("disc", "worm", "touching", "overlapping", "concave")
 

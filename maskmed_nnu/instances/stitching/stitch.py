@@ -22,10 +22,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
-from maskmed_nnu.instances.footprints import Footprints, meeting_pairs, visible
-from maskmed_nnu.instances.groups import Groups
-from maskmed_nnu.instances.merging import SAME_OBJECT, keep_best, vote
-from maskmed_nnu.instances.tiles import Tile
+from maskmed_nnu.instances.stitching.footprints import Footprints, meeting_pairs, visible
+from maskmed_nnu.instances.stitching.groups import Groups
+from maskmed_nnu.instances.stitching.merging import SAME_OBJECT, keep_best, vote
+from maskmed_nnu.instances.stitching.tiles import Tile
 
 MARGIN = 2
 """Pixels from an inner border of its tile within which an object counts as cut off: masks are that uncertain."""
@@ -44,7 +44,7 @@ place, do not confirm."""
 def stitch(tiles: Sequence[Tile], answers: Sequence[Detections], shape: tuple[int, int]) -> Detections:
     """The objects of an image of ``shape`` from each tile's detections (in the tile's own pixels), without stuff.
 
-    A network's duplicates are to be removed in each tile before (`maskmed_nnu.instances.merging.suppress`).
+    A network's duplicates are to be removed in each tile before (`maskmed_nnu.instances.stitching.merging.suppress`).
 
     1. Detections of two tiles that agree (IoU at least 0.5 where both tiles look) are grouped, the best pairs first,
        those of one class before others, never two of one tile.

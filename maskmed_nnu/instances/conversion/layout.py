@@ -9,9 +9,9 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.conversion.pictures import Picture
+from maskmed_nnu.instances.conversion.sources import Content, SourceCase
 from maskmed_nnu.instances.objects import LabelFormat
-from maskmed_nnu.instances.pictures import Picture
-from maskmed_nnu.instances.sources import Content, SourceCase
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000

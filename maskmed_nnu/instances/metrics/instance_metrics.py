@@ -1,4 +1,4 @@
-"""All metrics of instances, and one accumulator of them all, which compares each image once."""
+"""One accumulator of all metrics, which compares each image once."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from maskmed_nnu.instances.aggregated_jaccard import AggregatedJaccard, aggregated_jaccard
-from maskmed_nnu.instances.average_precision import AveragePrecision
-from maskmed_nnu.instances.comparison import Comparison, Objects, compare
-from maskmed_nnu.instances.matching import Matching, MatchingScores, f1, matching
-from maskmed_nnu.instances.panoptic_quality import PanopticQuality, panoptic_quality
-
-__all__ = [
-    "AggregatedJaccard",
-    "AveragePrecision",
-    "Comparison",
-    "InstanceMetrics",
-    "Matching",
-    "MatchingScores",
-    "PanopticQuality",
-    "aggregated_jaccard",
-    "compare",
-    "f1",
-    "matching",
-    "panoptic_quality",
-    "with_names",
-]
+from maskmed_nnu.instances.metrics.aggregated_jaccard import AggregatedJaccard
+from maskmed_nnu.instances.metrics.average_precision import AveragePrecision
+from maskmed_nnu.instances.metrics.comparison import Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.matching import MatchingScores
+from maskmed_nnu.instances.metrics.panoptic_quality import PanopticQuality
 
 
 class InstanceMetrics:
@@ -46,7 +30,7 @@ class InstanceMetrics:
         self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes))
 
     def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
-        """Add an image; see `maskmed_nnu.instances.comparison.compare` for what objects and crowd are."""
+        """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
         self.add(compare(prediction, truth, crowd=crowd))
 
     def add(self, comparison: Comparison) -> None:

@@ -9,12 +9,12 @@ import pytest
 import tifffile
 from scipy.optimize import linear_sum_assignment
 
-from maskmed_nnu.instances.comparison import compare
 from maskmed_nnu.instances.detections import Detections, from_object_map, make_detections
-from maskmed_nnu.instances.matching import match
 from maskmed_nnu.instances.metrics import AggregatedJaccard, MatchingScores, aggregated_jaccard, matching
+from maskmed_nnu.instances.metrics.comparison import compare
+from maskmed_nnu.instances.metrics.matching import match
 from maskmed_nnu.instances.objects import ObjectMap
-from tests.instances.random_objects import full_masks, label_maps, perturbed, random_truth
+from tests.instances.metrics.random_objects import full_masks, label_maps, perturbed, random_truth
 
 
 def pixel_sets(detections: Detections) -> list[set[int]]:

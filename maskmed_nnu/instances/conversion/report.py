@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskmed_nnu.instances.conversion_layout import Facts, Layout
+from maskmed_nnu.instances.conversion.layout import Facts, Layout
 
 
 def report(found: Sequence[Facts], layout: Layout, notes: Sequence[str], *, most: int | None = None) -> list[str]:

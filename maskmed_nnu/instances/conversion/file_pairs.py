@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import formats, pictures
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.conversion import pictures
 
 MASK_SUFFIXES = ("_cp_masks", "_masks", "_mask", "_seg", "_labels", "_label")
 IMAGE_SUFFIXES = ("_img", "_image")

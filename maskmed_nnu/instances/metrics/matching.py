@@ -12,9 +12,9 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from maskmed_nnu.instances.average_precision import AP50, AP75, IOU_THRESHOLDS
-from maskmed_nnu.instances.comparison import ClassView, Objects, compare
-from maskmed_nnu.instances.counted_metric import CountedMetric, ratio
+from maskmed_nnu.instances.metrics.average_precision import AP50, AP75, IOU_THRESHOLDS
+from maskmed_nnu.instances.metrics.comparison import ClassView, Objects, compare
+from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from maskmed_nnu.instances.comparison import ClassView, Comparison, Objects, compare
-from maskmed_nnu.instances.counted_metric import nan_mean
+from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.counted_metric import nan_mean
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
@@ -47,7 +47,7 @@ class AveragePrecision:
         self._records: dict[int, list[_ImageRecord]] = defaultdict(list)
 
     def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
-        """Add an image; see `maskmed_nnu.instances.comparison.compare` for what objects and crowd are."""
+        """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
         self.add(compare(prediction, truth, crowd=crowd))
 
     def add(self, comparison: Comparison) -> None:

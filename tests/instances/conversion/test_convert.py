@@ -12,9 +12,15 @@ import tifffile
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import convert as convert_module
-from maskmed_nnu.instances.convert import case_names, convert
-from maskmed_nnu.instances.sources import CocoSource, LabelMapSource, MaskPerObjectSource, SemanticSource, SourceCase
+from maskmed_nnu.instances.conversion import convert as convert_module
+from maskmed_nnu.instances.conversion.convert import case_names, convert
+from maskmed_nnu.instances.conversion.sources import (
+    CocoSource,
+    LabelMapSource,
+    MaskPerObjectSource,
+    SemanticSource,
+    SourceCase,
+)
 from maskmed_nnu.nnunet.instances.reader import InstanceIO
 
 SHAPE = (30, 40)
