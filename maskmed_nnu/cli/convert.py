@@ -52,9 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert, print what was read and what was refused, and the commands that come next."""
-    from maskmed_nnu.instances.conversion.convert import (
-        convert,  # here, so that `maskmed --help` does not wait for the readers
-    )
+    # here, so that `maskmed --help` does not wait for the readers
+    from maskmed_nnu.instances.conversion.convert import convert
 
     if not 1 <= options.id <= 999:
         raise InputError(f"--id {options.id} is no number of an nnU-Net data set; take one from 1 to 999.")

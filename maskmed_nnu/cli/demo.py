@@ -18,6 +18,12 @@ from maskmed_nnu.cli.devices import DEVICES, choose_device
 from maskmed_nnu.cli.steps import Step, run_steps
 from maskmed_nnu.errors import InputError
 
+DESCRIPTION = """\
+Plan, train, predict and evaluate MaskMed with nnU-Net's own commands, on
+generated CT-like phantoms or on your own raw data set (of which a fifth is
+held back as unseen test cases). The training is short: it shows that
+everything works, not how well it can. A run that was stopped goes on where it
+ended."""
 PLANNER = "MaskMedPlanner"
 PLANS = "MaskMedPlans"
 TRAINER = "nnUNetTrainerMaskMedDemo"

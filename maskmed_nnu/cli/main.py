@@ -11,6 +11,14 @@ from maskmed_nnu.cli import convert, demo, evaluate, predict
 from maskmed_nnu.cli.steps import StepError
 from maskmed_nnu.errors import InputError
 
+COMMANDS = {
+    "demo": (demo, "plan, train, predict and evaluate MaskMed on generated phantoms or your own data"),
+    "convert": (convert, "make an nnU-Net data set from COCO json, label maps or a mask per object"),
+    "predict": (predict, "find the objects in images: id maps, COCO results, pictures"),
+    "evaluate": (evaluate, "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality"),
+}
+"""Modules with ``DESCRIPTION``, ``add_arguments(parser)`` and ``run(options)``, and their lines in the help."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``maskmed`` with `arguments` (by default the command line's) and return the exit status."""
@@ -32,39 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    command = commands.add_parser(
-        "demo",
-        help="plan, train, predict and evaluate MaskMed on generated phantoms or your own data",
-        description="Plan, train, predict and evaluate MaskMed with nnU-Net's own commands, on generated CT-like "
-        "phantoms or on your own raw data set (of which a fifth is held back as unseen test cases). The training is "
-        "short: it shows that everything works, not how well it can. A run that was stopped goes on where it ended.",
-    )
-    demo.add_arguments(command)
-    command.set_defaults(run=demo.run)
-    command = commands.add_parser(
-        "convert",
-        help="make an nnU-Net data set from COCO json, label maps or a mask per object",
-        description=convert.DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    convert.add_arguments(command)
-    command.set_defaults(run=convert.run)
-    command = commands.add_parser(
-        "predict",
-        help="find the objects in images: id maps, COCO results, pictures",
-        description=predict.DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    predict.add_arguments(command)
-    command.set_defaults(run=predict.run)
-    command = commands.add_parser(
-        "evaluate",
-        help="compare predicted objects with the true ones: AP, F1, AJI, panoptic quality",
-        description=evaluate.DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    evaluate.add_arguments(command)
-    command.set_defaults(run=evaluate.run)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 
