@@ -63,7 +63,7 @@ class nnUNetTrainerIAUNet(PluginTrainer):
         self.initial_lr = 5e-3
         self.weight_decay = 1e-2
         self.oversample_foreground_percent = 0.5
-        self._whole_images: Iterator[tuple[Tensor, list[Detections]]] = iter(())
+        self._whole_images: Iterator[tuple[str, Tensor, np.ndarray, dict]] = iter(())
         self._metrics = InstanceMetrics()
 
     @staticmethod
@@ -145,7 +145,7 @@ class nnUNetTrainerIAUNet(PluginTrainer):
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
         self._metrics = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
-        self._whole_images = self._validation_images()
+        self._whole_images = self._cases()
 
     def validation_step(self, batch: dict) -> dict:
         """The loss of a batch, and the objects of one whole image after the other until each had its turn."""
@@ -155,7 +155,8 @@ class nnUNetTrainerIAUNet(PluginTrainer):
             loss = self.loss(self.network(data), target)
         case = next(self._whole_images, None)
         if case is not None:
-            image, truth = case
+            _, image, seg, _ = case
+            truth = self._truth(np.asarray(seg[:]))
             for found, wanted in zip(self._predict(image, mirror=False), truth, strict=True):
                 self._metrics.update(found, wanted)
         result = {"loss": loss.detach().cpu().numpy()}
@@ -190,7 +191,7 @@ class nnUNetTrainerIAUNet(PluginTrainer):
         reader = self.plans_manager.image_reader_writer_class()
         truth_folder = Path(self.preprocessed_dataset_folder_base) / "gt_segmentations"
         ending = self.dataset_json["file_ending"]
-        for key, image, properties in self._cases():
+        for key, image, _, properties in self._cases():
             self.print_to_log_file(f"predicting {key}")
             slices = on_image(pack(self._predict(image, mirror=True)), properties)
             write_slices(
@@ -233,21 +234,13 @@ class nnUNetTrainerIAUNet(PluginTrainer):
             **prediction_settings(plan),
         )
 
-    def _cases(self) -> Iterator[tuple[str, Tensor, dict]]:
-        """This rank's validation cases, preprocessed."""
+    def _cases(self) -> Iterator[tuple[str, Tensor, np.ndarray, dict]]:
+        """This rank's validation cases, preprocessed: name, image, labels as they lie on the disk, properties."""
         keys = self.do_split()[1][self.local_rank :: dist.get_world_size() if self.is_ddp else 1]
         dataset = self.dataset_class(self.preprocessed_dataset_folder, keys)
         for key in dataset.identifiers:
-            data, _, _, properties = dataset.load_case(key)
-            yield key, torch.from_numpy(np.array(data[:])), properties
-
-    def _validation_images(self) -> Iterator[tuple[Tensor, list[Detections]]]:
-        """This rank's validation cases, preprocessed, with their objects."""
-        keys = self.do_split()[1][self.local_rank :: dist.get_world_size() if self.is_ddp else 1]
-        dataset = self.dataset_class(self.preprocessed_dataset_folder, keys)
-        for key in dataset.identifiers:
-            data, seg, _, _ = dataset.load_case(key)
-            yield torch.from_numpy(np.array(data[:])), self._truth(np.asarray(seg[:]))
+            data, seg, _, properties = dataset.load_case(key)
+            yield key, torch.from_numpy(np.array(data[:])), seg, properties
 
     def _truth(self, seg: np.ndarray) -> list[Detections]:
         """Objects of each slice of ``seg [1 + L, Z, H, W]``; crowds are stuff of a thing's class."""
