@@ -1,0 +1,199 @@
+"""SimpleUNet and SimpleESKNet: one width at every scale, from 16 thousand parameters, in 2D and 3D.
+
+After "SimpleUNet" (arXiv 2506.13415) and its released code, whose parameter counts these networks reproduce. Ours is
+the third dimension, strides and kernels from nnU-Net's plan, and the settings that answer what the paper leaves open.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.networks.layers.fusion import Fusion
+from maskmed_nnu.networks.layers.units import ConvUnit, ESKBlock
+
+
+class FixedWidthUNet(nn.Module):
+    """The skeleton of both networks; subclasses say what a unit is.
+
+    ``n_stages``, ``strides`` (of each stage, the first of ones) and ``conv_op`` are nnU-Net's. Every stage of the
+    encoder has ``width`` channels: one unit at full resolution, then max-pooling and ``blocks_per_stage`` units each.
+    A 1x1 unit selects the share ``selection_rate`` of the channels for each skip connection, and the decoder runs at
+    that width (partial feature selection). ``fusion`` and ``adaptive_fusion``: see `Fusion`. ``head_norm`` puts a norm
+    and a ReLU behind the 1x1 head, as the released code does.
+
+    Every image works, odd edges too, that leaves two positions along each axis at the deepest scale, which a norm needs
+    (one along an axis that is never halved). The answer is logits
+    ``[B, num_classes, *spatial]``; in training mode with ``deep_supervision`` one map for each scale of the decoder,
+    the finest first, all from the same head, which costs no parameter.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_channels: int,
+        num_classes: int,
+        n_stages: int,
+        strides: Sequence[Sequence[int]],
+        conv_op: type[nn.Module],
+        norm_op: type[nn.Module],
+        norm_op_kwargs: dict | None = None,
+        width: int = 32,
+        blocks_per_stage: int = 1,
+        selection_rate: float = 0.5,
+        fusion: str = "concatenate",
+        adaptive_fusion: bool = True,
+        early_reduction: bool = False,
+        head_norm: bool = False,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        selected = int(selection_rate * width)
+        if not 0 < selected <= width:
+            raise InputError(
+                f"The plans select {selection_rate} of {width} channels, which is {selected}; legal is a "
+                "selection_rate above 0 and up to 1 that leaves one channel or more."
+            )
+        self.input_channels, self.num_classes, self.deep_supervision = input_channels, num_classes, deep_supervision
+        total = [math.prod(axis) for axis in zip(*strides, strict=True)]
+        self.least = [2 * stride if stride > 1 else 1 for stride in total]
+        self.early_reduction = early_reduction
+        self.mode = "bilinear" if issubclass(conv_op, nn.Conv2d) else "trilinear"
+        self.ops = {"conv_op": conv_op, "norm_op": norm_op, "norm_op_kwargs": norm_op_kwargs or {}}
+        pool = {nn.Conv2d: nn.MaxPool2d, nn.Conv3d: nn.MaxPool3d}[conv_op]
+        deeper = range(1 + early_reduction, n_stages)
+        last = n_stages - 1
+
+        self.stem = self.stem_unit(width, int(early_reduction), strides[1] if early_reduction else 1)
+        self.pools = nn.ModuleList(pool(tuple(strides[stage])) for stage in deeper)
+        self.encoder = nn.ModuleList(self._stage(width, width, blocks_per_stage, stage) for stage in deeper)
+        self.skips = nn.ModuleList(self.skip_unit(width, selected) for _ in deeper)
+        self.bottleneck = self._stage(width, selected, blocks_per_stage, last)
+        self.fusions = nn.ModuleList(
+            Fusion(selected, kind=fusion, adaptive=adaptive_fusion, **self.ops) for _ in deeper
+        )
+        self.decoder = nn.ModuleList(
+            self._stage(fused.out_channels, selected, blocks_per_stage, stage - 1)
+            for fused, stage in zip(self.fusions, deeper, strict=True)
+        )
+        # nnU-Net's transfer of weights between data sets leaves out what has this name
+        self.seg_layers = nn.Sequential(conv_op(selected, num_classes, 1, bias=not head_norm))
+        if head_norm:
+            self.seg_layers.extend([norm_op(num_classes, **self.ops["norm_op_kwargs"]), nn.ReLU(inplace=True)])
+
+    def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> nn.Module:
+        """The unit that sees the image and answers at the resolution of ``stage``."""
+        raise NotImplementedError
+
+    def unit(self, in_channels: int, out_channels: int, stage: int) -> nn.Module:
+        raise NotImplementedError
+
+    def skip_unit(self, in_channels: int, out_channels: int) -> nn.Module:
+        raise NotImplementedError
+
+    def _stage(self, in_channels: int, out_channels: int, blocks: int, stage: int) -> nn.Sequential:
+        return nn.Sequential(
+            *[self.unit(in_channels if block == 0 else out_channels, out_channels, stage) for block in range(blocks)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        self._check_input(x)
+        spatial = x.shape[2:]
+        x = self.stem(x)
+        skips = []
+        for skip, pool, stage in zip(self.skips, self.pools, self.encoder, strict=True):
+            skips.append(skip(x))
+            x = stage(pool(x))
+        x = self.bottleneck(x)
+        scales = []
+        for level in reversed(range(len(skips))):
+            x = self.decoder[level](self.fusions[level](skips[level], x))
+            scales.append(x)
+        if not (self.training and self.deep_supervision):
+            return self._full_size(self.seg_layers(x), spatial)
+        logits = [self.seg_layers(scale) for scale in reversed(scales)]
+        return [self._full_size(logits[0], spatial), *logits] if self.early_reduction else logits
+
+    def _full_size(self, logits: Tensor, spatial: Sequence[int]) -> Tensor:
+        if not self.early_reduction:
+            return logits
+        return F.interpolate(logits, size=spatial, mode=self.mode, align_corners=False)
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.shape[1] != self.input_channels:
+            raise InputError(
+                f"The image has {x.shape[1]} channel(s), but the network was planned for {self.input_channels}; give "
+                "one file per channel, in the order of channel_names in dataset.json."
+            )
+        if any(edge < least for edge, least in zip(x.shape[2:], self.least, strict=True)):
+            raise InputError(
+                f"The patch {tuple(x.shape[2:])} leaves nothing to see at the network's deepest scale: the edges must "
+                f"be at least {tuple(self.least)} (patch_size in the plans)."
+            )
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Numbers that the convolutions put out for one image, nnU-Net's unit of memory."""
+        size = 0
+
+        def count(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            nonlocal size
+            size += output.numel()
+
+        network = copy.deepcopy(self).to("meta").train()
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                module.register_forward_hook(count)
+        # two samples, since a norm over one value has no variance
+        network(torch.empty(2, self.input_channels, *input_size, device="meta"))
+        return size // 2
+
+
+class SimpleUNet(FixedWidthUNet):
+    """Units of convolution, norm and ReLU; 16,244 parameters at width 16 without adaptive fusion, with ``head_norm``.
+
+    ``kernel_sizes`` (of each stage) are nnU-Net's. ``dilation`` is that of every kernel; ``operators``: see `ConvUnit`.
+    ``early_reduction`` leaves the finest stage out: the first unit strides to the second one's resolution, and logits
+    are upsampled at the end.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel_sizes: Sequence[Sequence[int]],
+        dilation: int = 1,
+        operators: str = "dense",
+        **skeleton,
+    ) -> None:
+        self.kernel_sizes, self.dilation, self.operators = kernel_sizes, dilation, operators
+        super().__init__(**skeleton)
+
+    def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> ConvUnit:
+        kernel = self.kernel_sizes[stage]
+        return ConvUnit(self.input_channels, out_channels, kernel, dilation=self.dilation, stride=stride, **self.ops)
+
+    def unit(self, in_channels: int, out_channels: int, stage: int) -> ConvUnit:
+        kernel = self.kernel_sizes[stage]
+        operators = {"operators": self.operators, "dilation": self.dilation}
+        return ConvUnit(in_channels, out_channels, kernel, **operators, **self.ops)
+
+    def skip_unit(self, in_channels: int, out_channels: int) -> ConvUnit:
+        return ConvUnit(in_channels, out_channels, [1] * len(self.least), **self.ops)
+
+
+class SimpleESKNet(FixedWidthUNet):
+    """The same skeleton with `ESKBlock` in the place of every unit; 673 thousand parameters at width 32, two blocks."""
+
+    def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> ESKBlock:
+        return ESKBlock(self.input_channels, out_channels, stride=stride, **self.ops)
+
+    def unit(self, in_channels: int, out_channels: int, stage: int) -> ESKBlock:
+        return ESKBlock(in_channels, out_channels, **self.ops)
+
+    def skip_unit(self, in_channels: int, out_channels: int) -> ESKBlock:
+        return ESKBlock(in_channels, out_channels, **self.ops)
