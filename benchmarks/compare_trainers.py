@@ -211,8 +211,24 @@ def build_trainer(contestant: Contestant, seed: int, plans: Plans, args: argpars
     return trainer
 
 
-def predict_and_score(trainer: Any, work: Path, output: Path) -> dict[str, dict[str, float]]:
-    """Dice per case and class of the unseen cases, sliding window with half overlap, no mirroring."""
+def multiplications(network: Any, channels: int, patch: list[int]) -> int:
+    """Multiply-adds of one patch in evaluation mode, as torch counts them (convolutions and matrix products)."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network.eval()
+    image = torch.zeros(1, channels, *patch, device=next(network.parameters()).device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(image)
+    return counter.get_total_flops() // 2
+
+
+def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[dict[str, dict[str, float]], float]:
+    """Dice per case and class of the unseen cases, sliding window with half overlap, no mirroring.
+
+    Also the CPU seconds per case of the sliding window alone (all threads together, without reading, resampling and
+    writing), which other work on the machine does not change.
+    """
     from nnunetv2.evaluation.evaluate_predictions import compute_metrics
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -233,6 +249,15 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> dict[str, dict[
             type(trainer).__name__,
             None,
         )
+        window, used = predictor.predict_sliding_window_return_logits, []
+
+        def timed(image):
+            begin = time.process_time()
+            logits = window(image)
+            used.append(time.process_time() - begin)
+            return logits
+
+        predictor.predict_sliding_window_return_logits = timed
         predictor.predict_from_files_sequential(str(work / "test" / "images"), str(output))
     labels, ending = trainer.label_manager, trainer.dataset_json["file_ending"]
     classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
@@ -248,7 +273,7 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> dict[str, dict[
         )["metrics"]
         case = truth.name.removesuffix(ending)
         scores[case] = {names.get(str(c), str(c)): float(metrics[c]["Dice"]) for c in classes}
-    return scores
+    return scores, statistics.fmean(used)
 
 
 def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Namespace, budget: dict) -> None:
@@ -261,9 +286,7 @@ def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Name
     trainer = build_trainer(contestant, seed, plans, args, key)
     os.environ["nnUNet_n_proc_DA"] = str(args.workers)
     trainer.run_training()
-    begin = time.monotonic()
-    scores = predict_and_score(trainer, args.work, args.work / "predictions" / key)
-    predicted = time.monotonic() - begin
+    scores, predicting = predict_and_score(trainer, args.work, args.work / "predictions" / key)
     classes = list(next(iter(scores.values())))
     per_class = {c: mean_of(case[c] for case in scores.values()) for c in classes}
     record = {
@@ -277,8 +300,11 @@ def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Name
         "dice_per_class": per_class,
         "dice_per_case": scores,
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "multiply_adds": multiplications(
+            trainer.network, trainer.num_input_channels, trainer.configuration_manager.patch_size
+        ),
         "seconds_per_step": statistics.median(trainer.step_seconds),
-        "seconds_predicting": predicted,
+        "cpu_seconds_per_case": predicting,
         "finished": time.time(),
     }
     result.parent.mkdir(exist_ok=True)
@@ -296,7 +322,7 @@ def mean_of(values: Any) -> float:
 
 
 def table(work: Path, budget: dict) -> str:
-    """All results in WORK with this budget as markdown, the best mean first."""
+    """All results in WORK with this budget as markdown, the best mean first; GMAC are 1e9 multiply-adds of a patch."""
     records = [json.loads(path.read_text()) for path in sorted((work / "results").glob("*.json"))]
     records = [r for r in records if r["budget"] == budget]
     if not records:
@@ -305,7 +331,7 @@ def table(work: Path, budget: dict) -> str:
     for r in sorted(records, key=lambda r: r["seed"]):
         groups.setdefault(json.dumps([r["label"], r["trainer"], r["planner"], r["overrides"]]), []).append(r)
     classes = list(records[0]["dice_per_class"])
-    head = ["contestant", "mean Dice", "each seed", *classes, "parameters", "s per step"]
+    head = ["contestant", "mean Dice", "each seed", *classes, "parameters", "GMAC", "s per step", "CPU s per case"]
     rows = [
         (
             statistics.fmean(r["mean_dice"] for r in group),
@@ -315,7 +341,9 @@ def table(work: Path, budget: dict) -> str:
                 ", ".join(f"{r['mean_dice']:.4f}" for r in group),
                 *(f"{statistics.fmean(r['dice_per_class'][c] for r in group):.4f}" for c in classes),
                 f"{group[0]['parameters']:,}",
+                f"{group[0]['multiply_adds'] / 1e9:.3g}",
                 f"{statistics.fmean(r['seconds_per_step'] for r in group):.2f}",
+                f"{statistics.fmean(r['cpu_seconds_per_case'] for r in group):.2f}",
             ],
         )
         for group in groups.values()

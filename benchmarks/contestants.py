@@ -69,30 +69,32 @@ def find_trainer(name: str) -> type:
         return nnUNetTrainer
     if name == STOCK_ADAMW:
         return stock_with_adamw(nnUNetTrainer)
-    return find_ours("trainers", name)
+    return find_ours("trainer", name)
 
 
 def find_planner(name: str) -> type:
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
-    return ExperimentPlanner if name == STOCK_PLANNER else find_ours("planners", name)
+    return ExperimentPlanner if name == STOCK_PLANNER else find_ours("planner", name)
 
 
 def find_ours(kind: str, name: str) -> type:
     """A class of this package, else one of nnU-Net's. Needs no start-up hook, so that a bare checkout works."""
-    ours = importlib.import_module(f"maskmed_nnu.nnunet.{kind}.maskmed")
-    if hasattr(ours, name):
-        return getattr(ours, name)
+    from maskmed_nnu.nnunet.names import NAMES
+
+    if name in NAMES[kind]:
+        module, _, attribute = NAMES[kind][name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     import nnunetv2
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
     folder, module = {
-        "trainers": ("training/nnUNetTrainer", "nnunetv2.training.nnUNetTrainer"),
-        "planners": ("experiment_planning", "nnunetv2.experiment_planning"),
+        "trainer": ("training/nnUNetTrainer", "nnunetv2.training.nnUNetTrainer"),
+        "planner": ("experiment_planning", "nnunetv2.experiment_planning"),
     }[kind]
     found = recursive_find_python_class(os.path.join(nnunetv2.__path__[0], folder), name, current_module=module)
     if found is None:
-        stop(f"neither this package nor nnU-Net has {name!r} among its {kind}.")
+        stop(f"neither this package nor nnU-Net has the {kind} {name!r}.")
     return found
 
 
