@@ -24,10 +24,12 @@ class Centres(NamedTuple):
     """``[T]`` of a disc of the same area"""
     owner: Tensor
     """``[layers, N]`` number of the target at each pixel, ``T`` where there is none"""
+    offset: Tensor
+    """``[layers, N, 2]`` (x, y) from the middle of each pixel to the centre of its owner; of no use without one"""
 
 
 def find_centres(targets: SetTargets) -> Centres:
-    """Centres and radii of the targets' visible parts."""
+    """Centres, radii and offsets of the targets' visible parts."""
     count = len(targets.ids)
     width = targets.maps.shape[-1]
     owner = targets.owners(None, nobody=count)
@@ -44,16 +46,16 @@ def find_centres(targets: SetTargets) -> Centres:
     candidate = torch.where(distance == nearest[flat], torch.arange(pixels, device=owner.device), pixels)
     first = torch.full((count + 1,), pixels, device=owner.device).scatter_reduce_(0, flat, candidate, "amin")
     centre = place[first[:count].clamp(max=pixels - 1)] + 0.5
-    return Centres(centre, (size[:count] / torch.pi).sqrt(), owner)
+    offset = torch.cat((centre, centre.new_zeros(1, 2)))[owner] - (place + 0.5).view(*owner.shape, 2)
+    return Centres(centre, (size[:count] / torch.pi).sqrt(), owner, offset)
 
 
 def heatmap(found: Centres, targets: SetTargets, *, num_classes: int, stride: int) -> Tensor:
     """``[K, h, w]``: 1 at the cell of an object's centre, falling off as a Gaussian within the object, 0 outside."""
     height, width = targets.maps.shape[-2:]
-    offset = _to_centre(found, height, width)  # [layers, N, 2]
     spread = (found.radius * HEAT_WIDTH).clamp(min=MIN_WIDTH)
     spread = torch.cat((spread, spread.new_ones(1)))[found.owner]
-    heat = (-offset.square().sum(-1) / (2 * spread.square())).exp()
+    heat = (-found.offset.square().sum(-1) / (2 * spread.square())).exp()
     empty = found.owner == len(targets.ids)
     classes = torch.cat((targets.classes, targets.classes.new_zeros(1)))[found.owner]
     heat = heat.masked_fill(empty, 0.0)
@@ -73,7 +75,7 @@ def votes(found: Centres, targets: SetTargets, *, stride: int) -> tuple[Tensor, 
     objects overlap, the last layer counts.
     """
     height, width = targets.maps.shape[-2:]
-    offset = _to_centre(found, height, width).view(-1, height, width, 2)
+    offset = found.offset.view(-1, height, width, 2)
     has = (found.owner < len(targets.ids)).view(-1, height, width)
     start = stride // 2
     offset, has = offset[:, start::stride, start::stride], has[:, start::stride, start::stride]
@@ -81,11 +83,3 @@ def votes(found: Centres, targets: SetTargets, *, stride: int) -> tuple[Tensor, 
     for layer in range(1, len(offset)):
         vote = torch.where(has[layer, ..., None], offset[layer], vote)
     return vote.permute(2, 0, 1), has.any(0)
-
-
-def _to_centre(found: Centres, height: int, width: int) -> Tensor:
-    y = torch.arange(height, device=found.owner.device) + 0.5
-    x = torch.arange(width, device=found.owner.device) + 0.5
-    place = torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), -1).flatten(0, 1)
-    centre = torch.cat((found.centre, found.centre.new_zeros(1, 2)))
-    return centre[found.owner] - place
