@@ -25,7 +25,7 @@ TIFF = (".tif", ".tiff")
 PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
 ENDINGS = (*PICTURES, *TIFF, *NIFTI)
 
-_PNG_WITH_COLOUR = (2, 6)  # the colour types RGB and RGBA in a PNG's header
+_PNG_WITH_COLOUR, _PNG_GREY_WITH_ALPHA = (2, 6), 4  # the colour types in a PNG's header
 
 Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
 
@@ -140,8 +140,10 @@ def _read_tiff(path: Path) -> Raster:
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series
-            values, axes = series[0].asarray(), series[0].axes
             shapes = {s.shape for s in series}
+            # Pages that were written one by one are series of their own; reading the first alone would lose the others.
+            pages = [s.asarray() for s in (series if len(shapes) == 1 else series[:1])]
+            values, axes = (pages[0], series[0].axes) if len(pages) == 1 else (np.stack(pages), "Q" + series[0].axes)
     finally:
         log.removeHandler(complaints)
     if complaints.errors:
@@ -171,9 +173,12 @@ def _read_picture(path: Path, indexed: bool) -> Raster:
     if ending(path) == ".png":
         with path.open("rb") as file:
             head = file.read(26)
-        if len(head) == 26 and head[24] == 16 and head[25] in _PNG_WITH_COLOUR:  # pillow would cut it to 8 bits
-            _load_whole(path)
-            return Raster(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), True)
+        if len(head) == 26 and head[24] == 16:  # pillow would cut these to 8 bits
+            if head[25] == _PNG_GREY_WITH_ALPHA:
+                raise ValueError("16 bits of grey beside transparency, which neither ITK nor pillow reads whole")
+            if head[25] in _PNG_WITH_COLOUR:
+                _load_whole(path)
+                return Raster(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), True)
     image = _load_whole(path)
     if image.mode == "P" and not indexed:
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -85,6 +87,32 @@ def test_files_of_other_libraries(tmp_path: Path) -> None:
     assert read_ids(tmp_path / "imagej.tif", overlap_layers=False).shape == (1, 3, 2, 2)
     assert read_ids(tmp_path / "imagej.tif", overlap_layers=True).shape == (3, 2, 2)
     assert read_ids(tmp_path / "single.tif", overlap_layers=True).shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.ome.tif"])
+def test_pages_that_were_written_one_by_one_are_all_read(tmp_path: Path, name: str) -> None:
+    raw = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    with tifffile.TiffWriter(tmp_path / name) as file:
+        for page in raw:
+            file.write(page, photometric="minisblack")
+    assert np.array_equal(read_ids(tmp_path / name, overlap_layers=True), raw)
+    with tifffile.TiffWriter(tmp_path / name) as file:
+        for page in raw:
+            file.write(np.stack([page] * 3, -1), photometric="rgb")
+    raster = formats.read(tmp_path / name)
+    assert raster.colour and np.array_equal(raster.values, np.stack([raw] * 3, -1))
+
+
+def test_a_png_that_would_lose_bits_is_refused(tmp_path: Path) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    ids = np.array([[[300, 65535], [310, 65535]]], ">u2")  # one row of two pixels, each with its opacity
+    parts = (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" + ids.tobytes()))
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts) + chunk(b"IEND", b"")
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.png cannot be read \(16 bits of grey beside transparency"):
+        formats.read(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
