@@ -205,18 +205,25 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
     """Predict one image and write what is wanted of it; of a volume the picture shows the middle slice."""
     import torch
 
+    from maskmed_nnu.cli.image_channels import fit_channels
     from maskmed_nnu.cli.overlay import write_overlay
     from maskmed_nnu.instances.coco import coco_results
     from maskmed_nnu.nnunet.instances.export import on_image, write_slices
+    from maskmed_nnu.nnunet.preprocessor import channel_names, check_nifti_files
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     files = [str(path) for path in case.files]
+    check_nifti_files(files)
+    image, properties = plans.image_reader_writer_class().read_images(files)
+    if len(files) == 1:
+        image, properties = fit_channels(image, properties, channel_names(predictor.dataset_json))
     preprocessor = configuration.preprocessor_class(verbose=False)
-    data, _, properties = preprocessor.run_case(files, None, plans, configuration, predictor.dataset_json)
+    data, _, properties = preprocessor.run_case_npy(
+        image, None, properties, plans, configuration, predictor.dataset_json
+    )
     everything = on_image(predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties)
     slices = [part.select(part.scores >= threshold) for part in everything]
     if outputs.overlay is not None:
-        image, _ = plans.image_reader_writer_class().read_images(files)
         image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
         middle = len(slices) // 2
         write_overlay(outputs.overlay, image[:, middle], slices[middle])

@@ -111,7 +111,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(model, images, tmp_path, 
 def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp_path, capsys):
     folder, truths = images
     (folder / "d.png").write_bytes((folder / "a_0000.png").read_bytes()[:200])
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(folder / "e.png")
+    Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(20, 20, 3)).save(folder / "e.png")
     broken = truths["b"].astype(np.float32)
     broken[3, 3] = np.nan
     tifffile.imwrite(folder / "f.tif", broken)
@@ -125,6 +125,20 @@ def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp
         assert reason in line
     assert sorted(path.name for path in out.glob("*.png")) == ["a.png", "b.png", "c.png"]
     assert {result["image_id"] for result in json.loads((out / "predictions_coco.json").read_text())} == set("abc")
+
+
+def test_grey_pictures_in_colour_or_with_transparency_are_predicted_as_they_are_converted(model, images, tmp_path):
+    _, truths = images
+    grey, opaque = truths["c"].astype(np.uint8)[..., None], np.full((64, 64, 1), 255, np.uint8)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    forms = {"rgb": [grey] * 3, "rgba": [grey] * 3 + [opaque], "la": [grey, opaque]}
+    for name, samples in forms.items():
+        Image.fromarray(np.concatenate(samples, 2)).save(folder / f"{name}.png")
+    assert predict(model, folder, tmp_path / "out") == 0
+    for name in forms:
+        found = decode(read_ids(tmp_path / "out" / f"{name}.png", overlap_layers=False), format_of(dataset()))
+        assert same_objects(found, decode(truths["c"][None], format_of(dataset())))
 
 
 def test_unlikely_objects_are_in_the_coco_results_only(model, images, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class InstanceIO(BaseReaderWriter):
                     f"{_size(channels[0].shape[1:])}; all channels of a case need one size."
                 )
         kind = formats.ending(image_fnames[0])
-        stem = str(image_fnames[0])[: -len(kind) - len("_0000")]
+        stem = re.sub(r"_\d{4}$", "", str(image_fnames[0])[: -len(kind)])
         properties = _properties(rasters[0].geometry, channels[0].shape[1], stem if kind in TIFF else None)
         return np.concatenate(channels, dtype=np.float32, casting="unsafe"), properties
 

@@ -110,6 +110,8 @@ def test_tiff_volumes_are_read_as_by_nnunet(tmp_path: Path, spacing: list | None
     theirs, their_properties = Tiff3DIO().read_images(files)
     assert np.array_equal(ours, theirs)
     assert tuple(properties["spacing"]) == tuple(their_properties["spacing"])
+    (tmp_path / "x_0000.tif").rename(tmp_path / "x.tif")  # as `maskmed predict` takes it
+    assert InstanceIO().read_images([str(tmp_path / "x.tif")])[1] == properties
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (4, 8, 9), (1, 8, 9)])

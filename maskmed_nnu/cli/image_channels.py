@@ -1,0 +1,30 @@
+"""An image that holds what the model wants in another form: with transparency, grey as colour, channels as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+COLOURS = ["R", "G", "B"]
+FLAT_SPACING = (999, 1, 1)
+
+
+def fit_channels(data: np.ndarray, properties: dict, names: Sequence[str]) -> tuple[np.ndarray, dict]:
+    """``data [C, Z, Y, X]`` of one file with the channels ``names``, as ``maskmed convert`` would have laid it out.
+
+    Transparency is dropped, three equal channels are a grey one, a grey one is three equal ones for a model of
+    colours, and the pages of a TIFF are channels for a model of as many. What fits in none of these ways stays as it
+    is, for the preprocessor to refuse.
+    """
+    wanted = len(names)
+    if len(data) == wanted:
+        return data, properties
+    if len(data) == 1 and data.shape[1] == wanted and "sitk_stuff" not in properties:
+        return data.transpose(1, 0, 2, 3), {"spacing": FLAT_SPACING}
+    opaque = data[:-1] if len(data) in (2, 4) else data
+    if wanted == 1 and (opaque == opaque[:1]).all():
+        opaque = opaque[:1]
+    elif list(names) == COLOURS and len(opaque) == 1:
+        opaque = opaque.repeat(3, 0)
+    return (opaque, properties) if len(opaque) == wanted else (data, properties)
