@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from maskmed_nnu.cli import convert, demo, evaluate, predict
 from maskmed_nnu.cli.steps import StepError
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.version import package_version
 
 COMMANDS = {
     "demo": (demo, "plan, train, predict and evaluate MaskMed on generated phantoms or your own data"),
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="maskmed", description="Mask-classification networks behind nnU-Net's commands."
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {package_version('(not installed)')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(
@@ -50,10 +50,3 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("maskmed-nnu")
-    except PackageNotFoundError:  # a bare checkout on the path
-        return "(not installed)"

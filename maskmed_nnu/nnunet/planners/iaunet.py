@@ -24,7 +24,7 @@ from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, ob
 from maskmed_nnu.nnunet.instances.reader import InstanceIO
 from maskmed_nnu.nnunet.planners import instance_report, instance_rules
 from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
-from maskmed_nnu.nnunet.planners.maskmed import package_version
+from maskmed_nnu.version import package_version
 
 PREPROCESSOR = "InstancePreprocessor"
 LABEL_MANAGER = "InstanceLabelManager"

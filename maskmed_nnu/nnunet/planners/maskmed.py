@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.nnunet.planners import rules
+from maskmed_nnu.version import package_version
 
 PREPROCESSOR = "MaskMedPreprocessor"
 
@@ -135,10 +135,3 @@ class MaskMedPlannerResEncL(MaskMedPlanning, nnUNetPlannerResEncL):
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
-
-
-def package_version() -> str:
-    try:
-        return version("maskmed-nnu")
-    except PackageNotFoundError:  # a bare checkout on the path
-        return "unknown"
