@@ -9,6 +9,7 @@ from maskmed_nnu.errors import InputError
 
 MASKMED = "maskmed_nnu.networks.maskmed.MaskMed"
 IAUNET = "maskmed_nnu.networks.iaunet.IAUNet"
+SIMPLE_UNET = ("maskmed_nnu.networks.simple_unet.SimpleUNet", "maskmed_nnu.networks.simple_unet.SimpleESKNet")
 
 
 def resolve_configuration(plans: dict, name: str) -> dict[str, Any]:
@@ -117,6 +118,35 @@ def check_instance_plans(plans: dict, configuration: dict, *, labels: Any) -> No
             f"dataset.json declares the labels {sorted(labels.foreground_labels)}, but the plans {name} were made for "
             f"{sorted(planned)}. {remedy}."
         )
+
+
+def check_simple_unet_plans(plans: dict, configuration: dict) -> None:
+    """Refuse plans that were not made for SimpleUNet, and deep supervision that their patch or stages do not allow.
+
+    Raises
+    ------
+    InputError
+    """
+    name = plans.get("plans_name")
+    remedy = f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl SimpleUNetPlanner"
+    found = configuration.get("architecture", {}).get("network_class_name")
+    if found not in SIMPLE_UNET:
+        raise InputError(
+            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
+            f"{found}, not for {' or '.join(SIMPLE_UNET)}. {remedy} and pass the new plans' name behind -p."
+        )
+    if "simple_unet" not in configuration:
+        raise InputError(f"The plans {name} lack 'simple_unet': another version of maskmed_nnu made them. {remedy}.")
+    if configuration["simple_unet"]["deep_supervision"]:
+        strides = configuration["architecture"]["arch_kwargs"]["strides"]
+        # nnU-Net gives the coarsest scale no weight, and two stages have one scale
+        if len(strides) < 3:
+            raise InputError(
+                f"The plans {name} ask for deep supervision of a network of {len(strides)} stages; it needs 3. Set "
+                "deep_supervision under simple_unet to false."
+            )
+        # nnU-Net rounds the sizes of its smaller targets, and pooling rounds down
+        _check_patch(name, configuration["patch_size"], strides)
 
 
 def _check_patch(plans_name: str | None, patch: list[int], strides: list[list[int]]) -> None:

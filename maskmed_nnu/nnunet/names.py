@@ -12,11 +12,16 @@ NAMES: dict[str, dict[str, str]] = {
         "MaskMedPlannerResEncM": "maskmed_nnu.nnunet.planners.maskmed:MaskMedPlannerResEncM",
         "MaskMedPlannerResEncL": "maskmed_nnu.nnunet.planners.maskmed:MaskMedPlannerResEncL",
         "IAUNetPlanner": "maskmed_nnu.nnunet.planners.iaunet:IAUNetPlanner",
+        "SimpleUNetPlanner": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlanner",
+        "SimpleUNetPlanner16": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlanner16",
+        "SimpleUNetPlanner48": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlanner48",
+        "SimpleUNetPlannerESK": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlannerESK",
     },
     "fingerprint extractor": {},
     "trainer": {
         "nnUNetTrainerMaskMed": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMed",
         "nnUNetTrainerIAUNet": "maskmed_nnu.nnunet.trainers.iaunet:nnUNetTrainerIAUNet",
+        "nnUNetTrainerSimpleUNet": "maskmed_nnu.nnunet.trainers.simple_unet:nnUNetTrainerSimpleUNet",
         "nnUNetTrainerMaskMedDemo": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMedDemo",
     },
     "preprocessor": {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch.optim import Optimizer
 
 WARMUP_START = 0.1
+COSINE_END = 1e-6
 
 
 def warmup_poly_factor(step: float, *, total_steps: int, warmup_steps: float, power: float = 0.9) -> float:
@@ -46,3 +49,26 @@ class WarmupPolyLR:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = self.initial_lr * factor * group.get("lr_scale", 1.0)
+
+
+def cosine_rate(share: float, *, initial_lr: float, final_lr: float = COSINE_END) -> float:
+    """Learning rate where ``share`` of the training, between 0 and 1, is over: half a period of a cosine.
+
+    >>> [round(cosine_rate(share, initial_lr=1.0, final_lr=0.2), 4) for share in (0, 0.25, 0.5, 1)]
+    [1.0, 0.8828, 0.6, 0.2]
+    """
+    return final_lr + (initial_lr - final_lr) * (1.0 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+class CosineLR:
+    """Sets `cosine_rate` in every parameter group for a fractional epoch (nnU-Net calls ``step(epoch)``)."""
+
+    def __init__(self, optimizer: Optimizer, *, initial_lr: float, epochs: int) -> None:
+        self.optimizer = optimizer
+        self.initial_lr = initial_lr
+        self.epochs = epochs
+
+    def step(self, epoch: float) -> None:
+        """``epoch`` counts from 0 and may lie between two epochs: epoch + iteration / iterations per epoch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = cosine_rate(epoch / self.epochs, initial_lr=self.initial_lr)
