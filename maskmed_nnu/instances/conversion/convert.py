@@ -157,15 +157,18 @@ def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str
     content = _split(content) if entry.split else content
     images = folder / f"images{part}"
     images.mkdir(exist_ok=True)
+    geometry = content.picture.geometry and content.picture.geometry.to(content.picture.channels.ndim - 1)
     for channel, picture in enumerate(layout.arrange(content.picture)):
         target = images / f"{entry.name}_{channel:04d}{layout.ending}"
         if layout.ending not in formats.NIFTI:
             pictures.write(target, picture)
+        elif len(picture.channels) < len(content.picture.channels):
+            formats.write(target, picture.channels[0], geometry)
         elif formats.ending(entry.case.image) == layout.ending:
             shutil.copyfile(entry.case.image, target)
         else:
             sitk.WriteImage(sitk.ReadImage(str(entry.case.image)), str(target))
-    write_ids(label, _raw(content, layout), geometry=content.picture.geometry)
+    write_ids(label, _raw(content, layout), geometry=geometry)
 
 
 def _split(content: Content) -> Content:

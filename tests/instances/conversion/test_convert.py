@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -396,6 +397,26 @@ def test_all_broken_files_are_named_at_once_and_nothing_is_left(tmp_path):
     ):
         assert said in line
     assert nothing_left(tmp_path)
+
+
+def test_channels_of_a_nifti_become_a_file_each(tmp_path):
+    values = np.random.default_rng(0).random((2, 4, 8, 9)).astype(np.float32)
+    mask = np.zeros(values.shape[1:], np.uint8)
+    mask[:, 2:5, 3:7] = 1
+    for part, array, spacing in (("images", values, (0.5, 0.6, 2.0, 1.0)), ("masks", mask, (0.5, 0.6, 2.0))):
+        (tmp_path / part).mkdir()
+        image = sitk.GetImageFromArray(array, isVector=False)
+        image.SetSpacing(spacing)
+        sitk.WriteImage(image, str(tmp_path / part / "a.nii.gz"))
+    target = tmp_path / "Dataset001_X"
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target)
+    assert len(json.loads((target / "dataset.json").read_text())["channel_names"]) == 2
+    for channel, expected in enumerate(values):
+        written = sitk.ReadImage(str(target / "imagesTr" / f"a_000{channel}.nii.gz"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(written), expected)
+        assert written.GetSpacing() == pytest.approx((0.5, 0.6, 2.0))
+    label = nibabel.load(target / "labelsTr" / "a.nii.gz")
+    assert label.shape == (9, 8, 4) and label.header.get_zooms() == pytest.approx((0.5, 0.6, 2.0))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".nii.gz"])
