@@ -52,10 +52,20 @@ class NetworkContract:
         generator = torch.Generator().manual_seed(spatial_dims)
         return torch.randn(batch, self.input_channels, *self.patch[spatial_dims], generator=generator)
 
-    @pytest.fixture(params=[2, 3], ids=["2d", "3d"])
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not cls.traced_dims:
+            cls.test_it_is_copied_and_traced_by_the_compiler = None  # without parameters pytest would report a skip
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Every test that takes ``spatial_dims`` runs in the subclass's ``dims``, or in its ``traced_dims``."""
+        if "spatial_dims" in metafunc.fixturenames:
+            traced = metafunc.definition.originalname == "test_it_is_copied_and_traced_by_the_compiler"
+            dims = self.traced_dims if traced else self.dims
+            metafunc.parametrize("spatial_dims", dims, indirect=True, ids=[f"{nd}d" for nd in dims])
+
+    @pytest.fixture
     def spatial_dims(self, request):
-        if request.param not in self.dims:
-            pytest.skip(f"this network has no {request.param}D variant")
         torch.manual_seed(0)
         return request.param
 
@@ -123,8 +133,6 @@ class NetworkContract:
         assert network.compute_conv_feature_map_size([2 * n for n in patch]) > 2 * size
 
     def test_it_is_copied_and_traced_by_the_compiler(self, spatial_dims):
-        if spatial_dims not in self.traced_dims:
-            pytest.skip(f"this network is traced in {self.traced_dims} dimensions")
         torch._dynamo.reset()  # what it has seen in another test would turn sizes into variables
         network = copy.deepcopy(self.build(spatial_dims))
         image = self.image(spatial_dims)
