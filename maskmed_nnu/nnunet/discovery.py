@@ -103,7 +103,8 @@ def wrap_trainer_search(module: ModuleType) -> None:
 def find_planner_first(module: ModuleType) -> None:
     """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting.
 
-    A planner of ours that has a ``check_data_set`` is asked about the data sets, too.
+    A planner of ours that has a ``check_data_set`` is asked about the data sets, too; where nnU-Net's arithmetic fails,
+    its ``explain_failure`` may know which case does not fit together.
     """
     stock = module.plan_and_preprocess_entry
 
@@ -115,14 +116,20 @@ def find_planner_first(module: ModuleType) -> None:
         parser.add_argument("-pl")
         parser.add_argument("-d", nargs="*", default=[])
         given = parser.parse_known_args()[0]
+        planner, data_sets = None, [int(n) for n in given.d if n.isdigit()]  # nnU-Net refuses anything else
         if given.pl is not None:
             folder = os.path.dirname(module.__file__)
             planner = recursive_find_python_class(folder, given.pl, current_module="nnunetv2.experiment_planning")
             check = getattr(planner, "check_data_set", None)
-            for data_set in given.d if check is not None else ():
-                if data_set.isdigit():  # nnU-Net refuses anything else
-                    check(int(data_set))
-        stock()
+            for data_set in data_sets if check is not None else ():
+                check(data_set)
+        try:
+            stock()
+        except (IndexError, ValueError) as error:
+            explain = getattr(planner, "explain_failure", None)
+            for data_set in data_sets if explain is not None and not isinstance(error, InputError) else ():
+                explain(data_set)
+            raise
 
     module.plan_and_preprocess_entry = plan_and_preprocess_entry
 

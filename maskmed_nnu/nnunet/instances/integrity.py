@@ -10,6 +10,8 @@ from os.path import isfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.integrity import Findings, examine
@@ -43,10 +45,8 @@ def verify_objects(folder: str | Path, dataset_json: dict, num_processes: int) -
     Raises:
         InputError: one for all faults of all files.
     """
-    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
     label_format = LabelFormat.from_dataset_json(dataset_json)
-    cases = get_filenames_of_train_images_and_targets(str(folder), json.loads(json.dumps(dataset_json)))
+    cases = _cases(folder, dataset_json)
     if not cases:
         ending = dataset_json.get("file_ending")
         raise InputError(
@@ -85,6 +85,37 @@ def examine_case(images: Sequence[str], label: str, channels: int, label_format:
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
     except InputError as error:
         return Findings([str(error)])
+    faults = _misfits(images, label, data, raw, channels)
+    found = examine(raw, label_format)
+    return Findings(faults + [f"{label}: {f}" for f in found.faults], [f"{label}: {n}" for n in found.notes])
+
+
+def explain_failure(folder: str | Path, dataset_json: dict) -> None:
+    """Name the first case whose files do not fit together, at which nnU-Net's arithmetic fails without a name.
+
+    Raises:
+        InputError: for that case, or for a file that cannot be read.
+    """
+    from maskmed_nnu.nnunet.instances.reader import InstanceIO
+
+    label_format = LabelFormat.from_dataset_json(dataset_json)
+    for case in _cases(folder, dataset_json).values():
+        data, _ = InstanceIO().read_images(case["images"])
+        raw = read_ids(case["label"], overlap_layers=label_format.overlap_layers)
+        faults = _misfits(case["images"], case["label"], data, raw, len(dataset_json["channel_names"]))
+        if faults:
+            raise InputError(faults[0])
+
+
+def _cases(folder: str | Path, dataset_json: dict) -> dict:
+    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+    return get_filenames_of_train_images_and_targets(str(folder), json.loads(json.dumps(dataset_json)))
+
+
+def _misfits(images: Sequence[str], label: str, data: np.ndarray, raw: np.ndarray, channels: int) -> list[str]:
+    """Where ``data [C, Z, Y, X]`` and ``raw [L, *spatial]`` of a case are not on one grid, or not what was declared."""
+    faults = []
     if len(data) != channels:
         faults.append(f"{', '.join(images)}: {len(data)} channels, but dataset.json names {channels} in channel_names.")
     grid = raw.shape[1:] if raw.ndim == 4 else (1, *raw.shape[1:])
@@ -96,8 +127,7 @@ def examine_case(images: Sequence[str], label: str, channels: int, label_format:
             f"{label} has the size {_times(grid)}, its image {_times(data.shape[1:])}; a mask and its image "
             f"share one grid{pages}, so resample or replace one of them."
         )
-    found = examine(raw, label_format)
-    return Findings(faults + [f"{label}: {f}" for f in found.faults], [f"{label}: {n}" for n in found.notes])
+    return faults
 
 
 def _without_image(folder: str | Path, dataset_json: dict, cases: dict) -> list[str]:

@@ -21,6 +21,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.objects import LabelFormat
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, object_statistics
+from maskmed_nnu.nnunet.instances.integrity import explain_failure
 from maskmed_nnu.nnunet.instances.reader import InstanceIO
 from maskmed_nnu.nnunet.planners import instance_report, instance_rules
 from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
@@ -83,6 +84,17 @@ class IAUNetPlanner(ExperimentPlanner):
         files = [case["label"] for case in get_filenames_of_train_images_and_targets(str(folder), dataset).values()]
         if not any(len(InstanceIO().read_objects(file)[0].classes) for file in files):
             raise instance_rules.no_objects(name, len(files), classes)
+
+    @staticmethod
+    def explain_failure(dataset_name_or_id: str | int) -> None:
+        """After nnU-Net has failed: name the case whose files do not fit together, if there is one.
+
+        Raises
+        ------
+        InputError
+        """
+        folder = Path(nnUNet_raw) / maybe_convert_to_dataset_name(dataset_name_or_id)
+        explain_failure(folder, json.loads((folder / "dataset.json").read_text()))
 
     def plan_experiment(self) -> dict:
         forward, backward = self.determine_transpose()

@@ -228,6 +228,26 @@ def test_nnunets_command_passes_and_finds_faults(dataset: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("spoil", "sentence"), [fault for fault in FAULTS if fault[0] in (other_size, another_channel)]
+)
+def test_without_the_check_the_case_that_planning_fails_at_is_named(
+    dataset: Path, spoil: Callable[[Path], None], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.experiment_planning import plan_and_preprocess_entrypoints
+
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(sys, "argv", ["nnUNetv2_plan_and_preprocess", "-d", "7", "-pl", "IAUNetPlanner", "-c", "2d"])
+    monkeypatch.setattr(plan_and_preprocess_entrypoints, "extract_fingerprints", fails)
+    with pytest.raises(ValueError, match="operands"):  # nothing of ours: the error stays
+        plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
+    spoil(dataset)
+    with pytest.raises(InputError, match=sentence):
+        plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
+
+
 def test_the_hook_runs_ours_then_nnunets_own(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nnunetv2.experiment_planning import plan_and_preprocess_api
 
