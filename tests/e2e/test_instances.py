@@ -12,6 +12,7 @@ import torch
 from instance_data import TRAINER, DataSet
 from tiny_cells import write_coco, write_label_maps, write_volumes
 
+from maskmed_nnu.instances.detections import unpack
 from maskmed_nnu.instances.files import read_ids
 from tests.instances.cells import write_cells
 
@@ -98,8 +99,11 @@ def test_validation_alone_says_the_same(touching):
     written = data.fold / "validation" / "instances.json"
     before = written.read_text()
     written.unlink()
-    assert "Epoch" not in data.train("--val")
+    assert "Epoch" not in data.train("--val", "--npz")
     assert written.read_text() == before
+    kept = sorted(written.parent.glob("*.npz"))
+    assert len(kept) == len(list(written.parent.glob("*.png")))
+    assert all(len(unpack(np.load(path)["detections"])) == 1 for path in kept)
 
 
 def test_touching_cells_are_ids_in_one_png(touching):

@@ -176,11 +176,11 @@ class IAUNetPlanner(ExperimentPlanner):
         free = self.overwrite_target_spacing is None
         sizes = ObjectSizes.from_statistics(statistics, spacing)
         scale = instance_rules.upsampling(sizes.small) if free else 1.0
-        for _ in range(2):
+        for may_shrink in (free, False):
             planned = [edge / scale for edge in spacing]
             sizes = ObjectSizes.from_statistics(statistics, planned)
             patch = self._largest_patch(statistics, sizes)
-            shrink = instance_rules.downsampling(sizes, patch) if free else 1.0
+            shrink = instance_rules.downsampling(sizes, patch) if may_shrink else 1.0
             if shrink == 1.0:
                 break
             scale /= shrink

@@ -28,7 +28,7 @@ from maskmed_nnu.networks.layers.dynamic_head import DynamicMaskHead
 from maskmed_nnu.nnunet.checks import check_instance_plans, resolve_configuration
 from maskmed_nnu.nnunet.instances.augmentation import initial_patch_size, training_transforms, validation_transforms
 from maskmed_nnu.nnunet.instances.case_prediction import predict_case
-from maskmed_nnu.nnunet.instances.export import on_image, write_slices
+from maskmed_nnu.nnunet.instances.export import on_image, save_detections, write_slices
 from maskmed_nnu.nnunet.instances.loader import InstanceDataLoader
 from maskmed_nnu.nnunet.instances.loss import InstanceLoss
 from maskmed_nnu.nnunet.instances.predictor import prediction_settings, tile_overlap
@@ -183,7 +183,10 @@ class nnUNetTrainerIAUNet(PluginTrainer):
         )
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Every validation image, with mirroring, at its original resolution; scores go to ``instances.json``."""
+        """Every validation image, with mirroring, at its original resolution; scores go to ``instances.json``.
+
+        ``save_probabilities`` (``--npz``) keeps scores and soft masks, as in prediction.
+        """
         self.network.eval()
         folder = Path(self.output_folder) / "validation"
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,6 +205,8 @@ class nnUNetTrainerIAUNet(PluginTrainer):
                 plan=self.configuration_manager.configuration,
                 dataset_json=self.dataset_json,
             )
+            if save_probabilities:
+                save_detections(slices, f"{folder / key}.npz")
             objects, _ = reader.read_objects(str(truth_folder / key) + ending)
             axes = self.plans_manager.transpose_forward
             ids = objects.ids.transpose(0, *(axis + 1 for axis in axes))

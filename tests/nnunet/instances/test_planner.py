@@ -170,6 +170,13 @@ def test_huge_objects_shrink_the_images(make_plans, capsys):
     assert make_plans(close_up)["configurations"]["2d"]["instances"]["scale"] == 1
 
 
+def test_the_scale_on_record_is_that_of_the_spacing(make_plans, monkeypatch):
+    monkeypatch.setattr(instance_rules, "downsampling", lambda *_: 1.5)  # the patch may get smaller with the images
+    configuration = make_plans(statistics_of())["configurations"]["2d"]
+    assert configuration["instances"]["scale"] == pytest.approx(1 / 1.5)
+    assert configuration["spacing"] == pytest.approx([1.5, 1.5])
+
+
 def test_the_spacing_that_the_user_chose_stays(make_plans):
     plan = make_plans(statistics_of(extents=(1, 6)), overwrite_target_spacing=[999.0, 0.5, 0.5])
     assert plan["configurations"]["2d"]["spacing"] == [0.5, 0.5]
