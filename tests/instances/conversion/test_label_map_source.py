@@ -1,0 +1,121 @@
+"""Label maps become data sets with their ids; files that do not fit are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.conversion.convert import convert
+from maskmed_nnu.instances.conversion.sources import LabelMapSource
+from tests.instances.conversion.source_files import (
+    SHAPE,
+    cells,
+    description,
+    label_maps,
+    labels,
+    objects_of,
+    picture,
+    save,
+    target,
+)
+
+
+def test_label_maps_keep_their_ids(tmp_path):
+    images, masks = label_maps(tmp_path)
+    folder = target(tmp_path)
+    lines = convert(LabelMapSource(images, masks, "nucleus"), folder).lines
+    assert description(folder) == {
+        "name": "Cells",
+        "channel_names": {"0": "grey"},
+        "labels": {"background": 0, "nucleus": 1},
+        "numTraining": 3,
+        "file_ending": ".png",
+        "overwrite_image_reader_writer": "InstanceIO",
+    }
+    for i in range(3):
+        np.testing.assert_array_equal(labels(folder, f"c{i}"), cells(i))
+        np.testing.assert_array_equal(np.asarray(Image.open(folder / f"imagesTr/c{i}_0000.png")), picture(i))
+    count = sum(len(np.unique(cells(i))) - 1 for i in range(3))
+    assert f"objects    {count} (1 nucleus: {count})" in lines
+    assert "overlaps   none" in lines and "refused    nothing" in lines
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_cellpose_masks_beside_the_images(tmp_path):
+    for name in ("000", "b"):
+        save(tmp_path / "x" / f"{name}_img.tif", picture(1))
+        save(tmp_path / "x" / f"{name}_masks.tif", cells(1))
+    save(tmp_path / "x" / "c d.tif", picture(2))
+    save(tmp_path / "x" / "c d_cp_masks.png", cells(2))
+    save(tmp_path / "x" / "c d_flows.tif", picture(3))
+    convert(LabelMapSource(tmp_path / "x", None, "object"), target(tmp_path))
+    folder = target(tmp_path)
+    assert sorted(p.name for p in (folder / "labelsTr").iterdir()) == ["000_img.tif", "b_img.tif", "c_d.tif"]
+    np.testing.assert_array_equal(labels(folder, "000_img"), cells(1))
+    assert "c_d ← c d.tif" in (folder / "conversion.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("objects", "ending"), [(40_000, ".png"), (70_000, ".tif")])
+def test_ids_beyond_16_bits_are_renumbered(tmp_path, objects, ending):
+    mask = np.zeros(300 * 300, np.uint32)
+    mask[:objects] = np.random.default_rng(0).permutation(objects) + 4_000_000_000
+    mask = mask.reshape(300, 300)
+    save(tmp_path / "images" / "a.png", picture(shape=mask.shape))
+    save(tmp_path / "masks" / "a.tif", mask)
+    folder = target(tmp_path)
+    lines = convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder).lines
+    assert description(folder)["file_ending"] == ending
+    written = labels(folder, "a").astype(np.int64)
+    np.testing.assert_array_equal(written, np.where(mask > 0, mask.astype(np.int64) - 4_000_000_000 + 1, 0))
+    assert any(line.startswith("renumbered 1 label maps") for line in lines)
+
+
+def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
+    mask = np.zeros(SHAPE, np.uint16)
+    mask[2:8, 2:8], mask[2:8, 20:24], mask[12, 4], mask[15:20, 2:8] = 7, 7, 7, 3
+    save(tmp_path / "images" / "a.png", picture())
+    save(tmp_path / "masks" / "a.png", mask)
+    source = LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell")
+    left = convert(source, target(tmp_path))
+    assert left.torn == 1 and "pieces     1 objects in several pieces (a: 1) were left as they are" in left.lines
+    np.testing.assert_array_equal(labels(target(tmp_path), "a"), mask)
+    folder = target(tmp_path, "Dataset011_Split")
+    split = convert(source, folder, split=True)
+    assert split.torn == 0 and "pieces     1 objects in several pieces (a: 1) became 2" in split.lines
+    mask[2:8, 20:24] = 8
+    np.testing.assert_array_equal(labels(folder, "a"), mask)  # the stray pixel stays with the largest piece
+
+
+def test_pairs_that_do_not_fit_are_refused(tmp_path):
+    images, masks = label_maps(tmp_path)
+    (masks / "c1.tif").unlink()
+    with pytest.raises(InputError, match=r"No mask in .* for c1.png; a mask has its image's name"):
+        LabelMapSource(images, masks, "cell")
+    save(images / "c0.jpg", picture())
+    with pytest.raises(InputError, match="c0.jpg and c0.png .* claim the same case c0"):
+        LabelMapSource(images, masks, "cell")
+    with pytest.raises(InputError, match="is no folder"):
+        LabelMapSource(tmp_path / "nowhere", masks, "cell")
+    with pytest.raises(InputError, match="holds no mask"):
+        LabelMapSource(images, None, "cell")
+    (images / "c0.jpg").unlink()
+    (images / "c1.png").unlink()
+    save(masks / "lonely.tif", cells())
+    source = LabelMapSource(images, masks, "cell")
+    assert source.notes == ["masks without an image, left out: lonely.tif"]
+
+
+@pytest.mark.real_data
+def test_dsb2018_and_usiigaci(tmp_path, real_data):
+    for name, images, count, torn in (("dsb2018", 200, 5680, 0), ("usiigaci", 6, 444, 3)):
+        folder = target(tmp_path, f"Dataset{images:03d}_{name}")
+        source = LabelMapSource(real_data / name / "images", real_data / name / "masks", "nucleus")
+        assert convert(source, folder).torn == torn
+        found = objects_of(folder)
+        assert (len(found), sum(found.values())) == (images, count)
+        assert description(folder)["file_ending"] == ".png" and len(description(folder)["channel_names"]) == 1
+        case = source.cases[-1]
+        np.testing.assert_array_equal(labels(folder, case.name), tifffile.imread(case.files[1]))

@@ -1,0 +1,164 @@
+"""Images of every type and format arrive in the data set with the values and geometry that they had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.conversion.convert import convert
+from maskmed_nnu.instances.conversion.sources import LabelMapSource
+from maskmed_nnu.nnunet.instances.reader import InstanceIO
+from tests.instances.conversion.source_files import (
+    SHAPE,
+    cells,
+    description,
+    label_maps,
+    labels,
+    picture,
+    save,
+    target,
+    truncate,
+)
+
+
+def one_image(tmp_path: Path, image: np.ndarray, suffix: str = ".png", **options) -> tuple[Path, dict]:
+    """Convert an image of any kind with a label map of its size."""
+    shape = options.pop("shape", SHAPE)
+    save(tmp_path / "images" / f"a{suffix}", image, **options)
+    save(tmp_path / "masks" / "a.tif", cells(shape=shape))
+    folder = target(tmp_path)
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder)
+    return folder, description(folder)
+
+
+def read_image(folder: Path, count: int = 1) -> np.ndarray:
+    ending = description(folder)["file_ending"]
+    files = [str(folder / "imagesTr" / f"a_{i:04d}{ending}") for i in range(count)]
+    return InstanceIO().read_images(files)[0]
+
+
+def test_grey_16_bit_pngs_stay_so(tmp_path):
+    image = picture(dtype=np.uint16) * 200
+    folder, made = one_image(tmp_path, image)
+    assert made["file_ending"] == ".png"
+    np.testing.assert_array_equal(read_image(folder)[0, 0], image)
+
+
+def test_16_bit_colour_goes_to_tiff(tmp_path):
+    image = picture(dtype=np.uint16, samples=3) * 200
+    (tmp_path / "images").mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(image, isVector=True), str(tmp_path / "images" / "a.png"))
+    save(tmp_path / "masks" / "a.tif", cells())
+    folder = target(tmp_path)
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder)
+    assert description(folder)["file_ending"] == ".tif" and len(description(folder)["channel_names"]) == 3
+    np.testing.assert_array_equal(read_image(folder)[:, 0], np.moveaxis(image, -1, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, ">u2", "bool"])
+def test_tiffs_of_other_types(tmp_path, dtype):
+    image = picture().astype(dtype)
+    folder, made = one_image(tmp_path, image, ".tif")
+    assert made["file_ending"] == ".tif"
+    np.testing.assert_array_equal(read_image(folder)[0, 0], image.astype(np.float32))
+
+
+def test_a_tiff_of_channels_becomes_a_file_each(tmp_path):
+    image = picture(shape=(2, *SHAPE))
+    folder, made = one_image(tmp_path, image, ".tif", photometric="minisblack")
+    assert made["channel_names"] == {"0": "channel 0", "1": "channel 1"}
+    np.testing.assert_array_equal(read_image(folder, 2)[:, 0], image)
+
+
+def test_stacks_of_tiffs(tmp_path):
+    image = picture(shape=(6, *SHAPE))
+    folder, _ = one_image(tmp_path, image, ".tif", photometric="minisblack", shape=(6, *SHAPE))
+    np.testing.assert_array_equal(read_image(folder)[0], image)
+    np.testing.assert_array_equal(labels(folder, "a"), cells(shape=(6, *SHAPE)))
+
+
+def test_a_mixture_of_grey_and_colour_becomes_colour(tmp_path):
+    images, masks = label_maps(tmp_path)
+    save(images / "c1.png", picture(1, samples=3))
+    folder = target(tmp_path)
+    lines = convert(LabelMapSource(images, masks, "cell"), folder).lines
+    assert lines[0] == "images     3, RGB (uint8, 2 grey ones became RGB), written as png"
+    assert np.asarray(Image.open(folder / "imagesTr/c0_0000.png")).shape == (*SHAPE, 3)
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "imagesTr/c1_0000.png")), picture(1, samples=3))
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_nifti_stays_nifti_with_its_geometry(tmp_path, ending):
+    image = sitk.GetImageFromArray(picture(shape=(5, *SHAPE)).astype(np.float32))
+    image.SetSpacing((0.5, 0.7, 2.0))
+    image.SetOrigin((3, 4, 5))
+    mask = sitk.GetImageFromArray(cells(shape=(5, *SHAPE)).astype(np.float64))
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    mask.CopyInformation(image)
+    sitk.WriteImage(image, str(tmp_path / "images" / f"a{ending}"))
+    sitk.WriteImage(mask, str(tmp_path / "masks" / "a.nii.gz"))
+    folder = target(tmp_path)
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder)
+    for path in ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"):
+        written = sitk.ReadImage(str(folder / path))
+        np.testing.assert_allclose((*written.GetSpacing(), *written.GetOrigin()), (0.5, 0.7, 2, 3, 4, 5), rtol=1e-6)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), cells(shape=(5, *SHAPE)))
+    mask.SetSpacing((0.5, 0.7, 3.0))
+    sitk.WriteImage(mask, str(tmp_path / "masks" / "a.nii.gz"))
+    with pytest.raises(InputError, match="has the spacing .* but its image a.nii"):
+        convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "c"), target(tmp_path, "Dataset011_B"))
+
+
+def test_channels_of_a_nifti_become_a_file_each(tmp_path):
+    values = np.random.default_rng(0).random((2, 4, 8, 9)).astype(np.float32)
+    mask = np.zeros(values.shape[1:], np.uint8)
+    mask[:, 2:5, 3:7] = 1
+    for part, array, spacing in (("images", values, (0.5, 0.6, 2.0, 1.0)), ("masks", mask, (0.5, 0.6, 2.0))):
+        (tmp_path / part).mkdir()
+        image = sitk.GetImageFromArray(array, isVector=False)
+        image.SetSpacing(spacing)
+        sitk.WriteImage(image, str(tmp_path / part / "a.nii.gz"))
+    target = tmp_path / "Dataset001_X"
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target)
+    assert len(json.loads((target / "dataset.json").read_text())["channel_names"]) == 2
+    for channel, expected in enumerate(values):
+        written = sitk.ReadImage(str(target / "imagesTr" / f"a_000{channel}.nii.gz"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(written), expected)
+        assert written.GetSpacing() == pytest.approx((0.5, 0.6, 2.0))
+    label = nibabel.load(target / "labelsTr" / "a.nii.gz")
+    assert label.shape == (9, 8, 4) and label.header.get_zooms() == pytest.approx((0.5, 0.6, 2.0))
+
+
+def test_images_that_make_no_one_data_set_are_refused(tmp_path):
+    images, masks = label_maps(tmp_path, 2, image=".tif")
+    save(images / "c1.tif", picture(shape=(2, *SHAPE)), photometric="minisblack")
+    with pytest.raises(InputError, match="different numbers of channels: 1, 2"):
+        convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
+    save(images / "c1.tif", picture(shape=(4, *SHAPE)), photometric="minisblack")
+    save(masks / "c1.tif", cells(shape=(4, *SHAPE)), photometric="minisblack")
+    with pytest.raises(InputError, match="has 2 axes, c1.tif has 3"):
+        convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".nii.gz"])
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_a_truncated_file_of_any_kind_is_refused(tmp_path, suffix, part):
+    for folder, array in (("images", picture(shape=(200, 200))), ("masks", cells(shape=(200, 200)).astype(np.uint8))):
+        kind = ".tif" if suffix == ".nii.gz" and folder != part else suffix
+        path = tmp_path / folder / f"a{kind}"
+        path.parent.mkdir()
+        if kind == ".nii.gz":
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+        else:
+            save(path, array)
+    truncate(tmp_path / part / f"a{suffix}")
+    with pytest.raises(InputError, match=f"{part}/a{suffix} cannot be read"):
+        convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target(tmp_path))
