@@ -1,0 +1,68 @@
+"""What is measured of feature maps: which sequences are taken from them, and all curves at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from maskmed_nnu.analysis.aggregation import aggregated_deviation
+from maskmed_nnu.analysis.autocorrelation import autocorrelation
+from maskmed_nnu.analysis.fluctuation import detrended_fluctuation
+from maskmed_nnu.analysis.power_law import Curve, fit, mean_curve
+from maskmed_nnu.analysis.spectrum import power_spectrum
+
+EXPONENTS = ("hurst", "dfa", "psd_slope")
+
+
+class MapCurves(NamedTuple):
+    """The curves of one map or the means over several; ``autocorrelation [L]`` is at lags 0, 1, …"""
+
+    hurst: Curve
+    dfa: Curve
+    psd_slope: Curve
+    autocorrelation: np.ndarray
+
+    def exponents(self) -> list[float]:
+        """In the order of `EXPONENTS`; NaN where the map is too small."""
+        return [fit(curve).exponent for curve in self[:3]]
+
+
+def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
+    """``[S, N]``: rows and columns of every channel of ``feature_map [C, *spatial]``, N being the shortest axis.
+
+    Each channel is brought to mean 0 and variance 1 over the map, so that all count the same; its lines keep their own
+    means, which are its low frequencies. Lines along a longer axis are cut into pieces of N positions. Constant
+    channels are left out; None where all are.
+    """
+    channels = feature_map.astype(np.float64).reshape(len(feature_map), -1)
+    spread = channels.std(1)
+    varied = spread > 1e-6 * np.abs(channels).max(1, initial=0)  # rounding leaves that much of a constant
+    if not varied.any():
+        return None
+    channels = (channels[varied] - channels[varied].mean(1, keepdims=True)) / spread[varied, None]
+    standard = channels.reshape(-1, *feature_map.shape[1:])
+    shortest = min(feature_map.shape[1:])
+    lines = []
+    for axis in range(1, feature_map.ndim):
+        along = np.moveaxis(standard, axis, -1)
+        used = along.shape[-1] // shortest * shortest
+        lines.append(along[..., :used].reshape(-1, shortest))
+    return np.concatenate(lines)
+
+
+def map_curves(feature_map: np.ndarray) -> MapCurves | None:
+    """The curves of ``feature_map [C, *spatial]``; None where no channel varies."""
+    lines = sequences_of(feature_map)
+    if lines is None:
+        return None
+    return MapCurves(
+        aggregated_deviation(lines), detrended_fluctuation(lines), power_spectrum(lines), autocorrelation(lines)
+    )
+
+
+def mean_of(curves: Sequence[MapCurves]) -> MapCurves:
+    """Mean curves of maps of one size: geometric means, whose exponents are the means of the maps' exponents."""
+    together = [mean_curve([getattr(one, name) for one in curves]) for name in EXPONENTS]
+    return MapCurves(*together, np.mean([one.autocorrelation for one in curves], axis=0))
