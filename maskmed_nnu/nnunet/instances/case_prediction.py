@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,8 @@ from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.networks.output import TileInstances
 
 SCORE_THRESHOLD = 0.5
+LIKELY = 0.25
+"""Score from which a query counts as one that found an object, however low the scores that are asked for."""
 
 
 def instance_network(network: nn.Module) -> nn.Module | None:
@@ -50,13 +52,15 @@ def predict_case(
     batch_size: int = 1,
     states: Sequence[Mapping[str, Any]] = (),
     show_progress: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Detections]:
     """The objects of every slice of ``data [C, Z, H, W]``: one `Detections` of shape ``(H, W)`` per slice.
 
     ``tile`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for y, 1 for x; every combination
     is looked at. ``states``: weights of several folds, loaded into ``network`` in turn; without any it is taken as it
     is. ``network.predict_instances`` answers with indices into ``thing_classes``; those and ``stuff_classes`` are class
-    numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out.
+    numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``tell`` hears
+    where a tile has as many objects as the network has queries, so that others may be missing.
 
     The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
     order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
@@ -73,6 +77,7 @@ def predict_case(
     stuff = _StuffMap(data.shape[1:], stuff_classes, tile) if stuff_classes else None
     autocast = torch.autocast("cuda") if device.type == "cuda" else nullcontext()
     steps = [range(first, min(first + batch_size, len(places))) for first in range(0, len(places), batch_size)]
+    most, needed, full = getattr(network, "num_queries", None), max(score_threshold, LIKELY), set()
     with autocast, tqdm(total=len(places) * max(len(states), 1), disable=not show_progress) as bar:
         for state in states or (None,):
             if state is not None:
@@ -83,10 +88,17 @@ def predict_case(
                     answers = network.predict_instances(batch.flip([2 + axis for axis in axes]))
                     for i, answer in zip(step, answers, strict=True):
                         z, place = places[i]
+                        if most is not None and len(answer.scores) >= most and min(answer.scores) >= needed:
+                            full.add(i)
                         views[i].append(_on_tile(answer, place, axes, thing_classes))
                         if stuff is not None:
                             stuff.add(answer.semantic.flip([1 + axis for axis in axes]), z, place)
                 bar.update(len(step))
+    if full and tell is not None:
+        tell(
+            f"In {len(full)} of {len(places)} tiles each of the network's {most} queries found an object, so that "
+            "others may be missing: raise num_queries in the model's plans.json (image queries need no new training)."
+        )
     slices = []
     for z in range(data.shape[1]):
         merged = [

@@ -103,6 +103,19 @@ class Lopsided(Oracle):
         return super()._answer(seen)
 
 
+def test_it_is_said_where_queries_run_out():
+    truth = grid_of_cells((64, 150))
+    network, told = Oracle(), []
+    network.num_queries = len(np.unique(truth)) - 1  # more than any tile shows
+    predict_case(network, as_data(truth), thing_classes=(1,), tell=told.append, **SETTINGS)
+    assert not told
+    network.num_queries = 10
+    predict_case(network, as_data(truth), thing_classes=(1,), tell=told.append, **SETTINGS)
+    assert len(told) == 1 and "each of the network's 10 queries found an object" in told[0]
+    predict_case(network, as_data(truth), thing_classes=(1,), tell=told.append, score_threshold=0.95, **SETTINGS)
+    assert len(told) == 1, "doubtful objects fill the queries of any tile"
+
+
 def test_every_mirroring_is_looked_at_and_mapped_back():
     truth = np.zeros(TILE, np.int32)
     corners = [(2, 2), (50, 6), (8, 40), (44, 52)]
