@@ -82,10 +82,11 @@ class FixedWidthUNet(nn.Module):
             self._stage(fused.out_channels, selected, blocks_per_stage, stage - 1)
             for fused, stage in zip(self.fusions, deeper, strict=True)
         )
-        # nnU-Net's transfer of weights between data sets leaves out what has this name
-        self.seg_layers = nn.Sequential(conv_op(selected, num_classes, 1, bias=not head_norm))
+        logits = nn.Sequential(conv_op(selected, num_classes, 1, bias=not head_norm))
         if head_norm:
-            self.seg_layers.extend([norm_op(num_classes, **self.ops["norm_op_kwargs"]), nn.ReLU(inplace=True)])
+            logits.extend([norm_op(num_classes, **self.ops["norm_op_kwargs"]), nn.ReLU(inplace=True)])
+        # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
+        self.head = nn.ModuleDict({"seg_layers": logits})
 
     def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> nn.Module:
         """The unit that sees the image and answers at the resolution of ``stage``."""
@@ -116,8 +117,8 @@ class FixedWidthUNet(nn.Module):
             x = self.decoder[level](self.fusions[level](skips[level], x))
             scales.append(x)
         if not (self.training and self.deep_supervision):
-            return self._full_size(self.seg_layers(x), spatial)
-        logits = [self.seg_layers(scale) for scale in reversed(scales)]
+            return self._full_size(self.head["seg_layers"](x), spatial)
+        logits = [self.head["seg_layers"](scale) for scale in reversed(scales)]
         return [self._full_size(logits[0], spatial), *logits] if self.early_reduction else logits
 
     def _full_size(self, logits: Tensor, spatial: Sequence[int]) -> Tensor:

@@ -174,7 +174,7 @@ def test_the_selection_rate_changes_the_skips_and_the_decoder_alone():
     shapes = [{n: p.shape for n, p in build(2, selection_rate=rate).named_parameters()} for rate in (0.25, 0.75)]
     assert shapes[0].keys() == shapes[1].keys()
     changed = {name.split(".")[0] for name in shapes[0] if shapes[0][name] != shapes[1][name]}
-    assert changed == {"skips", "bottleneck", "fusions", "decoder", "seg_layers"}
+    assert changed == {"skips", "bottleneck", "fusions", "decoder", "head"}
 
 
 @pytest.mark.parametrize("early_reduction", [False, True])

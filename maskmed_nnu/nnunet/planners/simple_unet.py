@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.simple_unet import SimpleESKNet, SimpleUNet
-from maskmed_nnu.nnunet.planners.maskmed import PREPROCESSOR, package_version
+from maskmed_nnu.nnunet.planners.maskmed import PREPROCESSOR
+from maskmed_nnu.version import package_version
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 COMMON = {"selection_rate": 0.5, "fusion": "concatenate", "adaptive_fusion": True, "head_norm": False}
