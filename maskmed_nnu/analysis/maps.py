@@ -14,6 +14,7 @@ from maskmed_nnu.analysis.power_law import Curve, fit, mean_curve
 from maskmed_nnu.analysis.spectrum import power_spectrum
 
 EXPONENTS = ("hurst", "dfa", "psd_slope")
+LINES = 4096  # neighbouring lines say nearly the same, so that more cost time only
 
 
 class MapCurves(NamedTuple):
@@ -33,8 +34,9 @@ def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
     """``[S, N]``: rows and columns of every channel of ``feature_map [C, *spatial]``, N being the shortest axis.
 
     Each channel is brought to mean 0 and variance 1 over the map, so that all count the same; its lines keep their own
-    means, which are its low frequencies. Lines along a longer axis are cut into pieces of N positions. Constant
-    channels are left out; None where all are.
+    means, which are its low frequencies. Lines along a longer axis are cut into pieces of N positions. Of many
+    lines along an axis an even choice of `LINES` / 2 to `LINES` is taken. Constant channels are left out; None where
+    all are.
     """
     channels = feature_map.astype(np.float64).reshape(len(feature_map), -1)
     spread = channels.std(1)
@@ -48,7 +50,8 @@ def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
     for axis in range(1, feature_map.ndim):
         along = np.moveaxis(standard, axis, -1)
         used = along.shape[-1] // shortest * shortest
-        lines.append(along[..., :used].reshape(-1, shortest))
+        pieces = along[..., :used].reshape(-1, shortest)
+        lines.append(pieces[:: -(-len(pieces) // LINES)])
     return np.concatenate(lines)
 
 

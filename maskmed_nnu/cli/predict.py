@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from maskmed_nnu._startup import OFF_SWITCH
-from maskmed_nnu.cli.devices import DEVICES, choose_device
+from maskmed_nnu.cli.devices import DEVICES
+from maskmed_nnu.cli.trained_model import (
+    add_model_arguments,
+    check_hook,
+    load_predictor,
+    model_folder,
+    preprocess,
+    trained_folds,
+)
 from maskmed_nnu.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,16 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``maskmed predict``."""
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the predictions")
-    model = parser.add_argument_group("the trained model: its folder, or data set and names as for nnU-Net's commands")
-    model.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder that holds fold_0 and so on")
-    model.add_argument("-d", "--dataset", metavar="ID", help="data set in $nnUNet_results")
-    model.add_argument("-tr", default="nnUNetTrainerIAUNet", metavar="TRAINER", help="(%(default)s)")
-    model.add_argument("-p", default="IAUNetPlans", metavar="PLANS", help="(%(default)s)")
-    model.add_argument("-c", default="2d", metavar="CONFIGURATION", help="(%(default)s)")
+    model = add_model_arguments(parser, trainer="nnUNetTrainerIAUNet", plans="IAUNetPlans")
     model.add_argument(
         "-f", "--folds", nargs="+", metavar="FOLD", help="folds to combine (default: all that are trained)"
     )
-    model.add_argument("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(%(default)s)")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
     parser.add_argument(
         "--mirroring", action=argparse.BooleanOptionalAction, default=True, help="average mirrored views"
@@ -74,14 +72,13 @@ def run(options: argparse.Namespace) -> None:
         InputError: before anything is predicted, where model or input are at fault; after everything is predicted,
             where some images could not be.
     """
-    if os.environ.get(OFF_SWITCH, "") not in ("", "0"):
-        raise InputError(f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides our trainers from nnU-Net; unset it.")
+    check_hook()
     from tqdm import tqdm
 
     from maskmed_nnu.cli.image_files import find_cases
 
-    folder = _model_folder(options)
-    folds = _folds(folder, options.folds, options.checkpoint)
+    folder = model_folder(options)
+    folds = trained_folds(folder, options.folds, options.checkpoint)
     predictor = _load(folder, folds, options)
     threshold = _report_from(predictor, COCO_SCORE)
     cases = find_cases(options.input, channels=len(predictor.dataset_json["channel_names"]))
@@ -113,55 +110,16 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"{failed} of {len(cases)} images could not be predicted; the reason for each stands above.")
 
 
-def _model_folder(options: argparse.Namespace) -> Path:
-    if (options.model is None) == (options.dataset is None):
-        raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
-    folder = options.model
-    if folder is None:
-        if not os.environ.get("nnUNet_results"):
-            raise InputError(
-                "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
-            )
-        from nnunetv2.utilities.file_path_utilities import get_output_folder
-
-        try:
-            folder = Path(get_output_folder(options.dataset, options.tr, options.p, options.c))
-        except (RuntimeError, TypeError) as error:
-            raise InputError(f"-d {options.dataset} is no data set that nnU-Net knows ({error}); check it.") from None
-    if not (folder / "plans.json").is_file():
-        raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
-    return folder.resolve()
-
-
-def _folds(folder: Path, wanted: list[str] | None, checkpoint: str) -> list[str]:
-    """The folds to combine; without a wish all numbered ones that are trained, or else fold_all."""
-    trained = sorted(path.parent.name[len("fold_") :] for path in folder.glob(f"fold_*/{checkpoint}"))
-    if not trained:
-        others = sorted({path.name for path in folder.glob("fold_*/*.pth")})
-        advice = f"there is {', '.join(others)} for --checkpoint" if others else "train it first"
-        raise InputError(f"No fold in {folder} has a {checkpoint}; {advice}.")
-    missing = [fold for fold in wanted or () if fold not in trained]
-    if missing:
-        raise InputError(
-            f"Fold {missing[0]} in {folder} has no {checkpoint}; the folds that have are {', '.join(trained)}."
-        )
-    return wanted or [fold for fold in trained if fold != "all"] or trained
-
-
 def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
     from maskmed_nnu.nnunet.instances.case_prediction import instance_network
     from maskmed_nnu.nnunet.instances.refusals import has_objects
 
     plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
     if not has_objects(plans):
         raise InputError(f"{folder} holds a model for classes, not for objects; predict with nnUNetv2_predict.")
-    device = torch.device(choose_device(options.device))
-    with redirect_stdout(io.StringIO()):  # a remark on an option that we do not have
-        predictor = nnUNetPredictor(use_mirroring=options.mirroring, device=device, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(folder), tuple(folds), options.checkpoint)
+    predictor = load_predictor(
+        folder, folds, checkpoint=options.checkpoint, device=options.device, mirroring=options.mirroring
+    )
     assert instance_network(predictor.network) is not None
     return predictor
 
@@ -205,22 +163,12 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
     """Predict one image and write what is wanted of it; of a volume the picture shows the middle slice."""
     import torch
 
-    from maskmed_nnu.cli.image_channels import fit_channels
     from maskmed_nnu.cli.overlay import write_overlay
     from maskmed_nnu.instances.coco import coco_results
     from maskmed_nnu.nnunet.instances.export import on_image, write_slices
-    from maskmed_nnu.nnunet.preprocessor import channel_names, check_nifti_files
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    files = [str(path) for path in case.files]
-    check_nifti_files(files)
-    image, properties = plans.image_reader_writer_class().read_images(files)
-    if len(files) == 1:
-        image, properties = fit_channels(image, properties, channel_names(predictor.dataset_json))
-    preprocessor = configuration.preprocessor_class(verbose=False)
-    data, _, properties = preprocessor.run_case_npy(
-        image, None, properties, plans, configuration, predictor.dataset_json
-    )
+    image, data, properties = preprocess(predictor, case)
     everything = on_image(predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties)
     slices = [part.select(part.scores >= threshold) for part in everything]
     if outputs.overlay is not None:
