@@ -247,6 +247,9 @@ def _images(content: dict, path: Path) -> list[CocoImage]:
 
 
 def _categories(content: dict, path: Path) -> dict:
+    for entry in _items(content["categories"]):
+        if "id" not in entry or "name" not in entry:
+            raise InputError(f"A category in {path} has no id or no name: {str(entry)[:80]}; COCO needs both.")
     names = {entry["id"]: str(entry["name"]) for entry in _items(content["categories"])}
     if len(set(names.values())) < len(names):
         raise InputError(f"Two categories in {path} have the same name: {_listed(names.values())}; rename one.")

@@ -72,6 +72,8 @@ def check_files(
         try:
             data, _ = reader.read_images(image_files)
             seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
+        except InputError:  # of a reader of ours, which has said it all
+            raise
         except Exception as error:
             reason = next(iter(str(error).strip().splitlines()), "no reason given")
             raise InputError(

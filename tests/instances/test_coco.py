@@ -269,6 +269,7 @@ def test_annotations_of_unlisted_images_are_told(tmp_path):
         ({"images": [{"id": 7, "file_name": "a"}, {"id": 8, "file_name": "a"}]}, "Two images .* file_name 'a'"),
         ({"images": [{"id": 7}]}, "no id or no file_name"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "same name"),
+        ({"categories": [{"id": 1}]}, "A category in .* has no id or no name"),
     ],
 )
 def test_a_json_that_contradicts_itself_is_refused(tmp_path, content, said):

@@ -19,7 +19,9 @@ from maskmed_nnu.nnunet.instances.fingerprint import KEY
 from maskmed_nnu.nnunet.instances.preprocessor import InstancePreprocessor, label_stack, nearest, object_locations
 from maskmed_nnu.nnunet.instances.reader import InstanceIO
 from maskmed_nnu.nnunet.planners.iaunet import IAUNetPlanner
+from maskmed_nnu.nnunet.preprocessor import check_files
 from tests.instances.cells import write_cells
+from tests.nnunet.instances.oracle import dataset, plans
 
 
 class Case:
@@ -167,3 +169,12 @@ def test_labels_of_another_size(case):
     tifffile.imwrite(case.images[0], np.ones((96, 100), np.uint16))
     with pytest.raises(InputError, match="cells_000.tif: the labels have the shape 1×96×112, the image has 1×96×100"):
         case.run()
+
+
+def test_a_damaged_file_is_named_once(tmp_path):
+    """Where a process of nnU-Net's died of it, the file is read again to say why."""
+    description = dataset()
+    (tmp_path / "x_0000.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"x_0000\.png cannot be read") as told:
+        check_files([str(tmp_path / "x_0000.png")], None, PlansManager(plans(description)), description)
+    assert "InstanceIO" not in str(told.value)
