@@ -1,4 +1,4 @@
-"""What a query network answers in training mode."""
+"""What the networks for objects answer."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ class QueryOutput(NamedTuple):
     """``[L, B, Q]``: how well the query's mask fits (logit of its IoU with the truth)."""
     centre_logits: Tensor | None = None
     """``[B, K, *spatial / stride]`` heatmap of the objects' centres, that image queries are taken from."""
+
+
+class EmbeddingOutput(NamedTuple):
+    """What a network with an embedding of pixels answers in training mode."""
+
+    logits: Tensor | list[Tensor]
+    """``[B, K, h, w]``; under deep supervision one map for each scale, the finest first."""
+    embeddings: Tensor
+    """``[B, E, h, w]`` float32 of unit length along ``E``"""
 
 
 class TileInstances(NamedTuple):

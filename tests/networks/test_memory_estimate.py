@@ -5,29 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from torch import Tensor, nn
+from torch import nn
 
-from maskmed_nnu.networks import IAUNet, MaskMed
+from maskmed_nnu.networks import IAUNet, MaskAttnUNet, MaskMed
 from maskmed_nnu.networks.layers import deformable
 from maskmed_nnu.networks.layers.backbone import TimmBackbone
+from tests.networks.saved import kept_for_backward
 from tests.networks.small_iaunet import encoder_kwargs
-
-
-def kept_for_backward(network: nn.Module, image: Tensor) -> int:
-    """Bytes of all distinct storages that a training step's forward pass saves, parameters left out."""
-    parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    storages = {}
-
-    def remember(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            storages[storage.data_ptr()] = storage  # held, so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        output = network.train()(image)
-    assert output is not None
-    return sum(storage.nbytes() for storage in storages.values())
 
 
 @pytest.mark.parametrize(("layers", "query_levels"), [(None, None), (1, [2, 3]), (3, [2, 3]), (2, [1, 2, 3])])
@@ -70,6 +54,21 @@ def test_estimate_of_iaunet_beside_the_stock_network_is_what_autograd_keeps(sett
     patch = (64, 96)
     ours = IAUNet(input_channels=1, num_classes=2, num_things=1, **plan, **settings)
     stock = PlainConvUNet(1, num_classes=2, deep_supervision=True, n_conv_per_stage_decoder=[2] * 5, **plan)
+    image = torch.randn(1, 1, *patch)
+    measured = kept_for_backward(ours, image) / kept_for_backward(stock, image)
+    estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)
+    assert 0.9 * measured < estimated < 1.35 * measured
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"placement": "none"}, {"key_strides": (4, 2, 1, 1), "mask": "hard", "embedding_dim": 16}]
+)
+def test_estimate_of_maskattn_unet_beside_the_stock_network_is_what_autograd_keeps(settings):
+    plan = encoder_kwargs((64, 128, 256, 256), convolutions=2)
+    shared = ("n_stages", "features_per_stage", "strides", "conv_op", "norm_op", "norm_op_kwargs")
+    patch = (64, 96)
+    ours = MaskAttnUNet(input_channels=1, num_classes=2, **{name: plan[name] for name in shared}, **settings)
+    stock = PlainConvUNet(1, num_classes=2, deep_supervision=True, n_conv_per_stage_decoder=[2] * 3, **plan)
     image = torch.randn(1, 1, *patch)
     measured = kept_for_backward(ours, image) / kept_for_backward(stock, image)
     estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)

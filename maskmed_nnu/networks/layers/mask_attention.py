@@ -1,0 +1,141 @@
+"""Attention with a learned mask of the keys, at full resolution.
+
+The module of "MaskAttn-UNet" (arXiv 2503.10686) as its text has it: several heads, ``softmax(q kᵀ / √d + M) v``, an
+output projection, and a feed-forward network with GELU, both with a residual and a norm. The released code has one
+head, no projection and no feed-forward network, mixes up positions and channels, and ``M`` is a random draw there,
+which is here the mask ``random``. Ours: ``M`` is one number for each key and head, so that fused attention computes it
+without a tensor of positions by positions; keys may be averaged over squares (as in arXiv 2102.12122).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmed_nnu.errors import InputError
+
+MASKS = ("soft", "hard", "random", "none")
+EXPANSION = 4
+# its exponential is zero in every precision, and a product with √d is still finite in half precision
+CLOSED = -1000.0
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """``softmax(q kᵀ / √d + bias) v``: ``[B, heads, N, d]`` of queries, twice ``[B, heads, M, d]``, ``[B, heads, M]``.
+
+    The bias is one more channel, in which every query is 1, because the mask argument of fused attention costs a tensor
+    of ``N * M`` and closes its fastest kernels.
+    """
+    if bias is None:
+        return F.scaled_dot_product_attention(query, key, value)
+    dim = query.shape[-1]
+    spare = -(dim + 1) % 8  # the kernels of GPUs ask for a multiple of eight
+    channel = (bias * dim**0.5).to(key.dtype)[..., None]
+    attended = F.scaled_dot_product_attention(
+        F.pad(query, (0, 1 + spare), value=1.0),
+        F.pad(torch.cat((key, channel), -1), (0, spare)),
+        F.pad(value, (0, 1 + spare)),
+        scale=dim**-0.5,
+    )
+    return attended[..., :dim]
+
+
+def soft_bias(logits: Tensor) -> Tensor:
+    """``log sigmoid(logits [B, heads, M])``, moved so that the most open key has 0.
+
+    What all keys share has no effect on a softmax; without it no row can underflow, however closed the mask is.
+    """
+    bias = F.logsigmoid(logits)
+    return (bias - bias.detach().amax(-1, keepdim=True)).clamp(min=CLOSED)
+
+
+def hard_bias(logits: Tensor) -> Tensor:
+    """0 for keys whose ``sigmoid(logits)`` is at least 0.5, closed for the others; with the gradient of the soft mask.
+
+    Where every key would be closed, all are open. A closed key has no gradient of its own: what it would have brought
+    is unknown; the keys that are open move the weights that all share.
+    """
+    closed = _never_all(logits < 0)
+    soft = F.logsigmoid(logits)
+    return torch.zeros_like(soft).masked_fill(closed, CLOSED) + (soft - soft.detach())
+
+
+def random_bias(keys: int, *, seed: int, device: torch.device) -> Tensor:
+    """``[keys]``, half of them closed: a hash of the position, so that every process and every run has the same."""
+    x = torch.arange(keys, device=device) + 1 + seed * 0x9E3779B1
+    for _ in range(2):
+        x = (((x >> 16) ^ x) & 0xFFFFFFFF) * 0x45D9F3B & 0xFFFFFFFF
+    closed = _never_all(((x >> 16) ^ x) & 1 == 1)
+    return torch.zeros(keys, device=device).masked_fill(closed, CLOSED)
+
+
+def _never_all(closed: Tensor) -> Tensor:
+    return closed & ~closed.all(-1, keepdim=True)
+
+
+class MaskAttention(nn.Module):
+    """``[B, C, h, w]`` → ``[B, C, h, w]``; memory grows with the number of positions, not with its square.
+
+    ``mask``: ``soft`` weighs keys, ``hard`` chooses them, ``random`` closes a fixed half of them (``seed`` says which),
+    ``none`` is plain attention. Keys and values are means over squares of ``key_stride`` positions.
+    """
+
+    def __init__(
+        self, channels: int, *, heads: int = 4, mask: str = "soft", key_stride: int = 1, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if mask not in MASKS:
+            raise InputError(f"The plans ask for the mask '{mask}'; legal are {', '.join(MASKS)}.")
+        if channels % heads:
+            raise InputError(
+                f"The plans ask for {heads} heads of attention on {channels} channels, which they do not divide; "
+                "change heads or features_per_stage."
+            )
+        self.heads, self.kind, self.key_stride, self.seed = heads, mask, key_stride, seed
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels, bias=False)  # a softmax takes a bias of all keys away again
+        self.value = nn.Linear(channels, channels)
+        self.project = nn.Linear(channels, channels)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(channels, EXPANSION * channels), nn.GELU(), nn.Linear(EXPANSION * channels, channels)
+        )
+        self.norm = nn.LayerNorm(channels)
+        if mask in ("soft", "hard"):
+            self.mask = nn.Linear(channels, heads)
+            nn.init.ones_(self.mask.bias)  # a key must have been open to learn whether it should be
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens, sources = x.flatten(2).mT, x
+        if self.key_stride > 1:
+            sources = F.avg_pool2d(x, self.key_stride, ceil_mode=True)
+        sources = sources.flatten(2).mT
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query(tokens), self.key(sources), self.value(sources))
+        )
+        attended = attend(query, key, value, self.bias(sources))
+        tokens = self.attention_norm(tokens + self.project(attended.transpose(1, 2).flatten(2)))
+        tokens = self.norm(tokens + self.feed_forward(tokens))
+        return tokens.mT.unflatten(2, x.shape[2:])
+
+    def bias(self, sources: Tensor) -> Tensor | None:
+        """What ``sources [B, M, C]`` add to the scores of their keys: ``[B, heads, M]``."""
+        if self.kind == "none":
+            return None
+        if self.kind == "random":
+            bias = random_bias(sources.shape[1], seed=self.seed, device=sources.device)
+            return bias.expand(len(sources), self.heads, -1)
+        logits = self.mask(sources).mT
+        return soft_bias(logits) if self.kind == "soft" else hard_bias(logits)
+
+    def compute_conv_feature_map_size(self, positions: int) -> int:
+        """Half the numbers that autograd keeps for ``positions`` of one image, as nnU-Net counts."""
+        channels = self.norm.normalized_shape[0]
+        dim = channels // self.heads
+        attended = self.heads * (dim if self.kind == "none" else (dim + 8) // 8 * 8)
+        keys = positions // self.key_stride**2
+        pooled = channels if self.key_stride > 1 else 0
+        kept = positions * (2 * attended + (2 * EXPANSION + 5) * channels) + keys * (2 * attended + pooled)
+        return kept // 2

@@ -1,0 +1,205 @@
+"""MaskAttn-UNet: a U-Net with masked attention at every stage, for labels, and for objects by an embedding of pixels.
+
+After "MaskAttn-UNet" (arXiv 2503.10686), as its text describes it; for what the released code does otherwise see
+`MaskAttention`. That code ties the network to images of 128×128 and puts a ReLU on the logits; here every size works
+that the strides divide, and stages are nnU-Net's. How the paper's embeddings become objects is not known, so that is
+ours (`embedding_instances`).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.networks.embedding_instances import embedding_tile_instances
+from maskmed_nnu.networks.layers.mask_attention import MaskAttention
+from maskmed_nnu.networks.output import EmbeddingOutput, TileInstances
+
+PLACEMENTS = ("both", "encoder", "decoder", "none")
+
+
+class ResidualDoubleConv(nn.Module):
+    """3x3 convolution, norm, GELU, 3x3 convolution, norm; GELU of that and the input, or its 1x1 projection."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm_op: type[nn.Module], norm_op_kwargs: dict) -> None:
+        super().__init__()
+
+        def unit(channels: int, kernel: int) -> nn.Sequential:
+            convolution = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
+            return nn.Sequential(convolution, norm_op(out_channels, **norm_op_kwargs))
+
+        self.first, self.second = unit(in_channels, 3), unit(out_channels, 3)
+        self.shortcut = nn.Identity() if in_channels == out_channels else unit(in_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(self.second(F.gelu(self.first(x))) + self.shortcut(x))
+
+
+class MaskAttnUNet(nn.Module):
+    """2D network; ``n_stages``, ``features_per_stage``, ``strides`` (of each stage), ``conv_op``, norms are nnU-Net's.
+
+    ``num_classes`` counts background. Each stage of encoder and decoder is a `ResidualDoubleConv`, and a
+    `MaskAttention` where ``placement`` says so; ``heads`` and ``mask`` are the module's. Its keys and values are means
+    over squares of ``key_strides`` positions, one number for each stage of the encoder, which the decoder shares: full
+    attention at 128×128 costs some fifty times its stage's convolutions.
+
+    ``embedding_dim`` adds the embedding of pixels (0: none), from which ``predict_instances`` takes the objects of the
+    labels ``thing_channels``; ``affinity_threshold`` and ``min_pixels`` are those of `embedding_instances.cluster`.
+
+    The answer is logits ``[B, num_classes, h, w]``. In training mode, with ``deep_supervision`` it is a list of them,
+    one for each stage of the decoder, the finest first, and with an embedding an `EmbeddingOutput`.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_channels: int,
+        num_classes: int,
+        n_stages: int,
+        features_per_stage: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        conv_op: type[nn.Module] = nn.Conv2d,
+        norm_op: type[nn.Module] = nn.InstanceNorm2d,
+        norm_op_kwargs: dict | None = None,
+        heads: int = 4,
+        placement: str = "both",
+        mask: str = "soft",
+        key_strides: Sequence[int] | None = None,
+        embedding_dim: int = 0,
+        thing_channels: Sequence[int] = (),
+        affinity_threshold: float = 0.5,
+        min_pixels: int = 8,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        if placement not in PLACEMENTS:
+            raise InputError(f"The plans ask for the placement '{placement}'; legal are {', '.join(PLACEMENTS)}.")
+        if conv_op is not nn.Conv2d:
+            raise InputError(
+                f"The plans ask for {conv_op.__name__}, but MaskAttnUNet works on images; take the configuration 2d."
+            )
+        self.input_channels, self.deep_supervision = input_channels, deep_supervision
+        self.thing_channels = tuple(thing_channels)
+        self.clustering = {"threshold": affinity_threshold, "min_pixels": min_pixels}
+        self.divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+        key_strides = key_strides or [1] * n_stages
+
+        def stage(in_channels: int, level: int, attends: bool, number: int) -> nn.Sequential:
+            features = features_per_stage[level]
+            block = ResidualDoubleConv(in_channels, features, norm_op=norm_op, norm_op_kwargs=norm_op_kwargs or {})
+            if not attends:
+                return nn.Sequential(block)
+            attention = MaskAttention(features, heads=heads, mask=mask, key_stride=key_strides[level], seed=number)
+            return nn.Sequential(block, attention)
+
+        widths = [input_channels, *features_per_stage]
+        self.pools = nn.ModuleList(nn.MaxPool2d(tuple(stride)) for stride in strides)
+        self.encoder = nn.ModuleList(
+            stage(widths[level], level, placement in ("both", "encoder"), level) for level in range(n_stages)
+        )
+        self.decoder = nn.ModuleList(
+            stage(
+                features_per_stage[level] + features_per_stage[level + 1],
+                level,
+                placement in ("both", "decoder"),
+                n_stages + level,
+            )
+            for level in range(n_stages - 1)
+        )
+        supervised = features_per_stage[: n_stages - 1 if deep_supervision else 1]
+        # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
+        self.heads = nn.ModuleDict({"seg_layers": nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in supervised)})
+        self.register_load_state_dict_pre_hook(_forget_coarse_heads)
+        self.embedding = nn.Conv2d(features_per_stage[0], embedding_dim, 1) if embedding_dim else None
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor] | EmbeddingOutput:
+        scales = self._decoder_scales(image)
+        heads = self.heads["seg_layers"]
+        if not self.training:
+            return heads[0](scales[0])
+        logits = heads[0](scales[0])
+        if self.deep_supervision:
+            logits = [logits, *(head(scale) for head, scale in zip(heads[1:], scales[1:], strict=True))]
+        return logits if self.embedding is None else EmbeddingOutput(logits, self._embed(scales[0]))
+
+    @torch.no_grad()
+    def predict_instances(self, image: Tensor) -> list[TileInstances]:
+        """The objects of each tile of ``image [B, C, h, w]``; with the semantic map where some labels are stuff."""
+        if self.embedding is None or not self.thing_channels:
+            raise InputError(
+                "The plans give the network no embedding or no things, so it finds no objects; set embedding_dim and "
+                "thing_channels (MaskAttnUNetPlanner does on a data set of objects)."
+            )
+        features = self._decoder_scales(image)[0]
+        probabilities = self.heads["seg_layers"][0](features).float().softmax(1)
+        embeddings = self._embed(features)
+        answers = [
+            embedding_tile_instances(embedding, labels, thing_channels=self.thing_channels, **self.clustering)
+            for embedding, labels in zip(embeddings, probabilities, strict=True)
+        ]
+        if probabilities.shape[1] == 1 + len(self.thing_channels):
+            return answers
+        return [found._replace(semantic=labels) for found, labels in zip(answers, probabilities, strict=True)]
+
+    def _decoder_scales(self, image: Tensor) -> list[Tensor]:
+        """Features of each stage of the decoder, the finest first."""
+        self._check_input(image)
+        skips, x = [], image
+        for pool, stage in zip(self.pools, self.encoder, strict=True):
+            x = stage(pool(x))
+            skips.append(x)
+        scales = []
+        for skip, stage in zip(skips[-2::-1], self.decoder[::-1], strict=True):
+            x = F.interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
+            x = stage(torch.cat((x, skip), 1))
+            scales.append(x)
+        return scales[::-1]
+
+    def _embed(self, features: Tensor) -> Tensor:
+        return F.normalize(self.embedding(features).float(), dim=1)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Numbers that convolutions and attention modules keep for one image, nnU-Net's unit of memory."""
+        size = 0
+
+        def count(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            nonlocal size
+            if isinstance(module, MaskAttention):
+                size += module.compute_conv_feature_map_size(output[0, 0].numel())
+            else:
+                size += output[0].numel() * 3 // 2  # GELU keeps its input beside its output
+
+        network = copy.deepcopy(self).to("meta").train()
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, MaskAttention)):
+                module.register_forward_hook(count)
+        # two samples, since a norm over one value has no variance
+        network(torch.empty(2, self.input_channels, *input_size, device="meta"))
+        return size
+
+    def _check_input(self, image: Tensor) -> None:
+        if image.shape[1] != self.input_channels:
+            raise InputError(
+                f"The image has {image.shape[1]} channel(s), but the network was planned for {self.input_channels}; "
+                "give the channels of channel_names in dataset.json."
+            )
+        # two positions at the deepest scale: a norm of one takes everything away
+        legal = tuple(max(math.ceil(edge / d), 2) * d for edge, d in zip(image.shape[2:], self.divisor, strict=True))
+        if legal != tuple(image.shape[2:]):
+            raise InputError(
+                f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, of twice that at least, as the "
+                f"network's scales ask; the next legal patch is {legal} (patch_size in the plans)."
+            )
+
+
+def _forget_coarse_heads(network: nn.Module, state: dict, prefix: str, *_: object) -> None:
+    """Weights of a training with deep supervision load into a network without it, as nnU-Net predicts."""
+    own = {f"{prefix}{name}" for name in network.state_dict()}
+    for name in [name for name in state if name.startswith(f"{prefix}heads.seg_layers.") and name not in own]:
+        del state[name]
