@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -147,12 +145,3 @@ class PluginTrainer(nnUNetTrainer):
         line = self._progress.advance(float(result["loss"])) if self._progress is not None else None
         if line is not None and self.local_rank == 0:
             self.print_to_log_file(f"{phase}: {line}")
-
-    @contextmanager
-    def _one_scale(self) -> Iterator[None]:
-        """nnU-Net's methods as they are without deep supervision."""
-        before, self.enable_deep_supervision = self.enable_deep_supervision, False
-        try:
-            yield
-        finally:
-            self.enable_deep_supervision = before

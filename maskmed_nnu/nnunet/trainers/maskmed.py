@@ -13,10 +13,10 @@ from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.nnunet.checks import check_plans, check_regions, resolve_configuration
 from maskmed_nnu.nnunet.loss import MaskMedLoss
 from maskmed_nnu.nnunet.preprocessor import use_stock_preprocessor_without_hook
-from maskmed_nnu.nnunet.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.trainers.dense import DenseTrainer
 
 
-class nnUNetTrainerMaskMed(PluginTrainer):
+class nnUNetTrainerMaskMed(DenseTrainer):
     """MaskMed in 2d, 3d_fullres, 3d_lowres and the cascade; labels or regions, with or without an ignore label."""
 
     supports_regions = True
@@ -72,14 +72,6 @@ class nnUNetTrainerMaskMed(PluginTrainer):
             aux_weight=aux_weight,
             is_ddp=self.is_ddp,
         )
-
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's pseudo Dice and loss, on the one dense map that the network answers in evaluation mode."""
-        target = batch["target"]
-        with self._one_scale():
-            result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
-        self._report("validation", result)
-        return result
 
 
 class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
@@ -14,10 +10,10 @@ from torch import nn
 from maskmed_nnu.nnunet.checks import check_simple_unet_plans, resolve_configuration
 from maskmed_nnu.nnunet.preprocessor import use_stock_preprocessor_without_hook
 from maskmed_nnu.nnunet.schedule import CosineLR
-from maskmed_nnu.nnunet.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.trainers.dense import DenseTrainer
 
 
-class nnUNetTrainerSimpleUNet(PluginTrainer):
+class nnUNetTrainerSimpleUNet(DenseTrainer):
     """SimpleUNet and SimpleESKNet, in 2d and 3d_fullres; labels or regions, with or without an ignore label.
 
     Learning rate and deep supervision come from the plans (``simple_unet``).
@@ -58,21 +54,3 @@ class nnUNetTrainerSimpleUNet(PluginTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, CosineLR]:
         optimizer, _ = super().configure_optimizers()
         return optimizer, CosineLR(optimizer, initial_lr=self.initial_lr, epochs=self.num_epochs)
-
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's pseudo Dice and loss, on the one map that the network answers in evaluation mode."""
-        target = batch["target"]
-        with self._one_scale():
-            result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
-        self._report("validation", result)
-        return result
-
-    @contextmanager
-    def _one_scale(self) -> Iterator[None]:
-        loss = self.loss
-        self.loss = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
-        try:
-            with super()._one_scale():
-                yield
-        finally:
-            self.loss = loss

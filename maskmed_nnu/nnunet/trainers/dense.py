@@ -1,0 +1,34 @@
+"""Trainers of semantic networks, which answer one dense map in evaluation mode whatever they are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+
+from maskmed_nnu.nnunet.trainers.base import PluginTrainer
+
+
+class DenseTrainer(PluginTrainer):
+    """nnU-Net's validation, on that map and the finest target."""
+
+    def validation_step(self, batch: dict) -> dict:
+        """nnU-Net's pseudo Dice and loss."""
+        target = batch["target"]
+        with self._one_scale():
+            result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
+        self._report("validation", result)
+        return result
+
+    @contextmanager
+    def _one_scale(self) -> Iterator[None]:
+        """nnU-Net's methods as they are without deep supervision."""
+        before = self.enable_deep_supervision, self.loss
+        self.enable_deep_supervision = False
+        if isinstance(self.loss, DeepSupervisionWrapper):
+            self.loss = self.loss.loss
+        try:
+            yield
+        finally:
+            self.enable_deep_supervision, self.loss = before
