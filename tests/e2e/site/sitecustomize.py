@@ -2,5 +2,5 @@
 
 from maskmed_nnu.nnunet.names import NAMES
 
-for name in ("nnUNetTrainerMaskMedTiny", "nnUNetTrainerIAUNetTiny"):
+for name in ("nnUNetTrainerMaskMedTiny", "nnUNetTrainerIAUNetTiny", "nnUNetTrainerSimpleUNetTiny"):
     NAMES["trainer"][name] = f"tiny_trainer:{name}"

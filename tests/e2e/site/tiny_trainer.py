@@ -9,6 +9,7 @@ import torch
 from maskmed_nnu.nnunet.trainers.base import PluginTrainer
 from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
+from maskmed_nnu.nnunet.trainers.simple_unet import nnUNetTrainerSimpleUNet
 
 
 class Tiny(PluginTrainer):
@@ -52,4 +53,20 @@ class nnUNetTrainerIAUNetTiny(Tiny, nnUNetTrainerIAUNet):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_iterations_per_epoch = 60
+        self.progress_seconds = 1.0
+
+
+class nnUNetTrainerSimpleUNetTiny(Tiny, nnUNetTrainerSimpleUNet):
+    """As many steps as it takes to tell a bright box from a ball and from the background."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch = 30
         self.progress_seconds = 1.0
