@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from maskmed_nnu.errors import InputError
 
-MASKMED = "maskmed_nnu.networks.maskmed.MaskMed"
-IAUNET = "maskmed_nnu.networks.iaunet.IAUNet"
+MASKMED = ("maskmed_nnu.networks.maskmed.MaskMed",)
+IAUNET = ("maskmed_nnu.networks.iaunet.IAUNet",)
 SIMPLE_UNET = ("maskmed_nnu.networks.simple_unet.SimpleUNet", "maskmed_nnu.networks.simple_unet.SimpleESKNet")
 
 
@@ -36,10 +37,8 @@ def resolve_configuration(plans: dict, name: str) -> dict[str, Any]:
     return {**resolve_configuration(plans, parent), **configuration} if parent is not None else configuration
 
 
-def check_plans(
-    plans: dict, configuration: dict, *, num_heads: int, network: str = MASKMED, planner: str = "MaskMedPlanner"
-) -> None:
-    """Refuse plans that were not made for this network, for as many classes, and for a patch that its levels divide.
+def check_plans(plans: dict, configuration: dict, *, num_heads: int) -> None:
+    """Refuse plans that were not made for MaskMed, for as many classes, and for a patch that its levels divide.
 
     ``num_heads`` counts the data set's segmentation heads: labels with background and without ignore, or regions.
 
@@ -48,22 +47,16 @@ def check_plans(
     InputError
     """
     name = plans.get("plans_name")
-    remedy = f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl {planner}"
+    remedy = _remedy(plans, "MaskMedPlanner")
     if "architecture" not in configuration:
         raise InputError(
             f"The plans {name} describe no network architecture, as plans of nnU-Net before 2.4 did; this release "
             f"works with nnU-Net 2.8. {remedy}."
         )
-    found = configuration["architecture"].get("network_class_name")
-    if found != network:
-        raise InputError(
-            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
-            f"{found}, not for {network}. {remedy} and pass the new plans' name behind -p."
-        )
     made_for = plans.get("maskmed_nnu", {}).get("num_classes")
-    if made_for is None or "set_loss" not in configuration:
-        missing = "maskmed_nnu.num_classes" if made_for is None else "set_loss"
-        raise InputError(f"The plans {name} lack {missing!r}: another version of maskmed_nnu made them. {remedy}.")
+    missing = ["maskmed_nnu.num_classes"] if made_for is None else []
+    missing += _missing(configuration, "set_loss")
+    _check_origin(plans, configuration, MASKMED, missing=missing, remedy=remedy)
     if num_heads > made_for:
         raise InputError(
             f"The data set has {num_heads} classes (its labels with background, or its regions), more than the "
@@ -96,16 +89,9 @@ def check_instance_plans(plans: dict, configuration: dict, *, labels: Any) -> No
     InputError
     """
     name = plans.get("plans_name")
-    remedy = f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl IAUNetPlanner"
-    found = configuration.get("architecture", {}).get("network_class_name")
-    if found != IAUNET:
-        raise InputError(
-            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
-            f"{found}, not for {IAUNET}. {remedy} and pass the new plans' name behind -p."
-        )
-    missing = [key for key in ("instances", "instance_loss") if key not in configuration]
-    if missing:
-        raise InputError(f"The plans {name} lack {missing[0]!r}: another version of maskmed_nnu made them. {remedy}.")
+    remedy = _remedy(plans, "IAUNetPlanner")
+    missing = _missing(configuration, "instances", "instance_loss")
+    _check_origin(plans, configuration, IAUNET, missing=missing, remedy=remedy)
     if labels.has_regions or labels.has_ignore_label:
         kind = "regions" if labels.has_regions else "an ignore label"
         raise InputError(
@@ -128,15 +114,8 @@ def check_simple_unet_plans(plans: dict, configuration: dict) -> None:
     InputError
     """
     name = plans.get("plans_name")
-    remedy = f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl SimpleUNetPlanner"
-    found = configuration.get("architecture", {}).get("network_class_name")
-    if found not in SIMPLE_UNET:
-        raise InputError(
-            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
-            f"{found}, not for {' or '.join(SIMPLE_UNET)}. {remedy} and pass the new plans' name behind -p."
-        )
-    if "simple_unet" not in configuration:
-        raise InputError(f"The plans {name} lack 'simple_unet': another version of maskmed_nnu made them. {remedy}.")
+    remedy = _remedy(plans, "SimpleUNetPlanner")
+    _check_origin(plans, configuration, SIMPLE_UNET, missing=_missing(configuration, "simple_unet"), remedy=remedy)
     if configuration["simple_unet"]["deep_supervision"]:
         strides = configuration["architecture"]["arch_kwargs"]["strides"]
         # nnU-Net gives the coarsest scale no weight, and two stages have one scale
@@ -147,6 +126,29 @@ def check_simple_unet_plans(plans: dict, configuration: dict) -> None:
             )
         # nnU-Net rounds the sizes of its smaller targets, and pooling rounds down
         _check_patch(name, configuration["patch_size"], strides)
+
+
+def _remedy(plans: dict, planner: str) -> str:
+    return f"Plan again with nnUNetv2_plan_experiment -d {plans.get('dataset_name', 'ID')} -pl {planner}"
+
+
+def _missing(configuration: dict, *sections: str) -> list[str]:
+    return [section for section in sections if section not in configuration]
+
+
+def _check_origin(
+    plans: dict, configuration: dict, networks: Sequence[str], *, missing: Sequence[str], remedy: str
+) -> None:
+    """Refuse plans for none of ``networks``, and plans in which something is ``missing``."""
+    name = plans.get("plans_name")
+    found = configuration.get("architecture", {}).get("network_class_name")
+    if found not in networks:
+        raise InputError(
+            f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
+            f"{found}, not for {' or '.join(networks)}. {remedy} and pass the new plans' name behind -p."
+        )
+    if missing:
+        raise InputError(f"The plans {name} lack {missing[0]!r}: another version of maskmed_nnu made them. {remedy}.")
 
 
 def _check_patch(plans_name: str | None, patch: list[int], strides: list[list[int]]) -> None:
