@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from maskmed_nnu.cli import convert, demo, evaluate, predict
+from maskmed_nnu.cli import analyze, convert, demo, evaluate, predict
 from maskmed_nnu.cli.steps import StepError
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.version import package_version
@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": (convert, "make an nnU-Net data set from COCO json, label maps or a mask per object"),
     "predict": (predict, "find the objects in images: id maps, COCO results, pictures"),
     "evaluate": (evaluate, "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality"),
+    "analyze": (analyze, "measure how far the attention modules of a network reach: exponents, spectra, correlations"),
 }
 """Modules with ``DESCRIPTION``, ``add_arguments(parser)`` and ``run(options)``, and their lines in the help."""
 

@@ -1,0 +1,102 @@
+"""``maskmed analyze``: how far positions depend on each other in the maps of a network's attention modules."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskmed_nnu.cli.devices import DEVICES
+from maskmed_nnu.cli.trained_model import (
+    add_model_arguments,
+    check_hook,
+    load_predictor,
+    model_folder,
+    preprocess,
+    trained_folds,
+)
+from maskmed_nnu.errors import InputError
+
+if TYPE_CHECKING:
+    from maskmed_nnu.cli.module_report import ModuleMaps
+
+DESCRIPTION = """\
+Measure the output of every attention module of a trained network on the middle patch of each image: Hurst exponent,
+detrended-fluctuation exponent (DFA), slope of the power spectral density (PSD) and autocorrelation, along the rows and
+columns of all channels. In the output folder:
+
+  analysis.csv   a row for each module; the same table is shown on the screen
+  MODULE.png     its autocorrelation, spectrum, fluctuations and aggregated deviation, with the fitted laws
+
+White noise has the exponents 0.5, 0.5 and 0, a random walk 1, 1.5 and -2. docs/analysis.md says what each means."""
+TABLE = "analysis.csv"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``maskmed analyze``."""
+    parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for table and plots")
+    model = add_model_arguments(parser, trainer="nnUNetTrainerMaskAttnUNet", plans="MaskAttnUNetPlans")
+    model.add_argument("-f", "--fold", metavar="FOLD", help="fold to analyze (default: the first that is trained)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure every image, then write the table and the plots.
+
+    Raises:
+        InputError: before anything is measured, where model or input are at fault; after everything is written, where
+            some images could not be measured.
+    """
+    check_hook()
+    from tqdm import tqdm
+
+    from maskmed_nnu.cli.attention_maps import answers, attention_modules, central_patch
+    from maskmed_nnu.cli.image_files import find_cases
+    from maskmed_nnu.cli.module_report import ModuleMaps, markdown
+
+    folder = model_folder(options)
+    fold = trained_folds(folder, [options.fold] if options.fold else None, options.checkpoint)[0]
+    predictor = load_predictor(folder, [fold], checkpoint=options.checkpoint, device=options.device)
+    network = getattr(predictor.network, "_orig_mod", predictor.network).to(predictor.device).eval()
+    modules = attention_modules(network)
+    if not modules:
+        raise InputError(
+            f"The {type(network).__name__} in {folder} has no attention modules; analyze takes a MaskAttnUNet whose "
+            "placement is not none."
+        )
+    cases = find_cases(options.input, channels=len(predictor.dataset_json["channel_names"]))
+    maps = {name: ModuleMaps() for name in modules}
+    failed = padded = 0
+    with tqdm(cases, unit="image") as bar:
+        for case in bar:
+            bar.set_postfix_str(case.name)
+            try:
+                data = preprocess(predictor, case)[1]
+            except InputError as error:
+                failed += 1
+                tqdm.write(f"{case.name}: {error}")
+                continue
+            patch, smaller = central_patch(data, predictor.configuration_manager.patch_size)
+            padded += smaller
+            for name, answer in answers(network, modules, patch).items():
+                maps[name].add(answer)
+    if padded:
+        patch_size = "×".join(map(str, predictor.configuration_manager.patch_size))
+        print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
+    if failed < len(cases):
+        _write(options.output, maps)
+        print(f"\nfold {fold} of {folder}\n\n{markdown(maps)}\n\ntable {options.output / TABLE}, plots beside it")
+    if failed:
+        raise InputError(f"{failed} of {len(cases)} images could not be measured; the reason for each stands above.")
+
+
+def _write(folder: Path, maps: dict[str, ModuleMaps]) -> None:
+    from tqdm import tqdm
+
+    from maskmed_nnu.cli.module_report import write_csv, write_plot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / TABLE, maps)
+    for name, measured in tqdm(maps.items(), unit="plot"):
+        write_plot(folder / f"{name}.png", name, measured)
