@@ -22,7 +22,7 @@ class Drawn(NamedTuple):
     pixel: Tensor
     """``[B, N]`` int64 flat index"""
     owners: Tensor
-    """``[B, L, N]`` int64 ids of the objects there, 0 for none"""
+    """``[B, L, N]`` int32 ids of the objects there, 0 for none"""
     counts: Tensor
     """``[B, N]`` bool, False where the sample had too few pixels"""
 
@@ -97,7 +97,7 @@ def draw_pixels(ids: Tensor, *, objects: int, background: int, generator: torch.
         empty, known = _first((ids == 0).all(1).flatten(1).float(), background, generator)
         pixel, counts = torch.cat((pixel, empty), 1), torch.cat((counts, known), 1)
     owners = label.gather(2, pixel[:, None].expand(-1, layers, -1))
-    return Drawn(pixel, owners.masked_fill(~counts[:, None], 0), counts)
+    return Drawn(pixel, owners.masked_fill(~counts[:, None], 0).int(), counts)
 
 
 def _first(rate: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -109,6 +109,5 @@ def _first(rate: Tensor, count: int, generator: torch.Generator | None) -> tuple
 
 def _within(pixel: Tensor, width: int, reach: float) -> Tensor:
     """``[B, N, N]`` bool: which pixels (flat indices ``[B, N]``) are no farther apart than ``reach``."""
-    y, x = pixel.div(width, rounding_mode="floor"), pixel % width
-    dy, dx = (axis[:, :, None] - axis[:, None] for axis in (y, x))
-    return dy.square() + dx.square() <= reach**2
+    place = torch.stack((pixel.div(width, rounding_mode="floor"), pixel % width), 2).float()
+    return torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist") <= reach
