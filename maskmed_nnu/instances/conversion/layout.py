@@ -15,6 +15,7 @@ from maskmed_nnu.instances.objects import LabelFormat
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000
+PREDICTED_MORE = 2  # an image to be predicted may be denser than any of these, and more than the divisor is refused
 MOST_CLASSES = 255  # semantic; beyond, the values are ids of objects
 
 
@@ -186,7 +187,7 @@ def _label_format(found: Sequence[Facts], classes: dict[str, int]) -> LabelForma
     divisor = None
     if len(classes) > 1 or any(f.crowd for f in found):
         most, divisor = max(int(f.counts.max(initial=0)) for f in found), SMALLEST_DIVISOR
-        while divisor <= most:
+        while divisor <= PREDICTED_MORE * most:
             divisor *= 10
         if (len(classes) + 1) * divisor > np.iinfo(np.int32).max:
             raise InputError(

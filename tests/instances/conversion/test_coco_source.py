@@ -145,3 +145,22 @@ def test_isbi2014(tmp_path, real_data, classes, count):
             if a["image_id"] == image["id"] and a["category_id"] in numbers
         ]
         assert sorted((c, m.tobytes()) for c, m in written) == sorted((c, m.tobytes()) for c, m in truth)
+
+
+@pytest.mark.parametrize(("objects", "divisor"), [(499, 1000), (500, 10_000), (5000, 100_000)])
+def test_the_divisor_leaves_room_for_denser_images(tmp_path, objects, divisor):
+    common = {"image_id": 0, "iscrowd": 0}
+    places = [{"size": [80, 80], "counts": [n, 1, 80 * 80 - n - 1]} for n in range(objects + 1)]
+    annotations = [
+        {"id": n, "category_id": 1 + (n == objects), "segmentation": place, **common} for n, place in enumerate(places)
+    ]
+    content = {
+        "images": [{"id": 0, "file_name": "a.png"}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "cell"}, {"id": 2, "name": "nucleus"}],
+    }
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    save(tmp_path / "a.png", np.zeros((80, 80), np.uint8))
+    folder = target(tmp_path)
+    convert(CocoSource(tmp_path / "x.json", tmp_path), folder)
+    assert description(folder)["label_divisor"] == divisor
