@@ -95,7 +95,7 @@ def write_plot(path: Path, name: str, measured: ModuleMaps) -> None:
     figure = Figure(figsize=(14, 3.8), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 4)
-    figure.subplots_adjust(left=0.045, right=0.99, bottom=0.14, top=0.83, wspace=0.24)
+    figure.subplots_adjust(left=0.045, right=0.99, bottom=0.14, top=0.83, wspace=0.3)
     figure.suptitle(f"{name}   ({measured.size}, {len(measured.curves)} images)", fontsize=11)
     if not measured.curves:
         axes[0].text(0, 0.5, "the maps do not vary", color=GREY)
@@ -136,7 +136,7 @@ def _power_law(axis: Axes, each: list[Curve], mean: Curve, noise: Callable[[np.n
     axis.loglog(mean.x, noise(mean.x), color=GREY, linewidth=0.8, linestyle=":", label="white noise")
     for one, limits in ((axis.xaxis, (mean.x[0], mean.x[-1])), (axis.yaxis, axis.get_ylim())):
         one.set_minor_locator(NullLocator())
-        one.set_ticks(ticks := _ticks(*limits), [f"{tick:.3g}" for tick in ticks])
+        one.set_ticks(ticks := _ticks(*limits), [f"{tick:.{'2g' if tick < 10 else '0f'}}" for tick in ticks])
     axis.legend(frameon=False, fontsize=9)
 
 
