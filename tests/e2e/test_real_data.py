@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from real_cases import copy_cases
 from tiny_data import shrink_plans
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(7200)]
 
 NAME = "Dataset004_Hippocampus"
 PLAN = ("-d", 4, "-pl", "MaskMedPlanner", "-c", "2d", "3d_fullres", "--verify_dataset_integrity", "-np", 1, "-npfp", 1)
-
-
-def copy_cases(source: Path, target: Path, *, train: int, test: int) -> None:
-    """The first ``train`` cases as a data set, the next ``test`` ones in imagesTs and labelsTs."""
-    labels = sorted((source / "labelsTr").glob("*.nii.gz"))[: train + test]
-    assert len(labels) == train + test, f"{source} holds too few cases"
-    for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        (target / part).mkdir(parents=True)
-    for index, label in enumerate(labels):
-        part = "Tr" if index < train else "Ts"
-        image = source / "imagesTr" / label.name.replace(".nii.gz", "_0000.nii.gz")
-        shutil.copy(label, target / f"labels{part}")
-        shutil.copy(image, target / f"images{part}")
-    dataset = json.loads((source / "dataset.json").read_text())
-    dataset["numTraining"] = train
-    (target / "dataset.json").write_text(json.dumps(dataset))
 
 
 def predict_and_check(workspace, configuration: str, trainer: str) -> float:
