@@ -14,59 +14,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import weakref
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from allocations import AllocationCounter
 
 from maskmed_nnu.networks.layers.fsad import FSADTransformer
 from maskmed_nnu.nnunet.planners import rules
 
 CHANNELS = (32, 64, 128, 256, 320, 320)
 FORMULATIONS = {"project every level first": True, "sample natively, project after": False, "ours": None}
-
-
-class AllocationCounter(TorchDispatchMode):
-    """Counts the storages that operators bring into being, and how many bytes of them are alive at once.
-
-    Scratch memory inside an operator is not seen; it is the same kind for all formulations.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive = self.peak = self.allocated = 0
-        self.seen: set[int] = set()
-
-    def ignore(self, *tensors: Tensor) -> None:
-        for tensor in tensors:
-            self.seen.add(tensor.untyped_storage()._cdata)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        self.allocated += size
-        self.alive += size
-        self.peak = max(self.peak, self.alive)
-        weakref.finalize(storage, self._free, key, size)
-
-    def _free(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.alive -= size
 
 
 def measure(features: list[Tensor], settings: dict, project_first: bool | None) -> tuple[int, int, float]:
