@@ -87,7 +87,7 @@ def draw_pixels(ids: Tensor, *, objects: int, background: int, generator: torch.
     the first ones are taken: objects come in turn until they are used up.
     """
     batch, layers = ids.shape[:2]
-    label = ids.flatten(1).long().clamp_(min=0)
+    label = ids.flatten(1).long().clamp(min=0)
     size = label.new_zeros(batch, int(label.amax()) + 1).scatter_add_(1, label, torch.ones_like(label))
     label = label.view(batch, layers, -1)
     rate = size.reciprocal().index_fill(1, label.new_zeros(1), 0.0)

@@ -130,11 +130,14 @@ def test_half_precision_is_computed_in_single():
     assert float(value) == pytest.approx(float(loss(embeddings.double(), ids)), rel=1e-5)
 
 
-def test_objects_are_drawn_alike_until_they_are_used_up():
-    ids = torch.zeros(1, 2, 64, 64, dtype=torch.int16)
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int64])
+def test_objects_are_drawn_alike_until_they_are_used_up(dtype):
+    ids = torch.zeros(1, 2, 64, 64, dtype=dtype)
     ids[0, 0, :40], ids[0, 0, 50:53, :30], ids[0, 0, 60, :5] = 1, 2, 3
     ids[0, 1, 41:49, 10:40], ids[0, :, 62:] = 4, -1
+    before = ids.clone()
     drawn = draw_pixels(ids, objects=100, background=50, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ids, before)
     assert drawn.counts.all() and drawn.pixel.shape == (1, 150)
     assert drawn.pixel.unique().numel() == 150
     expected = ids.flatten(2)[0][:, drawn.pixel[0]].int()
