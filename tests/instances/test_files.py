@@ -244,3 +244,26 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         write_ids(path, np.zeros((1, 2, 2), np.uint16))
     assert os.listdir(tmp_path) == ["x.tif"]
     assert read_ids(path, overlap_layers=False).all()
+
+
+@pytest.mark.parametrize(
+    ("written", "colour"),
+    [
+        ({"shape": (6, 5, 3), "photometric": "rgb"}, True),
+        ({"shape": (3, 6, 5), "photometric": "rgb", "planarconfig": "separate"}, True),
+        ({"shape": (6, 5, 4), "photometric": "rgb", "extrasamples": ["unassalpha"]}, True),
+        ({"shape": (6, 5, 2), "photometric": "minisblack", "extrasamples": ["unassalpha"]}, True),
+        ({"shape": (6, 5, 2), "photometric": "minisblack"}, False),
+        ({"shape": (6, 5, 4), "photometric": "minisblack"}, False),
+    ],
+)
+def test_samples_of_a_tiff_pixel_are_colours_only_where_the_file_says_so(written, colour, tmp_path):
+    written = dict(written)
+    shape = written.pop("shape")
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    tifffile.imwrite(tmp_path / "x.tif", values, **{"planarconfig": "contig"} | written)
+    raster = formats.read(tmp_path / "x.tif")
+    samples_first = written.get("planarconfig") == "separate"
+    expected = np.moveaxis(values, 0, -1) if samples_first else values
+    assert raster.colour == colour
+    np.testing.assert_array_equal(raster.values, expected if colour else np.moveaxis(expected, -1, 0))
