@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import chain, combinations, product
 from math import ceil
 
@@ -178,7 +179,7 @@ def slide(run, image: np.ndarray, settings: dict) -> np.ndarray:
         ((np.arange(edge) - center) / sigma) ** 2
         for edge, center, sigma in zip(patch, gaussian["center"], gaussian["sigma"], strict=True)
     ]
-    weight = gaussian["maximum"] * np.exp(-0.5 * sum(np.ix_(*squares))).clip(gaussian["minimum"])
+    weight = (gaussian["maximum"] * np.exp(-0.5 * sum(np.ix_(*squares)))).clip(gaussian["minimum"])
     axes = [axis + 1 for axis in settings["mirror_axes"]]
     flips = list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
     total = summed = 0.0
@@ -313,7 +314,17 @@ def test_the_file_alone_gives_nnunets_labels(tmp_path, nnunet_env, patch, folds,
     assert (expected == truth[0]).mean() > 0.9 and len(np.unique(expected)) == 3
 
 
-def test_the_metadata(tmp_path):
+def entries(settings: dict | list) -> set[str]:
+    """All keys, at any depth."""
+    if isinstance(settings, list):
+        return set().union(*map(entries, settings))
+    if not isinstance(settings, dict):
+        return set()
+    inside = [entries(value) for key, value in settings.items() if key != "names"]
+    return set(settings).union(*inside)
+
+
+def test_the_metadata(tmp_path, checkout):
     built = architecture(2)
     plan = {"image_reader_writer": "NaturalImage2DIO"}
     model_folder(tmp_path / "model", [16, 16], built, [], REGIONS, **plan)
@@ -322,6 +333,8 @@ def test_the_metadata(tmp_path):
     settings = onnx_export.prediction_settings(plans, dataset, checkpoint, ["all"])
     assert settings["model"]["folds"] == ["all"] and settings["preprocessing"]["reader"] == "NaturalImage2DIO"
     assert settings["sliding_window"]["mirror_axes"] == []
+    section = (checkout / "docs" / "simple_unet.md").read_text(encoding="utf-8").split("\n## On an edge device\n")[1]
+    assert entries(settings) | set(onnx_export.NUMBERS) - {"NoNormalization"} <= set(re.findall(r"`([\w]+)`", section))
     names = {"background": 0, "whole": [1, 2], "core": [2]}
     assert settings["labels"] == {"names": names, "rule": "sigmoid > 0.5", "values": [1, 2]}
     assert onnx_export.prediction_settings(plans, dataset | LABELS, checkpoint, [0])["labels"]["values"] == [0, 1, 2]
