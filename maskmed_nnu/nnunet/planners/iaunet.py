@@ -14,7 +14,6 @@ import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from maskmed_nnu.errors import InputError
@@ -24,6 +23,7 @@ from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, ob
 from maskmed_nnu.nnunet.instances.integrity import explain_failure
 from maskmed_nnu.nnunet.instances.reader import InstanceIO
 from maskmed_nnu.nnunet.planners import instance_report, instance_rules
+from maskmed_nnu.nnunet.planners.base import meta_network
 from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
 from maskmed_nnu.version import package_version
 
@@ -134,18 +134,12 @@ class IAUNetPlanner(ExperimentPlanner):
         arch_kwargs: dict,
         arch_kwargs_req_import: Sequence[str],
     ) -> float:
-        """nnU-Net's measure of a candidate, built without memory on the meta device."""
+        """nnU-Net's measure of a candidate."""
         key = str((arch_class_name, arch_kwargs))
         if key not in self._networks:
-            with torch.device("meta"):
-                self._networks[key] = get_network_from_plans(
-                    arch_class_name,
-                    arch_kwargs,
-                    arch_kwargs_req_import,
-                    input_channels,
-                    output_channels,
-                    allow_init=False,
-                )
+            self._networks[key] = meta_network(
+                arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels
+            )
         return self._networks[key].compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
 
     def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:

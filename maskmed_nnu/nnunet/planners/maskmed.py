@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
     nnUNetPlannerResEncL,
     nnUNetPlannerResEncM,
 )
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.nnunet.planners import rules
+from maskmed_nnu.nnunet.planners.base import PREPROCESSOR, checked_preprocessor, meta_network
 from maskmed_nnu.version import package_version
-
-PREPROCESSOR = "MaskMedPreprocessor"
 
 
 class MaskMedPlanning:
@@ -32,10 +29,7 @@ class MaskMedPlanning:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.UNet_class = MaskMed
-        # nnU-Net's command line always passes a name; only a name that the user chose differs from its default
-        if self.preprocessor_name == "DefaultPreprocessor":
-            print(f"Preprocessor: {PREPROCESSOR}, which is nnU-Net's DefaultPreprocessor with a check of every case.")
-            self.preprocessor_name = PREPROCESSOR
+        self.preprocessor_name = checked_preprocessor(self.preprocessor_name)
         labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
         self.num_classes = labels.num_segmentation_heads
         self.regions = labels.has_regions
@@ -53,17 +47,9 @@ class MaskMedPlanning:
         arch_kwargs: dict,
         arch_kwargs_req_import: Sequence[str],
     ) -> float:
-        """Feature map size of the whole network for a candidate; built without memory on the meta device."""
-        settings = self._settings(patch_size, arch_kwargs)
-        with torch.device("meta"):
-            network = get_network_from_plans(
-                arch_class_name,
-                {**arch_kwargs, **settings},
-                arch_kwargs_req_import,
-                input_channels,
-                self.num_classes,
-                allow_init=False,
-            )
+        """Feature map size of the whole network for a candidate."""
+        settings = {**arch_kwargs, **self._settings(patch_size, arch_kwargs)}
+        network = meta_network(arch_class_name, settings, arch_kwargs_req_import, input_channels, self.num_classes)
         return network.compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
 
     def get_plans_for_configuration(

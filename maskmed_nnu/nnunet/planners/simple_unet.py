@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.simple_unet import SimpleESKNet, SimpleUNet
-from maskmed_nnu.nnunet.planners.maskmed import PREPROCESSOR
+from maskmed_nnu.nnunet.planners.base import PREPROCESSOR, checked_preprocessor, meta_network
 from maskmed_nnu.version import package_version
 
 CONFIGURATIONS = ("2d", "3d_fullres")
@@ -45,10 +44,7 @@ class SimpleUNetPlanner(ExperimentPlanner):
         **kwargs: Any,
     ) -> None:
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
-        # nnU-Net's command line always passes a name; only a name that the user chose differs from its default
-        if self.preprocessor_name == "DefaultPreprocessor":
-            print(f"Preprocessor: {PREPROCESSOR}, which is nnU-Net's DefaultPreprocessor with a check of every case.")
-            self.preprocessor_name = PREPROCESSOR
+        self.preprocessor_name = checked_preprocessor(self.preprocessor_name)
 
     def static_estimate_VRAM_usage(
         self,
@@ -59,17 +55,14 @@ class SimpleUNetPlanner(ExperimentPlanner):
         arch_kwargs: dict,
         arch_kwargs_req_import: Sequence[str],
     ) -> float:
-        """nnU-Net's measure of its own network, which is built without memory on the meta device."""
+        """nnU-Net's measure of its own network."""
         if arch_kwargs["n_stages"] < 2:
             patch = "×".join(str(int(edge)) for edge in patch_size)
             raise InputError(
                 f"The images of {self.dataset_name} are too small for SimpleUNet: nnU-Net plans a patch of {patch}, "
                 "which it does not downsample along any axis. Use images of at least 8 voxels along one axis."
             )
-        with torch.device("meta"):
-            network = get_network_from_plans(
-                arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
-            )
+        network = meta_network(arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels)
         return network.compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
 
     def get_plans_for_configuration(
@@ -120,16 +113,15 @@ class SimpleUNetPlanner(ExperimentPlanner):
         architecture, patch = configuration["architecture"], [int(edge) for edge in configuration["patch_size"]]
         labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
         channels = len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
-        with torch.device("meta"):
-            network = get_network_from_plans(
-                architecture["network_class_name"],
-                architecture["arch_kwargs"],
-                architecture["_kw_requires_import"],
-                channels,
-                labels.num_segmentation_heads,
-            ).eval()
-            with FlopCounterMode(display=False) as counter:
-                network(torch.empty(1, channels, *patch))
+        network = meta_network(
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+            channels,
+            labels.num_segmentation_heads,
+        ).eval()
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, channels, *patch))
         parameters = sum(parameter.numel() for parameter in network.parameters())
         training = configuration["simple_unet"]
         return "\n".join(
