@@ -168,8 +168,11 @@ def normalize(image: np.ndarray, mask: np.ndarray, channels: list[dict]) -> np.n
 
 
 def slide(run, image: np.ndarray, settings: dict) -> np.ndarray:
-    """Logits of an image ``[C, *spatial]`` at least as large as the patch."""
+    """Logits of an image ``[C, *spatial]``."""
     patch = settings["patch_size"]
+    missing = [max(tile - edge, 0) for edge, tile in zip(image.shape[1:], patch, strict=True)]
+    unpadded = tuple(slice(m // 2, m // 2 + edge) for m, edge in zip(missing, image.shape[1:], strict=True))
+    image = np.pad(image, [(0, 0), *((m // 2, m - m // 2) for m in missing)])
     starts = []
     for edge, tile in zip(image.shape[1:], patch, strict=True):
         steps = ceil((edge - tile) / (tile * settings["tile_step_size"]))
@@ -191,7 +194,7 @@ def slide(run, image: np.ndarray, settings: dict) -> np.ndarray:
             total, summed = np.zeros((len(tile), *image.shape[1:])), np.zeros(image.shape[1:])
         total[window] += weight * tile
         summed[window[1:]] += weight
-    return total / summed
+    return (total / summed)[(slice(None), *unpadded)]
 
 
 def predict(file, image: np.ndarray, spacing: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +254,7 @@ def trained(plans_folder, patch: list[int], *, steps: int, seed: int) -> dict:
     (name,) = plans["configurations"]
     configuration = manager.get_configuration(name)
     data, seg, _ = DefaultPreprocessor(verbose=False).run_case_npy(
-        *made_image((24, 40, 40), seed), {"spacing": [1.0, 1.0, 1.0]}, manager, configuration, dataset
+        *made_image((24, 40, 60), seed), {"spacing": [1.0, 1.0, 1.0]}, manager, configuration, dataset
     )
     data, seg = torch.from_numpy(data), torch.from_numpy(seg[0]).long().clamp(0)
     labels = manager.get_label_manager(dataset)
@@ -284,7 +287,7 @@ def trained(plans_folder, patch: list[int], *, steps: int, seed: int) -> dict:
 @pytest.mark.parametrize(
     ("patch", "folds", "labels", "spacing", "plan"),
     [
-        ([20, 24], 2, REGIONS, [2.0, 1.0, 1.0], {}),
+        ([20, 45], 2, REGIONS, [2.0, 1.0, 1.0], {}),
         (
             [12, 16, 20],
             1,
@@ -293,7 +296,7 @@ def trained(plans_folder, patch: list[int], *, steps: int, seed: int) -> dict:
             {"transpose_forward": [1, 0, 2], "transpose_backward": [1, 0, 2]},
         ),
     ],
-    ids=["2d, regions, two folds", "3d, labels, transposed, resampled"],
+    ids=["2d, regions, two folds, padded", "3d, labels, transposed, resampled"],
 )
 def test_the_file_alone_gives_nnunets_labels(tmp_path, nnunet_env, patch, folds, labels, spacing, plan):
     built = architecture(len(patch))
