@@ -1,8 +1,8 @@
 """Pixels of one object are to have like embeddings, pixels of different objects unlike ones.
 
 InfoNCE over sampled pixels, as MaskAttn-UNet trains instances (arXiv 2503.10686, Eqs. 4-6). The paper leaves open the
-temperature, how pixels are drawn and what averages what; here every object counts alike, however large it is. Two
-settings go beyond it: how far away a negative may be, and whether background serves as one.
+temperature, how pixels are drawn and what averages what; here every object counts alike, however large it is. One
+setting goes beyond it: how far away a negative may be.
 """
 
 from __future__ import annotations
@@ -35,26 +35,21 @@ class InstanceContrastiveLoss(nn.Module):
     ``s`` being the cosine similarity and ``n`` the sampled pixels that share no object with ``a``.
 
     ``reach``: negatives are no farther than so many pixels from ``a`` (None: anywhere, as published). A convolutional
-    network cannot tell distant objects that look alike, and does not have to. ``background``: the share of the
-    ``pixels`` per sample that are background and serve as negatives only. With a reach, it is what holds the pixels of
-    an object without neighbours together. Pixels without a negative or without a partner do not count.
+    network cannot tell distant objects that look alike, and does not have to. ``pixels`` are drawn per sample; those
+    without a negative or without a partner do not count.
     """
 
-    def __init__(
-        self, *, temperature: float = 0.1, pixels: int = 1024, reach: float | None = None, background: float = 0.0
-    ) -> None:
+    def __init__(self, *, temperature: float = 0.1, pixels: int = 1024, reach: float | None = None) -> None:
         super().__init__()
-        self.temperature, self.reach = temperature, reach
-        self.negatives = round(background * pixels)
-        self.pixels = pixels - self.negatives
+        self.temperature, self.pixels, self.reach = temperature, pixels, reach
 
     def forward(self, embeddings: Tensor, ids: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A scalar, 0 where nothing can be compared.
 
-        ``embeddings [B, E, H, W]`` of unit length; ``ids [B, L, H, W]`` of integers, unique in a sample: 0 background,
-        negative where nobody knows. ``L`` layers for objects that overlap: a pixel of two objects is like both.
+        ``embeddings [B, E, H, W]`` of unit length; ``ids [B, L, H, W]`` of integers, unique in a sample; 0 or less is
+        no object. ``L`` layers for objects that overlap: a pixel of two objects is like both.
         """
-        drawn = draw_pixels(ids, objects=self.pixels, background=self.negatives, generator=generator)
+        drawn = draw_pixels(ids, self.pixels, generator)
         index = drawn.pixel[:, None].expand(-1, embeddings.shape[1], -1)
         rows = full(embeddings.flatten(2).gather(2, index))
         with no_autocast(rows):
@@ -80,8 +75,8 @@ class InstanceContrastiveLoss(nn.Module):
 
 
 @torch.no_grad()
-def draw_pixels(ids: Tensor, *, objects: int, background: int, generator: torch.Generator | None = None) -> Drawn:
-    """Pixels without replacement: ``objects`` of them alike from every object, ``background`` from where there is none.
+def draw_pixels(ids: Tensor, count: int, generator: torch.Generator | None = None) -> Drawn:
+    """Pixels of objects ``[B, L, H, W]`` without replacement, alike from every object of a sample.
 
     Samples that have fewer give all of them. Every pixel waits for a random time, its mean the size of its object, and
     the first ones are taken: objects come in turn until they are used up.
@@ -92,19 +87,11 @@ def draw_pixels(ids: Tensor, *, objects: int, background: int, generator: torch.
     label = label.view(batch, layers, -1)
     rate = size.reciprocal().index_fill(1, label.new_zeros(1), 0.0)
     rate = rate.gather(1, label.flatten(1)).view(label.shape).sum(1)
-    pixel, counts = _first(rate, objects, generator)
-    if background:
-        empty, known = _first((ids == 0).all(1).flatten(1).float(), background, generator)
-        pixel, counts = torch.cat((pixel, empty), 1), torch.cat((counts, known), 1)
-    owners = label.gather(2, pixel[:, None].expand(-1, layers, -1))
-    return Drawn(pixel, owners.masked_fill(~counts[:, None], 0).int(), counts)
-
-
-def _first(rate: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """The ``count`` events that happen first at ``rate [B, M]``, and which of them happen at all."""
     wait = torch.empty_like(rate).exponential_(generator=generator) / rate
-    time, place = wait.masked_fill(rate == 0, torch.inf).topk(min(count, rate.shape[1]), dim=1, largest=False)
-    return place, time < torch.inf
+    wait.masked_fill_(rate == 0, torch.inf)
+    time, pixel = wait.topk(min(count, wait.shape[1]), dim=1, largest=False)
+    owners = label.gather(2, pixel[:, None].expand(-1, layers, -1)).int()
+    return Drawn(pixel, owners, time < torch.inf)
 
 
 def _within(pixel: Tensor, width: int, reach: float) -> Tensor:
