@@ -22,7 +22,7 @@ from maskmed_nnu.nnunet.instances import fingerprint
 from maskmed_nnu.nnunet.instances.fingerprint import KEY, add_to_fingerprint, object_statistics
 from maskmed_nnu.nnunet.instances.label_manager import InstanceLabelManager
 from maskmed_nnu.nnunet.instances.preprocessor import InstancePreprocessor
-from maskmed_nnu.nnunet.planners import iaunet, instance_rules
+from maskmed_nnu.nnunet.planners import instance_rules
 from maskmed_nnu.nnunet.planners.iaunet import IAUNetPlanner
 from tests.instances.cells import write_cells
 
@@ -237,7 +237,7 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
         calls.append(arguments)
         return object_statistics(*arguments, **keywords)
 
-    monkeypatch.setattr(iaunet, "object_statistics", counted)
+    monkeypatch.setattr("maskmed_nnu.nnunet.planners.instances.object_statistics", counted)
     file = nnunet_env.preprocessed / folder.name / "dataset_fingerprint.json"
     file.parent.mkdir()
     intensities = dict.fromkeys(("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5"), 1.0)
