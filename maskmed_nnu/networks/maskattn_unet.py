@@ -128,10 +128,15 @@ class MaskAttnUNet(nn.Module):
             logits = [logits, *(head(scale) for head, scale in zip(heads[1:], scales[1:], strict=True))]
         return logits if self.embedding is None else EmbeddingOutput(logits, self._embed(scales[0]))
 
+    @property
+    def finds_objects(self) -> bool:
+        """Whether there is an embedding to take objects from; else ``predict_instances`` refuses."""
+        return self.embedding is not None and bool(self.thing_channels)
+
     @torch.no_grad()
     def predict_instances(self, image: Tensor) -> list[TileInstances]:
         """The objects of each tile of ``image [B, C, h, w]``; with the semantic map where some labels are stuff."""
-        if self.embedding is None or not self.thing_channels:
+        if not self.finds_objects:
             raise InputError(
                 "The plans give the network no embedding or no things, so it finds no objects; set embedding_dim and "
                 "thing_channels (MaskAttnUNetPlanner does on a data set of objects)."

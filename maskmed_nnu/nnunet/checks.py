@@ -10,6 +10,7 @@ from maskmed_nnu.errors import InputError
 
 MASKMED = ("maskmed_nnu.networks.maskmed.MaskMed",)
 IAUNET = ("maskmed_nnu.networks.iaunet.IAUNet",)
+MASKATTN_UNET = ("maskmed_nnu.networks.maskattn_unet.MaskAttnUNet",)
 SIMPLE_UNET = ("maskmed_nnu.networks.simple_unet.SimpleUNet", "maskmed_nnu.networks.simple_unet.SimpleESKNet")
 
 
@@ -88,10 +89,19 @@ def check_instance_plans(plans: dict, configuration: dict, *, labels: Any) -> No
     ------
     InputError
     """
-    name = plans.get("plans_name")
     remedy = _remedy(plans, "IAUNetPlanner")
     missing = _missing(configuration, "instances", "instance_loss")
     _check_origin(plans, configuration, IAUNET, missing=missing, remedy=remedy)
+    check_instance_labels(plans, configuration, labels=labels, planner="IAUNetPlanner")
+
+
+def check_instance_labels(plans: dict, configuration: dict, *, labels: Any, planner: str) -> None:
+    """Refuse labels that objects do not have, and others than those that plans of ``planner`` were made for.
+
+    Raises
+    ------
+    InputError
+    """
     if labels.has_regions or labels.has_ignore_label:
         kind = "regions" if labels.has_regions else "an ignore label"
         raise InputError(
@@ -101,8 +111,8 @@ def check_instance_plans(plans: dict, configuration: dict, *, labels: Any) -> No
     planned = {*configuration["instances"]["thing_classes"], *configuration["instances"]["stuff_classes"]}
     if planned != set(labels.foreground_labels):
         raise InputError(
-            f"dataset.json declares the labels {sorted(labels.foreground_labels)}, but the plans {name} were made for "
-            f"{sorted(planned)}. {remedy}."
+            f"dataset.json declares the labels {sorted(labels.foreground_labels)}, but the plans "
+            f"{plans.get('plans_name')} were made for {sorted(planned)}. {_remedy(plans, planner)}."
         )
 
 
@@ -113,19 +123,54 @@ def check_simple_unet_plans(plans: dict, configuration: dict) -> None:
     ------
     InputError
     """
-    name = plans.get("plans_name")
     remedy = _remedy(plans, "SimpleUNetPlanner")
     _check_origin(plans, configuration, SIMPLE_UNET, missing=_missing(configuration, "simple_unet"), remedy=remedy)
-    if configuration["simple_unet"]["deep_supervision"]:
-        strides = configuration["architecture"]["arch_kwargs"]["strides"]
-        # nnU-Net gives the coarsest scale no weight, and two stages have one scale
-        if len(strides) < 3:
-            raise InputError(
-                f"The plans {name} ask for deep supervision of a network of {len(strides)} stages; it needs 3. Set "
-                "deep_supervision under simple_unet to false."
-            )
-        # nnU-Net rounds the sizes of its smaller targets, and pooling rounds down
-        _check_patch(name, configuration["patch_size"], strides)
+    _check_deep_supervision(plans, configuration, "simple_unet")
+
+
+def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> None:
+    """Refuse plans that were not made for MaskAttnUNet, and plans for labels where ``objects`` are to be learned.
+
+    Raises
+    ------
+    InputError
+        The other way round, too.
+    """
+    name, remedy = plans.get("plans_name"), _remedy(plans, "MaskAttnUNetPlanner")
+    _check_origin(plans, configuration, MASKATTN_UNET, missing=_missing(configuration, "maskattn_unet"), remedy=remedy)
+    for_objects = "instances" in configuration
+    if for_objects and not objects:
+        raise InputError(
+            f"The plans {name} are for the objects of {plans.get('dataset_name')}, which nnUNetTrainerMaskAttnUNet "
+            "does not tell apart: train with nnUNetTrainerMaskAttnUNetInstance or nnUNetTrainerMaskAttnUNetPanoptic."
+        )
+    if objects and not for_objects:
+        raise InputError(
+            f"The plans {name} are for labels: {plans.get('dataset_name')} is a semantic data set, which has no "
+            "objects to learn. Train with nnUNetTrainerMaskAttnUNet, or make a data set of objects with `maskmed "
+            "convert`."
+        )
+    if objects:
+        _check_origin(
+            plans, configuration, MASKATTN_UNET, missing=_missing(configuration, "instance_loss"), remedy=remedy
+        )
+    else:
+        _check_deep_supervision(plans, configuration, "maskattn_unet")
+
+
+def _check_deep_supervision(plans: dict, configuration: dict, section: str) -> None:
+    """Refuse it where the patch or the stages do not allow it."""
+    if not configuration[section]["deep_supervision"]:
+        return
+    name, strides = plans.get("plans_name"), configuration["architecture"]["arch_kwargs"]["strides"]
+    # nnU-Net gives the coarsest scale no weight, and two stages have one scale
+    if len(strides) < 3:
+        raise InputError(
+            f"The plans {name} ask for deep supervision of a network of {len(strides)} stages; it needs 3. Set "
+            f"deep_supervision under {section} to false."
+        )
+    # nnU-Net rounds the sizes of its smaller targets, and pooling rounds down
+    _check_patch(name, configuration["patch_size"], strides)
 
 
 def _remedy(plans: dict, planner: str) -> str:

@@ -16,12 +16,21 @@ NAMES: dict[str, dict[str, str]] = {
         "SimpleUNetPlanner16": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlanner16",
         "SimpleUNetPlanner48": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlanner48",
         "SimpleUNetPlannerESK": "maskmed_nnu.nnunet.planners.simple_unet:SimpleUNetPlannerESK",
+        "MaskAttnUNetPlanner": "maskmed_nnu.nnunet.planners.maskattn_unet:MaskAttnUNetPlanner",
+        "MaskAttnUNetPlannerLowRes": "maskmed_nnu.nnunet.planners.maskattn_unet:MaskAttnUNetPlannerLowRes",
     },
     "fingerprint extractor": {},
     "trainer": {
         "nnUNetTrainerMaskMed": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMed",
         "nnUNetTrainerIAUNet": "maskmed_nnu.nnunet.trainers.iaunet:nnUNetTrainerIAUNet",
         "nnUNetTrainerSimpleUNet": "maskmed_nnu.nnunet.trainers.simple_unet:nnUNetTrainerSimpleUNet",
+        "nnUNetTrainerMaskAttnUNet": "maskmed_nnu.nnunet.trainers.maskattn_unet:nnUNetTrainerMaskAttnUNet",
+        "nnUNetTrainerMaskAttnUNetInstance": (
+            "maskmed_nnu.nnunet.trainers.maskattn_unet:nnUNetTrainerMaskAttnUNetInstance"
+        ),
+        "nnUNetTrainerMaskAttnUNetPanoptic": (
+            "maskmed_nnu.nnunet.trainers.maskattn_unet:nnUNetTrainerMaskAttnUNetPanoptic"
+        ),
         "nnUNetTrainerMaskMedDemo": "maskmed_nnu.nnunet.trainers.maskmed:nnUNetTrainerMaskMedDemo",
     },
     "preprocessor": {

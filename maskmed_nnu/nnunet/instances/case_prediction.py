@@ -34,7 +34,9 @@ def instance_network(network: nn.Module) -> nn.Module | None:
         network = network.module
     if isinstance(network, OptimizedModule):
         network = network._orig_mod
-    return network if hasattr(network, "predict_instances") else None
+    # the same class may serve plans of labels, too
+    finds_objects = hasattr(network, "predict_instances") and getattr(network, "finds_objects", True)
+    return network if finds_objects else None
 
 
 @torch.inference_mode()

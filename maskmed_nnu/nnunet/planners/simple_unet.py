@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from torch.utils.flop_counter import FlopCounterMode
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.simple_unet import SimpleESKNet, SimpleUNet
-from maskmed_nnu.nnunet.planners.base import PREPROCESSOR, checked_preprocessor, meta_network
+from maskmed_nnu.nnunet.planners.base import PREPROCESSOR, checked_preprocessor, cost, meta_network
 from maskmed_nnu.version import package_version
 
 CONFIGURATIONS = ("2d", "3d_fullres")
@@ -119,16 +118,14 @@ class SimpleUNetPlanner(ExperimentPlanner):
             architecture["_kw_requires_import"],
             channels,
             labels.num_segmentation_heads,
-        ).eval()
-        with torch.device("meta"), FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, channels, *patch))
-        parameters = sum(parameter.numel() for parameter in network.parameters())
+        )
+        parameters, macs = cost(network, channels, patch)
         training = configuration["simple_unet"]
         return "\n".join(
             (
                 f"{self.network.__name__} {name}: {parameters:,} parameters, width {self.preset['width']}, "
                 f"{architecture['arch_kwargs']['n_stages']} stages, patch {'×'.join(map(str, patch))}, batch size "
-                f"{configuration['batch_size']}, {counter.get_total_flops() / 2e9:.3g} GMAC per patch.",
+                f"{configuration['batch_size']}, {macs / 1e9:.3g} GMAC per patch.",
                 f"  Patch, batch, strides and kernels are what nnU-Net plans for its own network; learning rate "
                 f"{training['learning_rate']:g}, deep supervision {'on' if training['deep_supervision'] else 'off'}.",
             )

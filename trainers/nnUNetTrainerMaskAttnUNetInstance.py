@@ -1,0 +1,18 @@
+"""Trains MaskAttn-UNet on plans of MaskAttnUNetPlanner for objects: every object of an image.
+
+    nnUNetv2_train 10 2d 0 -p MaskAttnUNetPlans -tr nnUNetTrainerMaskAttnUNetInstance
+    nnUNetv2_train 10 2d 0 -p MaskAttnUNetPlans -tr nnUNetTrainerMaskAttnUNetInstance_50epochs
+
+``_<N>epochs`` or ``_<N>minutes`` after the name trains for so long. Where the start-up hook is not installed,
+``export nnUNet_extTrainer=<checkout>/trainers`` makes nnU-Net find this file.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("maskmed_nnu") is None:  # a checkout without any installation
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from maskmed_nnu.nnunet.epochs import __getattr__
+from maskmed_nnu.nnunet.trainers.maskattn_unet import nnUNetTrainerMaskAttnUNetInstance
