@@ -17,9 +17,8 @@ LEARNING_RATE = 5e-4
 EMBEDDING_DIM = 32
 LOW_RESOLUTION = 128
 """Edge of the published images, and of patches of objects that need no more."""
-CONTRASTIVE_WEIGHT, TEMPERATURE, PIXELS, BACKGROUND = 0.5, 0.1, 1024, 0.25
-"""The weight is published, the temperature and how many pixels are compared are not. A share of them is background, so
-that an object without neighbours has something to be unlike."""
+CONTRASTIVE_WEIGHT, TEMPERATURE, PIXELS = 0.5, 0.1, 1024
+"""The weight is published; the temperature, and how many pixels of a patch are compared, are not."""
 
 
 def key_strides(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
@@ -87,7 +86,6 @@ def loss_settings(sizes: ObjectSizes) -> dict:
         "temperature": TEMPERATURE,
         "pixels": PIXELS,
         "reach": ceil(2 * sizes.large),
-        "background": BACKGROUND,
     }
 
 

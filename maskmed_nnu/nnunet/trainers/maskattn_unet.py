@@ -77,8 +77,7 @@ class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
         self.enable_deep_supervision = False
 
     def _build_loss(self) -> EmbeddingLoss:
-        plan = self.configuration_manager.configuration
-        return EmbeddingLoss(instances=plan["instances"], **plan["instance_loss"])
+        return EmbeddingLoss(**self.configuration_manager.configuration["instance_loss"])
 
 
 class nnUNetTrainerMaskAttnUNetPanoptic(nnUNetTrainerMaskAttnUNetInstance):
