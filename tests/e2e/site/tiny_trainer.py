@@ -68,5 +68,5 @@ class nnUNetTrainerSimpleUNetTiny(Tiny, nnUNetTrainerSimpleUNet):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_iterations_per_epoch = 30
+        self.num_iterations_per_epoch = 100
         self.progress_seconds = 1.0
