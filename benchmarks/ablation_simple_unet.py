@@ -32,6 +32,7 @@ VARIANTS = {
     "fusion: no weights": f"{SIMPLE}:adaptive_fusion=false",
     "fusion: addition": f'{SIMPLE}:fusion="add"',
     "fusion: attention gate": f'{SIMPLE}:fusion="gate"',
+    "selection rate 0.5": f"{SIMPLE}:selection_rate=0.5",
     "selection rate 1": f"{SIMPLE}:selection_rate=1.0",
     "deep supervision": f"{SIMPLE}:trainer.enable_deep_supervision=true",
     "operators: depthwise": f'{SIMPLE}:operators="depthwise"',
@@ -39,7 +40,8 @@ VARIANTS = {
     "early reduction": f"{SIMPLE}:early_reduction=true",
     "dilation 2": f"{SIMPLE}:dilation=2",
     "norm and ReLU behind the head": f"{SIMPLE}:head_norm=true",
-    "instance norm": SIMPLE + ':norm_op="torch.nn.modules.instancenorm.InstanceNorm{dims}d"',
+    "batch norm": SIMPLE + ':norm_op="torch.nn.modules.batchnorm.BatchNorm{dims}d"',
+    "learning rate 1e-3": f"{SIMPLE}:trainer.initial_lr=1e-3",
 }
 TASKS = {
     "hippocampus 3d": {"configuration": "3d_fullres", "batch-size": 2, "steps": 600, "test-cases": 32},

@@ -30,6 +30,7 @@ def build(spatial_dims: int, network=SimpleUNet, norm: str = "batch", **override
         "norm_op": NORMS[norm][spatial_dims - 2],
         "norm_op_kwargs": {"affine": True},
         "width": 8,
+        "selection_rate": 0.5,
     }
     if network is SimpleUNet:
         settings["kernel_sizes"] = [[1, *[3] * (spatial_dims - 1)], *[[3] * spatial_dims] * 2]
@@ -45,6 +46,7 @@ def published(network=SimpleUNet, **overrides) -> SimpleUNet | SimpleESKNet:
         "strides": [[1, 1]] + [[2, 2]] * 4,
         "conv_op": nn.Conv2d,
         "norm_op": nn.BatchNorm2d,
+        "selection_rate": 0.5,
         "adaptive_fusion": False,
         "head_norm": True,
     }

@@ -33,9 +33,7 @@ def test_settings_have_the_planners_defaults(page, make_planner):
     assert set(documented) == {*plan["architecture"]["arch_kwargs"], *plan["simple_unet"]} - given_by_nnunet
     for name, value in {**SimpleUNetPlanner.preset, "deep_supervision": False}.items():
         assert documented[name][-1].strip("`") == str(value).lower().removesuffix(".0"), name
-    usual, narrow, width = re.fullmatch(r"(\S+); (\S+) below width (\d+)", documented["learning_rate"][-1]).groups()
-    assert (float(usual), float(narrow)) == (simple_unet.LEARNING_RATE, simple_unet.NARROW_LEARNING_RATE)
-    assert int(width) == simple_unet.NARROW
+    assert float(documented["learning_rate"][-1]) == simple_unet.LEARNING_RATE
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES["planner"] if name.startswith("SimpleUNet")])
@@ -55,7 +53,8 @@ def test_every_preset_has_a_row_with_its_parameters(page, name: str):
                 n_stages=stages,
                 strides=[[1] * dims, *[[2] * dims] * (stages - 1)],
                 conv_op=getattr(torch.nn, f"Conv{dims}d"),
-                norm_op=getattr(torch.nn, f"BatchNorm{dims}d"),
+                norm_op=getattr(torch.nn, f"InstanceNorm{dims}d"),
+                norm_op_kwargs={"affine": True},
                 **kwargs,
             )
         assert cell.split(", ")[0] == f"{sum(parameter.numel() for parameter in network.parameters()):,}"

@@ -65,7 +65,7 @@ def model_folder(folder, patch: list[int], built: dict, folds: list[dict], label
         "normalization_schemes": ["CTNormalization", "ZScoreNormalization"],
         "use_mask_for_norm": [False, True],
         "architecture": built,
-        "simple_unet": {"deep_supervision": False, "learning_rate": 1e-3},
+        "simple_unet": {"deep_supervision": False, "learning_rate": 5e-3},
         **resampling,
     }
     intensities = {"mean": 40.0, "std": 90.0, "percentile_00_5": -120.0, "percentile_99_5": 200.0}

@@ -90,27 +90,27 @@ def test_no_low_resolution_and_no_cascade(make_planner, nnunet_env):
 
 
 @pytest.mark.parametrize(
-    ("planner", "plans_name", "network", "width", "blocks", "rate"),
+    ("planner", "plans_name", "network", "width", "blocks"),
     [
-        (SimpleUNetPlanner, "SimpleUNetPlans", SimpleUNet, 32, 1, 1e-3),
-        (SimpleUNetPlanner16, "SimpleUNet16Plans", SimpleUNet, 16, 1, 5e-4),
-        (SimpleUNetPlanner48, "SimpleUNet48Plans", SimpleUNet, 48, 1, 1e-3),
-        (SimpleUNetPlannerESK, "SimpleUNetESKPlans", SimpleESKNet, 32, 2, 1e-3),
+        (SimpleUNetPlanner, "SimpleUNetPlans", SimpleUNet, 32, 1),
+        (SimpleUNetPlanner16, "SimpleUNet16Plans", SimpleUNet, 16, 1),
+        (SimpleUNetPlanner48, "SimpleUNet48Plans", SimpleUNet, 48, 1),
+        (SimpleUNetPlannerESK, "SimpleUNetESKPlans", SimpleESKNet, 32, 2),
     ],
 )
-def test_presets(make_planner, planner: type, plans_name: str, network: type, width: int, blocks: int, rate: float):
+def test_presets(make_planner, planner: type, plans_name: str, network: type, width: int, blocks: int):
     plans = make_planner(planner).plan_experiment()
     assert plans["plans_name"] == plans_name and plans["experiment_planner_used"] == planner.__name__
     for name, configuration in plans["configurations"].items():
         assert configuration["data_identifier"] == f"{plans_name}_{name}"
         assert configuration["preprocessor_name"] == "MaskMedPreprocessor"
-        assert configuration["simple_unet"] == {"deep_supervision": False, "learning_rate": rate}
+        assert configuration["simple_unet"] == {"deep_supervision": False, "learning_rate": 5e-3}
         built = build(plans, name)
         assert type(built) is network
         kwargs = configuration["architecture"]["arch_kwargs"]
         assert (kwargs["width"], kwargs["blocks_per_stage"]) == (width, blocks)
         norms = {type(module) for module in built.modules() if "Norm" in type(module).__name__}
-        assert norms == {torch.nn.BatchNorm2d if name == "2d" else torch.nn.BatchNorm3d}
+        assert norms == {torch.nn.InstanceNorm2d if name == "2d" else torch.nn.InstanceNorm3d}
 
 
 @pytest.mark.parametrize("planner", [SimpleUNetPlanner, SimpleUNetPlannerESK])
@@ -150,7 +150,7 @@ def test_printed_figures(make_planner, capsys):
         f"SimpleUNet 3d_fullres: {parameters:,} parameters, width 32, 4 stages, patch 40×56×40, batch size 2, "
         f"{macs / 1e9:.3g} GMAC per patch." in printed
     )
-    assert "learning rate 0.001, deep supervision off." in printed
+    assert "learning rate 0.005, deep supervision off." in printed
 
 
 def test_a_preprocessor_that_the_user_chose_stays(make_planner):
