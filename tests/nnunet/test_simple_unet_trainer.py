@@ -17,15 +17,9 @@ from maskmed_nnu.nnunet.planners.simple_unet import SimpleUNetPlanner, SimpleUNe
 from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
 from maskmed_nnu.nnunet.trainers.simple_unet import nnUNetTrainerSimpleUNet
+from tests.nnunet.scenarios import SCENARIOS, loaded_target
 
 CPU = torch.device("cpu")
-REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
-SCENARIOS = {
-    "labels": {},
-    "ignore": {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}},
-    "regions": REGIONS,
-    "regions_ignore": {**REGIONS, "labels": {**REGIONS["labels"], "ignore": 3}},
-}
 
 
 @pytest.fixture
@@ -62,7 +56,7 @@ def make_trainer(make_planner, nnunet_env):
 
 
 def make_batch(trainer: nnUNetTrainerSimpleUNet, seed: int = 0) -> dict:
-    """What nnU-Net's loaders deliver, as labels or as stacks of regions, and over scales where those are supervised."""
+    """What nnU-Net's loaders deliver."""
     rng = np.random.default_rng(seed)
     patch = [int(edge) for edge in trainer.configuration_manager.patch_size]
     labels = trainer.label_manager
@@ -71,18 +65,7 @@ def make_batch(trainer: nnUNetTrainerSimpleUNet, seed: int = 0) -> dict:
     data = full.float() + torch.from_numpy(rng.normal(0, 0.1, full.shape)).float()
     if labels.has_ignore_label:
         full[:, :, :2] = labels.ignore_label
-    target = full
-    if labels.has_regions:
-        channels = [torch.isin(full, torch.tensor(region)) for region in labels.foreground_regions]
-        channels += [full == labels.ignore_label] if labels.has_ignore_label else []
-        target = torch.cat(channels, 1)
-    scales = trainer._get_deep_supervision_scales()
-    if scales is None:
-        return {"data": data, "target": target}
-    return {
-        "data": data,
-        "target": [target[(..., *(slice(None, None, round(1 / step)) for step in scale))] for scale in scales],
-    }
+    return {"data": data, "target": loaded_target(trainer, full)}
 
 
 @pytest.mark.parametrize("deep_supervision", [False, True])

@@ -14,14 +14,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.output import QueryOutput
 from maskmed_nnu.nnunet.planners.maskmed import MaskMedPlanner
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed, nnUNetTrainerMaskMedDemo
-
-REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
-SCENARIOS = {
-    "labels": {},
-    "ignore": {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}},
-    "regions": REGIONS,
-    "regions_ignore": {**REGIONS, "labels": {**REGIONS["labels"], "ignore": 3}},
-}
+from tests.nnunet.scenarios import REGIONS, SCENARIOS, loaded_target
 
 
 @pytest.fixture
@@ -55,7 +48,7 @@ def make_trainer(make_planner, nnunet_env):
 
 
 def make_batch(trainer: nnUNetTrainerMaskMed, seed: int = 0) -> dict:
-    """What nnU-Net's loaders deliver: targets over the deep supervision scales, as labels or as stacks of regions."""
+    """What nnU-Net's loaders deliver."""
     rng = np.random.default_rng(seed)
     patch = [int(edge) for edge in trainer.configuration_manager.patch_size]
     labels = trainer.label_manager
@@ -64,15 +57,7 @@ def make_batch(trainer: nnUNetTrainerMaskMed, seed: int = 0) -> dict:
     if labels.has_ignore_label:
         full[:, :, :2] = labels.ignore_label
     data = full.float() + torch.from_numpy(rng.normal(0, 0.1, full.shape)).float()
-    target = full
-    if labels.has_regions:
-        channels = [torch.isin(full, torch.tensor(region)) for region in labels.foreground_regions]
-        channels += [full == labels.ignore_label] if labels.has_ignore_label else []
-        target = torch.cat(channels, 1)
-    scales = [target]
-    for scale in trainer._get_deep_supervision_scales()[1:]:
-        scales.append(target[(..., *(slice(None, None, round(1 / step)) for step in scale))])
-    return {"data": data, "target": scales}
+    return {"data": data, "target": loaded_target(trainer, full)}
 
 
 @pytest.mark.parametrize("dim", [2, 3])
