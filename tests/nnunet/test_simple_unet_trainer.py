@@ -110,9 +110,9 @@ def test_esk_trains(make_trainer):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize(("planner", "rate"), [(SimpleUNetPlanner, 1e-3), (SimpleUNetPlanner16, 5e-4)])
-def test_adamw_with_torchs_cosine_in_every_iteration(make_trainer, planner: type, rate: float):
-    trainer = make_trainer(planner=planner)
+def test_adamw_with_torchs_cosine_in_every_iteration(make_trainer):
+    trainer = make_trainer()
+    rate = trainer.configuration_manager.configuration["simple_unet"]["learning_rate"]
     group = trainer.optimizer.param_groups[0]
     assert type(trainer.optimizer) is torch.optim.AdamW and group["weight_decay"] == 1e-4
     reference = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], rate)
