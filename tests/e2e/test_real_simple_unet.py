@@ -46,7 +46,9 @@ def test_photographs_of_foot_ulcers(workspace, real_data):
     target = ("--id", "20", "--name", "Ulcers", "--output", str(workspace.raw), "--test", "5")
     masks = ("--images", str(source / "images"), "--masks", str(source / "masks"))
     assert main(["convert", *masks, "--semantic", "--classes", "ulcer", *target]) == 0
-    assert through_the_commands(workspace, 20, "Dataset020_Ulcers", ("2d",))["2d"] >= 0
+    dice = through_the_commands(workspace, 20, "Dataset020_Ulcers", ("2d",))["2d"]
+    # after 100 steps on 17 photographs
+    assert dice > 0.1, dice
 
 
 def test_hippocampus(workspace, real_data):
