@@ -111,7 +111,7 @@ def check_instance_labels(plans: dict, configuration: dict, *, labels: Any, plan
     planned = {*configuration["instances"]["thing_classes"], *configuration["instances"]["stuff_classes"]}
     if planned != set(labels.foreground_labels):
         raise InputError(
-            f"dataset.json declares the labels {sorted(labels.foreground_labels)}, but the plans "
+            f"dataset.json declares the labels {sorted(map(int, labels.foreground_labels))}, but the plans "
             f"{plans.get('plans_name')} were made for {sorted(planned)}. {_remedy(plans, planner)}."
         )
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.instances.cells import write_cells
+
 LABELS = {"background": 0, "a": 1, "b": 2}
 
 
@@ -54,5 +56,29 @@ def make_planner(nnunet_env) -> Callable:
         }
         (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
         return planner_class(1, **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def make_cell_planner(nnunet_env) -> Callable:
+    """``make_cell_planner(planner_class, shape=(96, 112), cells={}, **arguments)`` → a planner of generated cells.
+
+    Their label files are there to be measured; of the images the fingerprint knows the size.
+    """
+
+    def make(planner_class: type, *, shape: Sequence[int] = (96, 112), cells: dict | None = None, **kwargs: object):
+        folder = write_cells(nnunet_env.raw, images=2, shape=shape, **(cells or {}))
+        preprocessed = nnunet_env.preprocessed / folder.name
+        preprocessed.mkdir()
+        names = ("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5")
+        fingerprint = {
+            "spacings": [[999, 1, 1]] * 3,
+            "shapes_after_crop": [[1, *shape]] * 3,
+            "foreground_intensity_properties_per_channel": {"0": dict.fromkeys(names, 1.0)},
+            "median_relative_size_after_cropping": 1.0,
+        }
+        (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+        return planner_class(11, **kwargs)
 
     return make

@@ -27,7 +27,7 @@ def key_strides(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[
     >>> key_strides((128, 128), [[1, 1], [2, 2], [2, 2], [2, 2]])
     [8, 4, 2, 1]
     >>> key_strides((512, 256), [[1, 1], [2, 2], [2, 2], [2, 1]])
-    [32, 16, 8, 8]
+    [32, 16, 8, 4]
     """
     size, chosen = tuple(patch), []
     for stride in strides:
