@@ -37,6 +37,7 @@ def architecture(dims: int, network: type = SimpleUNet, **settings) -> dict:
         "norm_op": f"{norm}{dims}d",
         "norm_op_kwargs": {"affine": True},
         "width": 8,
+        "selection_rate": 0.5,
     }
     if network is SimpleUNet:
         kwargs["kernel_sizes"] = [[1, *[3] * (dims - 1)], *[[3] * dims] * 2]
