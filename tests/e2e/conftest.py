@@ -42,6 +42,7 @@ class Workspace:
             "nnUNet_n_proc_DA": "0",
             "nnUNet_compile": "f",
             "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",  # a killed process has said what it said
             "OMP_WAIT_POLICY": "passive",  # -device cpu starts a thread per core; they must not spin on a busy machine
             "PYTHONPATH": str(SITE),
         }
