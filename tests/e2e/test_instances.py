@@ -19,17 +19,6 @@ from tests.instances.cells import write_cells
 pytestmark = pytest.mark.timeout(1800)  # the first test of each data set waits for the commands before it
 
 
-def keep_two(data: DataSet) -> None:
-    """The last two cases become unseen ones."""
-    ending = data.description["file_ending"]
-    for kind in ("images", "labels"):
-        (data.raw / f"{kind}Ts").mkdir()
-        for path in sorted((data.raw / f"{kind}Tr").glob(f"*{ending}"))[-2:]:
-            path.rename(data.raw / f"{kind}Ts" / path.name)
-    training = len(list((data.raw / "labelsTr").iterdir()))
-    (data.raw / "dataset.json").write_text(json.dumps({**data.description, "numTraining": training}))
-
-
 @pytest.fixture(scope="module")
 def touching(workspace):
     """One class, PNG; the training is killed after an epoch and goes on."""
@@ -54,7 +43,7 @@ def with_stuff(workspace):
     """Cells with nuclei in holes of them, and a matrix around them that is no object."""
     write_cells(workspace.raw, dataset_id=33, images=7, classes=3, count=12, radius=(6.0, 10.0), seed=6)
     data = DataSet(workspace, 33, "Cells")
-    keep_two(data)
+    data.keep_two()
     return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
 
 
@@ -63,7 +52,7 @@ def volumes(workspace):
     """NIfTI volumes on oblique grids, of a spacing that differs between the axes."""
     data = DataSet(workspace, 34, "Volumes")
     write_volumes(data.raw)
-    keep_two(data)
+    data.keep_two()
     return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
 
 

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
-import numpy as np
 import pytest
 from instance_data import DataSet
+from real_cases import few_pictures
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(7200)]
 
 
-def few(folder: Path, source: Path, count: int) -> Path:
-    """The first ``count`` images and masks of a folder pair."""
-    for path in sorted((source / "images").iterdir())[:count]:
-        mask = next((source / "masks").glob(f"{path.stem}.*"))
-        for file in (path, mask):
-            target = folder / file.parent.name / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
-    return folder
-
-
-def through_the_commands(data: DataSet, *, patch: int) -> dict[str, dict]:
-    """Scores per class of the unseen images."""
-    printed = data.plan(patch=patch)
-    assert "If you didn't see any error messages then your dataset is most likely OK!" in printed
-    assert "Validation complete: AP " in data.train()
-    data.predict()
-    found = data.check_predictions()
-    assert all(len(np.unique(raw)) > 1 for raw in found)
-    return data.evaluate()["per_class"]
-
-
 def test_dsb2018(workspace, real_data):
     """Twelve of the 200 images."""
-    source = few(workspace.root / "dsb2018", real_data / "dsb2018", 12)
+    source = few_pictures(workspace.root / "dsb2018", real_data / "dsb2018", 12)
     data = DataSet(workspace, 41, "Nuclei")
     data.convert(f"--images {source}/images --masks {source}/masks --classes nucleus")
-    assert through_the_commands(data, patch=128)["nucleus"]["recall@0.5"] > 0.2
+    assert data.through_the_commands(patch=128)["nucleus"]["recall@0.5"] > 0.2
 
 
 @pytest.mark.slow
@@ -49,7 +24,7 @@ def test_isbi2014_cytoplasm(workspace, real_data):
     source = real_data / "isbi2014"
     data.convert(f"--coco {source}/instances.json --images {source}/images --classes cytoplasm")
     assert data.description["overlap_layers"] and "label_divisor" not in data.description
-    assert set(through_the_commands(data, patch=256)) == {"cytoplasm"}
+    assert set(data.through_the_commands(patch=256)) == {"cytoplasm"}
 
 
 @pytest.mark.slow
@@ -58,7 +33,7 @@ def test_isbi2014_cytoplasm_and_nuclei(workspace, real_data):
     source = real_data / "isbi2014"
     data.convert(f"--coco {source}/instances.json --images {source}/images")
     assert data.description["overlap_layers"] and data.description["label_divisor"] == 1000
-    assert set(through_the_commands(data, patch=256)) == {"cytoplasm", "nucleus"}
+    assert set(data.through_the_commands(patch=256)) == {"cytoplasm", "nucleus"}
 
 
 @pytest.mark.slow
@@ -69,4 +44,4 @@ def test_usiigaci(workspace, real_data):
     data.convert(
         f"--images {source}/images --masks {source}/masks --classes cell --split-pieces", test=1
     )  # folds need five
-    assert set(through_the_commands(data, patch=256)) == {"cell"}
+    assert set(data.through_the_commands(patch=256)) == {"cell"}

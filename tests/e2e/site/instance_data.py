@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.objects import LabelFormat, decode
 
 TRAINER = "nnUNetTrainerIAUNetTiny"
-MODEL = ("-p", "IAUNetPlans", "-tr", TRAINER)
 CPU = ("-device", "cpu")
 
 
@@ -26,6 +26,17 @@ class DataSet:
     workspace: Any
     number: int
     name: str
+    planner: str = "IAUNetPlanner"
+    trainer: str = TRAINER
+    shrink: Callable[..., None] = shrink_instance_plans
+
+    @property
+    def plans(self) -> str:
+        return self.planner.replace("Planner", "Plans")
+
+    @property
+    def model(self) -> tuple[str, ...]:
+        return ("-p", self.plans, "-tr", self.trainer)
 
     @property
     def raw(self) -> Path:
@@ -37,7 +48,7 @@ class DataSet:
 
     @property
     def fold(self) -> Path:
-        return self.workspace.results / self.raw.name / f"{TRAINER}__IAUNetPlans__2d" / "fold_0"
+        return self.workspace.results / self.raw.name / f"{self.trainer}__{self.plans}__2d" / "fold_0"
 
     @property
     def description(self) -> dict:
@@ -45,7 +56,7 @@ class DataSet:
 
     @property
     def configuration(self) -> dict:
-        return json.loads((self.preprocessed / "IAUNetPlans.json").read_text())["configurations"]["2d"]
+        return json.loads((self.preprocessed / f"{self.plans}.json").read_text())["configurations"]["2d"]
 
     @property
     def predictions(self) -> Path:
@@ -57,21 +68,30 @@ class DataSet:
         target = ("--id", str(self.number), "--name", self.name, "--output", str(self.workspace.raw))
         assert main(["convert", *words, *target, "--test", str(test)]) == 0
 
+    def keep_two(self) -> None:
+        """The last two cases become unseen ones."""
+        for kind in ("images", "labels"):
+            (self.raw / f"{kind}Ts").mkdir()
+            for path in sorted((self.raw / f"{kind}Tr").glob(f"*{self.description['file_ending']}"))[-2:]:
+                path.rename(self.raw / f"{kind}Ts" / path.name)
+        training = len(list((self.raw / "labelsTr").iterdir()))
+        (self.raw / "dataset.json").write_text(json.dumps({**self.description, "numTraining": training}))
+
     def plan(self, *, patch: int = 64) -> str:
-        command = ("-d", self.number, "-pl", "IAUNetPlanner", "-c", "2d", "--verify_dataset_integrity")
+        command = ("-d", self.number, "-pl", self.planner, "-c", "2d", "--verify_dataset_integrity")
         processes = ("-np", 1, "-npfp", 1)
         printed = self.workspace.run("nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
-        shrink_instance_plans(self.preprocessed / "IAUNetPlans.json", patch=patch)
+        self.shrink(self.preprocessed / f"{self.plans}.json", patch=patch)
         return printed
 
     def train(self, *options: str, **settings: Any) -> str:
-        return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *MODEL, *CPU, *options, **settings)
+        return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *self.model, *CPU, *options, **settings)
 
     def predict(self) -> str:
         return self.workspace.run(
             "nnUNetv2_predict",
             *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", "2d", "-f", 0),
-            *(*MODEL, *CPU, "-npp", 1, "-nps", 1),
+            *(*self.model, *CPU, "-npp", 1, "-nps", 1),
         )
 
     def check_predictions(self) -> list[np.ndarray]:
@@ -97,3 +117,12 @@ class DataSet:
         folders = ("--truth", self.raw / "labelsTs", "--prediction", self.predictions)
         assert main(["evaluate", *map(str, folders), "--json", str(output)]) == 0
         return json.loads(output.read_text())
+
+    def through_the_commands(self, *, patch: int) -> dict[str, dict]:
+        """Scores per class of the unseen images, in each of which something must be found."""
+        printed = self.plan(patch=patch)
+        assert "If you didn't see any error messages then your dataset is most likely OK!" in printed
+        assert "Validation complete: AP " in self.train()
+        self.predict()
+        assert all(len(np.unique(raw)) > 1 for raw in self.check_predictions())
+        return self.evaluate()["per_class"]

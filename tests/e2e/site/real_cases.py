@@ -1,4 +1,4 @@
-"""A few cases of a real data set, in nnU-Net's raw layout."""
+"""A few cases of real data sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def copy_cases(source: Path, target: Path, *, train: int, test: int) -> None:
-    """The first ``train`` cases as a data set, the next ``test`` ones in imagesTs and labelsTs."""
+    """The first ``train`` cases of a raw data set as one, the next ``test`` ones in imagesTs and labelsTs."""
     labels = sorted((source / "labelsTr").glob("*.nii.gz"))[: train + test]
     assert len(labels) == train + test, f"{source} holds too few cases"
     for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
@@ -21,3 +21,14 @@ def copy_cases(source: Path, target: Path, *, train: int, test: int) -> None:
     dataset = json.loads((source / "dataset.json").read_text())
     dataset["numTraining"] = train
     (target / "dataset.json").write_text(json.dumps(dataset))
+
+
+def few_pictures(folder: Path, source: Path, count: int) -> Path:
+    """The first ``count`` images and masks of a folder pair."""
+    for path in sorted((source / "images").iterdir())[:count]:
+        mask = next((source / "masks").glob(f"{path.stem}.*"))
+        for file in (path, mask):
+            target = folder / file.parent.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    return folder

@@ -2,5 +2,6 @@
 
 from maskmed_nnu.nnunet.names import NAMES
 
-for name in ("nnUNetTrainerMaskMedTiny", "nnUNetTrainerIAUNetTiny", "nnUNetTrainerSimpleUNetTiny"):
+TINY = ("MaskMed", "IAUNet", "SimpleUNet", "MaskAttnUNet", "MaskAttnUNetInstance", "MaskAttnUNetPanoptic")
+for name in (f"nnUNetTrainer{network}Tiny" for network in TINY):
     NAMES["trainer"][name] = f"tiny_trainer:{name}"

@@ -8,6 +8,11 @@ import torch
 
 from maskmed_nnu.nnunet.trainers.base import PluginTrainer
 from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
+from maskmed_nnu.nnunet.trainers.maskattn_unet import (
+    nnUNetTrainerMaskAttnUNet,
+    nnUNetTrainerMaskAttnUNetInstance,
+    nnUNetTrainerMaskAttnUNetPanoptic,
+)
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
 from maskmed_nnu.nnunet.trainers.simple_unet import nnUNetTrainerSimpleUNet
 
@@ -70,3 +75,31 @@ class nnUNetTrainerSimpleUNetTiny(Tiny, nnUNetTrainerSimpleUNet):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_iterations_per_epoch = 100
         self.progress_seconds = 1.0
+
+
+class MaskAttnTiny(Tiny):
+    """200 steps, in which a narrow network learns bright things."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_iterations_per_epoch = 100
+        self.progress_seconds = 1.0
+
+
+class nnUNetTrainerMaskAttnUNetTiny(MaskAttnTiny, nnUNetTrainerMaskAttnUNet):
+    pass
+
+
+class nnUNetTrainerMaskAttnUNetInstanceTiny(MaskAttnTiny, nnUNetTrainerMaskAttnUNetInstance):
+    pass
+
+
+class nnUNetTrainerMaskAttnUNetPanopticTiny(MaskAttnTiny, nnUNetTrainerMaskAttnUNetPanoptic):
+    pass
