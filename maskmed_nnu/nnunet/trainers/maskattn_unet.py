@@ -84,13 +84,3 @@ class nnUNetTrainerMaskAttnUNetPanoptic(nnUNetTrainerMaskAttnUNetInstance):
     """Objects and the regions around them; the best checkpoint is the one of the highest panoptic quality."""
 
     followed = "PQ"
-
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)

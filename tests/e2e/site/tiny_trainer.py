@@ -20,6 +20,8 @@ from maskmed_nnu.nnunet.trainers.simple_unet import nnUNetTrainerSimpleUNet
 class Tiny(PluginTrainer):
     """``TINY_KILL_AFTER=<epoch>`` in the environment ends the process after that epoch, as a power cut would."""
 
+    iterations, seconds = 3, 0.0
+
     def __init__(
         self,
         plans: dict,
@@ -30,10 +32,10 @@ class Tiny(PluginTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = 2
-        self.num_iterations_per_epoch = 3
+        self.num_iterations_per_epoch = self.iterations
         self.num_val_iterations_per_epoch = 2
         self.save_every = 1
-        self.progress_seconds = 0.0
+        self.progress_seconds = self.seconds
 
     def on_epoch_end(self) -> None:
         super().on_epoch_end()
@@ -48,49 +50,19 @@ class nnUNetTrainerMaskMedTiny(Tiny, nnUNetTrainerMaskMed):
 class nnUNetTrainerIAUNetTiny(Tiny, nnUNetTrainerIAUNet):
     """120 steps, seconds with the tests' plans, after which bright cells are found."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_iterations_per_epoch = 60
-        self.progress_seconds = 1.0
+    iterations, seconds = 60, 1.0
 
 
 class nnUNetTrainerSimpleUNetTiny(Tiny, nnUNetTrainerSimpleUNet):
     """As many steps as it takes to tell a bright box from a ball and from the background."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_iterations_per_epoch = 100
-        self.progress_seconds = 1.0
+    iterations, seconds = 100, 1.0
 
 
 class MaskAttnTiny(Tiny):
     """200 steps, in which a narrow network learns bright things."""
 
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_iterations_per_epoch = 100
-        self.progress_seconds = 1.0
+    iterations, seconds = 100, 1.0
 
 
 class nnUNetTrainerMaskAttnUNetTiny(MaskAttnTiny, nnUNetTrainerMaskAttnUNet):
