@@ -8,6 +8,7 @@ Every contestant goes through the stock commands (plan_and_preprocess, train, pr
 
 - ``IAUNet``: ids of objects, planner's defaults, predicted by ``nnUNetv2_predict``, and once more by ``maskmed
   predict`` for the scores of the average precision.
+- ``MaskAttn-UNet``: the same with embeddings and their clustering.
 - ``nnU-Net``: the foreground as a label, nnU-Net's own planner, network, loss, augmentation and SGD on a time budget;
   objects are the connected components (4 neighbours) of the predicted foreground, without specks below 8 pixels. They
   have no scores: AP takes 1 for all.
@@ -36,7 +37,7 @@ from contestants import Contestant, stop
 BENCHMARKS = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCHMARKS.parent))
 OBJECTS, FOREGROUND = (1, "Dataset001_Objects"), (2, "Dataset002_Foreground")
-OBJECT_PLANNERS = ("IAUNetPlanner",)
+OBJECT_PLANNERS = ("IAUNetPlanner", "MaskAttnUNetPlanner")
 SPECK = 8
 SCORES = ("F1@0.5", "F1@0.75", "DSB AP", "AP", "AP50", "AJI", "PQ")
 PUBLISHED = {
@@ -68,6 +69,8 @@ def parse_contestant(text: str) -> Contestant:
     """A name from the docstring, or ``label=trainer[:planner[:key=json,...]]``."""
     if text == "IAUNet":
         return Contestant("IAUNet", "nnUNetTrainerIAUNet", "IAUNetPlanner")
+    if text == "MaskAttn-UNet":
+        return Contestant("MaskAttn-UNet", "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
     if text == "nnU-Net":
         return Contestant("nnU-Net 2d + connected components", "nnUNetTrainerTimed")
     if text == "published":
