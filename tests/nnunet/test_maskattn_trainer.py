@@ -171,6 +171,20 @@ def test_the_loss_is_cross_entropy_and_half_the_contrast(make_instance_trainer):
     assert found > 0.5
 
 
+def test_pixels_of_an_object_below_another_are_the_upper_ones(make_instance_trainer):
+    """Two cytoplasms with their nuclei: four embeddings are right, one for each kind of pixel."""
+    trainer = make_instance_trainer(nnUNetTrainerMaskAttnUNetInstance, classes=2)
+    layers = trainer.configuration_manager.configuration["instances"]["layer_classes"]
+    target, visible = torch.zeros(1, 1 + len(layers), 64, 64, dtype=torch.int32), torch.zeros(1, 64, 64).long()
+    for number, (label, y, edge) in enumerate(((1, 4, 24), (1, 34, 24), (2, 10, 8), (2, 40, 8)), 1):
+        box = np.s_[y : y + edge, 20 : 20 + edge]
+        target[0, 0][box], target[0, 1 + layers.index(label)][box], visible[0][box] = label, number, number
+    embeddings = torch.nn.functional.one_hot(visible, 32).movedim(-1, 1).float()
+    logits = 100.0 * torch.nn.functional.one_hot(target[:, 0].long(), 3).movedim(-1, 1).float()
+    assert trainer.loss(EmbeddingOutput(logits, embeddings), target) < 0.1
+    assert trainer.loss.contrast(embeddings, target[:, 1:]) > 0.5, "what all layers together would ask"
+
+
 def test_what_is_outside_the_image_has_no_part_in_the_loss(make_instance_trainer):
     trainer = make_instance_trainer(nnUNetTrainerMaskAttnUNetInstance)
     target = cells_batch(trainer)["target"]

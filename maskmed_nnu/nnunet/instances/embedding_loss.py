@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,15 +17,17 @@ UNKNOWN = -1
 class EmbeddingLoss(nn.Module):
     """Cross-entropy + ``contrastive_weight`` · `InstanceContrastiveLoss`, which gets the further ``settings``.
 
-    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, H, W]``. A crowd has a class and no object, so that only
-    the cross-entropy sees it; nothing sees what lies outside the image. Fragments at the patch's border are objects
-    like others: to be told apart they need not be recognised. In evaluation mode the network answers logits alone, and
-    the loss is the cross-entropy.
+    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, H, W]``; the classes of the ``L`` layers are
+    ``layer_classes``. A pixel belongs to objects of its own class only, as in prediction: the one below a nucleus need
+    not be like it. A crowd has a class and no object, so that only the cross-entropy sees it; nothing sees what lies
+    outside the image. Fragments at the patch's border are objects like others: to be told apart they need not be
+    recognised. In evaluation mode the network answers logits alone, and the loss is the cross-entropy.
     """
 
-    def __init__(self, *, contrastive_weight: float, **settings: float | None) -> None:
+    def __init__(self, *, layer_classes: Sequence[int], contrastive_weight: float, **settings: float | None) -> None:
         super().__init__()
         self.contrast, self.contrastive_weight = InstanceContrastiveLoss(**settings), contrastive_weight
+        self.layer_classes = torch.tensor(layer_classes).view(-1, 1, 1)
 
     def forward(self, output: EmbeddingOutput | Tensor, target: Tensor) -> Tensor:
         semantic, ids = target[:, 0].long(), target[:, 1:]
@@ -32,4 +37,5 @@ class EmbeddingLoss(nn.Module):
         loss = loss / (semantic != UNKNOWN).sum().clamp(min=1)
         if not isinstance(output, EmbeddingOutput):
             return loss
+        ids = ids.where(semantic[:, None] == self.layer_classes.to(semantic.device), 0)
         return loss + self.contrastive_weight * self.contrast(output.embeddings, ids)

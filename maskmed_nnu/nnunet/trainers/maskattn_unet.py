@@ -77,7 +77,8 @@ class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
         self.enable_deep_supervision = False
 
     def _build_loss(self) -> EmbeddingLoss:
-        return EmbeddingLoss(**self.configuration_manager.configuration["instance_loss"])
+        plan = self.configuration_manager.configuration
+        return EmbeddingLoss(layer_classes=plan["instances"]["layer_classes"], **plan["instance_loss"])
 
 
 class nnUNetTrainerMaskAttnUNetPanoptic(nnUNetTrainerMaskAttnUNetInstance):
