@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contestants import stop
+from contestants import convert_photographs, stop
 
 BENCHMARKS = Path(__file__).resolve().parent
 SIMPLE = "nnUNetTrainerSimpleUNet:SimpleUNetPlanner"
@@ -48,19 +48,6 @@ TASKS = {
     "hippocampus 2d": {"configuration": "2d", "batch-size": 32, "steps": 600, "test-cases": 32},
     "fuseg 2d": {"configuration": "2d", "batch-size": 2, "steps": 600, "test-cases": 9},
 }
-
-
-def convert_fuseg(source: Path, work: Path) -> Path:
-    """The photographs as an nnU-Net raw data set; once."""
-    folder = work / "raw" / "Dataset020_FUSeg"
-    if not (folder / "dataset.json").is_file():
-        sys.path.insert(0, str(BENCHMARKS.parent))
-        from maskmed_nnu.instances.conversion.convert import convert
-        from maskmed_nnu.instances.conversion.sources import SemanticSource
-
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        print("\n".join(convert(SemanticSource(source / "images", source / "masks"), folder).lines))
-    return folder
 
 
 def run(task: str, data: Path, args: argparse.Namespace) -> Path:
@@ -130,7 +117,7 @@ def main() -> None:
         source = args.hippocampus if task.startswith("hippocampus") else args.fuseg
         if source is None or not source.is_dir():
             stop(f"the task '{task}' needs the folder of its data; give it with --{task.split()[0]}.")
-        data = convert_fuseg(source, args.work) if task.startswith("fuseg") else source
+        data = convert_photographs(source, args.work) if task.startswith("fuseg") else source
         works[task] = run(task, data, args)
         print("\n" + table(works, args.steps), flush=True)
 

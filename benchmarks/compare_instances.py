@@ -142,7 +142,7 @@ class Commands:
     """The installed commands in WORK, each with its log."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.work, self.device, self.threads = args.work, args.device, args.threads
+        self.work, self.device, self.threads, self.steps = args.work, args.device, args.threads, args.steps
         self.environment = {
             **os.environ,
             **{name: str(args.work / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")},
@@ -158,7 +158,7 @@ class Commands:
         """What ``stock_command.py`` recorded; the output goes to ``WORK/logs/<name>.log``."""
         log, record = self.work / "logs" / f"{name}.log", self.work / "logs" / f"{name}.json"
         record.unlink(missing_ok=True)
-        words = [self.threads, record, command, *arguments]
+        words = [self.threads, self.steps or 0, record, command, *arguments]
         print(f"  {command} ... (log: {log})", flush=True)
         with log.open("w") as output:
             done = subprocess.run(
@@ -220,7 +220,8 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
     finds_objects = contestant.planner in OBJECT_PLANNERS
     number, data_set = OBJECTS if finds_objects else FOREGROUND
     plans = planned(contestant, key, commands)
-    model = ("-p", plans, "-tr", f"{contestant.trainer}_{budget['minutes']}minutes")
+    length = f"_{budget['minutes']}minutes" if "minutes" in budget else ""
+    model = ("-p", plans, "-tr", contestant.trainer + length)
     device = ("-device", commands.device)
     trained = commands.run(f"train_{key}", "nnUNetv2_train", number, "2d", "all", *model, *device)
     images = commands.work / "nnUNet_raw" / data_set / "imagesTs"
@@ -248,6 +249,8 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
         "images": count,
         "scores": {name: float(scores[name]) for name in SCORES},
         "parameters": trained["parameters"],
+        "multiply_adds": trained["multiply_adds"],
+        "seconds_per_step": trained["seconds_per_step"],
         "iterations": trained["iterations"],
         "training_seconds": trained["seconds"],
         "seconds_per_image": predicted["seconds"] / predicted["images"],
@@ -289,7 +292,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--masks", type=Path, required=True, help="folder of label maps of the same names")
     add("--work", type=Path, required=True, help="where data, weights, predictions and results are kept")
     add("--contestants", nargs="+", type=parse_contestant, default=["IAUNet", "nnU-Net"], metavar="CONTESTANT")
-    add("--minutes", type=int, default=12, help="of training for each contestant")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=int, default=12, help="of training for each contestant")
+    length.add_argument("--steps", type=int, help="training steps for each contestant, in place of minutes")
     add("--test", type=int, default=40, help="the last images by name, which are not trained on")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
     add("--workers", type=int, default=0, help="augmentation processes beside them")
@@ -304,7 +309,8 @@ def main() -> None:
     args = parse_arguments()
     args.work.mkdir(parents=True, exist_ok=True)
     prepare_raw(args)
-    budget = {name: getattr(args, name) for name in ("minutes", "threads", "workers", "device", "test")}
+    length = "steps" if args.steps else "minutes"
+    budget = {name: getattr(args, name) for name in (length, "threads", "workers", "device", "test")}
     commands = Commands(args)
     for contestant in args.contestants:
         run_one(contestant, commands, budget)

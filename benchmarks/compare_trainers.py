@@ -1,9 +1,9 @@
 """Train several nnU-Net trainers on one data set at the same budget and compare them on unseen cases.
 
-Every contestant sees the same training cases, patch, batch and number of steps, and is scored on the last cases
-of the data set (a contiguous block of ids, because neighbouring ids may be two sides of one person) without
-mirroring. A run is resumable: each (contestant, seed) leaves one JSON in ``WORK/results``; what is there is not
-trained again, and contestants can be added later.
+Every contestant sees the same training cases, patch (of the plan of ``--reference``), batch and number of steps, and
+is scored on the last cases of the data set (a contiguous block of ids, because neighbouring ids may be two sides of one
+person) without mirroring. A run is resumable: each (contestant, seed) leaves one JSON in ``WORK/results``; what is
+there is not trained again, and contestants can be added later.
 
 A contestant is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with
 the prefix ``loss.`` into the configuration's ``set_loss``; with ``trainer.`` they become attributes of the trainer::
@@ -31,7 +31,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from contestants import STOCK_PLANNER, Contestant, find_planner, find_trainer, stop
+from contestants import STOCK_PLANNER, Contestant, find_planner, find_trainer, multiply_adds, stop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAME_ARRAYS = {"MaskMedPreprocessor": "DefaultPreprocessor"}
@@ -85,12 +85,13 @@ def prepare_raw(data: Path, work: Path, test_cases: int) -> None:
 class Plans:
     """Plans of each planner, and preprocessed data shared between all that preprocess alike."""
 
-    def __init__(self, data: Path, work: Path, configuration: str) -> None:
+    def __init__(self, data: Path, work: Path, configuration: str, reference: str) -> None:
         self.name, self.configuration = data.name, configuration
         self.id = int(self.name[7:10])
         self.preprocessed = work / "nnUNet_preprocessed" / self.name
         self.made: dict[str, dict] = {}
-        self.stock = self.get(STOCK_PLANNER)
+        self.reference = reference
+        self.common = self.get(reference)
 
     def get(self, planner: str) -> dict:
         """The planner's plans; its configuration points at preprocessed data that exists."""
@@ -117,9 +118,9 @@ class Plans:
         from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
         mine = plans["configurations"][self.configuration]
-        stock = self.made[STOCK_PLANNER]
-        if self._recipe(plans) == self._recipe(stock):
-            shared = stock["configurations"][self.configuration]
+        reference = self.made[self.reference]
+        if self._recipe(plans) == self._recipe(reference):
+            shared = reference["configurations"][self.configuration]
             mine |= {k: shared[k] for k in ("data_identifier", "preprocessor_name")}
         finished = self.preprocessed / f"{mine['data_identifier']}.done"
         if not finished.is_file():
@@ -186,7 +187,7 @@ def build_trainer(contestant: Contestant, seed: int, plans: Plans, args: argpars
 
     mine = plans.get(contestant.planner)
     configuration = mine["configurations"][args.configuration]
-    configuration["patch_size"] = plans.stock["configurations"][args.configuration]["patch_size"]
+    configuration["patch_size"] = plans.common["configurations"][args.configuration]["patch_size"]
     configuration["batch_size"] = args.batch_size
     mine |= {"plans_name": name, "continue_training": False}
     attributes = {}
@@ -211,20 +212,11 @@ def build_trainer(contestant: Contestant, seed: int, plans: Plans, args: argpars
     return trainer
 
 
-def multiplications(network: Any, channels: int, patch: list[int]) -> int:
-    """Multiply-adds of one patch in evaluation mode, as torch counts them (convolutions and matrix products)."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network.eval()
-    image = torch.zeros(1, channels, *patch, device=next(network.parameters()).device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image)
-    return counter.get_total_flops() // 2
+Scores = dict[str, dict[str, float]]
 
 
-def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[dict[str, dict[str, float]], float]:
-    """Dice per case and class of the unseen cases, sliding window with half overlap, no mirroring.
+def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[Scores, Scores, float]:
+    """Dice and IoU per case and class of the unseen cases, sliding window with half overlap, no mirroring.
 
     Also the CPU seconds per case of the sliding window alone (all threads together, without reading, resampling and
     writing), which other work on the machine does not change.
@@ -262,7 +254,7 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[dict[str,
     labels, ending = trainer.label_manager, trainer.dataset_json["file_ending"]
     classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
     names = {str(value): name for name, value in trainer.dataset_json["labels"].items()}
-    scores = {}
+    dice, iou = {}, {}
     for truth in sorted((work / "test" / "labels").iterdir()):
         metrics = compute_metrics(
             str(truth),
@@ -272,8 +264,9 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[dict[str,
             labels.ignore_label,
         )["metrics"]
         case = truth.name.removesuffix(ending)
-        scores[case] = {names.get(str(c), str(c)): float(metrics[c]["Dice"]) for c in classes}
-    return scores, statistics.fmean(used)
+        for scores, name in ((dice, "Dice"), (iou, "IoU")):
+            scores[case] = {names.get(str(c), str(c)): float(metrics[c][name]) for c in classes}
+    return dice, iou, statistics.fmean(used)
 
 
 def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Namespace, budget: dict) -> None:
@@ -286,9 +279,8 @@ def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Name
     trainer = build_trainer(contestant, seed, plans, args, key)
     os.environ["nnUNet_n_proc_DA"] = str(args.workers)
     trainer.run_training()
-    scores, predicting = predict_and_score(trainer, args.work, args.work / "predictions" / key)
-    classes = list(next(iter(scores.values())))
-    per_class = {c: mean_of(case[c] for case in scores.values()) for c in classes}
+    scores, ious, predicting = predict_and_score(trainer, args.work, args.work / "predictions" / key)
+    per_class = per_class_mean(scores)
     record = {
         "label": contestant.label,
         "trainer": contestant.trainer,
@@ -299,10 +291,9 @@ def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Name
         "mean_dice": statistics.fmean(per_class.values()),
         "dice_per_class": per_class,
         "dice_per_case": scores,
+        "mean_iou": statistics.fmean(per_class_mean(ious).values()),
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
-        "multiply_adds": multiplications(
-            trainer.network, trainer.num_input_channels, trainer.configuration_manager.patch_size
-        ),
+        "multiply_adds": multiply_adds(trainer),
         "seconds_per_step": statistics.median(trainer.step_seconds),
         "cpu_seconds_per_case": predicting,
         "finished": time.time(),
@@ -315,6 +306,10 @@ def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Name
 
 
 # ---------------------------------------------------------------------------------------------------- table
+def per_class_mean(scores: Scores) -> dict[str, float]:
+    return {label: mean_of(case[label] for case in scores.values()) for label in next(iter(scores.values()))}
+
+
 def mean_of(values: Any) -> float:
     """Mean without the undefined values: Dice of a class that neither truth nor prediction holds is NaN."""
     defined = [v for v in values if v == v]
@@ -364,6 +359,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--steps", type=int, default=600, help="training steps in all")
     add("--epochs", type=int, default=10, help="epochs the steps are divided into; the schedule is scaled to them")
     add("--batch-size", type=int, default=2)
+    add("--reference", default=STOCK_PLANNER, metavar="PLANNER", help="whose patch all contestants take")
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--test-cases", type=int, default=32, help="the last cases, which are not trained on")
     add("--device", default="cpu", help="cpu or cuda")
@@ -398,8 +394,10 @@ def main() -> None:
         "test_cases": args.test_cases,
         "device": args.device,
     }
+    if args.reference != STOCK_PLANNER:
+        budget["patch_of"] = args.reference
     prepare_raw(args.data, args.work, args.test_cases)
-    plans = Plans(args.data, args.work, args.configuration)
+    plans = Plans(args.data, args.work, args.configuration, args.reference)
     torch.set_num_threads(args.threads)
     # seed by seed, so that every contestant has a first result early
     for seed in args.seeds:

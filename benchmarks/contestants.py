@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import json
@@ -98,6 +99,15 @@ def find_ours(kind: str, name: str) -> type:
     return found
 
 
+def multiply_adds(trainer: Any) -> float:
+    """Of a forward pass over one patch, in convolutions and matrix products, those of attention included."""
+    from maskmed_nnu.nnunet.planners.base import cost
+
+    # fused attention of the CPU is not counted, that of the meta device is
+    network = copy.deepcopy(trainer.network).to("meta")
+    return cost(network, trainer.num_input_channels, trainer.configuration_manager.patch_size)[1]
+
+
 def stock_with_adamw(base: type) -> type:
     import torch
     from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -115,3 +125,16 @@ def stock_with_adamw(base: type) -> type:
             return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
 
     return StockAdamW
+
+
+def convert_photographs(source: Path, work: Path) -> Path:
+    """``source`` with ``images/`` and ``masks/`` of labels as an nnU-Net raw data set in ``work``; once."""
+    folder = work / "raw" / "Dataset020_FUSeg"
+    if not (folder / "dataset.json").is_file():
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        from maskmed_nnu.instances.conversion.convert import convert
+        from maskmed_nnu.instances.conversion.sources import SemanticSource
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        print("\n".join(convert(SemanticSource(source / "images", source / "masks"), folder).lines))
+    return folder

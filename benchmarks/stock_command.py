@@ -1,16 +1,18 @@
 """One of the installed commands, on so many threads, watched: the work horse of ``compare_instances.py``.
 
-    python benchmarks/stock_command.py THREADS RECORD nnUNetv2_train 1 2d all -tr nnUNetTrainerIAUNet_12minutes ...
+    python benchmarks/stock_command.py THREADS STEPS RECORD nnUNetv2_train 1 2d all -tr nnUNetTrainerIAUNet ...
 
 On a CPU nnU-Net takes a thread per core of the machine; here it takes THREADS. The trainers of ``timed_trainers.py``
-are known behind ``-tr``. RECORD (json) gets parameters, iterations and seconds of a training, whose final validation is
-left out, or images and seconds of a prediction: from the preprocessed image to what is exported, mirroring included.
+are known behind ``-tr``. STEPS other than 0 are a training's length, in ten epochs, with batches of two. RECORD (json)
+gets parameters, multiply-adds of a patch, iterations and seconds of a training, whose final validation is left out, or
+images and seconds of a prediction: from the preprocessed image to what is exported, mirroring included.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import statistics
 import sys
 import time
 from importlib.metadata import entry_points
@@ -18,30 +20,42 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).resolve().parent
+EPOCHS, BATCH = 10, 2
+"""Of a training of so many steps."""
 
 
-def watch_training(record: dict[str, Any]) -> None:
-    """Count what the trainer does that nnU-Net's command builds."""
+def watch_training(record: dict[str, Any], steps: int) -> None:
+    """Count what the trainer does that nnU-Net's command builds, and let it do so many steps."""
+    from contestants import multiply_adds
     from nnunetv2.run import run_training
 
     stock = run_training.get_trainer_from_args
 
     def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
         trainer = stock(*args, **kwargs)
+        if steps:
+            trainer.num_epochs, trainer.num_iterations_per_epoch = EPOCHS, steps // EPOCHS
+            trainer.num_val_iterations_per_epoch = 2
+            trainer.configuration_manager.configuration["batch_size"] = BATCH
         start, step, end = trainer.on_train_start, trainer.train_step, trainer.on_train_end
-        record["iterations"] = 0
+        record["iterations"], seconds = 0, []
 
         def on_train_start() -> None:
             start()
             record["parameters"] = sum(p.numel() for p in trainer.network.parameters())
+            record["multiply_adds"] = multiply_adds(trainer)
             record["seconds"] = -time.monotonic()
 
         def train_step(batch: dict) -> dict:
+            begin = time.monotonic()
+            result = step(batch)
+            seconds.append(time.monotonic() - begin)
             record["iterations"] += 1
-            return step(batch)
+            return result
 
         def on_train_end() -> None:
             record["seconds"] += time.monotonic()
+            record["seconds_per_step"] = statistics.median(seconds)
             end()
 
         trainer.on_train_start, trainer.train_step, trainer.on_train_end = on_train_start, train_step, on_train_end
@@ -69,7 +83,7 @@ def watch_prediction(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    threads, output, command, *arguments = sys.argv[1:]
+    threads, steps, output, command, *arguments = sys.argv[1:]
     sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent)]
     import torch
 
@@ -81,7 +95,7 @@ def main() -> None:
         NAMES["trainer"][name] = f"timed_trainers:{name}"
     record: dict[str, Any] = {}
     if command == "nnUNetv2_train":
-        watch_training(record)
+        watch_training(record, int(steps))
     elif command == "nnUNetv2_predict":
         watch_prediction(record)
     (found,) = entry_points(group="console_scripts", name=command)
