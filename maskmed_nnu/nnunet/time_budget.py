@@ -7,20 +7,24 @@ from time import monotonic
 
 FIRST_EPOCH = 10
 """Iterations of the first epoch, in which the machine's speed is measured."""
+FIRST_VALIDATION, MAX_VALIDATION = 2, 8
+VALIDATION_SHARE = 0.1
+"""Of the time, at most; at least one iteration each epoch."""
 
 
 class TimeBudget:
     """Shares ``seconds`` out among epochs, their validations included.
 
-    Times are read at the start of each epoch, at the end of its iterations and at the start of the next.
+    Times are read at the start of each epoch, at the end of its iterations and at the start of the next. An epoch has
+    ``validations`` iterations of validation, which do not change after the first epoch, so that scores can be compared.
 
     >>> now = iter([0, 5, 10, 10, 30]).__next__
     >>> budget = TimeBudget(seconds=100, clock=now)
-    >>> budget.start_epoch(epochs_left=10)  # at 0
-    10
-    >>> budget.end_iterations(10)  # at 5; the validation ends at 10 and took 5, and (100 - 10) / 9 - 5 = 5
-    >>> budget.start_epoch(epochs_left=9)  # of half a second each
-    10
+    >>> budget.start_epoch(epochs_left=10), budget.validations  # at 0
+    (10, 2)
+    >>> budget.end_iterations(10)  # at 5; at 10 the two end, of 2.5 each, and (100 - 10) / 9 - 2.5 = 7.5 are left
+    >>> budget.start_epoch(epochs_left=9), budget.validations  # of half a second each
+    (15, 1)
     >>> budget.share()
     0.1
     >>> budget.elapsed()
@@ -33,6 +37,7 @@ class TimeBudget:
         self._used = used
         self._epoch_start = self._iterations_end = 0.0
         self._per_iteration: float | None = None
+        self.validations, self._measured = FIRST_VALIDATION, False
 
     def start_epoch(self, *, epochs_left: int) -> int:
         """Number of iterations of the epoch that starts now."""
@@ -41,7 +46,12 @@ class TimeBudget:
             self._zero = now - self._used
         iterations = FIRST_EPOCH
         if self._per_iteration is not None:
-            seconds = (self.seconds - (now - self._zero)) / epochs_left - (now - self._iterations_end)
+            epoch = (self.seconds - (now - self._zero)) / epochs_left
+            validation = (now - self._iterations_end) / self.validations
+            if not self._measured:
+                allowed = int(VALIDATION_SHARE * epoch / max(validation, 1e-9))
+                self.validations, self._measured = min(max(allowed, 1), MAX_VALIDATION), True
+            seconds = epoch - self.validations * validation
             iterations = max(1, round(seconds / self._per_iteration))
         self._epoch_start = now
         return iterations

@@ -7,7 +7,7 @@ import doctest
 import pytest
 
 from maskmed_nnu.nnunet import time_budget
-from maskmed_nnu.nnunet.time_budget import FIRST_EPOCH, TimeBudget
+from maskmed_nnu.nnunet.time_budget import FIRST_EPOCH, FIRST_VALIDATION, MAX_VALIDATION, TimeBudget
 
 
 class Machine:
@@ -15,6 +15,7 @@ class Machine:
 
     def __init__(self, *, iteration: float, validation: float) -> None:
         self.now, self.iteration, self.validation = 1000.0, iteration, validation
+        self.validations: list[int] = []
 
     def train(self, budget: TimeBudget, epochs: range, *, of: int) -> list[int]:
         done = []
@@ -22,7 +23,8 @@ class Machine:
             done.append(budget.start_epoch(epochs_left=of - epoch))
             self.now += done[-1] * self.iteration
             budget.end_iterations(done[-1])
-            self.now += self.validation
+            self.now += budget.validations * self.validation
+            self.validations.append(budget.validations)
         return done
 
 
@@ -38,6 +40,14 @@ def test_the_training_ends_with_the_budget(iteration, validation):
     assert done[0] == FIRST_EPOCH
     assert budget.elapsed() == pytest.approx(720, abs=6 * iteration)
     assert budget.share() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("validation", "expected"), [(0.1, MAX_VALIDATION), (1.5, 4), (30.0, 1)])
+def test_validation_takes_a_tenth_of_the_time(validation, expected):
+    machine = Machine(iteration=0.1, validation=validation)
+    budget = TimeBudget(seconds=720, clock=lambda: machine.now)
+    machine.train(budget, range(12), of=12)
+    assert machine.validations == [FIRST_VALIDATION] + 11 * [expected]
 
 
 def test_a_machine_that_becomes_slower_gets_fewer_iterations():

@@ -17,14 +17,13 @@ from maskmed_nnu.nnunet.time_budget import TimeBudget
 MAX_EPOCHS = 20
 CPU_BATCH = 2
 """A short training on a CPU makes more of many small steps than of a few large ones."""
-TIMED_VALIDATION = 8
 
 
 class PluginTrainer(nnUNetTrainer):
     """nnU-Net's trainer with our optimizer, progress lines and checkpoints; networks and losses come in subclasses.
 
     With ``minutes`` (names that end in ``_<N>minutes``) the learning rate follows the clock, each epoch has as many
-    iterations as its share of the time allows, and a CPU works on small batches.
+    iterations as its share of the time allows, validation takes a tenth of it, and a CPU works on small batches.
     """
 
     minutes: int | None = None
@@ -48,7 +47,6 @@ class PluginTrainer(nnUNetTrainer):
         if self.minutes is not None:
             self._budget = TimeBudget(seconds=60 * self.minutes)
             self.num_epochs = max(2, min(self.minutes, MAX_EPOCHS))
-            self.num_val_iterations_per_epoch = TIMED_VALIDATION
 
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
@@ -111,6 +109,8 @@ class PluginTrainer(nnUNetTrainer):
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
+        if self._budget is not None:
+            self.num_val_iterations_per_epoch = self._agreed(self._budget.validations)
         self._progress = Progress(total=self.num_val_iterations_per_epoch, interval=self.progress_seconds)
 
     def save_checkpoint(self, filename: str) -> None:
