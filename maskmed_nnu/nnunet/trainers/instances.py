@@ -38,8 +38,6 @@ class InstanceTrainer(PluginTrainer):
     progress plot and the choice of the best checkpoint is their score `followed`.
     """
 
-    supports_regions = False
-    supports_3d = False
     followed = "AP50"
 
     def __init__(

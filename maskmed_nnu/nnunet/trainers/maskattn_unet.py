@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
 
 from maskmed_nnu.nnunet.checks import check_instance_labels, check_maskattn_plans, resolve_configuration
 from maskmed_nnu.nnunet.instances.embedding_loss import EmbeddingLoss
-from maskmed_nnu.nnunet.preprocessor import use_stock_preprocessor_without_hook
-from maskmed_nnu.nnunet.trainers.dense import DenseTrainer
+from maskmed_nnu.nnunet.trainers.dense import StockLossTrainer
 from maskmed_nnu.nnunet.trainers.instances import InstanceTrainer
 
 WEIGHT_DECAY = 1e-3
 
 
-class nnUNetTrainerMaskAttnUNet(DenseTrainer):
-    """Labels or regions of images, with or without an ignore label, with nnU-Net's loss.
+class nnUNetTrainerMaskAttnUNet(StockLossTrainer):
+    """Labels or regions of images."""
 
-    Learning rate and deep supervision come from the plans (``maskattn_unet``).
-    """
-
-    supports_regions = True
-    supports_3d = False
-
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
-    ) -> None:
-        resolved = resolve_configuration(plans, configuration)
-        check_maskattn_plans(plans, resolved, objects=False)
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = resolved["maskattn_unet"]["learning_rate"]
-        self.weight_decay = WEIGHT_DECAY
-        self.enable_deep_supervision = resolved["maskattn_unet"]["deep_supervision"]
-
-    @staticmethod
-    def build_network_architecture(
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        check_maskattn_plans(plans_manager.plans, configuration_manager.configuration, objects=False)
-        use_stock_preprocessor_without_hook(configuration_manager.configuration)
-        return nnUNetTrainer.build_network_architecture(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
-        )
+    section = "maskattn_unet"
+    check = staticmethod(partial(check_maskattn_plans, objects=False))
+    published_weight_decay = WEIGHT_DECAY
 
 
 class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):

@@ -19,9 +19,6 @@ from maskmed_nnu.nnunet.trainers.dense import DenseTrainer
 class nnUNetTrainerMaskMed(DenseTrainer):
     """MaskMed in 2d, 3d_fullres, 3d_lowres and the cascade; labels or regions, with or without an ignore label."""
 
-    supports_regions = True
-    supports_3d = True
-
     def __init__(
         self,
         plans: dict,
