@@ -1,7 +1,8 @@
 """What masked attention brings and costs: each variant of MaskAttn-UNet at 128×128, on real data and at equal steps.
 
 Two tasks: labels in photographs that are resized to 128 pixels (``compare_trainers.py``), and objects in patches of
-128×128 pixels (``compare_instances.py``). Both resume where they were interrupted; at the end one table is printed::
+128×128 pixels (``compare_instances.py``), both without mirroring. They resume where they were interrupted; at the end
+one table is printed::
 
     python benchmarks/ablation_maskattn.py --fuseg DATA/fuseg --dsb2018 DATA/dsb2018 --work /tmp/maskattn
 
@@ -56,7 +57,7 @@ def run_objects(args: argparse.Namespace) -> None:
     data = ("--images", args.dsb2018 / "images", "--masks", args.dsb2018 / "masks", "--work", args.work / OBJECTS)
     budget = ("--steps", args.steps, "--test", TEST[OBJECTS], "--threads", args.threads)
     ours = contestants(args, "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
-    run("compare_instances.py", *data, *budget, "--contestants", *ours)
+    run("compare_instances.py", *data, *budget, "--no-mirroring", "--contestants", *ours)
 
 
 def found(folder: Path, args: argparse.Namespace) -> dict[str, list[dict]]:

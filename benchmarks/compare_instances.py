@@ -1,13 +1,13 @@
 """Train on images of objects for the same minutes and compare what is found in unseen images.
 
-Every contestant goes through the stock commands (plan_and_preprocess, train, predict) on all training images (fold
-``all``), with the same minutes by the clock, threads and augmentation processes::
+Every contestant goes through the commands (plan_and_preprocess, train, predict) on all training images (fold ``all``),
+with the same minutes by the clock, threads and augmentation processes::
 
     python benchmarks/compare_instances.py --images DATA/dsb2018/images --masks DATA/dsb2018/masks \\
         --work /tmp/objects --test 40 --minutes 12 --threads 2
 
-- ``IAUNet``: ids of objects, planner's defaults, predicted by ``nnUNetv2_predict``, and once more by ``maskmed
-  predict`` for the scores of the average precision.
+- ``IAUNet``: ids of objects, planner's defaults, predicted by ``maskmed predict``: the label files of
+  ``nnUNetv2_predict``, and the scores that average precision asks for.
 - ``MaskAttn-UNet``: the same with embeddings and their clustering.
 - ``nnU-Net``: the foreground as a label, nnU-Net's own planner, network, loss, augmentation and SGD on a time budget;
   objects are the connected components (4 neighbours) of the predicted foreground, without specks below 8 pixels. They
@@ -225,19 +225,19 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
     device = ("-device", commands.device)
     trained = commands.run(f"train_{key}", "nnUNetv2_train", number, "2d", "all", *model, *device)
     images = commands.work / "nnUNet_raw" / data_set / "imagesTs"
-    predict = ("-i", images, "-o", output, "-d", number, "-c", "2d", "-f", "all", "-npp", 1, "-nps", 1)
-    predicted = commands.run(f"predict_{key}", "nnUNetv2_predict", *predict, *model, *device)
-
     truth = commands.work / "nnUNet_raw" / OBJECTS[1]
     description = json.loads((truth / "dataset.json").read_text())
-    found, results = output, None
+    predict = ("-i", images, "-o", output, "-d", number, "-f", "all", *model)
     if finds_objects:
-        scored = output / "scored"
-        predict = ("predict", "-i", images, "-o", scored, "-d", number, "-f", "all", *model, "--no-overlays")
-        commands.run(f"scores_{key}", "maskmed", *predict, "--device", commands.device)
-        results = read_results(scored / "predictions_coco.json")
+        views = () if budget.get("mirroring", True) else ("--no-mirroring",)
+        command = ("predict", *predict, *views, "--no-overlays", "--device", commands.device)
+        predicted = commands.run(f"predict_{key}", "maskmed", *command)
+        found, results = output, read_results(output / "predictions_coco.json")
     else:
-        found = output / "objects"
+        views = () if budget.get("mirroring", True) else ("--disable_tta",)
+        command = (*predict, *views, "-c", "2d", "-npp", 1, "-nps", 1, *device)
+        predicted = commands.run(f"predict_{key}", "nnUNetv2_predict", *command)
+        found, results = output / "objects", None
         components(output, found, description["file_ending"])
     scores, count = evaluate(truth / "labelsTs", found, dataset_json=description, results=results)
     record = {
@@ -295,6 +295,7 @@ def parse_arguments() -> argparse.Namespace:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=int, default=12, help="of training for each contestant")
     length.add_argument("--steps", type=int, help="training steps for each contestant, in place of minutes")
+    add("--mirroring", action=argparse.BooleanOptionalAction, default=True, help="predict the mean of mirrored views")
     add("--test", type=int, default=40, help="the last images by name, which are not trained on")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
     add("--workers", type=int, default=0, help="augmentation processes beside them")
@@ -311,6 +312,8 @@ def main() -> None:
     prepare_raw(args)
     length = "steps" if args.steps else "minutes"
     budget = {name: getattr(args, name) for name in (length, "threads", "workers", "device", "test")}
+    if not args.mirroring:
+        budget["mirroring"] = False
     commands = Commands(args)
     for contestant in args.contestants:
         run_one(contestant, commands, budget)

@@ -96,7 +96,7 @@ def main() -> None:
     record: dict[str, Any] = {}
     if command == "nnUNetv2_train":
         watch_training(record, int(steps))
-    elif command == "nnUNetv2_predict":
+    elif command == "nnUNetv2_predict" or arguments[0] == "predict":
         watch_prediction(record)
     (found,) = entry_points(group="console_scripts", name=command)
     sys.argv = [command, *arguments]
