@@ -18,6 +18,7 @@ ON_IMPORT = {
     "nnunetv2.utilities.find_class_by_name": "maskmed_nnu.nnunet.discovery:wrap_class_finder",
     "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": "maskmed_nnu.nnunet.discovery:find_planner_first",
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery:wrap_trainer_search",
+    "nnunetv2.run.run_training": "maskmed_nnu.nnunet.trainer_choice:wrap_training",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.prediction:wrap_data_iterators",
     "nnunetv2.inference.predict_from_raw_data": "maskmed_nnu.nnunet.instances.predictor:wrap_predictor",
     "nnunetv2.inference.export_prediction": "maskmed_nnu.nnunet.instances.export:wrap_export",

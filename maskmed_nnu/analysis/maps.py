@@ -34,8 +34,8 @@ def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
     """``[S, N]``: rows and columns of every channel of ``feature_map [C, *spatial]``, N being the shortest axis.
 
     Each channel is brought to mean 0 and variance 1 over the map, so that all count the same; its lines keep their own
-    means, which are its low frequencies. Lines along a longer axis are cut into pieces of N positions. Of many
-    lines along an axis an even choice of `LINES` / 2 to `LINES` is taken. Constant channels are left out; None where
+    means, which are its low frequencies. Lines along a longer axis are cut into pieces of N positions. Of more
+    than `LINES` lines along an axis that many are drawn, always the same. Constant channels are left out; None where
     all are.
     """
     channels = feature_map.astype(np.float64).reshape(len(feature_map), -1)
@@ -51,7 +51,9 @@ def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
         along = np.moveaxis(standard, axis, -1)
         used = along.shape[-1] // shortest * shortest
         pieces = along[..., :used].reshape(-1, shortest)
-        lines.append(pieces[:: -(-len(pieces) // LINES)])
+        if len(pieces) > LINES:  # every n-th would be the same piece of each line
+            pieces = pieces[np.random.default_rng(0).permutation(len(pieces))[:LINES]]
+        lines.append(pieces)
     return np.concatenate(lines)
 
 

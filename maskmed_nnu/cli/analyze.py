@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
     from maskmed_nnu.cli.attention_maps import answers, attention_modules, central_patch
     from maskmed_nnu.cli.image_files import find_cases
     from maskmed_nnu.cli.module_report import ModuleMaps, markdown
+    from maskmed_nnu.nnunet.preprocessor import channel_names
 
     folder = model_folder(options)
     fold = trained_folds(folder, [options.fold] if options.fold else None, options.checkpoint)[0]
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             f"The {type(network).__name__} in {folder} has no attention modules; analyze takes a MaskAttnUNet whose "
             "placement is not none."
         )
-    cases = find_cases(options.input, channels=len(predictor.dataset_json["channel_names"]))
+    cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
     maps = {name: ModuleMaps() for name in modules}
     failed = padded = 0
     with tqdm(cases, unit="image") as bar:

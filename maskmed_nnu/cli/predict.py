@@ -76,12 +76,13 @@ def run(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from maskmed_nnu.cli.image_files import find_cases
+    from maskmed_nnu.nnunet.preprocessor import channel_names
 
     folder = model_folder(options)
     folds = trained_folds(folder, options.folds, options.checkpoint)
     predictor = _load(folder, folds, options)
     threshold = _report_from(predictor, COCO_SCORE)
-    cases = find_cases(options.input, channels=len(predictor.dataset_json["channel_names"]))
+    cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
     _prepare(
         options.output, predictor, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import inf, prod
+from pydoc import locate
 from typing import Any
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.planners.base import meta_network
 
 MASKMED = ("maskmed_nnu.networks.maskmed.MaskMed",)
 IAUNET = ("maskmed_nnu.networks.iaunet.IAUNet",)
@@ -117,7 +119,7 @@ def check_instance_labels(plans: dict, configuration: dict, *, labels: Any, plan
 
 
 def check_simple_unet_plans(plans: dict, configuration: dict) -> None:
-    """Refuse plans that were not made for SimpleUNet, and deep supervision that their patch or stages do not allow.
+    """Refuse plans that were not made for SimpleUNet, and settings that it cannot have.
 
     Raises
     ------
@@ -125,11 +127,14 @@ def check_simple_unet_plans(plans: dict, configuration: dict) -> None:
     """
     remedy = _remedy(plans, "SimpleUNetPlanner")
     _check_origin(plans, configuration, SIMPLE_UNET, missing=_missing(configuration, "simple_unet"), remedy=remedy)
-    _check_deep_supervision(plans, configuration, "simple_unet")
+    _check_section(plans, configuration, "simple_unet", deep_supervision=True)
+    _check_network(plans, configuration)
 
 
 def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> None:
     """Refuse plans that were not made for MaskAttnUNet, and plans for labels where ``objects`` are to be learned.
+
+    And settings that it cannot have.
 
     Raises
     ------
@@ -154,15 +159,37 @@ def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> 
         _check_origin(
             plans, configuration, MASKATTN_UNET, missing=_missing(configuration, "instance_loss"), remedy=remedy
         )
-    else:
-        _check_deep_supervision(plans, configuration, "maskattn_unet")
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    embeds, things = bool(kwargs.get("embedding_dim", 0)), bool(kwargs.get("thing_channels", ()))
+    if not embeds == things == objects:
+        kind = "objects come from an embedding" if objects else "labels need none"
+        raise InputError(
+            f"The plans {name} have the embedding_dim {kwargs.get('embedding_dim', 0)} and the thing_channels "
+            f"{list(kwargs.get('thing_channels', ()))}, but {kind}; legal is "
+            f"{'both' if objects else 'neither'}, as MaskAttnUNetPlanner plans."
+        )
+    _check_section(plans, configuration, "maskattn_unet", deep_supervision=not objects)
+    _check_network(plans, configuration)
 
 
-def _check_deep_supervision(plans: dict, configuration: dict, section: str) -> None:
-    """Refuse it where the patch or the stages do not allow it."""
-    if not configuration[section]["deep_supervision"]:
+def _check_section(plans: dict, configuration: dict, section: str, *, deep_supervision: bool) -> None:
+    """Refuse a learning rate that is none, and deep supervision where the patch or the stages do not allow it."""
+    name, settings = plans.get("plans_name"), configuration[section]
+    rate = settings.get("learning_rate")
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < inf:
+        raise InputError(
+            f"The plans {name} have the learning_rate {rate!r} under {section}; legal is a number above 0."
+        )
+    if not deep_supervision:
         return
-    name, strides = plans.get("plans_name"), configuration["architecture"]["arch_kwargs"]["strides"]
+    asked = settings.get("deep_supervision")
+    if not isinstance(asked, bool):
+        raise InputError(
+            f"The plans {name} have the deep_supervision {asked!r} under {section}; legal are true and false."
+        )
+    if not asked:
+        return
+    strides = configuration["architecture"]["arch_kwargs"]["strides"]
     # nnU-Net gives the coarsest scale no weight, and two stages have one scale
     if len(strides) < 3:
         raise InputError(
@@ -171,6 +198,25 @@ def _check_deep_supervision(plans: dict, configuration: dict, section: str) -> N
         )
     # nnU-Net rounds the sizes of its smaller targets, and pooling rounds down
     _check_patch(name, configuration["patch_size"], strides)
+
+
+def _check_network(plans: dict, configuration: dict) -> None:
+    """Refuse an architecture that cannot be built, or does not take the patch; on a device without memory."""
+    name, architecture = plans.get("plans_name"), configuration["architecture"]
+    kwargs, imported = architecture["arch_kwargs"], architecture["_kw_requires_import"]
+    for key in imported:
+        if isinstance(kwargs.get(key), str) and locate(kwargs[key]) is None:
+            raise InputError(f"The plans {name} have the {key} {kwargs[key]!r} in arch_kwargs, which does not exist.")
+    try:
+        network = meta_network(architecture["network_class_name"], kwargs, imported, 1, 2)
+        network.compute_conv_feature_map_size(tuple(configuration["patch_size"]))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The plans {name} describe no {architecture['network_class_name'].rpartition('.')[2]} that works with the "
+            f"patch {list(configuration['patch_size'])} ({error}): correct the arch_kwargs that were changed."
+        ) from error
 
 
 def _remedy(plans: dict, planner: str) -> str:

@@ -46,18 +46,21 @@ class MeanLogits(nn.Module):
         return torch.stack([fold(image) for fold in self.folds]).mean(0)
 
 
-def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[int | str]) -> None:
+def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[int | str] | int | str) -> None:
     """Write the network of an nnU-Net model folder to ``file``, with the settings of its prediction.
 
     The graph takes ``image [B, C, *patch]`` (preprocessed, any B) to ``logits [B, heads, *patch]``, the mean of those
-    of ``folds`` (numbers, or "all"). The metadata (``metadata_props``, JSON values) is `prediction_settings`.
-    Checkpoints are unpickled, as nnU-Net does: export only models that you trust.
+    of ``folds`` (numbers or "all", one or several). The metadata (``metadata_props``, JSON values) is
+    `prediction_settings`. Checkpoints are unpickled, as nnU-Net does: export only models that you trust.
 
     Raises
     ------
     InputError
-        Where a file of the model or a package is missing, or the model is no SimpleUNet.
+        Where a file of the model, the folder of ``file`` or a package is missing, or the model is no SimpleUNet.
     """
+    folds = [folds] if isinstance(folds, (int, str)) else list(folds)
+    if not folds:
+        raise InputError("No fold is named to be exported; give one or more, as 0, [0, 1] or 'all'.")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise InputError(
@@ -65,6 +68,8 @@ def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[i
             "pip install 'maskmed-nnu[export]'."
         )
     folder, file = Path(model_folder), Path(file)
+    if not file.parent.is_dir():
+        raise InputError(f"There is no folder {file.parent} for {file.name}; make it, or name another.")
     plans, dataset = (_read(folder / name) for name in ("plans.json", "dataset.json"))
     checkpoints = [_load(folder / f"fold_{fold}" / CHECKPOINT) for fold in folds]
     configuration = resolve_configuration(plans, checkpoints[0]["init_args"]["configuration"])

@@ -8,7 +8,7 @@ from time import monotonic
 FIRST_EPOCH = 10
 """Iterations of the first epoch, in which the machine's speed is measured."""
 FIRST_VALIDATION, MAX_VALIDATION = 2, 8
-VALIDATION_SHARE = 0.1
+VALIDATION_SHARE = 0.15
 """Of the time, at most; at least one iteration each epoch."""
 
 

@@ -43,6 +43,17 @@ def test_lines_are_rows_columns_and_pieces_of_the_longer_axis():
     assert sorted(map(tuple, lines)) == sorted(map(tuple, expected))
 
 
+def test_of_many_lines_every_part_of_the_map_has_some():
+    """The right half is another noise, so that its lines can be told; what is drawn is always the same."""
+    maps = np.random.default_rng(0).standard_normal((64, 64, 128))
+    maps[:, :, 64:] *= 10
+    lines = sequences_of(maps)
+    assert len(lines) == 2 * 4096
+    loud = lines[4096:].std(1) > lines[4096:].std(1).mean()
+    assert 0.45 < loud.mean() < 0.55
+    np.testing.assert_array_equal(lines, sequences_of(maps))
+
+
 def test_small_maps_have_an_autocorrelation_only():
     curves = map_curves(fractional_maps(0.7, 50, 8, 8))
     assert np.isnan(curves.exponents()).all()

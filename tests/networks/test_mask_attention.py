@@ -51,11 +51,25 @@ def test_a_hard_mask_leaves_the_keys_below_one_half_out():
     torch.testing.assert_close(ours, formula, rtol=1e-12, atol=1e-12)
 
 
-def test_a_hard_mask_has_the_gradient_of_the_soft_one():
-    logits = tokens()[3]
-    upstream = torch.randn_like(logits)
-    (ours,) = torch.autograd.grad(hard_bias(logits), logits, upstream)
-    torch.testing.assert_close(ours, upstream * (1 - logits.sigmoid()))
+def test_a_hard_mask_learns_as_a_soft_one_and_answers_as_a_hard_one():
+    """Straight through: a key that is closed has the gradient that it would have if it were weighed."""
+    torch.manual_seed(0)
+    hard, soft = MaskAttention(8, mask="hard").double(), MaskAttention(8, mask="soft").double()
+    soft.load_state_dict(hard.state_dict())
+    for module in (hard, soft):
+        torch.nn.init.constant_(module.mask.bias, 0.0)
+        module.attention_norm, module.norm = torch.nn.Identity(), torch.nn.Identity()
+        module.feed_forward = torch.nn.Sequential(torch.nn.Linear(8, 8)).double()
+    soft.feed_forward.load_state_dict(hard.feed_forward.state_dict())
+    x = torch.randn(1, 8, 4, 4, dtype=torch.float64)
+    answers = [module(x) for module in (hard, soft)]
+    torch.testing.assert_close(answers[0], hard.eval()(x))
+    assert not torch.allclose(*answers)
+    for answer in answers:  # linear after the attention, so that both hand the same gradient down
+        answer.sum().backward()
+    torch.testing.assert_close(hard.mask.weight.grad, soft.mask.weight.grad)
+    torch.testing.assert_close(hard.value.weight.grad, soft.value.weight.grad)
+    assert hard.mask.weight.grad.abs().min() > 0
 
 
 def test_without_a_mask_it_is_plain_attention():
@@ -73,7 +87,8 @@ def test_where_every_key_is_closed_all_are_open(bias, logit, dtype):
     ours = attend(query, key, value, bias(logits))
     torch.testing.assert_close(ours, attend(query, key, value, None), rtol=2e-2, atol=2e-3)
     ours.float().square().sum().backward()
-    assert all(t.grad.isfinite().all() for t in (query, key, value, logits))
+    learning = (query, key, value, logits) if bias is soft_bias else (query, key, value)
+    assert all(t.grad.isfinite().all() for t in learning)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -237,6 +237,20 @@ def test_labels_on_a_data_set_of_objects(make_cell_planner):
         nnUNetTrainerMaskAttnUNetInstance(plans, "2d", 0, labels, CPU)
 
 
+def test_an_embedding_is_for_objects_and_objects_need_one(make_planner, make_cell_planner):
+    planner, of_cells = make_planner(MaskAttnUNetPlanner, **IMAGES), make_cell_planner(MaskAttnUNetPlanner)
+    for one, trainer_class, edits, match in (
+        (planner, nnUNetTrainerMaskAttnUNet, {"embedding_dim": 8}, "labels need none; legal is neither"),
+        (of_cells, nnUNetTrainerMaskAttnUNetInstance, {"embedding_dim": 0}, "from an embedding; legal is both"),
+        (of_cells, nnUNetTrainerMaskAttnUNetInstance, {"thing_channels": []}, "from an embedding; legal is both"),
+        (planner, nnUNetTrainerMaskAttnUNet, {"featurs": 0}, "no MaskAttnUNet that works"),
+    ):
+        plans = shrunk(one.plan_experiment())
+        plans["configurations"]["2d"]["architecture"]["arch_kwargs"].update(edits)
+        with pytest.raises(InputError, match=match):
+            trainer_class(plans, "2d", 0, one.dataset_json, CPU)
+
+
 def test_plans_of_iaunet(make_cell_planner):
     planner = make_cell_planner(IAUNetPlanner)
     plans = {**planner.plan_experiment(), "continue_training": False}

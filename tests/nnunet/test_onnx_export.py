@@ -29,7 +29,7 @@ LABELS = {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}}
 
 
 def architecture(dims: int, network: type = SimpleUNet, **settings) -> dict:
-    norm = settings.pop("norm", "torch.nn.modules.batchnorm.BatchNorm")
+    norm = settings.pop("norm", "torch.nn.modules.instancenorm.InstanceNorm")
     kwargs = {
         "n_stages": 3,
         "strides": [[1] * dims, [1, *[2] * (dims - 1)], [2] * dims],
@@ -115,11 +115,11 @@ def session(file) -> tuple[onnxruntime.InferenceSession, dict]:
 
 
 SETTINGS = {
-    "gate, depthwise, dilation, instance norm, head norm": {
+    "gate, depthwise, dilation, batch norm, head norm": {
         "fusion": "gate",
         "operators": "depthwise",
         "dilation": 2,
-        "norm": "torch.nn.modules.instancenorm.InstanceNorm",
+        "norm": "torch.nn.modules.batchnorm.BatchNorm",
         "head_norm": True,
         "n_stages": 2,
     },
@@ -357,6 +357,12 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
     (tmp_path / "model" / "plans.json").write_text(json.dumps(plans))
     with pytest.raises(InputError, match="for the network other.Network, not for"):
         export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0])
+    with pytest.raises(InputError, match="No fold is named"):
+        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[])
+    with pytest.raises(InputError, match="There is no .*fold_all.checkpoint_final"):
+        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds="all")
+    with pytest.raises(InputError, match="There is no folder .*nowhere for x.onnx"):
+        export_onnx(tmp_path / "model", tmp_path / "nowhere" / "x.onnx", folds=0)
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs onnx and onnxscript, .* pip install 'maskmed-nnu\[export\]'"):
         export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -173,6 +174,29 @@ def test_weights_of_a_data_set_with_other_classes(make_trainer, tmp_path):
         torch.testing.assert_close(after[name], before[name])
 
 
+def test_what_was_trained_runs_in_onnxruntime(make_trainer, tmp_path):
+    """The planner's default network, a step, and the checkpoint that the trainer writes."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from maskmed_nnu.nnunet.onnx_export import export_onnx
+
+    trainer = make_trainer(dim=2, planner=SimpleUNetPlanner)
+    trainer.train_step(make_batch(trainer))
+    trainer.inference_allowed_mirroring_axes = (0, 1)
+    model = tmp_path / "model"
+    (model / "fold_0").mkdir(parents=True)
+    for name, content in (("plans", trainer.plans_manager.plans), ("dataset", trainer.dataset_json)):
+        (model / f"{name}.json").write_text(json.dumps(content))
+    trainer.save_checkpoint(str(model / "fold_0" / "checkpoint_final.pth"))
+    export_onnx(model, tmp_path / "x.onnx", folds=0)
+    runtime = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    image = make_batch(trainer, seed=1)["data"]
+    with torch.no_grad():
+        expected = trainer.network.eval()(image).numpy()
+    (logits,) = runtime.run(None, {"image": image.numpy()})
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(logits.argmax(1), expected.argmax(1))
+
+
 def test_wrong_plans_end_before_anything_is_written(make_planner, nnunet_env):
     for planner_class, network in ((MaskMedPlanner, "MaskMed"), (ExperimentPlanner, "PlainConvUNet")):
         planner = make_planner(planner_class, shape=(16, 16, 16))
@@ -207,6 +231,22 @@ def test_edited_plans_that_cannot_work(make_planner):
     two = copy.deepcopy(plans["configurations"]["2d"]["architecture"])
     two["arch_kwargs"].update(strides=[[1, 1], [2, 2]], n_stages=2)
     refused("deep supervision of a network of 2 stages; it needs 3", simple_unet=on, architecture=two)
+    for rate in (None, "1e-3", 0, True):
+        refused("have the learning_rate .* legal is a number above 0", simple_unet={**on, "learning_rate": rate})
+    refused("'false' under simple_unet; legal are true and false", simple_unet={**on, "deep_supervision": "false"})
+
+    def refused_kwargs(match: str, **edits: object) -> None:
+        architecture = copy.deepcopy(plans["configurations"]["2d"]["architecture"])
+        architecture["arch_kwargs"].update(edits)
+        refused(match, architecture=architecture)
+
+    refused_kwargs("no SimpleUNet that works with the patch .*fusoin.*: correct the arch_kwargs", fusoin="add")
+    refused_kwargs(
+        "the norm_op 'torch.nn.BatchNrm2d' in arch_kwargs, which does not exist", norm_op="torch.nn.BatchNrm2d"
+    )
+    refused_kwargs("no SimpleUNet that works", norm_op="torch.nn.modules.batchnorm.BatchNorm3d")
+    refused_kwargs("no SimpleUNet that works", blocks_per_stage=0)
+    refused_kwargs("no SimpleUNet that works", dilation=0)
     with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 2d, 3d_fullres"):
         nnUNetTrainerSimpleUNet(copy.deepcopy(plans), "3d_lowres", 0, planner.dataset_json, CPU)
     del plans["configurations"]["2d"]["simple_unet"]

@@ -42,8 +42,8 @@ def test_the_training_ends_with_the_budget(iteration, validation):
     assert budget.share() == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize(("validation", "expected"), [(0.1, MAX_VALIDATION), (1.5, 4), (30.0, 1)])
-def test_validation_takes_a_tenth_of_the_time(validation, expected):
+@pytest.mark.parametrize(("validation", "expected"), [(0.1, MAX_VALIDATION), (1.5, 6), (30.0, 1)])
+def test_validation_has_its_share_of_the_time(validation, expected):
     machine = Machine(iteration=0.1, validation=validation)
     budget = TimeBudget(seconds=720, clock=lambda: machine.now)
     machine.train(budget, range(12), of=12)

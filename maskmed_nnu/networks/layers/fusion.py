@@ -49,7 +49,8 @@ class Fusion(nn.Module):
 
     def forward(self, skip: Tensor, below: Tensor) -> Tensor:
         if self.alpha is not None:
-            skip, below = self.alpha * skip, self.beta * below
+            # parameters are float32, and would take half-precision maps along
+            skip, below = self.alpha.to(skip.dtype) * skip, self.beta.to(below.dtype) * below
         below = F.interpolate(below, size=skip.shape[2:], mode=self.mode, align_corners=True)
         if self.kind == "add":
             return skip + below

@@ -51,14 +51,9 @@ def soft_bias(logits: Tensor) -> Tensor:
 
 
 def hard_bias(logits: Tensor) -> Tensor:
-    """0 for keys whose ``sigmoid(logits)`` is at least 0.5, closed for the others; with the gradient of the soft mask.
-
-    Where every key would be closed, all are open. A closed key has no gradient of its own: what it would have brought
-    is unknown; the keys that are open move the weights that all share.
-    """
+    """0 for keys whose ``sigmoid(logits)`` is at least 0.5, closed for the others; where all would be closed, 0."""
     closed = _never_all(logits < 0)
-    soft = F.logsigmoid(logits)
-    return torch.zeros_like(soft).masked_fill(closed, CLOSED) + (soft - soft.detach())
+    return torch.zeros_like(logits).masked_fill(closed, CLOSED)
 
 
 def random_bias(keys: int, *, seed: int, device: torch.device) -> Tensor:
@@ -77,8 +72,9 @@ def _never_all(closed: Tensor) -> Tensor:
 class MaskAttention(nn.Module):
     """``[B, C, h, w]`` → ``[B, C, h, w]``; memory grows with the number of positions, not with its square.
 
-    ``mask``: ``soft`` weighs keys, ``hard`` chooses them, ``random`` closes a fixed half of them (``seed`` says which),
-    ``none`` is plain attention. Keys and values are means over squares of ``key_stride`` positions.
+    ``mask``: ``soft`` weighs keys, ``hard`` chooses them and learns as if it weighed them (straight through, at the
+    price of a second attention in training), ``random`` closes a fixed half of them (``seed`` says which), ``none`` is
+    plain attention. Keys and values are means over squares of ``key_stride`` positions.
     """
 
     def __init__(
@@ -115,7 +111,13 @@ class MaskAttention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(tokens), self.key(sources), self.value(sources))
         )
-        attended = attend(query, key, value, self.bias(sources))
+        learns = self.kind != "hard" or not self.training
+        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+            attended = attend(query, key, value, self.bias(sources))
+        if not learns:
+            # a closed key has no part in the answer, so by itself it would never learn that it should be open
+            soft = attend(query, key, value, soft_bias(self.mask(sources).mT))
+            attended = soft + (attended - soft).detach()
         tokens = self.attention_norm(tokens + self.project(attended.transpose(1, 2).flatten(2)))
         tokens = self.norm(tokens + self.feed_forward(tokens))
         return tokens.mT.unflatten(2, x.shape[2:])

@@ -14,7 +14,7 @@ from maskmed_nnu.nnunet.progress import Progress
 from maskmed_nnu.nnunet.schedule import WarmupPolyLR
 from maskmed_nnu.nnunet.time_budget import TimeBudget
 
-MAX_EPOCHS = 20
+MAX_EPOCHS = 10
 CPU_BATCH = 2
 """A short training on a CPU makes more of many small steps than of a few large ones."""
 
@@ -23,7 +23,7 @@ class PluginTrainer(nnUNetTrainer):
     """nnU-Net's trainer with our optimizer, progress lines and checkpoints; networks and losses come in subclasses.
 
     With ``minutes`` (names that end in ``_<N>minutes``) the learning rate follows the clock, each epoch has as many
-    iterations as its share of the time allows, validation takes a tenth of it, and a CPU works on small batches.
+    iterations as its share of the time allows, validation takes 15% of it, and a CPU works on small batches.
     """
 
     minutes: int | None = None
@@ -47,6 +47,7 @@ class PluginTrainer(nnUNetTrainer):
         if self.minutes is not None:
             self._budget = TimeBudget(seconds=60 * self.minutes)
             self.num_epochs = max(2, min(self.minutes, MAX_EPOCHS))
+            self.save_every = 1
 
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
@@ -97,7 +98,7 @@ class PluginTrainer(nnUNetTrainer):
     def train_step(self, batch: dict) -> dict:
         iteration = self._progress.done if self._progress is not None else 0
         epoch = self.current_epoch + iteration / self.num_iterations_per_epoch
-        self.lr_scheduler.step(epoch if self._budget is None else self.num_epochs * self._budget.share())
+        self.lr_scheduler.step(epoch if self._budget is None else self.num_epochs * self._agreed(self._budget.share()))
         result = super().train_step(batch)
         self._report("training", result)
         return result
@@ -129,11 +130,17 @@ class PluginTrainer(nnUNetTrainer):
             used = sum(end - start for start, end in zip(*stamps, strict=False))
             self._budget = TimeBudget(seconds=60 * self.minutes, used=used)
 
-    def _agreed(self, iterations: int) -> int:
-        """The first rank's number, since all ranks must do the same number of steps."""
+    def on_epoch_end(self) -> None:
+        if self._budget is not None and self.current_epoch == 0:
+            # ten iterations have no score that a moving average could start from
+            self.logger.log("ema_fg_dice", 0.0, self.current_epoch)
+        super().on_epoch_end()
+
+    def _agreed(self, number: float) -> float:
+        """The first rank's, since all ranks must do the same steps, as many of them, and at one learning rate."""
         if not self.is_ddp:
-            return iterations
-        numbers = [iterations]
+            return number
+        numbers = [number]
         dist.broadcast_object_list(numbers, src=0)
         return numbers[0]
 
