@@ -7,7 +7,7 @@ one table is printed::
     python benchmarks/ablation_maskattn.py --fuseg DATA/fuseg --dsb2018 DATA/dsb2018 --work /tmp/maskattn
 
 Both are folders with ``images/`` and ``masks/``, of label maps and of ids of objects. Multiplications are those of one
-patch, the products of attention included.
+patch of the objects, the products of attention included; IoU and Dice are means over images of the foreground's.
 """
 
 from __future__ import annotations
@@ -57,44 +57,50 @@ def run_objects(args: argparse.Namespace) -> None:
     data = ("--images", args.dsb2018 / "images", "--masks", args.dsb2018 / "masks", "--work", args.work / OBJECTS)
     budget = ("--steps", args.steps, "--test", TEST[OBJECTS], "--threads", args.threads)
     ours = contestants(args, "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
-    run("compare_instances.py", *data, *budget, "--no-mirroring", "--contestants", *ours)
+    run("compare_instances.py", *data, *budget, "--no-mirroring", "--seeds", *args.seeds, "--contestants", *ours)
 
 
-def found(folder: Path, args: argparse.Namespace) -> dict[str, list[dict]]:
-    """Results of this budget and these widths, by label."""
-    records: dict[str, list[dict]] = {}
+def found(folder: Path, args: argparse.Namespace, test: dict) -> dict[str, list[dict]]:
+    """Results of this budget, these widths and seeds, by label."""
+    wanted, records = {"steps": args.steps, **test}, {}
     for path in sorted((folder / "results").glob("*.json")):
         record = json.loads(path.read_text())
-        same = record["overrides"].get("features_per_stage") == args.widths
-        if same and record["budget"].get("steps") == args.steps:
+        seed = record["seed"] if "seed" in record else record["budget"]["seed"]
+        same = record["overrides"] == {"features_per_stage": args.widths} | VARIANTS.get(record["label"], {})
+        if same and seed in args.seeds and wanted.items() <= record["budget"].items():
             records.setdefault(record["label"], []).append(record)
     return records
 
 
 def table(args: argparse.Namespace) -> str:
-    """One row for each variant that has results."""
-    labels, objects = found(args.work / LABELS, args), found(args.work / OBJECTS, args)
-    head = ["variant", "parameters", "GMAC", "s per step"]
-    head += [f"{LABELS}: Dice", "each seed", "mIoU", f"{OBJECTS}: F1@0.5", "AP", "AP50", "PQ"]
+    """One row for each variant that has results, means over the seeds."""
+    tasks = {
+        LABELS: ({"test_cases": TEST[LABELS]}, ("mean_dice", "mean_iou")),
+        OBJECTS: ({"test": TEST[OBJECTS], "mirroring": False}, ("F1@0.5", "AP", "AP50", "PQ")),
+    }
+    results = {task: found(args.work / task, args, test) for task, (test, _) in tasks.items()}
+    head = ["variant", "parameters", "GMAC"]
+    for task, first in ((LABELS, ["Dice", "each seed", "IoU"]), (OBJECTS, ["F1@0.5", "each seed", "AP", "AP50", "PQ"])):
+        head += [f"{task}: {first[0]}", *first[1:], "s per step"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
     for label in VARIANTS:
-        records, things = labels.get(label, []), objects.get(label, [])
-        if not records and not things:
+        every = [record for task in results.values() for record in task.get(label, [])]
+        if not every:
             continue
-        first = (things or records)[0]
-        line = [label, f"{first['parameters']:,}", f"{first['multiply_adds'] / 1e9:.3g}"]
-        line.append(f"{statistics.fmean(r['seconds_per_step'] for r in [*records, *things]):.2f}")
-        if records:
-            line.append(f"{statistics.fmean(r['mean_dice'] for r in records):.3f}")
-            line.append(", ".join(f"{r['mean_dice']:.3f}" for r in records))
-            line.append(f"{statistics.fmean(r['mean_iou'] for r in records):.3f}")
-        else:
-            line += ["", "", ""]
-        names = ("F1@0.5", "AP", "AP50", "PQ")
-        line += [f"{things[0]['scores'][name]:.3f}" if things else "" for name in names]
+        line = [label, f"{every[-1]['parameters']:,}", f"{every[-1]['multiply_adds'] / 1e9:.3g}"]
+        for task, (_, names) in tasks.items():
+            records = results[task].get(label, [])
+            line += cells(records, names) if records else [""] * (len(names) + 2)
         lines.append(line)
-    caption = f"widths {'-'.join(map(str, args.widths))}, {args.steps} steps of two patches of 128×128"
+    caption = f"widths {'-'.join(map(str, args.widths))}, {args.steps} steps of two patches, seeds {args.seeds}"
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{caption}\n"
+
+
+def cells(records: list[dict], names: tuple[str, ...]) -> list[str]:
+    values = [[record[name] if name in record else record["scores"][name] for record in records] for name in names]
+    first, *others = [f"{statistics.fmean(each):.3f}" for each in values]
+    seconds = statistics.fmean(record["seconds_per_step"] for record in records)
+    return [first, ", ".join(f"{value:.3f}" for value in values[0]), *others, f"{seconds:.2f}"]
 
 
 def main() -> None:
@@ -106,7 +112,7 @@ def main() -> None:
     add("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     add("--widths", nargs=4, type=int, default=[64, 128, 256, 256], help="of the stages; published: 64 128 256 256")
     add("--steps", type=int, default=600, help="of training for each variant and task, a multiple of 10")
-    add("--seeds", nargs="+", type=int, default=[0, 1], help="of the labels' trainings")
+    add("--seeds", nargs="+", type=int, default=[0, 1], help="each variant is trained once with each")
     add("--threads", type=int, default=2)
     args = parser.parse_args()
     for name, task in ((LABELS, run_labels), (OBJECTS, run_objects)):

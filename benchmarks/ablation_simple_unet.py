@@ -1,7 +1,8 @@
 """Answer the open questions of SimpleUNet on real data: every variant at the same budget, with stock nnU-Net beside.
 
 Three tasks, each with its own budget: lesions in photographs (2D), and the hippocampus in 2D and in 3D. Each is one run
-of ``compare_trainers.py``, which resumes where it was interrupted; at the end one table is printed::
+of ``compare_trainers.py``, which resumes where it was interrupted. Then the networks of a task take turns at a training
+step and at the prediction of a patch, so that a busy machine slows all alike, and one table of all tasks is printed::
 
     python benchmarks/ablation_simple_unet.py --hippocampus DATA/Dataset004_Hippocampus --fuseg DATA/fuseg \\
         --work /tmp/simple
@@ -13,17 +14,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
-from contestants import convert_photographs, stop
+from contestants import Contestant, convert_photographs, stop
 
 BENCHMARKS = Path(__file__).resolve().parent
 SIMPLE = "nnUNetTrainerSimpleUNet:SimpleUNetPlanner"
 VARIANTS = {
     "nnU-Net": "nnUNetTrainer",
+    "nnU-Net, AdamW 1e-3": "benchmark:adamw",
     "SimpleUNet 32 (default)": SIMPLE,
     "width 16": f"{SIMPLE}16",
     "width 48": f"{SIMPLE}48",
@@ -46,12 +51,18 @@ VARIANTS = {
 TASKS = {
     "hippocampus 3d": {"configuration": "3d_fullres", "batch-size": 2, "steps": 600, "test-cases": 32},
     "hippocampus 2d": {"configuration": "2d", "batch-size": 32, "steps": 600, "test-cases": 32},
-    "fuseg 2d": {"configuration": "2d", "batch-size": 2, "steps": 600, "test-cases": 9},
+    "fuseg 2d": {"configuration": "2d", "batch-size": 2, "steps": 200, "test-cases": 9},
 }
+TIMING, REPEATS = "timing.json", 5
 
 
-def run(task: str, data: Path, args: argparse.Namespace) -> Path:
-    """All variants of one task; returns the folder of their results."""
+def contestant(label: str, task: str) -> Contestant:
+    text = VARIANTS[label].replace("{dims}", TASKS[task]["configuration"][0])
+    return Contestant.parse(f"{label}={text}")
+
+
+def run(task: str, data: Path, args: argparse.Namespace) -> None:
+    """All variants of one task."""
     work, settings = args.work / task.replace(" ", "_"), dict(TASKS[task])
     settings["steps"] = args.steps or settings["steps"]
     dims = settings["configuration"][0]
@@ -61,42 +72,113 @@ def run(task: str, data: Path, args: argparse.Namespace) -> Path:
         command += [f"--{name}", str(value)]
     command += ["--threads", str(args.threads), "--seeds", *map(str, args.seeds), "--contestants", *contestants]
     subprocess.run(command, check=True)
-    return work / "results"
 
 
-def table(works: dict[str, Path], steps: int | None) -> str:
-    """One row for each variant that has results: its cost from the first task that has it, Dice from each."""
-    results: dict[tuple[str, str], list[dict]] = {}
-    for task, folder in works.items():
-        for path in sorted(folder.glob("*.json")):
-            record = json.loads(path.read_text())
-            if record["budget"]["steps"] == (steps or TASKS[task]["steps"]):
-                results.setdefault((record["label"], task), []).append(record)
-    head = ["variant", "parameters"]
-    for task in works:
-        head += [f"{task}: Dice", "GMAC", "s per step", "CPU s per case"]
-    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
-    for label in VARIANTS:
-        found = {task: results[label, task] for task in works if (label, task) in results}
-        if not found:
+def found(task: str, args: argparse.Namespace) -> dict[str, list[dict]]:
+    """The task's results of this budget and these seeds, by label."""
+    steps, results = args.steps or TASKS[task]["steps"], {}
+    wanted = {"steps": steps, "batch_size": TASKS[task]["batch-size"], "test_cases": TASKS[task]["test-cases"]}
+    for path in sorted((args.work / task.replace(" ", "_") / "results").glob("*.json")):
+        record = json.loads(path.read_text())
+        label = record["label"]
+        if label not in VARIANTS or record["seed"] not in args.seeds or not wanted.items() <= record["budget"].items():
             continue
-        line = [label, f"{next(iter(found.values()))[0]['parameters']:,}"]
-        for task in works:
-            records = found.get(task)
-            line += ["", "", "", ""] if records is None else cells(records)
-        lines.append(line)
+        ours = contestant(label, task)
+        if (record["trainer"], record["overrides"]) == (ours.trainer, ours.overrides):
+            results.setdefault(label, []).append(record)
+    return results
+
+
+# ----------------------------------------------------------------------------------------------------- seconds
+def measure(task: str, labels: list[str], args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """CPU seconds of a step's forward and backward pass, and of one patch's prediction: medians; kept in WORK."""
+    import torch
+
+    work = args.work / task.replace(" ", "_")
+    if (work / TIMING).is_file():
+        kept = json.loads((work / TIMING).read_text())
+        if set(labels) <= set(kept):
+            return kept
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    (folder,) = (work / "nnUNet_preprocessed").iterdir()
+    patch = plan("ExperimentPlanner", folder, task)["patch_size"]
+    channels = len(json.loads((folder / "dataset.json").read_text())["channel_names"])
+    networks = {label: build(contestant(label, task), folder, task, channels) for label in labels}
+    data = torch.randn(TASKS[task]["batch-size"], channels, *patch)
+    seconds = {label: {"step": [], "patch": []} for label in labels}
+    for repeat in range(-1, REPEATS):
+        for label, network in networks.items():
+            begin = time.process_time()
+            answer = network.train()(data)
+            sum(scale.square().mean() for scale in (answer if isinstance(answer, list) else [answer])).backward()
+            trained = time.process_time()
+            network.zero_grad(set_to_none=True)
+            network.eval()
+            between = time.process_time()
+            with torch.no_grad():
+                network(data[:1])
+            predicted = time.process_time()
+            if repeat >= 0:  # the first warms caches and allocators up
+                seconds[label]["step"].append(trained - begin)
+                seconds[label]["patch"].append(predicted - between)
+        print(f"  {task}: timed {repeat + 2} of {REPEATS + 1}", flush=True)
+    medians = {
+        label: {what: statistics.median(times) for what, times in each.items()} for label, each in seconds.items()
+    }
+    (work / TIMING).write_text(json.dumps(medians, indent=2))
+    return medians
+
+
+def plan(planner: str, folder: Path, task: str) -> dict:
+    name = "nnUNetPlans" if planner == "ExperimentPlanner" else planner.replace("Planner", "") + "Plans"
+    return json.loads((folder / f"{name}.json").read_text())["configurations"][TASKS[task]["configuration"]]
+
+
+def build(ours: Contestant, folder: Path, task: str, channels: int) -> Any:
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    architecture = plan(ours.planner, folder, task)["architecture"]
+    kwargs = dict(architecture["arch_kwargs"])
+    kwargs |= {name: value for name, value in ours.overrides.items() if not name.startswith("trainer.")}
+    classes = len(json.loads((folder / "dataset.json").read_text())["labels"])
+    supervised = ours.overrides.get("trainer.enable_deep_supervision", ours.planner == "ExperimentPlanner")
+    return get_network_from_plans(
+        architecture["network_class_name"],
+        kwargs,
+        architecture["_kw_requires_import"],
+        channels,
+        classes,
+        deep_supervision=supervised,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- table
+def table(args: argparse.Namespace) -> str:
+    """One row for each variant that has results; of each task what it costs there, and Dice."""
+    results = {task: found(task, args) for task in args.tasks}
+    seconds = {task: measure(task, list(each), args) for task, each in results.items() if each}
+    head, lines = ["variant"], []
+    for task in seconds:
+        head += [f"{task}: Dice", "parameters", "GMAC", "CPU s per step", "CPU s per patch"]
+    for label in VARIANTS:
+        line = [label]
+        for task, times in seconds.items():
+            records = results[task].get(label)
+            line += [""] * 5 if records is None else cells(records, times[label])
+        if any(line[1:]):
+            lines.append(line)
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def cells(records: list[dict]) -> list[str]:
-    def mean(key: str) -> float:
-        return statistics.fmean(record[key] for record in records)
-
+def cells(records: list[dict], seconds: dict[str, float]) -> list[str]:
     return [
-        f"{mean('mean_dice'):.4f}",
-        f"{mean('multiply_adds') / 1e9:.3g}",
-        f"{mean('seconds_per_step'):.3f}",
-        f"{mean('cpu_seconds_per_case'):.3f}",
+        f"{statistics.fmean(record['mean_dice'] for record in records):.4f}",
+        f"{records[0]['parameters']:,}",
+        f"{records[0]['multiply_adds'] / 1e9:.3g}",
+        f"{seconds['step']:.3f}",
+        f"{seconds['patch']:.3f}",
     ]
 
 
@@ -112,14 +194,15 @@ def main() -> None:
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--threads", type=int, default=2)
     args = parser.parse_args()
-    works = {}
     for task in args.tasks:
         source = args.hippocampus if task.startswith("hippocampus") else args.fuseg
         if source is None or not source.is_dir():
             stop(f"the task '{task}' needs the folder of its data; give it with --{task.split()[0]}.")
-        data = convert_photographs(source, args.work) if task.startswith("fuseg") else source
-        works[task] = run(task, data, args)
-        print("\n" + table(works, args.steps), flush=True)
+        run(task, convert_photographs(source, args.work) if task.startswith("fuseg") else source, args)
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        os.environ.setdefault(name, str(args.work))  # nnU-Net asks for them when it is imported
+    sys.path.insert(0, str(BENCHMARKS.parent))
+    print("\n" + table(args), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,17 +27,19 @@ import importlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from contestants import Contestant, stop
+from stock_command import EPOCHS
 
 BENCHMARKS = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCHMARKS.parent))
 OBJECTS, FOREGROUND = (1, "Dataset001_Objects"), (2, "Dataset002_Foreground")
-OBJECT_PLANNERS = ("IAUNetPlanner", "MaskAttnUNetPlanner")
+OBJECT_PLANNERS = ("IAUNetPlanner", "MaskAttnUNetPlanner", "MaskAttnUNetPlannerLowRes")
 SPECK = 8
 SCORES = ("F1@0.5", "F1@0.75", "DSB AP", "AP", "AP50", "AJI", "PQ")
 PUBLISHED = {
@@ -154,11 +156,11 @@ class Commands:
         for folder in ("nnUNet_preprocessed", "nnUNet_results", "logs"):
             (args.work / folder).mkdir(parents=True, exist_ok=True)
 
-    def run(self, name: str, command: str, *arguments: object, **environment: str) -> dict:
+    def run(self, name: str, command: str, *arguments: object, seed: int = 0, **environment: str) -> dict:
         """What ``stock_command.py`` recorded; the output goes to ``WORK/logs/<name>.log``."""
         log, record = self.work / "logs" / f"{name}.log", self.work / "logs" / f"{name}.json"
         record.unlink(missing_ok=True)
-        words = [self.threads, self.steps or 0, record, command, *arguments]
+        words = [self.threads, seed, self.steps or 0, record, command, *arguments]
         print(f"  {command} ... (log: {log})", flush=True)
         with log.open("w") as output:
             done = subprocess.run(
@@ -173,8 +175,8 @@ class Commands:
         return json.loads(record.read_text()) if record.is_file() else {}
 
 
-def planned(contestant: Contestant, key: str, commands: Commands) -> str:
-    """The name of the contestant's plans: the planner's, or a copy with the overrides that shares its arrays."""
+def planned(contestant: Contestant, commands: Commands) -> dict:
+    """The planner's plans of the contestant's data set, which is preprocessed by them."""
     number, data_set = OBJECTS if contestant.planner in OBJECT_PLANNERS else FOREGROUND
     name = contestant.planner.replace("Planner", "") + "Plans"
     folder = commands.work / "nnUNet_preprocessed" / data_set
@@ -185,9 +187,13 @@ def planned(contestant: Contestant, key: str, commands: Commands) -> str:
         # a planner limits torch to this number of threads, and 0 is not a legal number of threads
         commands.run(f"plan_{name}", "nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
         finished.touch()
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def named(plans: dict, contestant: Contestant, key: str, commands: Commands) -> str:
+    """The name of plans with the contestant's overrides: the planner's, or a copy that shares its arrays."""
     if not contestant.overrides:
-        return name
-    plans = json.loads((folder / f"{name}.json").read_text())
+        return plans["plans_name"]
     plans["plans_name"] = key
     configuration = plans["configurations"]["2d"]
     for setting, value in contestant.overrides.items():
@@ -202,6 +208,7 @@ def planned(contestant: Contestant, key: str, commands: Commands) -> str:
     kwargs = configuration["architecture"]["arch_kwargs"]
     # plans of small images have fewer scales
     kwargs["features_per_stage"] = kwargs["features_per_stage"][: kwargs["n_stages"]]
+    folder = commands.work / "nnUNet_preprocessed" / plans["dataset_name"]
     (folder / f"{key}.json").write_text(json.dumps(plans, indent=2))
     return key
 
@@ -210,7 +217,8 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
     """Train, predict, compare; leaves ``WORK/results/<key>.json``."""
     from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
 
-    key = contestant.key(budget)
+    plans = planned(contestant, commands)
+    key = contestant.key(budget, plans["configurations"]["2d"])
     result, output = commands.work / "results" / f"{key}.json", commands.work / "predictions" / key
     if result.is_file():
         print(f"{contestant.label}: already done ({result})", flush=True)
@@ -219,22 +227,22 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
     shutil.rmtree(output, ignore_errors=True)
     finds_objects = contestant.planner in OBJECT_PLANNERS
     number, data_set = OBJECTS if finds_objects else FOREGROUND
-    plans = planned(contestant, key, commands)
     length = f"_{budget['minutes']}minutes" if "minutes" in budget else ""
-    model = ("-p", plans, "-tr", contestant.trainer + length)
+    model = ("-p", named(plans, contestant, key, commands), "-tr", contestant.trainer + length)
     device = ("-device", commands.device)
-    trained = commands.run(f"train_{key}", "nnUNetv2_train", number, "2d", "all", *model, *device)
+    train = (number, "2d", "all", *model, *device)
+    trained = commands.run(f"train_{key}", "nnUNetv2_train", *train, seed=budget["seed"])
     images = commands.work / "nnUNet_raw" / data_set / "imagesTs"
     truth = commands.work / "nnUNet_raw" / OBJECTS[1]
     description = json.loads((truth / "dataset.json").read_text())
     predict = ("-i", images, "-o", output, "-d", number, "-f", "all", *model)
     if finds_objects:
-        views = () if budget.get("mirroring", True) else ("--no-mirroring",)
+        views = () if budget["mirroring"] else ("--no-mirroring",)
         command = ("predict", *predict, *views, "--no-overlays", "--device", commands.device)
         predicted = commands.run(f"predict_{key}", "maskmed", *command)
         found, results = output, read_results(output / "predictions_coco.json")
     else:
-        views = () if budget.get("mirroring", True) else ("--disable_tta",)
+        views = () if budget["mirroring"] else ("--disable_tta",)
         command = (*predict, *views, "-c", "2d", "-npp", 1, "-nps", 1, *device)
         predicted = commands.run(f"predict_{key}", "nnUNetv2_predict", *command)
         found, results = output / "objects", None
@@ -264,21 +272,28 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
 
 # ------------------------------------------------------------------------------------------------------ table
 def table(work: Path, budget: dict) -> str:
-    """All results in WORK with this budget as markdown, the best F1 first."""
-    records = [json.loads(path.read_text()) for path in (work / "results").glob("*.json")]
-    records = [r for r in records if r["budget"] == budget]
+    """All results in WORK with this budget as markdown, means over their seeds, the best F1 first."""
+    groups: dict[str, list[dict]] = {}
+    for path in sorted((work / "results").glob("*.json")):
+        record = json.loads(path.read_text())
+        if {name: value for name, value in record["budget"].items() if name != "seed"} == budget:
+            identity = [record["label"], record["trainer"], record["planner"], record["overrides"]]
+            groups.setdefault(json.dumps(identity), []).append(record)
+
+    def mean(records: list[dict], name: str) -> float:
+        return statistics.fmean(record[name] if name in record else record["scores"][name] for record in records)
+
     head = ["contestant", *SCORES, "parameters", "iterations", "minutes", "s per image"]
     lines = [head, ["---"] * len(head)]
-    for r in sorted(records, key=lambda r: -r["scores"]["F1@0.5"]):
-        scores = [f"{r['scores'][name]:.3f}" for name in SCORES]
+    for records in sorted(groups.values(), key=lambda records: -mean(records, "F1@0.5")):
         lines.append(
             [
-                r["label"],
-                *scores,
-                f"{r['parameters']:,}",
-                f"{r['iterations']:,}",
-                f"{r['training_seconds'] / 60:.1f}",
-                f"{r['seconds_per_image']:.2f}",
+                records[0]["label"],
+                *(f"{mean(records, name):.3f}" for name in SCORES),
+                f"{records[0]['parameters']:,}",
+                f"{mean(records, 'iterations'):,.0f}",
+                f"{mean(records, 'training_seconds') / 60:.1f}",
+                f"{mean(records, 'seconds_per_image'):.2f}",
             ]
         )
     caption = ", ".join(f"{name} {value}" for name, value in budget.items())
@@ -295,12 +310,15 @@ def parse_arguments() -> argparse.Namespace:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=int, default=12, help="of training for each contestant")
     length.add_argument("--steps", type=int, help="training steps for each contestant, in place of minutes")
+    add("--seeds", nargs="+", type=int, default=[0], help="each contestant is trained once with each")
     add("--mirroring", action=argparse.BooleanOptionalAction, default=True, help="predict the mean of mirrored views")
     add("--test", type=int, default=40, help="the last images by name, which are not trained on")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
     add("--workers", type=int, default=0, help="augmentation processes beside them")
     add("--device", default="cpu", choices=("cpu", "cuda"))
     args = parser.parse_args()
+    if args.steps is not None and (args.steps < EPOCHS or args.steps % EPOCHS):
+        stop(f"--steps {args.steps} is not a multiple of {EPOCHS}, the number of epochs.")
     args.contestants = [parse_contestant(c) if isinstance(c, str) else c for c in args.contestants]
     args.images, args.masks, args.work = args.images.resolve(), args.masks.resolve(), args.work.resolve()
     return args
@@ -311,13 +329,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     prepare_raw(args)
     length = "steps" if args.steps else "minutes"
-    budget = {name: getattr(args, name) for name in (length, "threads", "workers", "device", "test")}
-    if not args.mirroring:
-        budget["mirroring"] = False
+    budget = {name: getattr(args, name) for name in (length, "threads", "workers", "device", "test", "mirroring")}
     commands = Commands(args)
-    for contestant in args.contestants:
-        run_one(contestant, commands, budget)
-        (args.work / "table.md").write_text(table(args.work, budget))
+    # seed by seed, so that every contestant has a first result early
+    for seed in args.seeds:
+        for contestant in args.contestants:
+            run_one(contestant, commands, {**budget, "seed": seed})
+            (args.work / "table.md").write_text(table(args.work, budget))
     print("\n" + table(args.work, budget))
 
 

@@ -171,7 +171,8 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[Scores, S
 
 
 def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Namespace, budget: dict) -> None:
-    key = f"{contestant.key(budget)}_seed{seed}"
+    planned = plans.get(contestant.planner)["configurations"][args.configuration]
+    key = f"{contestant.key(budget, planned)}_seed{seed}"
     result = args.work / "results" / f"{key}.json"
     if result.is_file() and contestant.label not in args.redo:
         print(f"{contestant.label}, seed {seed}: already done ({result})", flush=True)

@@ -43,9 +43,13 @@ class Contestant:
         planner, _, rest = rest.partition(":")
         return cls(label.strip(), trainer.strip(), planner.strip() or STOCK_PLANNER, parse_overrides(rest, text))
 
-    def key(self, budget: dict[str, Any]) -> str:
-        """A file name that changes with anything that changes the result, except the code."""
-        identity = json.dumps([self.trainer, self.planner, self.overrides, budget], sort_keys=True)
+    def key(self, budget: dict[str, Any], configuration: dict[str, Any]) -> str:
+        """A file name that changes with anything that changes the result, except the code.
+
+        ``configuration`` is that of the planner's plans: network and training settings may change with its version.
+        """
+        settings = {k: v for k, v in configuration.items() if isinstance(v, dict) and not k.startswith("resampling")}
+        identity = json.dumps([self.trainer, self.planner, self.overrides, budget, settings], sort_keys=True)
         slug = re.sub(r"[^A-Za-z0-9]+", "-", self.label).strip("-")
         return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 

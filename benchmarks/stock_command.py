@@ -1,17 +1,19 @@
 """One of the installed commands, on so many threads, watched: the work horse of ``compare_instances.py``.
 
-    python benchmarks/stock_command.py THREADS STEPS RECORD nnUNetv2_train 1 2d all -tr nnUNetTrainerIAUNet ...
+    python benchmarks/stock_command.py THREADS SEED STEPS RECORD nnUNetv2_train 1 2d all -tr ...
 
 On a CPU nnU-Net takes a thread per core of the machine; here it takes THREADS. The trainers of ``timed_trainers.py``
-are known behind ``-tr``. STEPS other than 0 are a training's length, in ten epochs, with batches of two. RECORD (json)
-gets parameters, multiply-adds of a patch, iterations and seconds of a training, whose final validation is left out, or
-images and seconds of a prediction: from the preprocessed image to what is exported, mirroring included.
+are known behind ``-tr``. SEED is that of the first weights and, without augmentation processes, of the batches. STEPS
+other than 0 are a training's length, in ten epochs, with batches of two. RECORD (json) gets parameters, multiply-adds
+of a patch, iterations and seconds of a training, whose final validation is left out, or images and seconds of a
+prediction: from the preprocessed image to what is exported, mirroring included.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import random
 import statistics
 import sys
 import time
@@ -24,8 +26,10 @@ EPOCHS, BATCH = 10, 2
 """Of a training of so many steps."""
 
 
-def watch_training(record: dict[str, Any], steps: int) -> None:
+def watch_training(record: dict[str, Any], seed: int, steps: int) -> None:
     """Count what the trainer does that nnU-Net's command builds, and let it do so many steps."""
+    import numpy
+    import torch
     from contestants import multiply_adds
     from nnunetv2.run import run_training
 
@@ -33,6 +37,8 @@ def watch_training(record: dict[str, Any], steps: int) -> None:
 
     def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
         trainer = stock(*args, **kwargs)
+        for seeder in (random.seed, numpy.random.seed, torch.manual_seed):
+            seeder(seed)
         if steps:
             trainer.num_epochs, trainer.num_iterations_per_epoch = EPOCHS, steps // EPOCHS
             trainer.num_val_iterations_per_epoch = 2
@@ -83,7 +89,7 @@ def watch_prediction(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    threads, steps, output, command, *arguments = sys.argv[1:]
+    threads, seed, steps, output, command, *arguments = sys.argv[1:]
     sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent)]
     import torch
 
@@ -95,7 +101,7 @@ def main() -> None:
         NAMES["trainer"][name] = f"timed_trainers:{name}"
     record: dict[str, Any] = {}
     if command == "nnUNetv2_train":
-        watch_training(record, int(steps))
+        watch_training(record, int(seed), int(steps))
     elif command == "nnUNetv2_predict" or arguments[0] == "predict":
         watch_prediction(record)
     (found,) = entry_points(group="console_scripts", name=command)

@@ -171,6 +171,8 @@ class SimpleUNet(FixedWidthUNet):
         operators: str = "dense",
         **skeleton,
     ) -> None:
+        if dilation < 1:
+            raise InputError(f"The plans ask for a dilation of {dilation}; legal is 1 or more.")
         self.kernel_sizes, self.dilation, self.operators = kernel_sizes, dilation, operators
         super().__init__(**skeleton)
 

@@ -246,7 +246,7 @@ def test_edited_plans_that_cannot_work(make_planner):
     )
     refused_kwargs("no SimpleUNet that works", norm_op="torch.nn.modules.batchnorm.BatchNorm3d")
     refused_kwargs("no SimpleUNet that works", blocks_per_stage=0)
-    refused_kwargs("no SimpleUNet that works", dilation=0)
+    refused_kwargs("dilation of 0; legal is 1 or more", dilation=0)
     with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 2d, 3d_fullres"):
         nnUNetTrainerSimpleUNet(copy.deepcopy(plans), "3d_lowres", 0, planner.dataset_json, CPU)
     del plans["configurations"]["2d"]["simple_unet"]
