@@ -144,8 +144,8 @@ def test_onnxruntime_answers_as_torch(tmp_path, settings, dims):
         with torch.no_grad():
             expected = network(image).numpy()
         (logits,) = runtime.run(None, {"image": image.numpy()})
-        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
-        assert expected.std() > 0.01
+        assert expected.std() > 1e-3
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=min(1e-4, 0.01 * expected.std()))
         clear = np.diff(np.sort(expected, 1)[:, -2:], axis=1)[:, 0] > 1e-4
         np.testing.assert_array_equal(logits.argmax(1)[clear], expected.argmax(1)[clear])
 
@@ -314,8 +314,9 @@ def test_the_file_alone_gives_nnunets_labels(tmp_path, nnunet_env, patch, folds,
     found, clear = predict(tmp_path / "x.onnx", image, spacing)
     # nnU-Net adds up tiles in float16, which leaves a few voxels between two labels undecided
     different = found != expected
-    assert different.mean() < 1e-3 and (clear[different] < 0.02).all()
-    assert (expected == truth[0]).mean() > 0.9 and len(np.unique(expected)) == 3
+    assert different.mean() < 1e-3
+    assert (clear[different] < np.percentile(clear[np.isfinite(clear)], 2)).all()
+    assert (expected == truth[0]).mean() > 0.85 and len(np.unique(expected)) == 3
 
 
 def entries(settings: dict | list) -> set[str]:
