@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks import SimpleESKNet, SimpleUNet
+from maskmed_nnu.networks.layers.fusion import FUSIONS, Fusion
 from maskmed_nnu.networks.layers.units import ChannelShuffle, ESKBlock
 from tests.networks.contract import NetworkContract
 
@@ -235,3 +236,16 @@ def test_a_selective_kernel_shares_out_two_branches_and_keeps_the_input(spatial_
 def test_illegal_settings_are_named_with_the_legal_ones(settings, message):
     with pytest.raises(InputError, match=message):
         build(2, **settings)
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_fusions_stay_in_half_precision(kind):
+    """Their weights are float32; a product with them would take every map after it along."""
+    ops = {"conv_op": nn.Conv2d, "norm_op": nn.InstanceNorm2d, "norm_op_kwargs": {"affine": True}}
+    fusion = Fusion(4, kind=kind, adaptive=True, **ops)
+    skip, below = (torch.randn(1, 4, edge, edge, dtype=torch.float16, requires_grad=True) for edge in (8, 4))
+    with torch.autocast("cpu", dtype=torch.float16):
+        fused = fusion(skip, below)
+    assert fused.dtype == torch.float16
+    fused.float().square().sum().backward()
+    assert fusion.alpha.grad.isfinite().all() and fusion.beta.grad.abs().min() > 0
