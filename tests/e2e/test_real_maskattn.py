@@ -37,12 +37,17 @@ def test_photographs_of_foot_ulcers_at_low_resolution(workspace, real_data):
     workspace.run("nnUNetv2_predict", *arguments, "-npp", 1, "-nps", 1)
     truths = list((raw / "labelsTs").iterdir())
     assert len(truths) == 5
+    everything = []
     for truth in truths:
-        assert sitk.ReadImage(str(output / truth.name)).GetSize() == sitk.ReadImage(str(truth)).GetSize()
+        label = sitk.ReadImage(str(truth))
+        assert sitk.ReadImage(str(output / truth.name)).GetSize() == label.GetSize()
+        share = float((sitk.GetArrayViewFromImage(label) > 0).mean())
+        everything.append(2 * share / (1 + share))
     files = ("-djfile", output / "dataset.json", "-pfile", output / "plans.json", "-np", 1)
     workspace.run("nnUNetv2_evaluate_folder", raw / "labelsTs", output, *files)
-    # how well so little training does differs from machine to machine
-    assert json.loads((output / "summary.json").read_text())["foreground_mean"]["Dice"] >= 0
+    # how well so little training does differs from machine to machine; calling all of it an ulcer is no skill
+    dice = json.loads((output / "summary.json").read_text())["foreground_mean"]["Dice"]
+    assert dice > 1.5 * sum(everything) / len(everything)
 
 
 def test_dsb2018_objects(workspace, real_data):

@@ -12,6 +12,7 @@ from tiny_data import write_image
 from maskmed_nnu.instances.coco import coco_annotations
 from maskmed_nnu.instances.objects import ObjectMap
 from maskmed_nnu.instances.pieces import split_torn
+from maskmed_nnu.nnunet.planners import maskattn_rules
 from tests.instances.cells import draw_cells
 
 SHAPES = ((96, 112), (80, 72), (128, 96))
@@ -76,7 +77,7 @@ def shrink_maskattn_plans(plans_file: Path, *, patch: int = 64) -> None:
         configuration["instances"]["score_threshold"] = 0.01
     kwargs = configuration["architecture"]["arch_kwargs"]
     kwargs.update(features_per_stage=[8, 16, 16, 16][: kwargs["n_stages"]], heads=2)
-    kwargs["key_strides"] = [8, 4, 2, 1][: kwargs["n_stages"]]
+    kwargs["key_strides"] = maskattn_rules.key_strides((patch, patch), kwargs["strides"])
     plans_file.write_text(json.dumps(plans))
 
 
