@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.planners.maskmed import MaskMedPlanner
 from maskmed_nnu.nnunet.planners.simple_unet import SimpleUNetPlanner, SimpleUNetPlanner16, SimpleUNetPlannerESK
+from maskmed_nnu.nnunet.time_budget import TimeBudget
 from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
 from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
 from maskmed_nnu.nnunet.trainers.simple_unet import nnUNetTrainerSimpleUNet
@@ -172,6 +174,22 @@ def test_weights_of_a_data_set_with_other_classes(make_trainer, tmp_path):
     assert last and all("seg_layers" in name and (after[name] == 0.5).all() for name in last)
     for name in set(after) - {name for name in after if "seg_layers" in name}:
         torch.testing.assert_close(after[name], before[name])
+
+
+def test_the_ten_steps_of_a_clocked_trainings_first_epoch_are_not_its_best(make_trainer, capsys):
+    """And every epoch leaves what a resume needs."""
+    trainer = make_trainer()
+    trainer._budget, trainer.save_every, saved = TimeBudget(seconds=60), 1, []
+    trainer.save_checkpoint = lambda file: saved.append((trainer.current_epoch, Path(file).stem))
+    trainer.logger.plot_progress_png = lambda *_: None
+    for score in (0.9, 0.3):
+        for name, value in (("train_losses", 1.0), ("val_losses", 1.0), ("dice_per_class_or_region", [score])):
+            trainer.logger.log(name, value, trainer.current_epoch)
+        trainer.logger.log("mean_fg_dice", score, trainer.current_epoch)
+        trainer.logger.log("epoch_start_timestamps", 0.0, trainer.current_epoch)
+        trainer.on_epoch_end()
+    assert saved == [(epoch, f"checkpoint_{kind}") for epoch in (0, 1) for kind in ("latest", "best")]
+    assert trainer._best_ema == pytest.approx(0.03) and "logging issue" not in capsys.readouterr().out
 
 
 def test_what_was_trained_runs_in_onnxruntime(make_trainer, tmp_path):

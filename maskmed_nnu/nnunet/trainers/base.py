@@ -132,8 +132,8 @@ class PluginTrainer(nnUNetTrainer):
 
     def on_epoch_end(self) -> None:
         if self._budget is not None and self.current_epoch == 0:
-            # ten iterations have no score that a moving average could start from
-            self.logger.log("ema_fg_dice", 0.0, self.current_epoch)
+            # ten iterations have no score that a moving average could start from; to log it twice would be a warning
+            self.logger.local_logger.my_fantastic_logging["ema_fg_dice"][0] = 0.0
         super().on_epoch_end()
 
     def _agreed(self, number: float) -> float:
