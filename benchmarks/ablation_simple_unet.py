@@ -56,17 +56,16 @@ TASKS = {
 TIMING, REPEATS = "timing.json", 5
 
 
-def contestant(label: str, task: str) -> Contestant:
-    text = VARIANTS[label].replace("{dims}", TASKS[task]["configuration"][0])
-    return Contestant.parse(f"{label}={text}")
+def written(label: str, task: str) -> str:
+    """The variant as ``compare_trainers.py`` reads it."""
+    return f"{label}={VARIANTS[label].replace('{dims}', TASKS[task]['configuration'][0])}"
 
 
 def run(task: str, data: Path, args: argparse.Namespace) -> None:
     """All variants of one task."""
     work, settings = args.work / task.replace(" ", "_"), dict(TASKS[task])
     settings["steps"] = args.steps or settings["steps"]
-    dims = settings["configuration"][0]
-    contestants = [f"{label}={VARIANTS[label].replace('{dims}', dims)}" for label in args.variants]
+    contestants = [written(label, task) for label in args.variants]
     command = [sys.executable, str(BENCHMARKS / "compare_trainers.py"), "--data", str(data), "--work", str(work)]
     for name, value in settings.items():
         command += [f"--{name}", str(value)]
@@ -83,7 +82,7 @@ def found(task: str, args: argparse.Namespace) -> dict[str, list[dict]]:
         label = record["label"]
         if label not in VARIANTS or record["seed"] not in args.seeds or not wanted.items() <= record["budget"].items():
             continue
-        ours = contestant(label, task)
+        ours = Contestant.parse(written(label, task))
         if (record["trainer"], record["overrides"]) == (ours.trainer, ours.overrides):
             results.setdefault(label, []).append(record)
     return results
@@ -104,7 +103,7 @@ def measure(task: str, labels: list[str], args: argparse.Namespace) -> dict[str,
     (folder,) = (work / "nnUNet_preprocessed").iterdir()
     patch = plan("ExperimentPlanner", folder, task)["patch_size"]
     channels = len(json.loads((folder / "dataset.json").read_text())["channel_names"])
-    networks = {label: build(contestant(label, task), folder, task, channels) for label in labels}
+    networks = {label: build(Contestant.parse(written(label, task)), folder, task, channels) for label in labels}
     data = torch.randn(TASKS[task]["batch-size"], channels, *patch)
     seconds = {label: {"step": [], "patch": []} for label in labels}
     for repeat in range(-1, REPEATS):
