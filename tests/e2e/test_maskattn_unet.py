@@ -117,12 +117,7 @@ def test_objects_are_ids(touching):
 
 def test_stuff_stands_beside_the_objects(with_stuff):
     data, _ = with_stuff
-    instances = data.configuration["instances"]
-    assert instances["thing_classes"] == [1, 2] and instances["stuff_classes"] == [3]
-    values = np.unique(np.stack(data.check_predictions()))
-    assert set(values[values % 1000 == 0]) <= {0, 3000} and values.max() <= 3000, "stuff has index 0"
-    assert {1, 2} & set(values // 1000)
-    assert set(data.evaluate()["per_class"]) == {"cell", "nucleus", "matrix"}
+    data.check_stuff()
 
 
 def test_a_trainer_of_another_kind(touching, labels):

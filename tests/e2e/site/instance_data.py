@@ -111,6 +111,16 @@ class DataSet:
         assert any(raw.any() for raw in found), "no object was found"
         return found
 
+    def check_stuff(self) -> None:
+        """Cells and nuclei among matrix, in panoptic ids."""
+        instances = self.configuration["instances"]
+        assert instances["thing_classes"] == [1, 2] and instances["stuff_classes"] == [3]
+        values = np.unique(np.stack(self.check_predictions()))
+        # whether so short a training leaves stuff uncovered is luck; that it is written is tested with an oracle
+        assert set(values[values % 1000 == 0]) <= {0, 3000} and values.max() <= 3000, "stuff has index 0"
+        assert {1, 2} & set(values // 1000)
+        assert set(self.evaluate()["per_class"]) == {"cell", "nucleus", "matrix"}
+
     def evaluate(self) -> dict:
         """What ``maskmed evaluate`` writes."""
         output = self.workspace.root / f"{self.name}.json"
