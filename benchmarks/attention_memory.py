@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from allocations import AllocationCounter
 
 from maskmed_nnu.networks import MaskAttnUNet
-from maskmed_nnu.networks.layers import mask_attention
+from maskmed_nnu.networks.layers.maskattn_unet import mask_attention
 
 WIDTHS = (64, 128, 256, 256)
 

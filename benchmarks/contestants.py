@@ -85,7 +85,7 @@ def find_planner(name: str) -> type:
 
 def find_ours(kind: str, name: str) -> type:
     """A class of this package, else one of nnU-Net's. Needs no start-up hook, so that a bare checkout works."""
-    from maskmed_nnu.nnunet.names import NAMES
+    from maskmed_nnu.nnunet.discovery.names import NAMES
 
     if name in NAMES[kind]:
         module, _, attribute = NAMES[kind][name].partition(":")
@@ -105,7 +105,7 @@ def find_ours(kind: str, name: str) -> type:
 
 def multiply_adds(trainer: Any) -> float:
     """Of a forward pass over one patch, in convolutions and matrix products, those of attention included."""
-    from maskmed_nnu.nnunet.planners.base import cost
+    from maskmed_nnu.nnunet.plans_handling.meta_network import cost
 
     # fused attention of the CPU is not counted, that of the meta device is
     network = copy.deepcopy(trainer.network).to("meta")

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from allocations import AllocationCounter
 
-from maskmed_nnu.networks.layers.fsad import FSADTransformer
-from maskmed_nnu.nnunet.planners import rules
+from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
+from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
 
 CHANNELS = (32, 64, 128, 256, 320, 320)
 FORMULATIONS = {"project every level first": True, "sample natively, project after": False, "ours": None}
@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     strides = [(1, 1, 1), *[(2, 2, 2)] * 4, (1, 2, 2)]
-    settings = rules.network_settings(args.patch, strides, num_classes=16, regions=False)["fsad"]
+    settings = maskmed_rules.network_settings(args.patch, strides, num_classes=16, regions=False)["fsad"]
     if args.layers is not None:
         settings["layers"] = args.layers
     features, shape = [], list(args.patch)

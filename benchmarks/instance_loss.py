@@ -25,9 +25,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskmed_nnu.losses.place_criterion import PlaceCriterion
-from maskmed_nnu.networks.layers.dynamic_head import DynamicMaskHead
+from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
 from maskmed_nnu.networks.output import QueryOutput
-from maskmed_nnu.nnunet.instances.targets import instance_targets
+from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 
 LAYERS, MASK_CHANNELS = 4, 8
 

@@ -34,8 +34,8 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.networks.maskmed import MaskMed
-from maskmed_nnu.nnunet.loss import MaskMedLoss
-from maskmed_nnu.nnunet.planners import rules
+from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
+from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss
 
 PATCH, CLASSES = (40, 56, 40), 3
 PLAN = {
@@ -70,8 +70,8 @@ def stock() -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
 
 
 def ours(overrides: dict) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
-    network_settings = rules.network_settings(PATCH, PLAN["strides"], num_classes=CLASSES, regions=False)
-    loss_settings = rules.loss_settings(PATCH)
+    network_settings = maskmed_rules.network_settings(PATCH, PLAN["strides"], num_classes=CLASSES, regions=False)
+    loss_settings = maskmed_rules.loss_settings(PATCH)
     for key, value in overrides.items():
         if key.startswith("loss."):
             loss_settings[key.removeprefix("loss.")] = value

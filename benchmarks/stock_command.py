@@ -93,7 +93,7 @@ def main() -> None:
     sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent)]
     import torch
 
-    from maskmed_nnu.nnunet.names import NAMES
+    from maskmed_nnu.nnunet.discovery.names import NAMES
 
     torch.set_num_threads(int(threads))
     multiprocessing.cpu_count = lambda: int(threads)

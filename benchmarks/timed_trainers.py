@@ -6,8 +6,8 @@ import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from maskmed_nnu.nnunet.trainers.base import PluginTrainer
-from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
+from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.training.trainers.iaunet import nnUNetTrainerIAUNet
 
 
 class nnUNetTrainerTimed(PluginTrainer):

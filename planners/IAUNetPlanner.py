@@ -7,4 +7,4 @@
 Everything that the planner chooses stands in ``IAUNetPlans.json``, under ``architecture`` and ``instances``.
 """
 
-from maskmed_nnu.nnunet.planners.iaunet import IAUNetPlanner
+from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner

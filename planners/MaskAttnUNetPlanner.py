@@ -8,4 +8,4 @@ Objects are trained by ``nnUNetTrainerMaskAttnUNetInstance`` or ``nnUNetTrainerM
 the planner chooses stands in ``MaskAttnUNetPlans.json``, under ``architecture`` and ``maskattn_unet``.
 """
 
-from maskmed_nnu.nnunet.planners.maskattn_unet import MaskAttnUNetPlanner
+from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner

@@ -8,4 +8,4 @@ Predictions have the size of the images. Everything that the planner chooses sta
 ``MaskAttnUNetLowResPlans.json``, under ``architecture`` and ``maskattn_unet``.
 """
 
-from maskmed_nnu.nnunet.planners.maskattn_unet import MaskAttnUNetPlannerLowRes
+from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlannerLowRes

@@ -7,4 +7,4 @@
 Everything that the planner chooses stands in ``MaskMedPlans.json``, under ``architecture`` and ``set_loss``.
 """
 
-from maskmed_nnu.nnunet.planners.maskmed import MaskMedPlanner
+from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner

@@ -7,4 +7,4 @@
 Everything that the planner chooses stands in ``SimpleUNetPlans.json``, under ``architecture`` and ``simple_unet``.
 """
 
-from maskmed_nnu.nnunet.planners.simple_unet import SimpleUNetPlanner
+from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import SimpleUNetPlanner

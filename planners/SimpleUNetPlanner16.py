@@ -7,4 +7,4 @@
 Everything that the planner chooses stands in ``SimpleUNet16Plans.json``, under ``architecture`` and ``simple_unet``.
 """
 
-from maskmed_nnu.nnunet.planners.simple_unet import SimpleUNetPlanner16
+from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import SimpleUNetPlanner16

@@ -14,5 +14,5 @@ from pathlib import Path
 if find_spec("maskmed_nnu") is None:  # a checkout without any installation
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from maskmed_nnu.nnunet.epochs import __getattr__
-from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
+from maskmed_nnu.nnunet.discovery.training_length import __getattr__
+from maskmed_nnu.nnunet.training.trainers.iaunet import nnUNetTrainerIAUNet

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskmed_nnu.cli.devices import DEVICES
-from maskmed_nnu.cli.trained_model import (
-    add_model_arguments,
-    check_hook,
-    load_predictor,
-    model_folder,
-    preprocess,
-    trained_folds,
-)
+from maskmed_nnu.cli.options import add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.devices import DEVICES
+from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
 
 if TYPE_CHECKING:
-    from maskmed_nnu.cli.module_report import ModuleMaps
+    from maskmed_nnu.analysis.module_curves import ModuleMaps
 
 DESCRIPTION = """\
 Measure the output of every attention module of a trained network on the middle patch of each image: Hurst exponent,
@@ -51,10 +46,10 @@ def run(options: argparse.Namespace) -> None:
     check_hook()
     from tqdm import tqdm
 
-    from maskmed_nnu.cli.attention_maps import answers, attention_modules, central_patch
-    from maskmed_nnu.cli.image_files import find_cases
-    from maskmed_nnu.cli.module_report import ModuleMaps, markdown
-    from maskmed_nnu.nnunet.preprocessor import channel_names
+    from maskmed_nnu.analysis.attention_maps import answers, attention_modules, central_patch
+    from maskmed_nnu.analysis.module_curves import ModuleMaps, markdown
+    from maskmed_nnu.nnunet.inference.input_cases import find_cases
+    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
     folder = model_folder(options)
     fold = trained_folds(folder, [options.fold] if options.fold else None, options.checkpoint)[0]
@@ -95,9 +90,12 @@ def run(options: argparse.Namespace) -> None:
 def _write(folder: Path, maps: dict[str, ModuleMaps]) -> None:
     from tqdm import tqdm
 
-    from maskmed_nnu.cli.module_report import write_csv, write_plot
+    from maskmed_nnu.analysis.module_curves import write_csv
+    from maskmed_nnu.atomic_write import write_atomically
+    from maskmed_nnu.visualization.attention_curves import attention_curves
 
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / TABLE, maps)
     for name, measured in tqdm(maps.items(), unit="plot"):
-        write_plot(folder / f"{name}.png", name, measured)
+        figure = attention_curves(name, measured)
+        write_atomically(folder / f"{name}.png", partial(figure.savefig, dpi=110))

@@ -6,17 +6,21 @@ import argparse
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from maskmed_nnu._startup import OFF_SWITCH
-from maskmed_nnu.cli import phantoms, report
-from maskmed_nnu.cli.cases import hold_out
-from maskmed_nnu.cli.devices import DEVICES, choose_device
-from maskmed_nnu.cli.steps import Step, run_steps
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.demo import phantoms
+from maskmed_nnu.demo.command_pipeline import Step, run_steps
+from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
+from maskmed_nnu.demo.raw_dataset import hold_out
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.devices import DEVICES, choose_device
+from maskmed_nnu.visualization.prediction_figure import prediction_figure
 
 DESCRIPTION = """\
 Plan, train, predict and evaluate MaskMed with nnU-Net's own commands, on
@@ -66,14 +70,15 @@ def run(options: argparse.Namespace) -> None:
     run_steps(steps, logs=out / "logs" / dataset.name, environment=environment)
 
     summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
-    scores = report.dice_scores(summary, description["labels"])
+    scores = dice_scores(summary, description["labels"])
     picture = out / f"{dataset.name}.png"
-    report.draw(_rows(dataset, predictions, summary, description), report.label_names(description), picture)
+    figure = prediction_figure(_rows(dataset, predictions, summary, description), label_names(description))
+    write_atomically(picture, partial(figure.savefig, dpi=110))
     print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
-    print(report.dice_table(scores))
+    print(dice_table(scores))
     print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {_model(dataset, folders)}")
     print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}")
-    print(f"\nmean Dice {report.mean_dice(scores):.3f}")
+    print(f"\nmean Dice {mean_dice(scores):.3f}")
 
 
 def _phantoms(raw: Path) -> Path:

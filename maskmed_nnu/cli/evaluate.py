@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and the line of the main scores, and write the json."""
     # here, so that `maskmed --help` does not wait for the readers
-    from maskmed_nnu.instances.formats import replacing
+    from maskmed_nnu.atomic_write import write_atomically
     from maskmed_nnu.instances.metrics import with_names
     from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         summary = {"images": images, "max_detections": options.max_detections, **with_names(scores, names)}
         text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-        replacing(options.json, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_atomically(options.json, lambda partial: partial.write_text(text, encoding="utf-8"))
     print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.\n")
     print(table(scores, names))
     print(f"\nF1@0.5 {_number(scores['F1@0.5'])}  AP50 {_number(scores['AP50'])}  PQ {_number(scores['PQ'])}")

@@ -7,21 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from maskmed_nnu.cli.devices import DEVICES
-from maskmed_nnu.cli.trained_model import (
-    add_model_arguments,
-    check_hook,
-    load_predictor,
-    model_folder,
-    preprocess,
-    trained_folds,
-)
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.cli.options import add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.devices import DEVICES
+from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
 
 if TYPE_CHECKING:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    from maskmed_nnu.cli.image_files import Case
+    from maskmed_nnu.nnunet.inference.input_cases import Case
 
 DESCRIPTION = """\
 Predict the objects in images of any format that can be read. In the output folder, for every image:
@@ -75,8 +70,8 @@ def run(options: argparse.Namespace) -> None:
     check_hook()
     from tqdm import tqdm
 
-    from maskmed_nnu.cli.image_files import find_cases
-    from maskmed_nnu.nnunet.preprocessor import channel_names
+    from maskmed_nnu.nnunet.inference.input_cases import find_cases
+    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
     folder = model_folder(options)
     folds = trained_folds(folder, options.folds, options.checkpoint)
@@ -112,8 +107,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
-    from maskmed_nnu.nnunet.instances.case_prediction import instance_network
-    from maskmed_nnu.nnunet.instances.refusals import has_objects
+    from maskmed_nnu.nnunet.inference.case_prediction import instance_network
+    from maskmed_nnu.nnunet.inference.refusals import has_objects
 
     plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
     if not has_objects(plans):
@@ -127,7 +122,7 @@ def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNet
 
 def _report_from(predictor: nnUNetPredictor, score: float) -> float:
     """Let the predictor report objects from ``score`` on; returns the planned threshold, if that is higher."""
-    from maskmed_nnu.nnunet.instances.predictor import prediction_settings
+    from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 
     plan = predictor.configuration_manager.configuration
     threshold = prediction_settings(plan)["score_threshold"]
@@ -163,10 +158,11 @@ def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Output
 def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float) -> None:
     """Predict one image and write what is wanted of it; of a volume the picture shows the middle slice."""
     import torch
+    from PIL import Image
 
-    from maskmed_nnu.cli.overlay import write_overlay
     from maskmed_nnu.instances.coco import coco_results
-    from maskmed_nnu.nnunet.instances.export import on_image, write_slices
+    from maskmed_nnu.nnunet.inference.export_prediction import on_image, write_slices
+    from maskmed_nnu.visualization.overlay import draw_overlay
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     image, data, properties = preprocess(predictor, case)
@@ -175,7 +171,8 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
     if outputs.overlay is not None:
         image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
         middle = len(slices) // 2
-        write_overlay(outputs.overlay, image[:, middle], slices[middle])
+        picture = Image.fromarray(draw_overlay(image[:, middle], slices[middle]))
+        write_atomically(outputs.overlay, picture.save)
     if outputs.coco is not None:
         names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
         parts = zip(everything, names, strict=True)
@@ -198,6 +195,6 @@ def _join(parts: list[Path], path: Path) -> int:
 
 
 def _write_json(path: Path, content: object, indent: int | None = None) -> None:
-    from maskmed_nnu.instances.formats import replacing
-
-    replacing(path, lambda partial: partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8"))
+    write_atomically(
+        path, lambda partial: partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+    )

@@ -7,8 +7,6 @@ log.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import SimpleITK as sitk
 import tifffile
 from PIL import Image
 
+from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 
 NIFTI = (".nii.gz", ".nii")
@@ -104,21 +103,13 @@ def write(path: Path | str, values: np.ndarray, geometry: Geometry | None = None
             image.SetSpacing(geometry.spacing)
             image.SetOrigin(geometry.origin)
             image.SetDirection(geometry.direction)
-        replacing(path, lambda partial: sitk.WriteImage(image, str(partial), True))
+        write_atomically(path, lambda partial: sitk.WriteImage(image, str(partial), True))
     elif kind in TIFF:
-        replacing(path, lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib"))
+        write_atomically(
+            path, lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib")
+        )
     else:
-        replacing(path, lambda partial: Image.fromarray(values).save(partial))
-
-
-def replacing(path: Path, write_to: Callable[[Path], None]) -> None:
-    """Let ``write_to`` fill a file of another name (and the same ending) beside ``path``; rename it once complete."""
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
-    try:
-        write_to(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        write_atomically(path, lambda partial: Image.fromarray(values).save(partial))
 
 
 def _read_nifti(path: Path) -> Raster:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.networks.embedding_instances import embedding_tile_instances
-from maskmed_nnu.networks.layers.mask_attention import MaskAttention
+from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import embedding_tile_instances
+from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import MaskAttention
 from maskmed_nnu.networks.output import EmbeddingOutput, TileInstances
 
 PLACEMENTS = ("both", "encoder", "decoder", "none")

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.layers.fusion import Fusion
-from maskmed_nnu.networks.layers.units import ConvUnit, ESKBlock
+from maskmed_nnu.networks.layers.simple_unet.units import ConvUnit, ESKBlock
 
 
 class FixedWidthUNet(nn.Module):

@@ -12,12 +12,12 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 
+from maskmed_nnu.analysis.attention_maps import answers, attention_modules, central_patch
 from maskmed_nnu.analysis.maps import map_curves
-from maskmed_nnu.cli.attention_maps import answers, attention_modules, central_patch
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.networks.maskattn_unet import MaskAttnUNet
-from maskmed_nnu.nnunet.names import NAMES
-from tests.nnunet.instances.oracle import dataset, plans
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from tests.nnunet.oracle import dataset, plans
 
 PATCH = (64, 64)
 MODULES = ["encoder.0.1", "encoder.1.1", "encoder.2.1", "encoder.3.1", "decoder.0.1", "decoder.1.1", "decoder.2.1"]

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from maskmed_nnu.cli import demo, phantoms
-from maskmed_nnu.cli.devices import choose_device
+from maskmed_nnu.cli import demo
 from maskmed_nnu.cli.main import main
+from maskmed_nnu.demo import phantoms
+from maskmed_nnu.nnunet.inference.devices import choose_device
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskmed_nnu.cli.main import main
-from maskmed_nnu.cli.overlay import draw_overlay
 from maskmed_nnu.instances.detections import from_object_map
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.objects import decode
-from maskmed_nnu.nnunet.names import NAMES
-from tests.nnunet.instances.oracle import Oracle, dataset, format_of, grid_of_cells, plans, same_objects
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.visualization.overlay import draw_overlay
+from tests.nnunet.oracle import Oracle, dataset, format_of, grid_of_cells, plans, same_objects
 
 
 class OracleTrainer(nnUNetTrainer):

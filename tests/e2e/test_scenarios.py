@@ -20,9 +20,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tiny_data import SCENARIOS, SHAPE, shrink_plans, write_dataset
 from tiny_trainer import nnUNetTrainerMaskMedTiny
 
-from maskmed_nnu.nnunet.names import NAMES
-from maskmed_nnu.nnunet.planners.maskmed import MaskMedPlanner, MaskMedPlannerResEncM
-from maskmed_nnu.nnunet.preprocessor import MaskMedPreprocessor
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner, MaskMedPlannerResEncM
+from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
 
 NAME = "Dataset102_Scenario"
 CASES = 5  # nnU-Net splits them into five folds

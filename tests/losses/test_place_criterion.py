@@ -14,8 +14,8 @@ from maskmed_nnu.losses.centres import find_centres, heatmap, votes
 from maskmed_nnu.losses.place_criterion import PlaceCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
+from maskmed_nnu.networks.layers.iaunet.tile_instances import to_pixels
 from maskmed_nnu.networks.output import QueryOutput
-from maskmed_nnu.networks.tile_instances import to_pixels
 from tests.networks.small_iaunet import encoder_kwargs
 
 HEIGHT, WIDTH, STRIDE, HEAT_STRIDE, WINDOW = 24, 32, 2, 4, 6

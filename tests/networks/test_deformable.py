@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from maskmed_nnu.networks.layers import deformable
-from maskmed_nnu.networks.layers.deformable import DeformableAttention
+from maskmed_nnu.networks.layers.maskmed import deformable
+from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
 from maskmed_nnu.networks.layers.position import sine_position_encoding, voxel_centres
 
 SHAPES = {2: [(6, 9), (3, 5)], 3: [(4, 7, 5), (2, 3, 4)]}

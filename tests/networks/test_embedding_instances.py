@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from maskmed_nnu.networks.embedding_instances import cluster, embedding_tile_instances
+from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import cluster, embedding_tile_instances
 
 SHAPE = (64, 80)
 SETTINGS = {"threshold": 0.6, "min_pixels": 12}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from maskmed_nnu.networks.layers.image_queries import PRIOR, ImageQueries
+from maskmed_nnu.networks.layers.iaunet.image_queries import PRIOR, ImageQueries
 
 
 def make_queries(num_queries: int = 6, num_classes: int = 2) -> ImageQueries:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.networks.layers.mask_attention import (
+from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import (
     MASKS,
     MaskAttention,
     attend,

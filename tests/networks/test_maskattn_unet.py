@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks import EmbeddingOutput, MaskAttnUNet
-from maskmed_nnu.networks.layers.mask_attention import MASKS, MaskAttention
+from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import MASKS, MaskAttention
 from tests.networks.contract import NetworkContract
 
 

@@ -8,8 +8,8 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 
 from maskmed_nnu.networks import IAUNet, MaskAttnUNet, MaskMed
-from maskmed_nnu.networks.layers import deformable
-from maskmed_nnu.networks.layers.backbone import TimmBackbone
+from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
+from maskmed_nnu.networks.layers.maskmed import deformable
 from tests.networks.saved import kept_for_backward
 from tests.networks.small_iaunet import encoder_kwargs
 

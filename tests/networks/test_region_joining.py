@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from maskmed_nnu.networks.region_joining import Regions, join_regions, sum_rows, touching
+from maskmed_nnu.networks.layers.maskattn_unet.region_joining import Regions, join_regions, sum_rows, touching
 
 
 def random_regions(seed: int) -> tuple[Regions, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from maskmed_nnu.nnunet.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
 
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
 SCENARIOS = {

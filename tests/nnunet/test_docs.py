@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.nnunet.planners import rules
+from maskmed_nnu.nnunet.experiment_planning import maskmed_rules as rules
 
 SMALL, LARGE = (40, 56, 40), (128, 128, 128)
 STRIDES = [(1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)]

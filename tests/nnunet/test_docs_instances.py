@@ -11,9 +11,9 @@ import pytest
 
 from maskmed_nnu.instances.objects import LabelFormat
 from maskmed_nnu.networks.iaunet import IAUNet
-from maskmed_nnu.nnunet.instances import augmentation
-from maskmed_nnu.nnunet.planners import instance_rules
-from maskmed_nnu.nnunet.planners.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning import instance_rules
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.training import data_augmentation
 
 SIZES = ObjectSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 256))
 STATISTICS = {"classes": {"nucleus": {"number": 1, "kind": "thing", "layers": 1, "overlap_depth": 1}}}
@@ -85,8 +85,8 @@ def test_the_rules_are_the_planners(page):
 
 
 def test_augmentation_is_as_described(page):
-    assert augmentation.SCALE_PROBABILITY == 0.5 and "every second sample at another scale" in page
-    assert "({:g} to {:g})".format(*augmentation.SCALE) in page
+    assert data_augmentation.SCALE_PROBABILITY == 0.5 and "every second sample at another scale" in page
+    assert "({:g} to {:g})".format(*data_augmentation.SCALE) in page
 
 
 def test_the_examples_of_dataset_json_are_legal(page):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.nnunet.names import NAMES
-from maskmed_nnu.nnunet.planners import instance_rules, maskattn_rules
-from maskmed_nnu.nnunet.planners.maskattn_unet import MaskAttnUNetPlanner
-from maskmed_nnu.nnunet.trainers.maskattn_unet import WEIGHT_DECAY
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.experiment_planning import instance_rules, maskattn_rules
+from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner
+from maskmed_nnu.nnunet.training.trainers.maskattn_unet import WEIGHT_DECAY
 
 
 @pytest.fixture

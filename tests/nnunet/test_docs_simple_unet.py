@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskmed_nnu.nnunet import discovery
-from maskmed_nnu.nnunet.names import NAMES
-from maskmed_nnu.nnunet.planners import simple_unet
-from maskmed_nnu.nnunet.planners.simple_unet import SimpleUNetPlanner
+from maskmed_nnu.nnunet.discovery import class_search
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.experiment_planning.planners import simple_unet
+from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import SimpleUNetPlanner
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_settings_have_the_planners_defaults(page, make_planner):
 
 @pytest.mark.parametrize("name", [name for name in NAMES["planner"] if name.startswith("SimpleUNet")])
 def test_every_preset_has_a_row_with_its_parameters(page, name: str):
-    planner = discovery.find("planner", name)
+    planner = class_search.find("planner", name)
     plans_name, described, in_2d, in_3d, _ = rows(page.split("\n## Measured\n")[0])[name]
     assert plans_name == f"`{inspect.signature(planner).parameters['plans_name'].default}`"
     assert described.startswith(f"{planner.network.__name__}, width {planner.preset['width']}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
+from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.conversion import pictures
@@ -184,9 +184,7 @@ def _raw(content: Content, layout: Layout) -> np.ndarray:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
 def _origins(found: Sequence[Facts]) -> list[str]:

@@ -1,6 +1,6 @@
 """Put this folder on PYTHONPATH and every Python process knows the tests' own trainers."""
 
-from maskmed_nnu.nnunet.names import NAMES
+from maskmed_nnu.nnunet.discovery.names import NAMES
 
 TINY = ("MaskMed", "IAUNet", "SimpleUNet", "MaskAttnUNet", "MaskAttnUNetInstance", "MaskAttnUNetPanoptic")
 for name in (f"nnUNetTrainer{network}Tiny" for network in TINY):

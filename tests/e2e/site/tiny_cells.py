@@ -12,7 +12,7 @@ from tiny_data import write_image
 from maskmed_nnu.instances.coco import coco_annotations
 from maskmed_nnu.instances.objects import ObjectMap
 from maskmed_nnu.instances.pieces import split_torn
-from maskmed_nnu.nnunet.planners import maskattn_rules
+from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
 from tests.instances.cells import draw_cells
 
 SHAPES = ((96, 112), (80, 72), (128, 96))

@@ -6,15 +6,15 @@ import os
 
 import torch
 
-from maskmed_nnu.nnunet.trainers.base import PluginTrainer
-from maskmed_nnu.nnunet.trainers.iaunet import nnUNetTrainerIAUNet
-from maskmed_nnu.nnunet.trainers.maskattn_unet import (
+from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.training.trainers.iaunet import nnUNetTrainerIAUNet
+from maskmed_nnu.nnunet.training.trainers.maskattn_unet import (
     nnUNetTrainerMaskAttnUNet,
     nnUNetTrainerMaskAttnUNetInstance,
     nnUNetTrainerMaskAttnUNetPanoptic,
 )
-from maskmed_nnu.nnunet.trainers.maskmed import nnUNetTrainerMaskMed
-from maskmed_nnu.nnunet.trainers.simple_unet import nnUNetTrainerSimpleUNet
+from maskmed_nnu.nnunet.training.trainers.maskmed import nnUNetTrainerMaskMed
+from maskmed_nnu.nnunet.training.trainers.simple_unet import nnUNetTrainerSimpleUNet
 
 
 class Tiny(PluginTrainer):

@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from maskmed_nnu.nnunet.instances.reader import InstanceIO
+from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
 SHAPE = (30, 40)
 

@@ -11,7 +11,7 @@ import pytest
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion.convert import convert
 from maskmed_nnu.instances.conversion.sources import CocoSource
-from maskmed_nnu.nnunet.instances.reader import InstanceIO
+from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from tests.instances.conversion.source_files import (
     coco,
     description,

@@ -1,0 +1,85 @@
+"""What was measured of each attention module: a table on the screen, and a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from maskmed_nnu.analysis.autocorrelation import correlation_length
+from maskmed_nnu.analysis.maps import EXPONENTS, MapCurves, map_curves, mean_of
+from maskmed_nnu.analysis.power_law import fit
+from maskmed_nnu.atomic_write import write_atomically
+
+HEADINGS = {"hurst": "Hurst exponent", "dfa": "DFA exponent", "psd_slope": "PSD slope"}
+
+
+class ModuleMaps:
+    """The curves of one module's maps, one map for each image."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self.curves: list[MapCurves] = []
+
+    def add(self, feature_map: np.ndarray) -> None:
+        """Measure ``feature_map [C, *spatial]``; one that does not vary at all is not counted."""
+        self.shape = feature_map.shape
+        curves = map_curves(feature_map)
+        if curves is not None:
+            self.curves.append(curves)
+
+    @property
+    def size(self) -> str:
+        """The map's size in words: ``64 × 128×128``."""
+        return f"{self.shape[0]} × {'×'.join(map(str, self.shape[1:]))}"
+
+    def row(self) -> dict[str, float | str]:
+        """A row of the table; exponents are means over the images, with their standard deviations."""
+        row: dict[str, float | str] = {"channels × size": self.size, "images": len(self.curves)}
+        if not self.curves:
+            return row
+        mean = mean_of(self.curves)
+        each = np.array([one.exponents() for one in self.curves])
+        for index, name in enumerate(EXPONENTS):
+            law = fit(getattr(mean, name))
+            row |= {name: law.exponent, f"{name}_sd": each[:, index].std(), f"{name}_r2": law.r_squared}
+        row["autocorrelation_1"] = float(mean.autocorrelation[1]) if len(mean.autocorrelation) > 1 else np.nan
+        row["correlation_length"] = correlation_length(mean.autocorrelation)
+        return row
+
+
+def markdown(maps: Mapping[str, ModuleMaps]) -> str:
+    """A table with a row for each module: exponents as mean ± standard deviation over the images."""
+    headings = ["module", "channels × size", *HEADINGS.values(), "autocorrelation at 1", "correlation length"]
+    rows = [headings]
+    for name, measured in maps.items():
+        row = measured.row()
+        cells = [name, str(row["channels × size"])]
+        cells += [_cell(row.get(key), row.get(f"{key}_sd")) for key in EXPONENTS]
+        rows.append([*cells, _cell(row.get("autocorrelation_1")), _cell(row.get("correlation_length"))])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"| {' | '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True))} |" for cells in rows]
+    lines.insert(1, f"|{'|'.join('-' * (width + 2) for width in widths)}|")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, deviation: float | None = None) -> str:
+    if value is None or np.isnan(value):
+        return "–"
+    return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"
+
+
+def write_csv(path: Path, maps: Mapping[str, ModuleMaps]) -> None:
+    """Write a row for each module, whole or not at all; what is not known is empty."""
+    rows = [{"module": name, **measured.row()} for name, measured in maps.items()]
+    columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
+
+    def write(partial: Path) -> None:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows({key: "" if value != value else value for key, value in row.items()} for row in rows)
+
+    write_atomically(path, write)

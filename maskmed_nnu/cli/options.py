@@ -1,0 +1,46 @@
+"""Options that several commands share: the trained model, and the device."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from maskmed_nnu.errors import InputError
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, *, trainer: str, plans: str) -> argparse._ArgumentGroup:
+    """Declare the options that name a model, with the defaults ``trainer`` and ``plans``; returns their group."""
+    model = parser.add_argument_group("the trained model: its folder, or data set and names as for nnU-Net's commands")
+    model.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder that holds fold_0 and so on")
+    model.add_argument("-d", "--dataset", metavar="ID", help="data set in $nnUNet_results")
+    model.add_argument("-tr", default=trainer, metavar="TRAINER", help="(%(default)s)")
+    model.add_argument("-p", default=plans, metavar="PLANS", help="(%(default)s)")
+    model.add_argument("-c", default="2d", metavar="CONFIGURATION", help="(%(default)s)")
+    model.add_argument("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(%(default)s)")
+    return model
+
+
+def model_folder(options: argparse.Namespace) -> Path:
+    """The folder that the options of `add_model_arguments` name.
+
+    Raises:
+        InputError: where they name none, or one that holds no training.
+    """
+    if (options.model is None) == (options.dataset is None):
+        raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
+    folder = options.model
+    if folder is None:
+        if not os.environ.get("nnUNet_results"):
+            raise InputError(
+                "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
+            )
+        from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+        try:
+            folder = Path(get_output_folder(options.dataset, options.tr, options.p, options.c))
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"-d {options.dataset} is no data set that nnU-Net knows ({error}); check it.") from None
+    if not (folder / "plans.json").is_file():
+        raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
+    return folder.resolve()

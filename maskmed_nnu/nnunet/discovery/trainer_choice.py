@@ -1,0 +1,59 @@
+"""Plans of ours without a trainer of ours: said before an epoch is trained, not by a traceback after it."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.plans_handling.checks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET
+
+
+def wrap_training(module: ModuleType) -> None:
+    """Wrap ``get_trainer_from_args`` in ``nnunetv2.run.run_training``, where ``-tr`` and ``-p`` come together."""
+    stock = module.get_trainer_from_args
+
+    @functools.wraps(stock)
+    def get_trainer_from_args(*args: Any, **kwargs: Any) -> Any:
+        trainer = stock(*args, **kwargs)
+        check_trainer(trainer)
+        return trainer
+
+    module.get_trainer_from_args = get_trainer_from_args
+
+
+def check_trainer(trainer: Any) -> None:
+    """Refuse a trainer that is none of ours where the plans are for one of our networks.
+
+    Raises
+    ------
+    InputError
+    """
+    from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
+
+    configuration = trainer.configuration_manager.configuration
+    network = configuration.get("architecture", {}).get("network_class_name", "")
+    ours = trainers_of(network, objects="instances" in configuration)
+    if ours and not isinstance(trainer, PluginTrainer):
+        raise InputError(
+            f"The plans {trainer.plans_manager.plans_name} are for {network.rpartition('.')[2]}, which "
+            f"{type(trainer).__name__} does not train: add -tr {' or '.join(ours)}."
+        )
+
+
+def trainers_of(network: str, *, objects: bool) -> tuple[str, ...]:
+    """Names of our trainers of ``network``, a class name in plans; none where it is not ours."""
+    if network in MASKMED:
+        return ("nnUNetTrainerMaskMed",)
+    if network in IAUNET:
+        return ("nnUNetTrainerIAUNet",)
+    if network in SIMPLE_UNET:
+        return ("nnUNetTrainerSimpleUNet",)
+    if network in MASKATTN_UNET:
+        return (
+            ("nnUNetTrainerMaskAttnUNetInstance", "nnUNetTrainerMaskAttnUNetPanoptic")
+            if objects
+            else ("nnUNetTrainerMaskAttnUNet",)
+        )
+    return ()

@@ -1,0 +1,1 @@
+"""Integrity, fingerprint, planners and the rules by which they choose."""

@@ -1,0 +1,79 @@
+"""The objects' part of a data set's fingerprint, kept in ``dataset_fingerprint.json`` under ``objects``."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+from nnunetv2.configuration import default_num_processes
+from tqdm import tqdm
+
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.statistics import ObjectTable, measure, merge, summarise
+from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+
+KEY = "objects"
+PATIENCE = 20.0
+"""Seconds. Most data sets are measured by then, which is sooner than new processes have started."""
+
+
+def object_statistics(
+    label_files: Sequence[str | Path], classes: dict[str, int], *, transpose: Sequence[int] = (0, 1, 2)
+) -> dict:
+    """Statistics of all label files; what is left after ``PATIENCE`` is measured in nnU-Net's number of processes.
+
+    ``classes`` maps the foreground names to 1..K; ``transpose`` is the plan's, the first axis after it is sliced.
+
+    Raises
+    ------
+    InputError
+        Where a label file is not what ``dataset.json`` declares.
+    """
+    jobs = [(str(file), len(classes), tuple(transpose)) for file in label_files]
+    with tqdm(desc="Measuring objects", total=len(jobs)) as progress:
+        tables = []
+        for table in _measure_all(jobs):
+            tables.append(table)
+            progress.update()
+    return summarise(merge(tables), classes)
+
+
+def _measure_all(jobs: list[tuple]) -> Iterator[ObjectTable]:
+    start = monotonic()
+    while jobs and monotonic() - start < PATIENCE:
+        yield measure_file(*jobs[0])
+        jobs = jobs[1:]
+    if not jobs:
+        return
+    with ProcessPoolExecutor(min(default_num_processes, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        try:
+            for job in as_completed([pool.submit(measure_file, *job) for job in jobs]):
+                yield job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the first fault is told at once, not after the last image
+            raise
+
+
+def measure_file(file: str, num_classes: int, transpose: tuple[int, ...]) -> ObjectTable:
+    objects, properties = InstanceIO().read_objects(file)
+    spacing = [properties["spacing"][axis] for axis in transpose]
+    return measure(transposed(objects, transpose), num_classes=num_classes, spacing=spacing[1:])
+
+
+def transposed(objects: ObjectMap, transpose: Sequence[int]) -> ObjectMap:
+    """The same objects with the spatial axes ``(z, y, x)`` in another order."""
+    ids = objects.ids.transpose(0, *(axis + 1 for axis in transpose))
+    return ObjectMap(ids, objects.classes, np.transpose(objects.stuff, transpose))
+
+
+def add_to_fingerprint(file: Path, statistics: dict) -> None:
+    """Write the statistics into nnU-Net's fingerprint, whole or not at all."""
+    fingerprint = json.loads(file.read_text())
+    text = json.dumps({**fingerprint, KEY: statistics}, indent=4)
+    write_atomically(file, lambda partial: partial.write_text(text))

@@ -1,0 +1,137 @@
+"""How MaskAttn-UNet's numbers follow from patch and objects: pure functions, and the planner's words about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from maskmed_nnu.nnunet.experiment_planning import instance_rules
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+
+FEATURES = (64, 128, 256, 256)
+"""Widths of the stages, as published. nnU-Net's further scales are left out: attention sees all of a patch."""
+MAX_KEYS = 256
+"""Keys that every position attends to. At 128×128 attention then costs two thirds of what the convolutions do; with
+1024 keys it costs more than they, and a step takes twice as long."""
+LEARNING_RATE = 5e-4
+EMBEDDING_DIM = 32
+LOW_RESOLUTION = 128
+"""Edge of the published images, and of patches of objects that need no more."""
+CONTRASTIVE_WEIGHT, TEMPERATURE, PIXELS = 0.5, 0.1, 1024
+"""The weight is published; the temperature, and how many pixels of a patch are compared, are not."""
+
+
+def key_strides(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
+    """For each stage of ``strides``, the edge of the squares that keys are averaged over: powers of 2.
+
+    >>> key_strides((128, 128), [[1, 1], [2, 2], [2, 2], [2, 2]])
+    [8, 4, 2, 1]
+    >>> key_strides((512, 256), [[1, 1], [2, 2], [2, 2], [2, 1]])
+    [32, 16, 8, 4]
+    """
+    size, chosen = tuple(patch), []
+    for stride in strides:
+        size = tuple(edge // step for edge, step in zip(size, stride, strict=True))
+        square = 1
+        while ceil(size[0] / square) * ceil(size[1] / square) > MAX_KEYS:
+            square *= 2
+        chosen.append(square)
+    return chosen
+
+
+def architecture(patch: Sequence[int], strides: Sequence[Sequence[int]], **settings: object) -> dict:
+    """The network for ``patch`` in plans; ``strides`` of nnU-Net's stages, of which the first four are kept."""
+    strides = [list(map(int, stride)) for stride in strides[: len(FEATURES)]]
+    return {
+        "network_class_name": "maskmed_nnu.networks.maskattn_unet.MaskAttnUNet",
+        "arch_kwargs": {
+            "n_stages": len(strides),
+            "features_per_stage": list(FEATURES[: len(strides)]),
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+            "strides": strides,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "heads": 4,
+            "placement": "both",
+            "mask": "soft",
+            "key_strides": key_strides([int(edge) for edge in patch], strides),
+            "embedding_dim": 0,
+            **settings,
+        },
+        "_kw_requires_import": ["conv_op", "norm_op"],
+    }
+
+
+def object_settings(statistics: dict, sizes: ObjectSizes) -> dict:
+    """What the network needs to find objects; ready for JSON.
+
+    An object of fewer pixels than ``min_pixels`` is taken for a part of its neighbour, or for nothing.
+    """
+    instances = instance_rules.instance_settings(statistics, sizes)
+    return {
+        "embedding_dim": EMBEDDING_DIM,
+        "thing_channels": instances["thing_classes"],
+        "affinity_threshold": 0.5,
+        "min_pixels": min(instances["min_fragment"]),
+    }
+
+
+def loss_settings(sizes: ObjectSizes) -> dict:
+    """What `EmbeddingLoss` weighs and compares; ready for JSON.
+
+    ``reach`` is how far the pixels of two large objects that touch can be apart.
+    """
+    return {
+        "contrastive_weight": CONTRASTIVE_WEIGHT,
+        "temperature": TEMPERATURE,
+        "pixels": PIXELS,
+        "reach": ceil(2 * sizes.large),
+    }
+
+
+def context(sizes: ObjectSizes) -> tuple[float, float]:
+    """What a patch has to show: 128 pixels or two large objects side by side, and no more than the median image.
+
+    >>> sizes = ObjectSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 100))
+    >>> context(sizes), context(sizes._replace(large=90))
+    ((128, 100), (180, 100))
+    """
+    wanted = max(LOW_RESOLUTION, instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large)
+    return tuple(min(edge, wanted) for edge in sizes.image)
+
+
+def explain(configuration: dict, *, parameters: int, macs: float) -> str:
+    """What was chosen for this configuration and what it costs."""
+    kwargs, patch = configuration["architecture"]["arch_kwargs"], configuration["patch_size"]
+    widths = "-".join(map(str, kwargs["features_per_stage"]))
+    keys = ", ".join(map(str, kwargs["key_strides"]))
+    return "\n".join(
+        (
+            f"MaskAttnUNet 2d: {parameters:,} parameters, widths {widths}, patch {'×'.join(str(e) for e in patch)}, "
+            f"batch size {configuration['batch_size']}, {macs / 1e9:.3g} GMAC per patch, attention included.",
+            f"  Images are resampled to a spacing of {' × '.join(f'{edge:.4g}' for edge in configuration['spacing'])}; "
+            f"keys are means over squares of {keys} positions, so that no position attends to more than {MAX_KEYS}.",
+        )
+    )
+
+
+def explain_objects(configuration: dict, statistics: dict) -> str:
+    """What the objects in the data set decided."""
+    sizes = ObjectSizes.from_statistics(statistics, configuration["spacing"])
+    instances, loss = configuration["instances"], configuration["instance_loss"]
+    found = sum(one["objects"] for one in statistics["classes"].values() if one["kind"] == "thing")
+    overlapping = instance_rules.overlap_depth(statistics) > 1
+    smallest = configuration["architecture"]["arch_kwargs"]["min_pixels"]
+    return "\n".join(
+        (
+            f"  {found:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
+            f"{sizes.small:.0f} pixels (10th percentile), large ones {sizes.large:.0f} (95th percentile).",
+            f"  Scale {instances['scale']:.3g}; an object has at least {smallest} pixels, and its embedding is to "
+            f"differ from those of others within {loss['reach']} pixels.",
+            *(
+                ("  Objects of a class overlap: the network gives each pixel to one of them (IAUNet finds overlaps).",)
+                if overlapping
+                else ()
+            ),
+        )
+    )

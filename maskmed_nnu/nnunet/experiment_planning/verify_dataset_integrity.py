@@ -1,0 +1,143 @@
+"""``--verify_dataset_integrity`` of object data sets: ours first, then nnU-Net's own checks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+from collections.abc import Sequence
+from os.path import isfile
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.integrity import Findings, examine
+from maskmed_nnu.instances.objects import LabelFormat
+
+MOST_LISTED = 20
+
+
+def wrap_verification(module: ModuleType) -> None:
+    """Wrap ``verify_dataset_integrity`` in the module of that name in ``nnunetv2.experiment_planning``.
+
+    Ours come first, because in nnU-Net's pool of processes a file that cannot be read ends a worker for good.
+    """
+    stock = module.verify_dataset_integrity
+
+    @functools.wraps(stock)
+    def verify_dataset_integrity(folder: str, num_processes: int = 8) -> None:
+        path = Path(folder) / "dataset.json"
+        if path.is_file():
+            dataset_json = json.loads(path.read_text(encoding="utf-8"))
+            if dataset_json.get("overwrite_image_reader_writer") == "InstanceIO":
+                verify_objects(folder, dataset_json, num_processes)
+        stock(folder, num_processes)
+
+    module.verify_dataset_integrity = verify_dataset_integrity
+
+
+def verify_objects(folder: str | Path, dataset_json: dict, num_processes: int) -> None:
+    """Check every case of a raw data set and print what may stay.
+
+    Raises:
+        InputError: one for all faults of all files.
+    """
+    label_format = LabelFormat.from_dataset_json(dataset_json)
+    cases = _cases(folder, dataset_json)
+    if not cases:
+        ending = dataset_json.get("file_ending")
+        raise InputError(
+            f"{Path(folder) / 'imagesTr'} holds no image that ends with _0000{ending}; put one there for each case, or "
+            "correct file_ending in dataset.json."
+        )
+    jobs = [
+        (case["images"], case["label"], len(dataset_json["channel_names"]), label_format) for case in cases.values()
+    ]
+    if num_processes > 1:
+        with multiprocessing.get_context("spawn").Pool(min(num_processes, len(jobs))) as pool:
+            found = pool.starmap(examine_case, jobs)
+    else:
+        found = [examine_case(*job) for job in jobs]
+    faults = [fault for findings in found for fault in findings.faults] + _without_image(folder, dataset_json, cases)
+    for note in [note for findings in found for note in findings.notes]:
+        print(f"INFO: {note}")
+    if faults:
+        more = f"\n- and {len(faults) - MOST_LISTED} more" if len(faults) > MOST_LISTED else ""
+        listed = "".join(f"\n- {fault}" for fault in faults[:MOST_LISTED])
+        plural = "s" * (len(faults) > 1)
+        raise InputError(f"The data set {Path(folder).name} has {len(faults)} fault{plural}:{listed}{more}")
+
+
+def examine_case(images: Sequence[str], label: str, channels: int, label_format: LabelFormat) -> Findings:
+    """What is wrong with one case, in sentences that name the file. Raises nothing: it runs in a pool of processes."""
+    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+
+    faults = [f"{path} does not exist, though its case has other channels." for path in images if not isfile(path)]
+    if not isfile(label):
+        faults.append(f"{label} does not exist; {images[0]} needs a label file, all 0 where it shows no object.")
+    if faults:
+        return Findings(faults)
+    try:
+        data, _ = InstanceIO().read_images(images)
+        raw = read_ids(label, overlap_layers=label_format.overlap_layers)
+    except InputError as error:
+        return Findings([str(error)])
+    faults = _misfits(images, label, data, raw, channels)
+    found = examine(raw, label_format)
+    return Findings(faults + [f"{label}: {f}" for f in found.faults], [f"{label}: {n}" for n in found.notes])
+
+
+def explain_failure(folder: str | Path, dataset_json: dict) -> None:
+    """Name the first case whose files do not fit together, at which nnU-Net's arithmetic fails without a name.
+
+    Raises:
+        InputError: for that case, or for a file that cannot be read.
+    """
+    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+
+    label_format = LabelFormat.from_dataset_json(dataset_json)
+    for case in _cases(folder, dataset_json).values():
+        data, _ = InstanceIO().read_images(case["images"])
+        raw = read_ids(case["label"], overlap_layers=label_format.overlap_layers)
+        faults = _misfits(case["images"], case["label"], data, raw, len(dataset_json["channel_names"]))
+        if faults:
+            raise InputError(faults[0])
+
+
+def _cases(folder: str | Path, dataset_json: dict) -> dict:
+    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+    return get_filenames_of_train_images_and_targets(str(folder), json.loads(json.dumps(dataset_json)))
+
+
+def _misfits(images: Sequence[str], label: str, data: np.ndarray, raw: np.ndarray, channels: int) -> list[str]:
+    """Where ``data [C, Z, Y, X]`` and ``raw [L, *spatial]`` of a case are not on one grid, or not what was declared."""
+    faults = []
+    if len(data) != channels:
+        faults.append(f"{', '.join(images)}: {len(data)} channels, but dataset.json names {channels} in channel_names.")
+    grid = raw.shape[1:] if raw.ndim == 4 else (1, *raw.shape[1:])
+    if grid != data.shape[1:]:
+        pages = (
+            "" if len(raw) > 1 or grid[0] == 1 else ' (layers of objects need "overlap_layers": true in dataset.json)'
+        )
+        faults.append(
+            f"{label} has the size {_times(grid)}, its image {_times(data.shape[1:])}; a mask and its image "
+            f"share one grid{pages}, so resample or replace one of them."
+        )
+    return faults
+
+
+def _without_image(folder: str | Path, dataset_json: dict, cases: dict) -> list[str]:
+    """Label files in ``labelsTr`` that belong to no case."""
+    if "dataset" in dataset_json:  # nnU-Net's list of cases with paths of their own
+        return []
+    labels = {str(path) for path in (Path(folder) / "labelsTr").glob(f"*{dataset_json['file_ending']}")}
+    strays = sorted(labels - {str(Path(case["label"])) for case in cases.values()})
+    return [f"{path} has no image in imagesTr; add the image or remove the label file." for path in strays]
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape[1:] if shape[0] == 1 else shape))

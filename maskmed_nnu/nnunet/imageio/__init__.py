@@ -1,0 +1,1 @@
+"""The reader/writer of instance label maps."""

@@ -1,0 +1,183 @@
+"""The reader/writer of object data sets: ``"overwrite_image_reader_writer": "InstanceIO"`` in ``dataset.json``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, write_ids
+from maskmed_nnu.instances.formats import TIFF, Geometry, Raster
+from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode, encode
+
+# labelsTr and gt_segmentations are one folder below dataset.json, a fold's validation folder two.
+_FOLDERS_UP = 3
+
+
+class InstanceIO(BaseReaderWriter):
+    """Images and label maps of objects in PNG, TIFF or NIfTI.
+
+    nnU-Net gets the classes of the pixels (`read_seg`), so that its integrity check, fingerprint and Dice work; our
+    preprocessor gets the objects (`read_objects`). Label files are understood by the ``dataset.json`` in their folder
+    or in one of the two above it, since nnU-Net constructs readers without arguments.
+
+    Arrays follow nnU-Net's readers: 2D images are ``[C, 1, Y, X]`` with a first spacing of 999 times the larger of the
+    others, a picture in colour gives a channel for each of its samples, a TIFF of many pages or a NIfTI of many slices
+    is a volume ``[C, Z, Y, X]``. The spacing of TIFF volumes is 1 unless a file of the case's name, ending with
+    ``.json``, tells another, as for nnU-Net's ``Tiff3DIO``.
+    """
+
+    supported_file_endings = list(LABEL_ENDINGS)
+
+    def read_images(self, image_fnames: Sequence[str]) -> tuple[np.ndarray, dict]:
+        """Channels float32 ``[C, Z, Y, X]`` of one case, in the order of the files, and their properties."""
+        rasters = [formats.read(name) for name in image_fnames]
+        channels = [_channels(raster, name) for raster, name in zip(rasters, image_fnames, strict=True)]
+        for name, channel in zip(image_fnames, channels, strict=True):
+            if channel.shape[1:] != channels[0].shape[1:]:
+                raise InputError(
+                    f"{name} has {_size(channel.shape[1:])} pixels, but {image_fnames[0]} of the same case has "
+                    f"{_size(channels[0].shape[1:])}; all channels of a case need one size."
+                )
+        kind = formats.ending(image_fnames[0])
+        stem = re.sub(r"_\d{4}$", "", str(image_fnames[0])[: -len(kind)])
+        properties = _properties(rasters[0].geometry, channels[0].shape[1], stem if kind in TIFF else None)
+        return np.concatenate(channels, dtype=np.float32, casting="unsafe"), properties
+
+    def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
+        """The class of every pixel, float32 ``[1, Z, Y, X]`` as from nnU-Net's readers, and the properties."""
+        objects, properties = self.read_objects(seg_fname)
+        return objects.semantic()[None].astype(np.float32), properties
+
+    def read_objects(self, seg_fname: str) -> tuple[ObjectMap, dict]:
+        """The objects of a label file, with ``ids [L, Z, Y, X]`` and ``stuff [Z, Y, X]``, and the properties.
+
+        Raises:
+            InputError: where no ``dataset.json`` is near, or the file is not what it declares.
+        """
+        label_format = find_label_format(seg_fname)
+        raw, geometry = read_ids_and_geometry(seg_fname, overlap_layers=label_format.overlap_layers)
+        if raw.ndim == 3:
+            raw = raw[:, None]
+        try:
+            objects = decode(raw, label_format)
+        except InputError as error:
+            raise InputError(f"{seg_fname}: {error}") from None
+        kind = formats.ending(seg_fname)
+        stem = str(seg_fname)[: -len(kind)] if kind in TIFF else None
+        return objects, _properties(geometry, raw.shape[1], stem)
+
+    def write_seg(self, seg: np.ndarray, output_fname: str, properties: dict) -> None:
+        """Write a map of non-negative integers ``[Z, Y, X]``, ids or classes, on the grid of the image."""
+        self._write(np.asarray(seg)[None], output_fname, properties)
+
+    def write_objects(self, objects: ObjectMap, output_fname: str, properties: dict, label_format: LabelFormat) -> None:
+        """Write objects with ``ids [L, Z, Y, X]`` as a label file of the data set, on the grid of the image.
+
+        Raises:
+            InputError: where the label format or the file's cannot hold them.
+        """
+        try:
+            raw = encode(objects, label_format)
+        except InputError as error:
+            raise InputError(f"{output_fname} cannot be written: {error}") from None
+        if label_format.overlap_layers and len(raw) == 1 and raw.shape[1] > 1:
+            # the file of a volume in one layer would look like an image's in many
+            raw = np.concatenate([raw, np.zeros_like(raw)])
+        self._write(raw, output_fname, properties)
+
+    def _write(self, raw: np.ndarray, output_fname: str, properties: dict) -> None:
+        stuff = properties.get("sitk_stuff")
+        geometry = None if stuff is None else Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
+        if geometry is not None:
+            geometry = geometry.to(stuff["dimension"])
+        write_ids(output_fname, raw, geometry=geometry)
+        if properties.get("spacing_file"):
+            stem = str(output_fname)[: -len(formats.ending(output_fname))]
+            told = json.dumps({"spacing": [float(s) for s in properties["spacing"]]})
+            write_atomically(Path(f"{stem}.json"), lambda partial: partial.write_text(told))
+
+
+def find_label_format(label_file: str | Path) -> LabelFormat:
+    """The label format that the ``dataset.json`` nearest to a label file declares.
+
+    Raises:
+        InputError: where there is none, or where it declares no data set of objects.
+    """
+    folders = Path(label_file).absolute().parents[:_FOLDERS_UP]
+    for folder in folders:
+        path = folder / "dataset.json"
+        if not path.is_file():
+            continue
+        try:
+            return LabelFormat.from_dataset_json(json.loads(path.read_text(encoding="utf-8")))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except ValueError as error:
+            raise InputError(f"{path} is no valid JSON ({error}); correct it.") from None
+    raise InputError(
+        f"No dataset.json is in the folder of {label_file} or the {_FOLDERS_UP - 1} above it, so that nobody knows "
+        "what its ids mean; copy the data set's dataset.json beside it."
+    )
+
+
+def _channels(raster: Raster, name: str) -> np.ndarray:
+    """``[C, Z, Y, X]`` of one file."""
+    values = raster.values
+    if raster.colour:
+        values = np.moveaxis(values, -1, 0)
+        values = values[:, None] if values.ndim == 3 else values
+    elif values.ndim < 4:
+        values = values[None] if values.ndim == 3 else values[None, None]
+    if values.ndim != 4:
+        raise InputError(
+            f"{name} has the shape {_size(values.shape)}; an image, a volume, or a volume with channels is needed."
+        )
+    return values
+
+
+def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dict:
+    """nnU-Net's properties; ``stem``: where the spacing of a TIFF volume may be told, None for other files."""
+    if geometry is None:
+        spacing_file = Path(f"{stem}.json") if stem is not None and slices > 1 else None
+        if spacing_file is not None and spacing_file.is_file():
+            return {"spacing": _told_spacing(spacing_file), "spacing_file": True}
+        return {"spacing": (999, 1, 1) if slices == 1 else (1, 1, 1)}
+    volume = geometry.to(3)
+    spacing = [abs(s) for s in volume.spacing[::-1]]
+    if slices == 1:
+        # Whether a file has two axes or a third of length one, it is an image: its slices have no distance, and nnU-Net
+        # takes the axis of the largest spacing for the one across slices.
+        spacing[0] = 999 * max(spacing[1:])
+    return {
+        "spacing": spacing,
+        "sitk_stuff": {
+            "spacing": volume.spacing,
+            "origin": volume.origin,
+            "direction": volume.direction,
+            "dimension": min(geometry.dimension, 3),
+        },
+    }
+
+
+def _told_spacing(path: Path) -> list[float]:
+    try:
+        spacing = [float(s) for s in json.loads(path.read_text(encoding="utf-8"))["spacing"]]
+    except (ValueError, KeyError, TypeError):
+        spacing = []
+    if len(spacing) != 3 or min(spacing) <= 0:
+        raise InputError(
+            f'{path} tells no spacing of a volume; it must hold {{"spacing": [z, y, x]}} of positive numbers.'
+        )
+    return spacing
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))

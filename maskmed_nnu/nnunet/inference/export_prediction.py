@@ -1,0 +1,187 @@
+"""From packed detections to label files: what nnU-Net's export processes do for data sets of objects."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.instances.detections import INSIDE, Detections, pack, to_object_map, unpack
+from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, encode
+from maskmed_nnu.nnunet.inference.refusals import has_objects, refuse_objects
+
+
+def wrap_export(module: ModuleType) -> None:
+    """Wrap the functions of ``nnunetv2.inference.export_prediction``, which work on logits in 8 or 16 bits."""
+    stock_convert = module.convert_predicted_logits_to_segmentation_with_correct_shape
+    stock_export = module.export_prediction_from_logits
+    stock_resample = module.resample_and_save
+
+    @functools.wraps(stock_convert)
+    def convert_predicted_logits_to_segmentation_with_correct_shape(
+        predicted_logits: Any,
+        plans_manager: Any,
+        configuration_manager: Any,
+        label_manager: Any,
+        properties_dict: dict,
+        return_probabilities: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """For a data set of objects: ids as in its label files, ``[L, Z, Y, X]`` with layers and else ``[Z, Y, X]``.
+
+        ``return_probabilities`` adds the detections of every slice in the place of probabilities.
+        """
+        if not has_objects(plans_manager.plans):
+            return stock_convert(
+                predicted_logits,
+                plans_manager,
+                configuration_manager,
+                label_manager,
+                properties_dict,
+                return_probabilities,
+                *args,
+                **kwargs,
+            )
+        instances = configuration_manager.configuration["instances"]
+        label_format = LabelFormat.from_dataset_json({**instances, "labels": label_manager.label_dict})
+        slices = on_image(predicted_logits, properties_dict)
+        objects, loss = to_objects(slices, plans_manager.transpose_backward, planned_layers(instances))
+        if loss:
+            print(f"An image of {' × '.join(map(str, objects.stuff.shape))} pixels: {loss}")
+        raw = encode(objects, label_format)
+        raw = raw if label_format.overlap_layers else raw[0]
+        return (raw, slices) if return_probabilities else raw
+
+    @functools.wraps(stock_export)
+    def export_prediction_from_logits(
+        predicted_array_or_file: Any,
+        properties_dict: dict,
+        configuration_manager: Any,
+        plans_manager: Any,
+        dataset_json_dict_or_file: dict | str,
+        output_file_truncated: str,
+        save_probabilities: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if has_objects(plans_manager.plans):
+            if isinstance(dataset_json_dict_or_file, str):
+                dataset_json_dict_or_file = json.loads(Path(dataset_json_dict_or_file).read_text(encoding="utf-8"))
+            slices = on_image(predicted_array_or_file, properties_dict)
+            if save_probabilities:
+                save_detections(slices, output_file_truncated + ".npz")
+            return write_slices(
+                slices,
+                output_file_truncated + dataset_json_dict_or_file["file_ending"],
+                properties_dict,
+                plans_manager=plans_manager,
+                plan=configuration_manager.configuration,
+                dataset_json=dataset_json_dict_or_file,
+            )
+        return stock_export(
+            predicted_array_or_file,
+            properties_dict,
+            configuration_manager,
+            plans_manager,
+            dataset_json_dict_or_file,
+            output_file_truncated,
+            save_probabilities,
+            *args,
+            **kwargs,
+        )
+
+    @functools.wraps(stock_resample)
+    def resample_and_save(predicted: Any, target_shape: Any, output_file: str, plans_manager: Any, *args, **kwargs):
+        refuse_objects(plans_manager.plans, "the next stage of a cascade")
+        return stock_resample(predicted, target_shape, output_file, plans_manager, *args, **kwargs)
+
+    module.convert_predicted_logits_to_segmentation_with_correct_shape = (
+        convert_predicted_logits_to_segmentation_with_correct_shape
+    )
+    module.export_prediction_from_logits = export_prediction_from_logits
+    module.resample_and_save = resample_and_save
+
+
+def on_image(packed: Any, properties: Mapping[str, Any]) -> list[Detections]:
+    """Detections of every slice of the original image, from those of the preprocessed one: the reverse of resampling
+    and cropping. The axes are still in the plan's order.
+
+    ``packed``: uint8 vector of `pack`, as an array or tensor.
+    """
+    (z0, z1), (y0, _), (x0, _) = properties["bbox_used_for_cropping"]
+    cropped = tuple(properties["shape_after_cropping_and_before_resampling"])
+    whole = tuple(int(n) for n in properties["shape_before_cropping"])
+    slices = unpack(np.asarray(packed))
+    assert len(slices) == cropped[0] == z1 - z0, "slices are not resampled"
+    found = [part.resize(cropped[1:]).shift(int(y0), int(x0), whole[1:]) for part in slices]
+    nothing = Detections.empty(whole[1:])
+    return [nothing] * int(z0) + found + [nothing] * int(whole[0] - z1)
+
+
+def planned_layers(instances: Mapping[str, Any]) -> int:
+    """How many layers of ids label files of this plan have room for."""
+    return len(instances["layer_classes"]) if instances["overlap_layers"] else 1
+
+
+def to_objects(slices: Sequence[Detections], transpose_backward: Sequence[int], layers: int) -> tuple[ObjectMap, str]:
+    """The objects of all slices with ids that are unique in the image, axes as in the file, at most ``layers`` layers.
+
+    The second answer says what found no room in overlapping layers, or is empty. One layer is a flat map, in which
+    higher scores win: nothing is missed there.
+    """
+    maps = [to_object_map(part, layers) for part in slices]
+    ids = np.zeros((max(len(layer) for layer, _, _ in maps), len(slices), *slices[0].shape), np.int32)
+    stuff = np.zeros(ids.shape[1:], np.int32)
+    count = 0
+    for z, (part, (found, classes, _)) in enumerate(zip(slices, maps, strict=True)):
+        ids[: len(found), z] = np.where(found > 0, found + count, 0)
+        count += len(classes)
+        if part.stuff is not None:
+            stuff[z] = part.stuff
+    backward = list(transpose_backward)
+    objects = ObjectMap(
+        ids.transpose(0, *(axis + 1 for axis in backward)),
+        np.concatenate([classes for _, classes, _ in maps]),
+        stuff.transpose(backward),
+    )
+    dropped = sum(lost for _, _, lost in maps)
+    pixels = sum(np.count_nonzero(mask >= INSIDE) for part in slices for mask in part.masks) - np.count_nonzero(ids)
+    if layers == 1 or not pixels:
+        return objects, ""
+    return objects, (
+        f"the objects overlap in more than the {layers} layers that were planned; {dropped} of them found no room and "
+        f"{pixels} pixels went to objects of higher scores only."
+    )
+
+
+def write_slices(
+    slices: Sequence[Detections],
+    path: str,
+    properties: dict,
+    *,
+    plans_manager: Any,
+    plan: Mapping[str, Any],
+    dataset_json: dict,
+) -> None:
+    """Write the objects of an image as a label file of the data set; says what did not fit into its layers.
+
+    Raises:
+        InputError: where the data set's encoding or the file format cannot hold them.
+    """
+    objects, loss = to_objects(slices, plans_manager.transpose_backward, planned_layers(plan["instances"]))
+    if loss:
+        print(f"{path}: {loss}")
+    writer = plans_manager.image_reader_writer_class()
+    writer.write_objects(objects, path, properties, LabelFormat.from_dataset_json(dataset_json))
+
+
+def save_detections(slices: Sequence[Detections], path: str) -> None:
+    """What ``--save_probabilities`` keeps: ``unpack(np.load(path)["detections"])`` gives scores and soft masks back."""
+    write_atomically(Path(path), lambda partial: np.savez_compressed(partial, detections=pack(slices)))

@@ -1,0 +1,105 @@
+"""The predictor hook: networks that predict instances go through nnU-Net's own commands.
+
+nnU-Net's predictor returns an array of logits per case, which it sends to a process that resamples and exports it. Here
+that array is a vector of bytes, the packed `Detections` of every slice, which `export` there unpacks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from math import ceil
+from types import ModuleType
+from typing import Any
+
+import torch
+from nnunetv2.configuration import default_num_processes
+from torch import Tensor
+
+from maskmed_nnu.instances.detections import pack
+from maskmed_nnu.instances.stitching.stitch import MARGIN
+from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
+
+
+def wrap_predictor(module: ModuleType) -> None:
+    """Wrap `nnUNetPredictor` in ``nnunetv2.inference.predict_from_raw_data``.
+
+    Two methods, because nnU-Net's trainer calls the second directly for its final validation.
+    """
+    predictor_class = module.nnUNetPredictor
+    stock_logits = predictor_class.predict_logits_from_preprocessed_data
+    stock_window = predictor_class.predict_sliding_window_return_logits
+
+    @functools.wraps(stock_logits)
+    def predict_logits_from_preprocessed_data(self: Any, data: Tensor) -> Tensor:
+        if instance_network(self.network) is None:
+            return stock_logits(self, data)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(min(default_num_processes, threads))
+        try:
+            return packed_detections(self, data, self.list_of_parameters)
+        finally:
+            torch.set_num_threads(threads)
+
+    @functools.wraps(stock_window)
+    def predict_sliding_window_return_logits(self: Any, input_image: Tensor) -> Tensor:
+        if instance_network(self.network) is None:
+            return stock_window(self, input_image)
+        return packed_detections(self, input_image)
+
+    predictor_class.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
+    predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
+
+
+def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> Tensor:
+    """The objects of ``data [C, Z, H, W]`` as one uint8 vector; `states` are the folds' weights.
+
+    Nothing here takes a ``RuntimeError`` for a lack of memory, as nnU-Net's own sliding window does: what goes wrong
+    shows as what it is.
+    """
+    plan = predictor.configuration_manager.configuration
+    if data.shape[1] > 1:
+        print(
+            f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
+            "not linked across slices."
+        )
+    slices = predict_case(
+        predictor.network,
+        data,
+        tile=plan["patch_size"],
+        overlap=tile_overlap(plan, predictor.tile_step_size),
+        mirror_axes=(predictor.allowed_mirroring_axes or ()) if predictor.use_mirroring else (),
+        device=predictor.device,
+        states=states,
+        show_progress=predictor.allow_tqdm,
+        tell=print,
+        **prediction_settings(plan),
+    )
+    return torch.from_numpy(pack(slices))
+
+
+def tile_overlap(plan: Mapping[str, Any], tile_step_size: float) -> tuple[int, int]:
+    """Pixels that neighbouring tiles share: nnU-Net's, and no less than a large object needs to lie within one tile.
+
+    Hardly any object exceeds the planned ``window``, in which the network draws a mask. More than half a tile is left
+    to ``tile_step_size`` alone: larger objects are joined from fragments, which is cheaper than the many tiles that
+    would show them whole.
+    """
+    window = plan["architecture"].get("arch_kwargs", {}).get("window", 0)
+    shared = []
+    for edge in plan["patch_size"]:
+        wanted = max(ceil(edge * (1 - tile_step_size)), min(window + 2 * MARGIN, edge // 2))
+        shared.append(min(max(wanted, 1), edge - 1))
+    return tuple(shared)
+
+
+def prediction_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration of ``plans.json`` says about prediction, as arguments of `predict_case`."""
+    instances = plan["instances"]
+    return {
+        "thing_classes": instances["thing_classes"],
+        "stuff_classes": instances.get("stuff_classes", ()),
+        "score_threshold": instances.get("score_threshold", SCORE_THRESHOLD),
+        # what fits into memory in training fits all the more without gradients
+        "batch_size": plan.get("batch_size", 1),
+    }

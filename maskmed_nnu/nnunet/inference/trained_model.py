@@ -1,0 +1,94 @@
+"""A trained model: its folds, nnU-Net's predictor with their weights, and its preprocessing of one image."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskmed_nnu._startup import OFF_SWITCH
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.devices import choose_device
+
+if TYPE_CHECKING:
+    import numpy as np
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    from maskmed_nnu.nnunet.inference.input_cases import Case
+
+
+def check_hook() -> None:
+    """Refuse to go on where nnU-Net cannot find our trainers.
+
+    Raises:
+        InputError: where the hook is switched off.
+    """
+    if os.environ.get(OFF_SWITCH, "") not in ("", "0"):
+        raise InputError(f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides our trainers from nnU-Net; unset it.")
+
+
+def trained_folds(folder: Path, wanted: list[str] | None, checkpoint: str) -> list[str]:
+    """The folds to combine; without a wish all numbered ones that are trained, or else fold_all.
+
+    Raises:
+        InputError: where a fold lacks the checkpoint.
+    """
+    trained = sorted(path.parent.name[len("fold_") :] for path in folder.glob(f"fold_*/{checkpoint}"))
+    if not trained:
+        others = sorted({path.name for path in folder.glob("fold_*/*.pth")})
+        advice = f"there is {', '.join(others)} for --checkpoint" if others else "train it first"
+        raise InputError(f"No fold in {folder} has a {checkpoint}; {advice}.")
+    missing = [fold for fold in wanted or () if fold not in trained]
+    if missing:
+        raise InputError(
+            f"Fold {missing[0]} in {folder} has no {checkpoint}; the folds that have are {', '.join(trained)}."
+        )
+    return wanted or [fold for fold in trained if fold != "all"] or trained
+
+
+def load_predictor(
+    folder: Path, folds: list[str], *, checkpoint: str, device: str, mirroring: bool = False
+) -> nnUNetPredictor:
+    """nnU-Net's predictor with the weights of ``folds``; ``device`` as in `choose_device`."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    chosen = torch.device(choose_device(device))
+    with redirect_stdout(io.StringIO()):  # a remark on an option that we do not have
+        predictor = nnUNetPredictor(use_mirroring=mirroring, device=chosen, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), tuple(folds), checkpoint)
+    return predictor
+
+
+def preprocess(predictor: nnUNetPredictor, case: Case) -> tuple[np.ndarray, np.ndarray, dict]:
+    """The image as it is read, ``[C, Z, Y, X]``, what the model's preprocessing makes of it, and its properties.
+
+    Raises:
+        InputError: where it cannot be read, or is nothing for this model.
+    """
+    from maskmed_nnu.nnunet.inference.input_channels import fit_channels
+    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_nifti_files
+
+    plans, configuration = predictor.plans_manager, predictor.configuration_manager
+    files = [str(path) for path in case.files]
+    check_nifti_files(files)
+    reader = plans.image_reader_writer_class()
+    try:
+        image, properties = reader.read_images(files)
+    except InputError:
+        raise
+    except Exception as error:  # nnU-Net's readers raise whatever their libraries do
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"{type(reader).__name__} cannot read {files[0]} ({reason}); it takes "
+            f"{', '.join(reader.supported_file_endings)}, and all channels of one size."
+        ) from None
+    if len(files) == 1:
+        image, properties = fit_channels(image, properties, channel_names(predictor.dataset_json))
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    data, _, properties = preprocessor.run_case_npy(
+        image, None, properties, plans, configuration, predictor.dataset_json
+    )
+    return image, data, properties

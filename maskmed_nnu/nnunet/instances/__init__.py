@@ -1,1 +1,0 @@
-"""Instance data sets inside nnU-Net: reading, preprocessing, sampling, targets, prediction."""

@@ -1,1 +1,0 @@
-"""Planners behind `-pl`, and the rules by which they choose."""

@@ -1,0 +1,1 @@
+"""Preprocessors, and the checks of a case that they begin with."""

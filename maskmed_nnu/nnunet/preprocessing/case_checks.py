@@ -1,0 +1,142 @@
+"""What is looked at before a case is preprocessed: channels, grid, values, files that end too early."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from maskmed_nnu.errors import InputError
+
+
+def check_files(
+    image_files: Sequence[str], seg_file: str | None, plans_manager: PlansManager, dataset_json: dict
+) -> None:
+    """Read a case and check it, without preprocessing it.
+
+    Raises
+    ------
+    InputError
+        Where the preprocessor would raise it, and where a file cannot be read at all.
+    """
+    check_nifti_files(case_files(image_files, seg_file))
+    with naming(image_files, seg_file):
+        reader = plans_manager.image_reader_writer_class()
+        try:
+            data, _ = reader.read_images(image_files)
+            seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
+        except InputError:  # of a reader of ours, which has said it all
+            raise
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), "no reason given")
+            raise InputError(
+                f"{type(reader).__name__} cannot read the case ({type(error).__name__}: {reason}). Check that the "
+                "files are complete and that all channels share one grid."
+            ) from error
+        check_case(data, seg, channels=channel_names(dataset_json))
+
+
+def channel_names(dataset_json: dict) -> list[str]:
+    """Names of the input channels in their order (``modality`` in the data sets of older nnU-Nets)."""
+    return list((dataset_json.get("channel_names") or dataset_json["modality"]).values())
+
+
+def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[str]) -> None:
+    """Refuse what nnU-Net would take in silence or die of.
+
+    ``data`` is ``[C, *spatial]``, ``seg`` is ``[1, *spatial]`` or None where there are no labels.
+
+    Raises
+    ------
+    InputError
+        Another number of channels than the data set's, labels of another shape, or values that are not finite.
+    """
+    if data.shape[0] != len(channels):
+        raise InputError(
+            f"the case has {data.shape[0]} channel{'s' * (data.shape[0] != 1)}, the data set has {len(channels)} "
+            f"({', '.join(channels)}). Give each channel as one file, numbered _0000, _0001 and so on."
+        )
+    if seg is not None and seg.shape[1:] != data.shape[1:]:
+        raise InputError(
+            f"the labels have the shape {_shape(seg)}, the image has {_shape(data)}. They must be on the same grid; "
+            "resample one of them."
+        )
+    for index, (name, channel) in enumerate(zip(channels, data, strict=True)):
+        _check_finite(channel, f"channel {index} ({name})")
+
+
+def check_nifti_files(files: Sequence[str]) -> None:
+    """Look into NIfTI files for what ITK's reader hides: it gives 0 for NaN and for everything after a file's end.
+
+    Float files are read a second time for that; of others only the size is compared with what the header announces.
+
+    Raises
+    ------
+    InputError
+        Where voxels are NaN or infinite, or missing.
+    """
+    for file in files:
+        if not str(file).endswith((".nii", ".nii.gz")):
+            continue
+        try:
+            proxy = nibabel.load(file).dataobj
+        except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error):
+            continue  # the data set's own reader says what is wrong, or reads what nibabel cannot
+        with naming([file], None):
+            if proxy.dtype.kind == "f":
+                _check_finite(_read(proxy), "the file")
+            elif not _size_fits(file, proxy):
+                _read(proxy)
+
+
+def _size_fits(file: str, proxy: nibabel.arrayproxy.ArrayProxy) -> bool:
+    """A glance without decompressing: gzip ends with the size of its content, modulo 4 GB."""
+    needed = proxy.offset + proxy.dtype.itemsize * prod(proxy.shape)
+    if not str(file).endswith(".gz"):
+        return Path(file).stat().st_size >= needed
+    with open(file, "rb") as stream:
+        stream.seek(-4, 2)
+        return int.from_bytes(stream.read(4), "little") == needed % 2**32
+
+
+def _read(proxy: nibabel.arrayproxy.ArrayProxy) -> np.ndarray:
+    try:
+        # not the values that scl_slope and scl_inter make of them: those are finite where these are
+        return proxy.get_unscaled()
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"the file ends before its last voxel or is damaged ({type(error).__name__}: {error}). Copy it again."
+        ) from error
+
+
+def _check_finite(voxels: np.ndarray, channel: str) -> None:
+    broken = voxels.size - np.count_nonzero(np.isfinite(voxels))
+    if broken:
+        raise InputError(
+            f"{channel} holds {broken} of {voxels.size} voxels that are NaN or infinite. Replace them, for example "
+            "with the background's intensity."
+        )
+
+
+@contextmanager
+def naming(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
+    """Put the files of a case in front of an `InputError` about it."""
+    try:
+        yield
+    except InputError as error:
+        names = ", ".join(str(file) for file in case_files(image_files, seg_file))
+        raise InputError(f"{names}: {error}") from error.__cause__
+
+
+def case_files(image_files: Sequence[str], seg_file: str | None) -> list[str]:
+    return [*image_files, seg_file] if seg_file is not None else list(image_files)
+
+
+def _shape(array: np.ndarray) -> str:
+    return "×".join(str(edge) for edge in array.shape[1:])

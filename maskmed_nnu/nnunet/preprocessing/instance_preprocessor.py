@@ -1,0 +1,139 @@
+"""Preprocessing of object data sets: images as nnU-Net does it, labels as a semantic map and layers of ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.boxes import find_boxes
+from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.pure_layers import assign_layers, stack_pure_layers
+from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import (
+    MaskMedPreprocessor,
+    channel_names,
+    check_case,
+    check_nifti_files,
+    naming,
+)
+
+MAX_OBJECTS = np.iinfo(np.int16).max
+
+
+class InstancePreprocessor(MaskMedPreprocessor):
+    """Labels become int16 ``[1 + L, Z, Y, X]``: the semantic map, then layers of ids 1..N.
+
+    ``instances.layer_classes`` in the plans says of which class the objects of each layer are. Labels are resampled
+    from the nearest pixel.
+
+    Nothing is cropped to the image's nonzero part, as nnU-Net does: it would mark zeros around it as no part of the
+    image, and in microscopy they are a dark background that must be learned. ``properties`` say the same as after a
+    crop that removed nothing.
+
+    ``properties["class_locations"]`` maps a thing class to rows ``[object, z, y0, x0, y1, x1]``, int32, the box of each
+    object on each slice. `InstanceDataLoader` draws objects from them.
+    """
+
+    def run_case(
+        self,
+        image_files: list[str],
+        seg_file: str | None,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict | str,
+    ) -> tuple[np.ndarray, np.ndarray, dict]:
+        if isinstance(dataset_json, str):
+            dataset_json = json.loads(Path(dataset_json).read_text())
+        check_nifti_files(image_files)
+        with naming(image_files, seg_file):
+            reader = plans_manager.image_reader_writer_class()
+            data, properties = reader.read_images(image_files)
+            seg = None
+            if seg_file is not None:
+                objects, _ = reader.read_objects(seg_file)
+                seg = label_stack(objects, configuration_manager.configuration["instances"]["layer_classes"])
+            return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
+
+    def run_case_npy(
+        self,
+        data: np.ndarray,
+        seg: np.ndarray | None,
+        properties: dict,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict,
+    ) -> tuple[np.ndarray, np.ndarray, dict]:
+        """``data [C, Z, Y, X]`` and ``seg [1 + L, Z, Y, X]`` from `label_stack`, None at prediction."""
+        check_case(data, seg, channels=channel_names(dataset_json))
+        axes = [0, *(axis + 1 for axis in plans_manager.transpose_forward)]
+        data = data.astype(np.float32).transpose(axes)
+        labels = np.zeros((1, *data.shape[1:]), np.int16) if seg is None else seg.transpose(axes)
+        spacing = [properties["spacing"][axis] for axis in plans_manager.transpose_forward]
+        properties["shape_before_cropping"] = properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
+        properties["bbox_used_for_cropping"] = [[0, edge] for edge in data.shape[1:]]
+
+        intensities = plans_manager.foreground_intensity_properties_per_channel
+        data = self._normalize(data, labels, configuration_manager, intensities)
+        target = [spacing[0], *configuration_manager.spacing]
+        shape = compute_new_shape(data.shape[1:], spacing, target)
+        data = configuration_manager.resampling_fn_data(data, shape, spacing, target)
+        labels = nearest(labels, shape)
+        if seg is not None:
+            classes = configuration_manager.configuration["instances"]["layer_classes"]
+            properties["class_locations"] = object_locations(labels[1:], classes)
+        return data, labels, properties
+
+
+def label_stack(objects: ObjectMap, layer_classes: list[int]) -> np.ndarray:
+    """int16 ``[1 + len(layer_classes), *spatial]``: the semantic map, then ids 1..N in layers of one class each.
+
+    Raises
+    ------
+    InputError
+        More objects than int16 can number, or objects that need more layers than were planned.
+    """
+    count = len(objects.classes)
+    if count > MAX_OBJECTS:
+        raise InputError(
+            f"the label file holds {count:,} objects, but a preprocessed image can hold {MAX_OBJECTS:,}. Cut the image "
+            "and its label file into pieces."
+        )
+    layer = assign_layers(objects)
+    for number in np.unique(objects.classes):
+        needed, planned = int(layer[objects.classes == number].max()) + 1, layer_classes.count(int(number))
+        if needed > planned:
+            raise InputError(
+                f"objects of class {number} overlap so that they need {needed} layer{'s' * (needed != 1)}, but the "
+                f"plans have {planned}. The label files have changed since then: run nnUNetv2_plan_and_preprocess "
+                "with --clean."
+            )
+    ids = stack_pure_layers(objects, layer, layer_classes)
+    return np.concatenate([objects.semantic()[None], ids]).astype(np.int16)
+
+
+def nearest(labels: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """``labels [C, Z, Y, X]`` on a grid of ``shape``, each position with the value of the nearest one.
+
+    >>> nearest(np.array([[[[1, 2, 3]]]]), (1, 1, 6))
+    array([[[[1, 1, 2, 2, 3, 3]]]])
+    """
+    index = [
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for old, new in zip(labels.shape[1:], shape, strict=True)
+    ]
+    return labels[np.ix_(np.arange(len(labels)), *index)]
+
+
+def object_locations(layers: np.ndarray, layer_classes: list[int]) -> dict[int, np.ndarray]:
+    """Rows ``[object, z, y0, x0, y1, x1]`` of the objects in ``layers [L, Z, Y, X]``, by class."""
+    rows: dict[int, list[np.ndarray]] = {number: [np.zeros((0, 6), np.int32)] for number in layer_classes}
+    for number in rows:
+        mine = layers[[number == kind for kind in layer_classes]]
+        for z in range(mine.shape[1]):
+            found = find_boxes(mine[:, z])
+            slices = np.full(len(found.numbers), z)
+            rows[number].append(np.column_stack((found.numbers, slices, found.boxes)).astype(np.int32))
+    return {number: np.concatenate(parts) for number, parts in rows.items()}

@@ -1,0 +1,67 @@
+"""nnU-Net's preprocessing with a look at every case first."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from maskmed_nnu.nnunet.preprocessing.case_checks import (
+    case_files,
+    channel_names,
+    check_case,
+    check_nifti_files,
+    naming,
+)
+
+
+class MaskMedPreprocessor(DefaultPreprocessor):
+    """The same arrays as `DefaultPreprocessor`, or one sentence about what is wrong with the case.
+
+    nnU-Net checks nothing at prediction time: a missing channel dies deep inside, NaN becomes silent background.
+    """
+
+    def run_case(
+        self,
+        image_files: list[str],
+        seg_file: str | None,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict | str,
+    ) -> tuple[np.ndarray, np.ndarray, dict]:
+        check_nifti_files(case_files(image_files, seg_file))
+        with naming(image_files, seg_file):
+            return super().run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
+
+    def run_case_npy(
+        self,
+        data: np.ndarray,
+        seg: np.ndarray | None,
+        properties: dict,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict,
+    ) -> tuple[np.ndarray, np.ndarray, dict]:
+        check_case(data, seg, channels=channel_names(dataset_json))
+        return super().run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
+
+
+def use_stock_preprocessor_without_hook(configuration: dict) -> None:
+    """Without the start-up hook nnU-Net cannot find ours: the same arrays come from its own, without the checks."""
+    # importing the start-up module to ask would activate it
+    hooked = any(type(finder).__module__ == "maskmed_nnu._startup" for finder in sys.meta_path)
+    if configuration["preprocessor_name"] == MaskMedPreprocessor.__name__ and not hooked:
+        configuration["preprocessor_name"] = DefaultPreprocessor.__name__
+
+
+PREPROCESSOR = MaskMedPreprocessor.__name__
+
+
+def choose_preprocessor(name: str) -> str:
+    """`name`, or ours: nnU-Net's command line always passes a name, and what the user chose is not its default."""
+    if name != "DefaultPreprocessor":
+        return name
+    print(f"Preprocessor: {PREPROCESSOR}, which is nnU-Net's DefaultPreprocessor with a check of every case.")
+    return PREPROCESSOR

@@ -1,0 +1,1 @@
+"""Trainers, their losses, data loading, augmentation and schedules."""

@@ -1,0 +1,227 @@
+"""What trainers of networks for objects share: data, validation and prediction of whole images, scores of objects."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.instances.detections import Detections, from_object_map, pack
+from maskmed_nnu.instances.metrics import InstanceMetrics, with_names
+from maskmed_nnu.nnunet.inference.case_prediction import predict_case
+from maskmed_nnu.nnunet.inference.export_prediction import on_image, save_detections, write_slices
+from maskmed_nnu.nnunet.inference.predictor import prediction_settings, tile_overlap
+from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, training_transforms, validation_transforms
+from maskmed_nnu.nnunet.training.data_loader import InstanceDataLoader
+from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
+
+MIRROR_AXES = (0, 1)
+
+
+class InstanceTrainer(PluginTrainer):
+    """Objects in 2D images, and in volumes slice by slice; the network, its plans and its loss come in subclasses.
+
+    Each epoch's validation predicts whole images, as many as it has iterations; nnU-Net's pseudo Dice in the log, the
+    progress plot and the choice of the best checkpoint is their score `followed`.
+    """
+
+    followed = "AP50"
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.oversample_foreground_percent = 0.5
+        self._whole_images: Iterator[tuple[str, Tensor, np.ndarray, dict]] = iter(())
+        self._metrics = InstanceMetrics()
+
+    @staticmethod
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        return nnUNetTrainer.build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
+
+    def get_dataloaders(self) -> tuple:
+        if self.dataset_class is None:
+            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        self.inference_allowed_mirroring_axes = MIRROR_AXES
+        patch = self.configuration_manager.patch_size
+        datasets = self.get_tr_and_val_datasets()
+        cut = (initial_patch_size(patch), patch)
+        transforms = (training_transforms(patch), validation_transforms())
+        loaders = [
+            InstanceDataLoader(
+                dataset,
+                self.batch_size,
+                size,
+                patch,
+                self.label_manager,
+                oversample_foreground_percent=self.oversample_foreground_percent,
+                transforms=transform,
+                probabilistic_oversampling=self.probabilistic_oversampling,
+            )
+            for dataset, size, transform in zip(datasets, cut, transforms, strict=True)
+        ]
+        processes = get_allowed_n_proc_DA()
+        if processes == 0:
+            return tuple(SingleThreadedAugmenter(loader, None) for loader in loaders)
+        return tuple(
+            NonDetMultiThreadedAugmenter(
+                data_loader=loader,
+                transform=None,
+                num_processes=count,
+                num_cached=max(6, count),
+                seeds=None,
+                pin_memory=self.device.type == "cuda",
+                wait_time=0.002,
+            )
+            for loader, count in zip(loaders, (processes, max(1, processes // 2)), strict=True)
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._metrics = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
+        self._whole_images = self._cases()
+
+    def validation_step(self, batch: dict) -> dict:
+        """The loss of a batch, and the objects of one whole image after the other until each had its turn."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        target = batch["target"].to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            loss = self.loss(self.network(data), target)
+        case = next(self._whole_images, None)
+        if case is not None:
+            _, image, seg, _ = case
+            truth = self._truth(np.asarray(seg[:]))
+            for found, wanted in zip(self._predict(image, mirror=False), truth, strict=True):
+                self._metrics.update(found, wanted)
+        result = {"loss": loss.detach().cpu().numpy()}
+        self._report("validation", result)
+        return result
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        loss = float(np.mean([output["loss"] for output in val_outputs]))
+        scores, losses = self._gathered(self._metrics).compute(), [loss]
+        if self.is_ddp:
+            losses = [None] * dist.get_world_size()
+            dist.all_gather_object(losses, loss)
+        each = scores["per_class"]
+        per_class = [each.get(number, {}).get(self.followed, math.nan) for number in self._instances["thing_classes"]]
+        score = 0.0 if math.isnan(scores[self.followed]) else scores[self.followed]
+        # nnU-Net's progress plot and choice of the best checkpoint follow this name
+        self.logger.log("mean_fg_dice", score, self.current_epoch)
+        self.logger.log("dice_per_class_or_region", per_class, self.current_epoch)
+        self.logger.log("val_losses", float(np.mean(losses)), self.current_epoch)
+        self.print_to_log_file(
+            "whole images: "
+            + ", ".join(f"{name} {scores[name]:.4f}" for name in ("AP", "AP50", "AP75", "PQ", "F1@0.5"))
+            + f" ({self.followed} stands in for the pseudo Dice)"
+        )
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Every validation image, with mirroring, at its original resolution; scores go to ``instances.json``.
+
+        ``save_probabilities`` (``--npz``) keeps scores and soft masks, as in prediction.
+        """
+        self.network.eval()
+        folder = Path(self.output_folder) / "validation"
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
+        reader = self.plans_manager.image_reader_writer_class()
+        truth_folder = Path(self.preprocessed_dataset_folder_base) / "gt_segmentations"
+        ending = self.dataset_json["file_ending"]
+        for key, image, _, properties in self._cases():
+            self.print_to_log_file(f"predicting {key}")
+            slices = on_image(pack(self._predict(image, mirror=True)), properties)
+            write_slices(
+                slices,
+                str(folder / key) + ending,
+                properties,
+                plans_manager=self.plans_manager,
+                plan=self.configuration_manager.configuration,
+                dataset_json=self.dataset_json,
+            )
+            if save_probabilities:
+                save_detections(slices, f"{folder / key}.npz")
+            objects, _ = reader.read_objects(str(truth_folder / key) + ending)
+            axes = self.plans_manager.transpose_forward
+            ids = objects.ids.transpose(0, *(axis + 1 for axis in axes))
+            stuff = objects.stuff.transpose(axes)
+            for z, found in enumerate(slices):
+                metrics.update(found, from_object_map(ids[:, z], objects.classes, stuff[z]))
+        scores = self._gathered(metrics).compute()
+        if self.local_rank == 0:
+            numbers = {number: name for name, number in self.dataset_json["labels"].items()}
+            text = json.dumps(with_names(scores, numbers), indent=2, allow_nan=False)
+            write_atomically(folder / "instances.json", lambda partial: partial.write_text(text))
+            names = ("AP", "AP50", "AP75", "PQ", "AJI", "F1@0.5")
+            found = ", ".join(f"{name} {scores[name]:.4f}" for name in names)
+            self.print_to_log_file(f"Validation complete: {found} ({folder / 'instances.json'})")
+
+    @property
+    def _instances(self) -> dict:
+        return self.configuration_manager.configuration["instances"]
+
+    def _predict(self, image: Tensor, *, mirror: bool) -> list[Detections]:
+        plan = self.configuration_manager.configuration
+        return predict_case(
+            self.network,
+            image,
+            tile=plan["patch_size"],
+            overlap=tile_overlap(plan, 0.5),
+            mirror_axes=MIRROR_AXES if mirror else (),
+            device=self.device,
+            **prediction_settings(plan),
+        )
+
+    def _cases(self) -> Iterator[tuple[str, Tensor, np.ndarray, dict]]:
+        """This rank's validation cases, preprocessed: name, image, labels as they lie on the disk, properties."""
+        keys = self.do_split()[1][self.local_rank :: dist.get_world_size() if self.is_ddp else 1]
+        dataset = self.dataset_class(self.preprocessed_dataset_folder, keys)
+        for key in dataset.identifiers:
+            data, seg, _, properties = dataset.load_case(key)
+            yield key, torch.from_numpy(np.array(data[:])), seg, properties
+
+    def _truth(self, seg: np.ndarray) -> list[Detections]:
+        """Objects of each slice of ``seg [1 + L, Z, H, W]``; crowds are stuff of a thing's class."""
+        semantic, ids = seg[0].astype(np.int16), np.maximum(seg[1:], 0).astype(np.int32)
+        classes = np.ones(max(int(ids.max()), 0), np.int64)
+        for layer, number in zip(ids, self._instances["layer_classes"], strict=True):
+            found = np.unique(layer)
+            classes[found[found > 0] - 1] = number
+        stuff = np.where((ids > 0).any(0), 0, np.maximum(semantic, 0))
+        return [from_object_map(ids[:, z], classes, stuff[z]) for z in range(ids.shape[1])]
+
+    def _gathered(self, metrics: InstanceMetrics) -> InstanceMetrics:
+        if not self.is_ddp:
+            return metrics
+        everyone = [None] * dist.get_world_size()
+        dist.all_gather_object(everyone, metrics)
+        total = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
+        for part in everyone:
+            total.merge(part)
+        return total

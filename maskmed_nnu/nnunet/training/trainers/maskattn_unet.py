@@ -1,0 +1,54 @@
+"""Trainers of MaskAttn-UNet inside nnU-Net: of labels, of objects, and of objects among regions without objects."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+from maskmed_nnu.nnunet.plans_handling.checks import check_instance_labels, check_maskattn_plans, resolve_configuration
+from maskmed_nnu.nnunet.training.loss.embedding_loss import EmbeddingLoss
+from maskmed_nnu.nnunet.training.trainers.instance import InstanceTrainer
+from maskmed_nnu.nnunet.training.trainers.semantic import StockLossTrainer
+
+WEIGHT_DECAY = 1e-3
+
+
+class nnUNetTrainerMaskAttnUNet(StockLossTrainer):
+    """Labels or regions of images."""
+
+    section = "maskattn_unet"
+    check = staticmethod(partial(check_maskattn_plans, objects=False))
+    published_weight_decay = WEIGHT_DECAY
+
+
+class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
+    """Objects, by an embedding of pixels; the best checkpoint is the one of the highest AP50."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        resolved = resolve_configuration(plans, configuration)
+        check_maskattn_plans(plans, resolved, objects=True)
+        labels = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
+        check_instance_labels(plans, resolved, labels=labels, planner="MaskAttnUNetPlanner")
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = resolved["maskattn_unet"]["learning_rate"]
+        self.weight_decay = WEIGHT_DECAY
+        self.enable_deep_supervision = False
+
+    def _build_loss(self) -> EmbeddingLoss:
+        plan = self.configuration_manager.configuration
+        return EmbeddingLoss(layer_classes=plan["instances"]["layer_classes"], **plan["instance_loss"])
+
+
+class nnUNetTrainerMaskAttnUNetPanoptic(nnUNetTrainerMaskAttnUNetInstance):
+    """Objects and the regions around them; the best checkpoint is the one of the highest panoptic quality."""
+
+    followed = "PQ"

@@ -1,0 +1,81 @@
+"""Trainers of semantic networks, which answer one dense map in evaluation mode whatever they are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from maskmed_nnu.nnunet.plans_handling.checks import resolve_configuration
+from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import use_stock_preprocessor_without_hook
+from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
+
+
+class DenseTrainer(PluginTrainer):
+    """nnU-Net's validation, on that map and the finest target."""
+
+    def validation_step(self, batch: dict) -> dict:
+        """nnU-Net's pseudo Dice and loss."""
+        target = batch["target"]
+        with self._one_scale():
+            result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
+        self._report("validation", result)
+        return result
+
+    @contextmanager
+    def _one_scale(self) -> Iterator[None]:
+        """nnU-Net's methods as they are without deep supervision."""
+        before = self.enable_deep_supervision, self.loss
+        self.enable_deep_supervision = False
+        if isinstance(self.loss, DeepSupervisionWrapper):
+            self.loss = self.loss.loss
+        try:
+            yield
+        finally:
+            self.enable_deep_supervision, self.loss = before
+
+
+class StockLossTrainer(DenseTrainer):
+    """nnU-Net's loss on labels or regions, with or without an ignore label.
+
+    Learning rate and deep supervision come from the section ``section`` of the plans, which ``check`` has accepted.
+    """
+
+    section: str
+    check: Callable[[dict, dict], None]
+    published_weight_decay: float
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        resolved = resolve_configuration(plans, configuration)
+        type(self).check(plans, resolved)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = resolved[self.section]["learning_rate"]
+        self.weight_decay = self.published_weight_decay
+        self.enable_deep_supervision = resolved[self.section]["deep_supervision"]
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        cls.check(plans_manager.plans, configuration_manager.configuration)
+        use_stock_preprocessor_without_hook(configuration_manager.configuration)
+        return nnUNetTrainer.build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )

@@ -1,0 +1,88 @@
+"""Image, truth and prediction of some cases side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
+
+
+def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapping[int, str]) -> Figure:
+    """A row per case (caption, image, truth and prediction file), structures in colour; ``names`` of their values."""
+    figure = Figure(figsize=(9.6, 0.75 + 2.42 * len(cases)), facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(cases), 3, squeeze=False)
+    colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(sorted(names))}
+    for row, (caption, image_file, truth_file, prediction_file) in zip(axes, cases, strict=True):
+        image, height_over_width = _read(image_file)
+        truth, prediction = _read(truth_file)[0], _read(prediction_file)[0]
+        index = _slice_with_most_labels(truth)
+        low, high = _intensity_window(image, truth)
+        for axis, overlay in zip(row, (None, truth, prediction), strict=True):
+            aspect = height_over_width
+            axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
+            if overlay is not None:
+                axis.imshow(_coloured(overlay[index], colours), aspect=aspect, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+        row[0].set_ylabel(caption, fontsize=9, color="#333333")
+    for axis, title in zip(axes[0], ("image", "truth", "prediction"), strict=True):
+        axis.set_title(title, fontsize=11)
+    figure.legend(
+        handles=[Patch(color=colours[value], label=names[value]) for value in sorted(names)],
+        loc="lower center",
+        ncols=min(len(names), 6),
+        frameon=False,
+        fontsize=10,
+    )
+    bottom = 0.42 * (1 + (len(names) - 1) // 6) / figure.get_figheight()
+    figure.tight_layout(rect=(0, bottom, 1, 1), pad=0.4, w_pad=0.4, h_pad=0.4)
+    return figure
+
+
+def _read(file: Path) -> tuple[np.ndarray, float]:
+    """First channel of an image file as [slice, y, x], seen as a radiologist does, and a voxel's height over width."""
+    volume = sitk.ReadImage(str(file))
+    if volume.GetNumberOfComponentsPerPixel() > 1:
+        volume = sitk.VectorIndexSelectionCast(volume, 0)
+    if volume.GetDimension() == 3 and min(volume.GetSize()) > 1:
+        volume = sitk.DICOMOrient(volume, "LPS")
+    array = sitk.GetArrayFromImage(volume)
+    spacing = volume.GetSpacing()
+    return array.reshape(-1, *array.shape[-2:]), spacing[1] / spacing[0]
+
+
+def _slice_with_most_labels(label: np.ndarray) -> int:
+    """The slice of [slice, y, x] that shows the most structures; among those, the one with the largest smallest one."""
+
+    def key(plane: np.ndarray) -> tuple[int, int]:
+        counts = np.unique(plane[plane > 0], return_counts=True)[1]
+        return len(counts), counts.min(initial=np.iinfo(np.int64).max) if len(counts) else 0
+
+    return max(range(len(label)), key=lambda index: key(label[index]))
+
+
+def _intensity_window(image: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+    """Grey values to show as black and white: the structures' own with a margin, or all where nothing is labelled."""
+    values = image[label > 0] if (label > 0).any() else image
+    low, high = np.percentile(values, (2, 98))
+    margin = max(high - low, 1e-6)
+    return low - 1.5 * margin, high + margin
+
+
+def _coloured(label: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
+    """RGBA picture [y, x, 4] of a label map [y, x]."""
+    picture = np.zeros((*label.shape, 4))
+    for value, colour in colours.items():
+        picture[label == value] = to_rgba(colour, alpha=0.62)
+    return picture

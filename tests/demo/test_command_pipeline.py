@@ -1,0 +1,82 @@
+"""Running commands: shown, logged, skipped when done, and told in one sentence when they fail."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from maskmed_nnu.demo.command_pipeline import Step, StepError, executable, run_steps
+from maskmed_nnu.errors import InputError
+
+PYTHON = Path(sys.executable).name
+
+
+def say(name, text, **settings):
+    return Step(name, f"say {text}", [PYTHON, "-c", f"print({text!r})"], **settings)
+
+
+def test_commands_and_their_output_are_shown_and_logged(tmp_path, capfd):
+    run_steps([say("1_hello", "hello there")], logs=tmp_path / "logs", environment={})
+    output = capfd.readouterr().out
+    assert f"$ {PYTHON} -c" in output
+    assert "\nhello there\n" in output
+    assert (tmp_path / "logs" / "1_hello.log").read_text() == "hello there\n"
+
+
+def test_the_environment_reaches_the_command(tmp_path, capfd):
+    step = Step("1", "read", [PYTHON, "-c", "import os; print('raw is', os.environ['nnUNet_raw'])"])
+    run_steps([step], logs=tmp_path, environment={"nnUNet_raw": "mine"})
+    assert "raw is mine" in capfd.readouterr().out
+
+
+def test_finished_steps_are_skipped(tmp_path, capfd):
+    steps = [say("1", "first"), say("2", "second")]
+    run_steps(steps, logs=tmp_path, environment={})
+    capfd.readouterr()
+    run_steps(steps, logs=tmp_path, environment={})
+    output = capfd.readouterr().out
+    assert "$" not in output
+    assert output.count("finished before, skipped") == 2
+
+
+def test_other_options_do_not_make_a_step_run_again(tmp_path, capfd):
+    run_steps([say("1", "first", options=["cpu"])], logs=tmp_path, environment={})
+    capfd.readouterr()
+    run_steps([say("1", "first", options=["cuda"])], logs=tmp_path, environment={})
+    assert "$" not in capfd.readouterr().out
+
+
+def test_a_changed_step_makes_all_later_ones_run_again(tmp_path, capfd):
+    run_steps([say("1", "one"), say("2", "two"), say("3", "three")], logs=tmp_path, environment={})
+    capfd.readouterr()
+    run_steps([say("1", "one"), say("2", "zwei"), say("3", "three")], logs=tmp_path, environment={})
+    output = capfd.readouterr().out
+    assert output.count("skipped") == 1
+    assert "zwei\n" in output
+    assert "three\n" in output
+
+
+def test_only_a_step_whose_forerunners_stand_is_resumed(tmp_path, capfd):
+    show = [PYTHON, "-c", "import sys; print('arguments', sys.argv[1:])"]
+    steps = [say("1", "first"), Step("2", "train", show, resume=["--c"])]
+    run_steps(steps, logs=tmp_path, environment={})
+    assert "arguments []" in capfd.readouterr().out
+    (tmp_path / "2.done").unlink()
+    run_steps(steps, logs=tmp_path, environment={})
+    assert "arguments ['--c']" in capfd.readouterr().out
+
+
+def test_a_failing_command_is_named_with_its_log_and_stops_the_run(tmp_path, capfd):
+    steps = [Step("1_bad", "break", [PYTHON, "-c", "print('why'); raise SystemExit(3)"]), say("2", "never")]
+    with pytest.raises(StepError, match=r"break failed with status 3: .*SystemExit.*\n.*1_bad\.log"):
+        run_steps(steps, logs=tmp_path, environment={})
+    assert (tmp_path / "1_bad.log").read_text() == "why\n"
+    assert not (tmp_path / "1_bad.done").exists()
+    assert "never\n" not in capfd.readouterr().out
+
+
+def test_a_missing_command_is_told_with_its_cure():
+    with pytest.raises(InputError, match=r"nnUNetv2_nothing is not in .*pip install nnunetv2"):
+        executable("nnUNetv2_nothing")

@@ -1,0 +1,234 @@
+"""Files to files through nnU-Net's own predictor and export, with an oracle in the network's place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+import torch
+from nnunetv2.ensembling.ensemble import ensemble_crossvalidations, ensemble_folders
+from nnunetv2.inference.export_prediction import (
+    convert_predicted_logits_to_segmentation_with_correct_shape,
+    resample_and_save,
+)
+from nnunetv2.postprocessing.remove_connected_components import (
+    apply_postprocessing_to_folder,
+    determine_postprocessing,
+)
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from PIL import Image
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.detections import concatenate, from_object_map, pack, unpack
+from maskmed_nnu.instances.files import read_ids, write_ids
+from maskmed_nnu.instances.objects import decode
+from maskmed_nnu.nnunet.inference.export_prediction import on_image, to_objects
+from tests.nnunet.oracle import (
+    Oracle,
+    dataset,
+    format_of,
+    grid_of_cells,
+    oracle_predictor,
+    plans,
+    same_objects,
+)
+
+POOLS = {"num_processes_preprocessing": 1, "num_processes_segmentation_export": 1}
+
+
+def written(path: Path, dataset_json: dict):
+    label_format = format_of(dataset_json)
+    return decode(read_ids(path, overlap_layers=label_format.overlap_layers), label_format)
+
+
+def test_a_thousand_objects_of_images_of_any_size_through_the_spawned_pools(tmp_path):
+    description = dataset()
+    truths = {f"case_{n}": grid_of_cells(s, seed=n) for n, s in enumerate([(380, 384), (40, 150), (64, 64)])}
+    assert truths["case_0"].max() == 1024
+    (tmp_path / "images").mkdir()
+    for name, ids in truths.items():
+        Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "images" / f"{name}_0000.png")
+    network = Oracle()
+    states = [{"score": torch.tensor(score)} for score in (0.9, 0.45)]
+    predictor = oracle_predictor(network, plans(description), description, states=states)
+    out = tmp_path / "out"
+    predictor.predict_from_files(str(tmp_path / "images"), str(out), save_probabilities=True, **POOLS)
+    for name, ids in truths.items():
+        assert same_objects(written(out / f"{name}.png", description), decode(ids[None], format_of(description)))
+        with np.load(out / f"{name}.npz") as file:
+            (found,) = unpack(file["detections"])
+        assert found.scores == pytest.approx([0.675] * len(np.unique(ids[ids > 0])))
+    assert np.asarray(Image.open(out / "case_0.png")).dtype == np.uint16
+    assert not list(out.glob("*partial*"))
+
+
+def layered_truth() -> np.ndarray:
+    """Panoptic ids in two layers: two classes that overlap, stuff below."""
+    layers = np.zeros((2, 100, 130), np.uint16)
+    layers[0, 60:] = 3000
+    for index, x in enumerate(range(0, 110, 24), 1):
+        layers[0, 20:80, x : x + 20] = 1000 + index
+        layers[1, 30:50, x + 6 : x + 30] = 2000 + index
+    return layers
+
+
+def test_overlapping_layers_of_two_classes_and_stuff_in_a_tiff(tmp_path):
+    description = dataset({"a": 1, "b": 2, "c": 3}, ending=".tif", channels=2, label_divisor=1000, overlap_layers=True)
+    truth = layered_truth()
+    for channel, layer in enumerate(truth):
+        tifffile.imwrite(tmp_path / f"x_000{channel}.tif", layer)
+    plan = plans(description, things=(1, 2), layers=2)
+    predictor = oracle_predictor(Oracle(things=(1, 2), divisor=1000, classes=3), plan, description)
+    files = [[str(tmp_path / f"x_000{channel}.tif") for channel in range(2)]]
+    (tmp_path / "out").mkdir()
+    predictor.predict_from_files_sequential(files, [str(tmp_path / "out" / "x")])
+    found = written(tmp_path / "out" / "x.tif", description)
+    assert same_objects(found, decode(truth, format_of(description)))
+    (raw,) = predictor.predict_from_files_sequential(files, None)
+    assert raw.shape == (2, 1, 100, 130)
+    assert np.array_equal(raw[:, 0], read_ids(tmp_path / "out" / "x.tif", overlap_layers=True))
+
+
+def test_a_nifti_volume_keeps_its_geometry_and_its_ids_are_unique_over_slices(tmp_path):
+    description = dataset(ending=".nii.gz")
+    truth = np.stack([grid_of_cells((70, 90), seed=seed) for seed in range(3)])
+    image = sitk.GetImageFromArray(truth.astype(np.float32))
+    image.SetSpacing((0.5, 0.5, 3.0))
+    image.SetOrigin((-12.0, 7.5, 30.0))
+    c, s = np.cos(0.2), np.sin(0.2)
+    image.SetDirection((c, -s, 0.0, s, c, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "v_0000.nii.gz"))
+    predictor = oracle_predictor(Oracle(), plans(description, spacing=0.5), description)
+    (tmp_path / "out").mkdir()
+    predictor.predict_from_files_sequential([[str(tmp_path / "v_0000.nii.gz")]], [str(tmp_path / "out" / "v")])
+    found = sitk.ReadImage(str(tmp_path / "out" / "v.nii.gz"))
+    for got, wanted in (
+        (found.GetSpacing(), image.GetSpacing()),
+        (found.GetOrigin(), image.GetOrigin()),
+        (found.GetDirection(), image.GetDirection()),
+    ):
+        assert got == pytest.approx(wanted, abs=1e-6)
+    ids = sitk.GetArrayFromImage(found)
+    seen: set[int] = set()
+    for z in range(3):
+        here = set(np.unique(ids[z])) - {0}
+        assert here and not here & seen
+        seen |= here
+        assert same_objects(
+            decode(ids[z : z + 1], format_of(description)), decode(truth[z][None], format_of(description))
+        )
+
+
+def test_on_image_undoes_resampling_cropping_and_transposition():
+    # a volume [Z, Y, X] = 20 × 3 × 30 whose slices lie along y; cropped, and resampled to twice the size
+    truth = np.zeros((3, 20, 30), np.int32)
+    truth[1, 4:10, 6:14], truth[1, 12:16, 8:20], truth[2, 6:8, 10:18] = 1, 2, 1
+    cropped = truth[1:, 2:18, 4:24]
+    doubled = cropped.repeat(2, 1).repeat(2, 2)
+    packed = pack([from_object_map(ids[None], np.ones(ids.max(), np.int64)) for ids in doubled])
+    properties = {
+        "shape_before_cropping": (3, 20, 30),
+        "bbox_used_for_cropping": [[1, 3], [2, 18], [4, 24]],
+        "shape_after_cropping_and_before_resampling": (2, 16, 20),
+    }
+    slices = on_image(packed, properties)
+    assert [part.shape for part in slices] == [(20, 30)] * 3
+    objects, loss = to_objects(slices, (1, 0, 2), 1)
+    assert loss == ""
+    expected = np.where(truth > 0, truth + 2 * (np.arange(3) == 2)[:, None, None], 0).transpose(1, 0, 2)
+    assert np.array_equal(objects.ids[0], expected)
+    assert objects.classes.tolist() == [1, 1, 1]
+
+
+def three_on_top_of_each_other():
+    parts = []
+    for shift, score in ((0, 0.9), (1, 0.8), (2, 0.7)):
+        ids = np.zeros((1, 12, 12), np.int32)
+        ids[0, shift : shift + 8, shift : shift + 8] = 1
+        found = from_object_map(ids, np.array([1]))
+        found.scores[:] = score
+        parts.append(found)
+    return concatenate(parts)
+
+
+def test_objects_beyond_the_planned_layers_are_named_and_a_flat_map_says_nothing():
+    objects, loss = to_objects([three_on_top_of_each_other()], (0, 1, 2), 3)
+    assert (len(objects.ids), loss) == (3, "")
+    objects, loss = to_objects([three_on_top_of_each_other()], (0, 1, 2), 2)
+    assert len(objects.ids) == 2
+    assert "more than the 2 layers that were planned; 0 of them found no room and 36 pixels went" in loss
+    objects, loss = to_objects([three_on_top_of_each_other()], (0, 1, 2), 1)
+    assert (len(objects.ids), loss) == (1, "")
+
+
+def test_what_an_export_process_refuses_ends_the_command_with_its_sentence(tmp_path):
+    description = dataset({"a": 1}, label_divisor=5)
+    truth = np.zeros((64, 64), np.uint16)
+    for index in range(8):
+        truth[8 * index : 8 * index + 6, 5:50] = index + 1
+    Image.fromarray(truth).save(tmp_path / "x_0000.png")
+    predictor = oracle_predictor(Oracle(), plans(description), description)
+    with pytest.raises(InputError, match=r"out.x\.png cannot be written: .* holds 8 objects of one class"):
+        predictor.predict_from_files([[str(tmp_path / "x_0000.png")]], [str(tmp_path / "out" / "x")], **POOLS)
+    assert not (tmp_path / "out" / "x.png").exists()
+
+
+def test_steps_that_would_take_ids_for_classes_are_refused(tmp_path):
+    description = dataset()
+    plan = plans(description)
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    (folder / "plans.json").write_text(json.dumps(plan))
+    (folder / "dataset.json").write_text(json.dumps(description))
+    write_ids(folder / "x.png", np.ones((1, 8, 8), np.uint8))
+    before = sorted(path.name for path in folder.iterdir())
+    manager = PlansManager(plan)
+    configuration = manager.get_configuration("2d")
+    calls = {
+        "ensembling": [
+            lambda: ensemble_folders([str(folder), str(folder)], str(tmp_path / "out")),
+            lambda: ensemble_crossvalidations([str(folder)], str(tmp_path / "out")),
+        ],
+        "postprocessing": [
+            lambda: determine_postprocessing(str(folder), str(folder), None, None),
+            lambda: determine_postprocessing(str(folder), str(folder), plan, description),
+            lambda: apply_postprocessing_to_folder(str(folder), str(tmp_path / "out"), [], []),
+        ],
+        "cascade": [
+            lambda: resample_and_save(np.zeros(3), (1, 2, 3), "out", manager, configuration, {}, description),
+        ],
+    }
+    for what, functions in calls.items():
+        for call in functions:
+            with pytest.raises(InputError, match=f"Dataset001_Oracle are for objects, whose ids nnU-Net's .*{what}"):
+                call()
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_semantic_data_sets_go_nnunets_own_way():
+    plan = plans(dataset())
+    del plan["label_manager"]
+    manager = PlansManager(plan)
+    configuration = manager.get_configuration("2d")
+    configuration.configuration.update(
+        resampling_fn_probabilities="resample_data_or_seg_to_shape",
+        resampling_fn_probabilities_kwargs={"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None},
+    )
+    logits = np.zeros((2, 1, 6, 7), np.float32)
+    logits[1, 0, 2:4] = 1
+    properties = {
+        "spacing": (999, 1, 1),
+        "shape_before_cropping": (1, 6, 7),
+        "shape_after_cropping_and_before_resampling": (1, 6, 7),
+        "bbox_used_for_cropping": [[0, 1], [0, 6], [0, 7]],
+    }
+    labels = manager.get_label_manager(dataset())
+    segmentation = convert_predicted_logits_to_segmentation_with_correct_shape(
+        logits, manager, configuration, labels, properties
+    )
+    assert np.array_equal(segmentation, logits[1])

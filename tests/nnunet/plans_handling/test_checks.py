@@ -1,0 +1,104 @@
+"""Plans that do not fit get one clear sentence, before anything heavy."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.plans_handling.checks import check_plans, check_regions, resolve_configuration
+
+CONFIGURATION = {
+    "patch_size": [40, 56, 40],
+    "set_loss": {},
+    "architecture": {
+        "network_class_name": "maskmed_nnu.networks.maskmed.MaskMed",
+        "arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]], "regions": False},
+    },
+}
+PLANS = {
+    "plans_name": "MaskMedPlans",
+    "dataset_name": "Dataset004_Hippocampus",
+    "experiment_planner_used": "MaskMedPlanner",
+    "maskmed_nnu": {"version": "0.1.0", "num_classes": 3},
+    "configurations": {
+        "3d_fullres": CONFIGURATION,
+        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+    },
+}
+
+
+@pytest.fixture
+def plans() -> dict:
+    return copy.deepcopy(PLANS)
+
+
+def check(plans: dict, *, num_heads: int = 3, name: str = "3d_fullres") -> None:
+    check_plans(plans, resolve_configuration(plans, name), num_heads=num_heads)
+
+
+def test_good_plans_pass(plans):
+    check(plans)
+    check(plans, num_heads=2)
+    check(plans, name="3d_cascade_fullres")
+    check_regions(plans, CONFIGURATION, has_regions=False)
+
+
+def test_inheritance(plans):
+    resolved = resolve_configuration(plans, "3d_cascade_fullres")
+    assert resolved["previous_stage"] == "3d_lowres" and resolved["patch_size"] == [40, 56, 40]
+
+
+def test_unknown_configuration(plans):
+    with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 3d_fullres, 3d_cascade_fullres"):
+        resolve_configuration(plans, "3d_lowres")
+
+
+def test_no_plans_at_all():
+    with pytest.raises(InputError, match="no plans file of nnU-Net v2"):
+        resolve_configuration({"conv_per_stage": 2}, "2d")
+
+
+def test_plans_of_an_old_nnunet(plans):
+    configuration = plans["configurations"]["3d_fullres"]
+    del configuration["architecture"]
+    configuration["UNet_class_name"] = "PlainConvUNet"
+    with pytest.raises(InputError, match="nnU-Net before 2.4.*-d Dataset004_Hippocampus -pl MaskMedPlanner"):
+        check(plans)
+
+
+def test_plans_of_another_planner(plans):
+    plans.update(plans_name="nnUNetPlans", experiment_planner_used="ExperimentPlanner")
+    plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = "x.PlainConvUNet"
+    with pytest.raises(InputError, match="nnUNetPlans were made by ExperimentPlanner for the network x.PlainConvUNet"):
+        check(plans)
+
+
+@pytest.mark.parametrize("missing", ["maskmed_nnu", "set_loss"])
+def test_plans_of_another_version_of_ours(plans, missing):
+    plans.pop(missing, None)
+    plans["configurations"]["3d_fullres"].pop(missing, None)
+    with pytest.raises(InputError, match="another version of maskmed_nnu"):
+        check(plans)
+
+
+def test_more_classes_than_planned(plans):
+    with pytest.raises(InputError, match="has 4 classes.*more than the 3 that the plans MaskMedPlans"):
+        check(plans, num_heads=4)
+
+
+def test_a_patch_that_a_level_cannot_divide(plans):
+    plans["configurations"]["3d_fullres"]["patch_size"] = [40, 50, 40]
+    with pytest.raises(InputError, match="divide axis 1 by 8, and 50 is no multiple of that.*48 or 56"):
+        check(plans)
+
+
+def test_regions_for_labels(plans):
+    with pytest.raises(InputError, match="made for plain labels, but dataset.json declares regions"):
+        check_regions(plans, CONFIGURATION, has_regions=True)
+
+
+def test_an_input_error_ends_a_command_with_its_sentence_only(run_python):
+    done = run_python("from maskmed_nnu.errors import InputError\nraise InputError('one sentence')")
+    assert done.returncode == 1 and done.stderr == "one sentence\n"

@@ -1,0 +1,185 @@
+"""Preprocessed images and label stacks of generated cells."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import tifffile
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.statistics import measure, merge, summarise
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY
+from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
+from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+from maskmed_nnu.nnunet.preprocessing import instance_preprocessor as module
+from maskmed_nnu.nnunet.preprocessing.case_checks import check_files
+from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import (
+    InstancePreprocessor,
+    label_stack,
+    nearest,
+    object_locations,
+)
+from tests.instances.cells import write_cells
+from tests.nnunet.oracle import dataset, plans
+
+
+class Case:
+    """The first image of a generated data set, and the plans for it."""
+
+    def __init__(self, env, **settings: object) -> None:
+        folder = write_cells(env.raw, images=2, **settings)
+        self.dataset = json.loads((folder / "dataset.json").read_text())
+        self.images = [str(folder / "imagesTr" / "cells_000_0000.tif")]
+        self.seg = str(folder / "labelsTr" / "cells_000.tif")
+        self.objects = InstanceIO().read_objects(self.seg)[0]
+        classes = {name: number for name, number in self.dataset["labels"].items() if number}
+        tables = [
+            measure(InstanceIO().read_objects(str(file))[0], num_classes=len(classes))
+            for file in sorted((folder / "labelsTr").iterdir())
+        ]
+        intensities = dict.fromkeys(("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5"), 1.0)
+        fingerprint = {
+            "spacings": [[999, 1, 1]] * 3,
+            "shapes_after_crop": [[1, 96, 112]] * 3,
+            "foreground_intensity_properties_per_channel": {"0": intensities},
+            "median_relative_size_after_cropping": 1.0,
+            KEY: summarise(merge(tables), classes),
+        }
+        preprocessed = env.preprocessed / folder.name
+        preprocessed.mkdir()
+        (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+        self.plans = PlansManager(json.loads(json.dumps(IAUNetPlanner(11).plan_experiment())))
+
+    def configuration(self, **changes: object) -> ConfigurationManager:
+        return ConfigurationManager({**self.plans.plans["configurations"]["2d"], **changes})
+
+    def run(self, *, seg: bool = True, kind: type = InstancePreprocessor, **changes: object) -> tuple:
+        preprocessor = pickle.loads(pickle.dumps(kind(verbose=False)))
+        seg_file = self.seg if seg else None
+        return preprocessor.run_case(self.images, seg_file, self.plans, self.configuration(**changes), self.dataset)
+
+
+@pytest.fixture
+def case(nnunet_env) -> Case:
+    return Case(nnunet_env, overlapping=True, classes=3)
+
+
+def test_layers_of_ids_under_a_semantic_map(case):
+    data, seg, _ = case.run(spacing=[1.0, 1.0])
+    layer_classes = case.configuration().configuration["instances"]["layer_classes"]
+    assert seg.dtype == np.int16 and seg.shape == (1 + len(layer_classes), 1, 96, 112)
+    assert data.shape == (1, 1, 96, 112)
+    np.testing.assert_array_equal(seg[0], case.objects.semantic())
+    found = 0
+    for number, kind in enumerate(case.objects.classes, start=1):
+        (layer,) = np.flatnonzero((seg[1:] == number).any((1, 2, 3)))
+        assert layer_classes[layer] == kind
+        np.testing.assert_array_equal(seg[1 + layer] == number, (case.objects.ids == number).any(0))
+        found += 1
+    assert found == len(np.unique(seg[1:])) - 1 > 10
+
+
+def test_images_are_those_of_nnunet(case):
+    """Where nothing is cropped, nnU-Net's own preprocessor gives the same image."""
+    for spacing in ([1.0, 1.0], [0.7, 0.7], [1.5, 1.0]):
+        ours, stock = case.run(spacing=spacing), case.run(spacing=spacing, kind=DefaultPreprocessor)
+        np.testing.assert_array_equal(ours[0], stock[0])
+        assert ours[1].shape[1:] == stock[1].shape[1:]
+        for key in ("shape_before_cropping", "bbox_used_for_cropping", "shape_after_cropping_and_before_resampling"):
+            assert np.array_equal(ours[2][key], stock[2][key]), key
+
+
+@pytest.mark.parametrize("spacing", [0.5, 0.8, 1.7])
+def test_resampling_keeps_ids_and_areas(case, spacing):
+    _, seg, _ = case.run(spacing=[spacing, spacing])
+    before, after = np.bincount(case.objects.ids.ravel()), np.bincount(seg[1:].ravel(), minlength=1)
+    assert set(np.flatnonzero(after)) <= set(np.flatnonzero(before))
+    large = np.flatnonzero(before > 60)[1:]
+    np.testing.assert_allclose(after[large] * spacing**2, before[large], rtol=0.3)
+    assert set(np.unique(seg[0])) == {0, 1, 2, 3}
+
+
+def test_a_dark_background_is_background(case):
+    """nnU-Net would crop the zeros around the cells, or mark them as no part of the image."""
+    picture = tifffile.imread(case.images[0])
+    picture[:20] = 0
+    tifffile.imwrite(case.images[0], picture)
+    data, seg, properties = case.run(spacing=[1.0, 1.0])
+    assert data.shape == (1, 1, 96, 112) and seg.min() == 0
+    assert properties["bbox_used_for_cropping"] == [[0, 1], [0, 96], [0, 112]]
+    assert case.run(spacing=[1.0, 1.0], kind=DefaultPreprocessor)[0].shape == (1, 1, 76, 112)
+
+
+def test_prediction_needs_no_labels(case):
+    data, seg, properties = case.run(seg=False)
+    np.testing.assert_array_equal(data, case.run()[0])
+    assert seg.shape == (1, *data.shape[1:]) and not seg.any() and "class_locations" not in properties
+
+
+def test_locations_are_the_boxes_of_every_object(case):
+    _, seg, properties = case.run(spacing=[1.0, 1.0])
+    rows = properties["class_locations"]
+    assert set(rows) == {1, 2} and all(found.dtype == np.int32 for found in rows.values())
+    for kind, found in rows.items():
+        assert found[:, 0].tolist() == (np.flatnonzero(case.objects.classes == kind) + 1).tolist()
+        for number, z, y0, x0, y1, x1 in found.tolist():
+            places = np.argwhere((seg[1:, z] == number).any(0))
+            assert [y0, x0, y1, x1] == [*places.min(0), *(places.max(0) + 1)]
+
+
+def test_locations_on_slices():
+    layers = np.zeros((2, 4, 9, 9), np.int16)
+    layers[0, 1:3, 2:5, 3:4], layers[1, 3, 0, 0] = 5, 6
+    rows = object_locations(layers, [1, 2])
+    assert rows[1].tolist() == [[5, 1, 2, 3, 5, 4], [5, 2, 2, 3, 5, 4]] and rows[2].tolist() == [[6, 3, 0, 0, 1, 1]]
+    assert object_locations(layers * 0, [1, 1])[1].shape == (0, 6)
+
+
+def test_nearest_against_scipy():
+    from scipy.ndimage import zoom
+
+    labels = np.random.default_rng(0).integers(0, 99, (2, 1, 12, 18))
+    for factor in (2, 3):
+        shape = (1, 12 * factor, 18 * factor)
+        wanted = zoom(labels, (1, 1, factor, factor), order=0, mode="nearest", grid_mode=True)
+        np.testing.assert_array_equal(nearest(labels, shape), wanted)
+    np.testing.assert_array_equal(nearest(labels, (1, 4, 6)), labels[:, :, 1::3, 1::3])
+    assert nearest(labels, labels.shape[1:]).tolist() == labels.tolist()
+
+
+def test_more_layers_than_planned(case):
+    instances = {**case.configuration().configuration["instances"], "layer_classes": [1, 2]}
+    with pytest.raises(InputError, match=r"cells_000.tif: objects of class 1 overlap so that they need \d layers"):
+        case.run(instances=instances)
+
+
+def test_more_objects_than_int16_can_number():
+    def row(count: int) -> ObjectMap:
+        ids = np.arange(count, dtype=np.int32)[None, None, None] + 1
+        return ObjectMap(ids, np.ones(count, np.int64), np.zeros((1, 1, count), np.int32))
+
+    stack = label_stack(row(module.MAX_OBJECTS), [1])
+    assert stack.dtype == np.int16 and stack[1].max() == 32767 and stack.min() == 1
+    with pytest.raises(InputError, match="holds 32,768 objects, but a preprocessed image can hold 32,767"):
+        label_stack(row(module.MAX_OBJECTS + 1), [1])
+
+
+def test_labels_of_another_size(case):
+    tifffile.imwrite(case.images[0], np.ones((96, 100), np.uint16))
+    with pytest.raises(InputError, match="cells_000.tif: the labels have the shape 1×96×112, the image has 1×96×100"):
+        case.run()
+
+
+def test_a_damaged_file_is_named_once(tmp_path):
+    """Where a process of nnU-Net's died of it, the file is read again to say why."""
+    description = dataset()
+    (tmp_path / "x_0000.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"x_0000\.png cannot be read") as told:
+        check_files([str(tmp_path / "x_0000.png")], None, PlansManager(plans(description)), description)
+    assert "InstanceIO" not in str(told.value)

@@ -1,0 +1,118 @@
+"""The preprocessor's checks; what passes them is preprocessed exactly as nnU-Net does it."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner
+from maskmed_nnu.nnunet.preprocessing.case_checks import check_case, check_files, check_nifti_files
+from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
+
+SHAPE = (12, 10, 8)
+
+
+@pytest.fixture
+def case(tmp_path, make_planner):
+    """Files of a two-channel case with labels, and the managers to preprocess it with."""
+    planner = make_planner(MaskMedPlanner, shape=(20, 20, 20), channels=2)
+    plans = PlansManager(planner.plan_experiment())
+    rng = np.random.default_rng(0)
+    images = [str(tmp_path / f"c_{channel:04d}.nii.gz") for channel in range(2)]
+    for file in images:
+        sitk.WriteImage(sitk.GetImageFromArray(rng.normal(size=SHAPE).astype(np.float32)), file)
+    seg = str(tmp_path / "c.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(rng.integers(0, 3, SHAPE).astype(np.uint8)), seg)
+    return images, seg, plans, plans.get_configuration("3d_fullres"), planner.dataset_json
+
+
+def test_same_arrays_as_nnunet(case):
+    images, seg, plans, configuration, dataset = case
+    stock = DefaultPreprocessor(verbose=False).run_case(images, seg, plans, configuration, dataset)
+    ours = pickle.loads(pickle.dumps(MaskMedPreprocessor(verbose=False))).run_case(
+        images, seg, plans, configuration, dataset
+    )
+    np.testing.assert_array_equal(ours[0], stock[0])
+    np.testing.assert_array_equal(ours[1], stock[1])
+    assert ours[2].keys() == stock[2].keys()
+
+
+@pytest.mark.parametrize("look", ["preprocess", "check"])
+def test_wrong_number_of_channels_names_the_files(case, look):
+    images, _, plans, configuration, dataset = case
+    with pytest.raises(InputError, match=r"c_0000.nii.gz: the case has 1 channel, the data set has 2 \(CT, CT\)"):
+        if look == "check":
+            check_files(images[:1], None, plans, dataset)
+        else:
+            MaskMedPreprocessor(verbose=False).run_case(images[:1], None, plans, configuration, dataset)
+
+
+def test_labels_on_another_grid(case, tmp_path):
+    images, _, plans, configuration, dataset = case
+    other = str(tmp_path / "other.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((12, 10, 9), np.uint8)), other)
+    with pytest.raises(InputError, match=r"other.nii.gz: the labels have the shape 12×10×9, the image has 12×10×8"):
+        MaskMedPreprocessor(verbose=False).run_case(images, other, plans, configuration, dataset)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_nifti_with_values_that_are_not_finite(case, tmp_path, value):
+    """ITK's reader would silently give 0 for them."""
+    images, seg, plans, configuration, dataset = case
+    voxels = np.zeros(SHAPE[::-1], np.float32)
+    voxels[1, 2, 3:6] = value
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), images[1])
+    with pytest.raises(InputError, match=r"c_0001.nii.gz: the file holds 3 of 960 voxels that are NaN or infinite"):
+        MaskMedPreprocessor(verbose=False).run_case(images, seg, plans, configuration, dataset)
+
+
+def test_integer_nifti_and_other_formats_are_not_read_twice(tmp_path):
+    (tmp_path / "x.tif").write_bytes(b"no image")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), tmp_path / "x.nii.gz")
+    check_nifti_files([str(tmp_path / "x.tif"), str(tmp_path / "x.nii.gz"), str(tmp_path / "missing.nii.gz")])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_a_truncated_nifti(tmp_path, dtype, ending):
+    """ITK's reader would silently give 0 for what is missing."""
+    file = tmp_path / f"x{ending}"
+    noise = np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(dtype)
+    nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), file)
+    check_nifti_files([str(file)])
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size - 40)
+    with pytest.raises(InputError, match="ends before its last voxel"):
+        check_nifti_files([str(file)])
+
+
+def test_a_gzip_of_several_members_is_complete(tmp_path):
+    """As bgzip and pigz write it: its last four bytes do not tell the whole size."""
+    nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), tmp_path / "x.nii")
+    content = (tmp_path / "x.nii").read_bytes()
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]))
+    check_nifti_files([str(tmp_path / "x.nii.gz")])
+
+
+def test_a_file_that_is_no_image(case):
+    images, _, plans, _, dataset = case
+    with open(images[0], "wb") as file:
+        file.write(b"no image")
+    with pytest.raises(InputError, match="c_0000.nii.gz.*SimpleITKIO cannot read the case"):
+        check_files(images, None, plans, dataset)
+
+
+def test_arrays_are_checked_too():
+    data = np.zeros((2, 4, 4, 4), np.float32)
+    check_case(data, np.zeros((1, 4, 4, 4)), channels=["CT", "PET"])
+    data[1, 0, 0, :2] = np.nan
+    with pytest.raises(InputError, match=r"channel 1 \(PET\) holds 2 of 64"):
+        check_case(data, None, channels=["CT", "PET"])
