@@ -1,6 +1,6 @@
 """What more objects cost IAUNet's loss: a tile with 300 of them beside one with 30.
 
-The loss is that of `PlaceCriterion` on network outputs of the same size (450 queries, four supervised layers, masks at
+The loss is that of `LocationCriterion` on network outputs of the same size (450 queries, four supervised layers, masks at
 full resolution), forward and backward pass, the label map to targets included. Objects are discs on a jittered grid.
 Each has a query beside its centre, so that all of them are matched, and the other queries lie on objects too, so that
 many compete. The two take turns, so that a busy machine slows both alike. Needs no data::
@@ -24,7 +24,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
@@ -73,7 +73,7 @@ def stepper(objects: int, args: argparse.Namespace) -> Callable[[], None]:
     seg, places = torch.stack(maps).to(args.device), torch.stack(places).float().to(args.device)
     head = DynamicMaskHead(mask_channels=MASK_CHANNELS, hidden=8, scale=args.window / 2)
     output = network_output(head, places, args.tile, args.queries)
-    criterion = PlaceCriterion(num_classes=1, mask_head=head, window=args.window)
+    criterion = LocationCriterion(num_classes=1, mask_head=head, window=args.window)
 
     def step() -> None:
         targets = instance_targets(seg, layer_classes=[1], thing_classes=[1], min_fragment=[8])

@@ -1,7 +1,7 @@
 """Pixels of one object are to have like embeddings, pixels of different objects unlike ones.
 
 InfoNCE over sampled pixels, as MaskAttn-UNet trains instances (arXiv 2503.10686, Eqs. 4-6). The paper leaves open the
-temperature, how pixels are drawn and what averages what; here every object counts alike, however large it is. One
+temperature, how pixels are sampled and what averages what; here every object counts alike, however large it is. One
 setting goes beyond it: how far away a negative may be.
 """
 
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskmed_nnu.losses.precision import full, no_autocast
+from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 
 
-class Drawn(NamedTuple):
+class SampledPixels(NamedTuple):
     """``N`` sampled pixels of every sample, none twice."""
 
     pixel: Tensor
     """``[B, N]`` int64 flat index"""
-    owners: Tensor
+    instance_index: Tensor
     """``[B, L, N]`` int32 ids of the objects there, 0 for none"""
     counts: Tensor
     """``[B, N]`` bool, False where the sample had too few pixels"""
@@ -35,7 +35,7 @@ class InstanceContrastiveLoss(nn.Module):
     ``s`` being the cosine similarity and ``n`` the sampled pixels that share no object with ``a``.
 
     ``reach``: negatives are no farther than so many pixels from ``a`` (None: anywhere, as published). A convolutional
-    network cannot tell distant objects that look alike, and does not have to. ``pixels`` are drawn per sample; those
+    network cannot tell distant objects that look alike, and does not have to. ``pixels`` are sampled per sample; those
     without a negative or without a partner do not count.
     """
 
@@ -49,33 +49,35 @@ class InstanceContrastiveLoss(nn.Module):
         ``embeddings [B, E, H, W]`` of unit length; ``ids [B, L, H, W]`` of integers, unique in a sample; 0 or less is
         no object. ``L`` layers for objects that overlap: a pixel of two objects is like both.
         """
-        drawn = draw_pixels(ids, self.pixels, generator)
-        index = drawn.pixel[:, None].expand(-1, embeddings.shape[1], -1)
-        rows = full(embeddings.flatten(2).gather(2, index))
+        sampled = sample_pixels(ids, self.pixels, generator)
+        index = sampled.pixel[:, None].expand(-1, embeddings.shape[1], -1)
+        rows = at_least_float32(embeddings.flatten(2).gather(2, index))
         with no_autocast(rows):
             similarity = rows.mT @ rows / self.temperature
-        same = (drawn.owners[:, :, :, None] == drawn.owners[:, :, None]) & (drawn.owners > 0)[:, :, None]
+        same = (sampled.instance_index[:, :, :, None] == sampled.instance_index[:, :, None]) & (
+            sampled.instance_index > 0
+        )[:, :, None]
         shared = same.any(1)
-        negative = ~shared & drawn.counts[:, None]
+        negative = ~shared & sampled.counts[:, None]
         if self.reach is not None:
-            negative &= _within(drawn.pixel, ids.shape[-1], self.reach)
-        positive = shared & drawn.counts[:, None]
+            negative &= _within(sampled.pixel, ids.shape[-1], self.reach)
+        positive = shared & sampled.counts[:, None]
         positive.diagonal(dim1=1, dim2=2).fill_(False)
         rivals = similarity.masked_fill(~negative, torch.finfo(similarity.dtype).min).logsumexp(2, keepdim=True)
         # the formula above, without its quotient of large numbers
         pairs = F.softplus(rivals - similarity).masked_fill(~positive, 0.0)
         partners = positive.sum(2)
         of_anchor = pairs.sum(2) / partners.clamp(min=1)
-        graded = drawn.counts & (partners > 0) & negative.any(2)
+        graded = sampled.counts & (partners > 0) & negative.any(2)
         # an object's pixels share its weight of 1; a pixel of two objects has a share in both
         siblings = (same & graded[:, None, None]).sum(3)
-        share = ((drawn.owners > 0) & graded[:, None]).to(rows.dtype) / siblings.clamp(min=1)
+        share = ((sampled.instance_index > 0) & graded[:, None]).to(rows.dtype) / siblings.clamp(min=1)
         weight = share.sum(1)
         return (weight * of_anchor).sum() / weight.sum().clamp(min=1)
 
 
 @torch.no_grad()
-def draw_pixels(ids: Tensor, count: int, generator: torch.Generator | None = None) -> Drawn:
+def sample_pixels(ids: Tensor, count: int, generator: torch.Generator | None = None) -> SampledPixels:
     """Pixels of objects ``[B, L, H, W]`` without replacement, alike from every object of a sample.
 
     Samples that have fewer give all of them. Every pixel waits for a random time, its mean the size of its object, and
@@ -90,8 +92,8 @@ def draw_pixels(ids: Tensor, count: int, generator: torch.Generator | None = Non
     wait = torch.empty_like(rate).exponential_(generator=generator) / rate
     wait.masked_fill_(rate == 0, torch.inf)
     time, pixel = wait.topk(min(count, wait.shape[1]), dim=1, largest=False)
-    owners = label.gather(2, pixel[:, None].expand(-1, layers, -1)).int()
-    return Drawn(pixel, owners, time < torch.inf)
+    instance_index = label.gather(2, pixel[:, None].expand(-1, layers, -1)).int()
+    return SampledPixels(pixel, instance_index, time < torch.inf)
 
 
 def _within(pixel: Tensor, width: int, reach: float) -> Tensor:

@@ -29,8 +29,8 @@ class PairSums:
         self.logit_inside = like.new_zeros(batch, rows, targets + 1)
         self.sigmoid_inside = like.new_zeros(batch, rows, targets + 1)
 
-    def add(self, logits: Tensor, owners: Tensor, weight: Tensor | None) -> None:
-        """Logits ``[B, R, P]`` at points that belong to the targets ``owners [B, layers, P]`` (``T``: to none).
+    def add(self, logits: Tensor, target_index: Tensor, weight: Tensor | None) -> None:
+        """Logits ``[B, R, P]`` at points that belong to the targets ``target_index [B, layers, P]`` (``T``: to none).
 
         ``weight [B, P]`` is False where a point does not count, None if every point counts.
         """
@@ -41,12 +41,12 @@ class PairSums:
             self.soft += soft.sum(-1, keepdim=True)
             self.sigmoid += sigmoid.sum(-1, keepdim=True)
         else:
-            owners = owners.masked_fill(~weight[:, None], self.size.shape[-1] - 1)
+            target_index = target_index.masked_fill(~weight[:, None], self.size.shape[-1] - 1)
             counted = weight[:, None].to(logits.dtype)
             self.soft += soft @ counted.mT
             self.sigmoid += sigmoid @ counted.mT
         self.count += counted.sum(-1, keepdim=True)
-        for owner in owners.split(1, 1):
+        for owner in target_index.split(1, 1):
             index = owner.expand_as(logits)
             self.size.scatter_add_(2, owner, counted)
             self.logit_inside.scatter_add_(2, index, logits)

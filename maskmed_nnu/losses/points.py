@@ -53,7 +53,7 @@ class PointSampler:
         self.targets, self.balanced_ratio = targets, balanced_ratio
         self.rank = None if valid is None else valid.cumsum(1, dtype=torch.int32)
 
-    def draw(self, count: int) -> Tensor:
+    def sample(self, count: int) -> Tensor:
         """``[B, count]`` flat voxel indices, the balanced ones first."""
         balanced = round(self.balanced_ratio * count)
         if not balanced:

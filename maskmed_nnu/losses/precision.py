@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def full(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """In float32, or float64 if it already is."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 

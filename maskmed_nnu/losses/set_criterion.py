@@ -20,7 +20,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses.matcher import PairSums, assign, class_cost
 from maskmed_nnu.losses.pair_loss import chunk_size, pair_loss
 from maskmed_nnu.losses.points import Points, PointSampler, valid_voxels
-from maskmed_nnu.losses.precision import full, no_autocast
+from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 from maskmed_nnu.losses.semantic_loss import semantic_loss
 from maskmed_nnu.losses.targets import SetTargets
 
@@ -106,26 +106,28 @@ class SetCriterion(nn.Module):
 
     def forward(self, output: QueryOutput, targets: list[SetTargets]) -> SetLoss:
         """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
-        class_logits = full(output.class_logits)
+        class_logits = at_least_float32(output.class_logits)
         layers, batch, queries, _ = class_logits.shape
         self._check(targets, batch, queries)
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
         classes = F.pad(classes, (0, 1)) if classes.shape[1] == 0 else classes
         counts = [len(t.classes) for t in targets]
-        real = torch.tensor([[t < n for t in range(classes.shape[1])] for n in counts], device=classes.device)  # [B, T]
+        is_target = torch.tensor(
+            [[t < n for t in range(classes.shape[1])] for n in counts], device=classes.device
+        )  # [B, T]
         valid = valid_voxels(targets)
-        alive = real.new_ones(batch) if valid is None else valid.any(1)
-        real = real & alive[:, None]
+        has_valid = is_target.new_ones(batch) if valid is None else valid.any(1)
+        is_target = is_target & has_valid[:, None]
 
-        query, points = self._match(output, class_logits, targets, classes, real, counts, valid)
-        paired = (query >= 0) & real  # [L, B, T]
-        num_targets, num_weight, num_alive = self._norms(real, paired[0], alive, queries)
+        query, points = self._match(output, class_logits, targets, classes, is_target, counts, valid)
+        paired = (query >= 0) & is_target  # [L, B, T]
+        num_targets, num_weight, num_samples = self._norms(is_target, paired[0], has_valid, queries)
 
         slot = torch.where(paired, query, queries)
         wanted = classes.new_full((layers, batch, queries + 1), self.num_classes)
         wanted = wanted.scatter_(2, slot, classes.expand(layers, -1, -1))[..., :queries]
-        weight = torch.where(wanted == self.num_classes, self.no_object_weight, 1.0) * alive[:, None]
+        weight = torch.where(wanted == self.num_classes, self.no_object_weight, 1.0) * has_valid[:, None]
         entropy = F.cross_entropy(class_logits.flatten(0, 2), wanted.flatten(), reduction="none").view_as(weight)
         class_loss = (entropy * weight).sum((1, 2)) / num_weight
 
@@ -142,8 +144,8 @@ class SetCriterion(nn.Module):
 
         semantic = class_logits.new_zeros(())
         if self.semantic_weight:
-            semantic = self._semantic(class_logits[-1], logits[:, rows.shape[1] :], truth, classes, real, points)
-            semantic = (semantic * alive).sum() / num_alive
+            semantic = self._semantic(class_logits[-1], logits[:, rows.shape[1] :], truth, classes, is_target, points)
+            semantic = (semantic * has_valid).sum() / num_samples
         total = (self.class_weight * class_loss + self.bce_weight * bce + self.dice_weight * dice).mean()
         return SetLoss(total + self.semantic_weight * semantic, class_loss, bce, dice, semantic)
 
@@ -154,7 +156,7 @@ class SetCriterion(nn.Module):
         class_logits: Tensor,
         targets: list[SetTargets],
         classes: Tensor,
-        real: Tensor,
+        is_target: Tensor,
         counts: list[int],
         valid: Tensor | None,
     ) -> tuple[Tensor, Points]:
@@ -173,19 +175,19 @@ class SetCriterion(nn.Module):
             balanced_ratio=self.balanced_ratio,
         )
         if not dense:
-            points = sampler.points(sampler.draw(self.num_points))
+            points = sampler.points(sampler.sample(self.num_points))
         elif features.shape[2:] == grid:
             points = Points(None, valid)
         else:  # the mask head interpolates coarser features
             points = Points(torch.arange(voxels, device=features.device).expand(batch, -1), valid)
         if self.matching == "fixed":
-            query = torch.where(real, classes, -1).expand(layers, -1, -1)
+            query = torch.where(is_target, classes, -1).expand(layers, -1, -1)
         else:
             cost = self._cost(output, class_logits, targets, classes, points)
-            query = assign(cost, counts).to(real.device)
+            query = assign(cost, counts).to(is_target.device)
         if dense or self.importance_ratio == 0:
             return query, points
-        return query, self._uncertain(output, query[-1:], real, sampler)
+        return query, self._uncertain(output, query[-1:], is_target, sampler)
 
     def _cost(
         self, output: QueryOutput, class_logits: Tensor, targets: list[SetTargets], classes: Tensor, points: Points
@@ -194,13 +196,13 @@ class SetCriterion(nn.Module):
         layers, batch, queries, _ = class_logits.shape
         embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
         features = output.mask_features
-        nobody = classes.shape[1]
+        no_target = classes.shape[1]
         index = [None] * batch if points.index is None else points.index
-        owners = [t.owners(i, nobody=nobody) for t, i in zip(targets, index, strict=True)]
-        owners = pad_sequence(owners, batch_first=True, padding_value=nobody)
-        sums = PairSums(batch=batch, rows=layers * queries, targets=nobody, like=class_logits)
+        target_index = [t.target_index(i, no_target=no_target) for t, i in zip(targets, index, strict=True)]
+        target_index = pad_sequence(target_index, batch_first=True, padding_value=no_target)
+        sums = PairSums(batch=batch, rows=layers * queries, targets=no_target, like=class_logits)
         step = max(1, chunk_size(features.device) // (batch * layers * queries))
-        for start in range(0, owners.shape[-1], step):
+        for start in range(0, target_index.shape[-1], step):
             part = slice(start, start + step)
             weight = None if points.weight is None else points.weight[:, part]
             if points.index is None:
@@ -208,28 +210,28 @@ class SetCriterion(nn.Module):
             else:
                 logits = self._logits(embeddings, features, Points(points.index[:, part], weight))
             with no_autocast(logits):
-                sums.add(logits, owners[..., part], weight)
+                sums.add(logits, target_index[..., part], weight)
         mask_cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
         mask_cost = mask_cost.unflatten(1, (layers, queries)).transpose(0, 1)
         return self.class_weight * class_cost(class_logits, classes) + mask_cost
 
-    def _uncertain(self, output: QueryOutput, query: Tensor, real: Tensor, sampler: PointSampler) -> Points:
+    def _uncertain(self, output: QueryOutput, query: Tensor, is_target: Tensor, sampler: PointSampler) -> Points:
         """Points near the borders of the last layer's matched masks, and some that are not chosen."""
         sharp = int(self.importance_ratio * self.num_points)
-        index = sampler.draw(int(self.oversample_ratio * self.num_points))
+        index = sampler.sample(int(self.oversample_ratio * self.num_points))
         # the masks of unmatched queries and of padding mean nothing: a matched one takes their place
-        matched = torch.where(real, query[0], -1)
+        matched = torch.where(is_target, query[0], -1)
         query = torch.where(matched < 0, matched.amax(1, keepdim=True), matched)[None]
         embeddings = self._gather(output.mask_embeddings[-1:], query)
         certainty = self._logits(embeddings, output.mask_features, Points(index, None)).abs_().amin(1)
         chosen = index.gather(1, certainty.topk(sharp, dim=1, largest=False, sorted=False).indices)
-        return sampler.points(torch.cat([chosen, sampler.draw(self.num_points - sharp)], 1))
+        return sampler.points(torch.cat([chosen, sampler.sample(self.num_points - sharp)], 1))
 
     def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
         """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
         if points.index is None:
-            return full(self.mask_head.dense(rows[None], features).squeeze(0))
-        return full(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
+            return at_least_float32(self.mask_head.dense(rows[None], features).squeeze(0))
+        return at_least_float32(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
 
     @staticmethod
     def _gather(embeddings: Tensor, query: Tensor) -> Tensor:
@@ -237,11 +239,11 @@ class SetCriterion(nn.Module):
         index = query.clamp(min=0)[..., None].expand(-1, -1, -1, embeddings.shape[-1])
         return embeddings.gather(2, index).permute(1, 2, 0, 3).flatten(1, 2)
 
-    def _norms(self, real: Tensor, paired: Tensor, alive: Tensor, queries: int) -> Tensor:
+    def _norms(self, is_target: Tensor, paired: Tensor, has_valid: Tensor, queries: int) -> Tensor:
         """Number of targets, sum of class weights and number of samples, as averages over the ranks of DDP."""
         matched = paired.sum()
-        weight = matched + self.no_object_weight * (alive.sum() * queries - matched)
-        norms = torch.stack([real.sum().float(), weight.float(), alive.sum().float()])
+        weight = matched + self.no_object_weight * (has_valid.sum() * queries - matched)
+        norms = torch.stack([is_target.sum().float(), weight.float(), has_valid.sum().float()])
         ranks = 1
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(norms)
@@ -250,11 +252,11 @@ class SetCriterion(nn.Module):
         return torch.maximum(norms, least) / ranks
 
     def _semantic(
-        self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, real: Tensor, points: Points
+        self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, is_target: Tensor, points: Points
     ) -> Tensor:
         with no_autocast(logits):
             each = torch.arange(self.num_classes, device=classes.device)[:, None]
-            member = (classes[:, None] == each) & real[:, None]  # [B, K, T]
+            member = (classes[:, None] == each) & is_target[:, None]  # [B, K, T]
             present = member.to(logits.dtype) @ truth.to(logits.dtype) > 0
             return semantic_loss(class_logits, logits, present, points.weight, regions=self.regions)
 

@@ -38,8 +38,8 @@ class SetTargets(NamedTuple):
             values = values[:, index]
         return values[self.layers] == self.ids.to(values.dtype)[:, None]
 
-    def owners(self, index: Tensor | None, *, nobody: int) -> Tensor:
-        """The number of the target that a point belongs to, in each map: ``[layers, P]`` int64, ``nobody`` if to none.
+    def target_index(self, index: Tensor | None, *, no_target: int) -> Tensor:
+        """The number of the target that a point belongs to, in each map: ``[layers, P]`` int64, ``no_target`` if to none.
 
         It says the same as ``at_points`` at a cost that does not grow with the number of targets.
         """
@@ -50,7 +50,7 @@ class SetTargets(NamedTuple):
         wanted, order = ((self.layers << 32) + self.ids).sort()
         key = (layer << 32) + values
         found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
-        return torch.where(wanted[found] == key, order[found], nobody)
+        return torch.where(wanted[found] == key, order[found], no_target)
 
     def balance(self) -> Tensor:
         """Weights ``[N]`` int64 under which every target is as likely as any other, and its voxels among themselves.

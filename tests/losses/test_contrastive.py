@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmed_nnu.losses.contrastive import InstanceContrastiveLoss, draw_pixels
+from maskmed_nnu.losses.contrastive import InstanceContrastiveLoss, sample_pixels
 
 SHAPE = (6, 7)
 EVERY = SHAPE[0] * SHAPE[1]
@@ -39,15 +39,17 @@ def by_loops(embeddings: Tensor, ids: Tensor, *, temperature: float, reach: floa
     of_objects = []
     for e, layers in zip(embeddings, ids, strict=True):
         places = [(y, x) for y in range(SHAPE[0]) for x in range(SHAPE[1])]
-        owners = {p: {int(i) for i in layers[(slice(None), *p)] if i > 0} for p in places}
-        for number in sorted(set().union(*owners.values())):
+        instance_index = {p: {int(i) for i in layers[(slice(None), *p)] if i > 0} for p in places}
+        for number in sorted(set().union(*instance_index.values())):
             of_anchors = []
-            for a in (p for p in places if number in owners[p]):
+            for a in (p for p in places if number in instance_index[p]):
                 kernel = {p: math.exp(float(e[(slice(None), *a)] @ e[(slice(None), *p)]) / temperature) for p in places}
                 rivals = [
-                    kernel[p] for p in places if owners[p] and not owners[p] & owners[a] and math.dist(a, p) <= reach
+                    kernel[p]
+                    for p in places
+                    if instance_index[p] and not instance_index[p] & instance_index[a] and math.dist(a, p) <= reach
                 ]
-                partners = [kernel[p] for p in places if p != a and owners[p] & owners[a]]
+                partners = [kernel[p] for p in places if p != a and instance_index[p] & instance_index[a]]
                 if rivals and partners:
                     of_anchors.append(-sum(math.log(k / (k + sum(rivals))) for k in partners) / len(partners))
             if of_anchors:
@@ -129,12 +131,12 @@ def test_objects_are_drawn_alike_until_they_are_used_up(dtype):
     ids[0, 0, :40], ids[0, 0, 50:53, :30], ids[0, 0, 60, :5] = 1, 2, 3
     ids[0, 1, 41:49, 10:40], ids[0, :, 62:] = 4, -1
     before = ids.clone()
-    drawn = draw_pixels(ids, 100, torch.Generator().manual_seed(0))
+    sampled = sample_pixels(ids, 100, torch.Generator().manual_seed(0))
     assert torch.equal(ids, before)
-    assert drawn.counts.all() and drawn.pixel.shape == (1, 100)
-    assert drawn.pixel.unique().numel() == 100
-    expected = ids.flatten(2)[0][:, drawn.pixel[0]].int()
-    assert torch.equal(drawn.owners[0], expected)
+    assert sampled.counts.all() and sampled.pixel.shape == (1, 100)
+    assert sampled.pixel.unique().numel() == 100
+    expected = ids.flatten(2)[0][:, sampled.pixel[0]].int()
+    assert torch.equal(sampled.instance_index[0], expected)
     assert (expected > 0).any(0).all()
     count = torch.bincount(expected.flatten(), minlength=5)
     assert count[3] == 5
@@ -145,10 +147,10 @@ def test_objects_are_drawn_alike_until_they_are_used_up(dtype):
 def test_a_sample_with_few_pixels_gives_all_of_them_once():
     ids = torch.zeros(2, 1, 8, 8, dtype=torch.int16)
     ids[0, 0, 2, 1:4], ids[1, 0, 3:, :] = 6, 2
-    drawn = draw_pixels(ids, 20)
-    assert drawn.counts.sum(1).tolist() == [3, 20]
-    assert drawn.pixel[0, drawn.counts[0]].sort()[0].tolist() == [17, 18, 19]
-    assert (drawn.owners[0, 0] > 0).sum() == 3
+    sampled = sample_pixels(ids, 20)
+    assert sampled.counts.sum(1).tolist() == [3, 20]
+    assert sampled.pixel[0, sampled.counts[0]].sort()[0].tolist() == [17, 18, 19]
+    assert (sampled.instance_index[0, 0] > 0).sum() == 3
 
 
 def test_draws_follow_the_generator():

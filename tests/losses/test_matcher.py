@@ -39,16 +39,16 @@ def test_costs_that_are_not_finite_come_last(bad):
 def test_sums_do_not_depend_on_chunks_and_skip_what_does_not_count():
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 6, 40, generator=random, dtype=torch.float64)
-    owners = torch.randint(4, (2, 2, 40), generator=random)  # 3: nobody
-    owners[:, 1] = torch.where(owners[:, 1] == owners[:, 0], 3, owners[:, 1])
+    target_index = torch.randint(4, (2, 2, 40), generator=random)  # 3: nobody
+    target_index[:, 1] = torch.where(target_index[:, 1] == target_index[:, 0], 3, target_index[:, 1])
     weight = torch.rand(2, 40, generator=random) > 0.3
     sums = PairSums(batch=2, rows=6, targets=3, like=logits)
     for part in (slice(0, 13), slice(13, 40)):
-        sums.add(logits[..., part], owners[..., part], weight[..., part])
+        sums.add(logits[..., part], target_index[..., part], weight[..., part])
     for b in range(2):
         x = logits[b][:, weight[b]]
         for t in range(3):
-            y = (owners[b] == t).any(0)[weight[b]].double().expand_as(x)
+            y = (target_index[b] == t).any(0)[weight[b]].double().expand_as(x)
             bce = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1)
             dice = 1 - (2 * (x.sigmoid() * y).sum(1) + 1) / (x.sigmoid().sum(1) + y.sum(1) + 1)
             torch.testing.assert_close(sums.bce()[b, :, t], bce)

@@ -51,7 +51,7 @@ def balanced(targets: list[SetTargets], count: int, ratio: float = 1.0) -> torch
     valid = valid_voxels(targets)
     voxels = targets[0].maps[0].numel()
     sampler = PointSampler(valid, batch=len(targets), voxels=voxels, device=CPU, targets=targets, balanced_ratio=ratio)
-    return sampler.draw(count)
+    return sampler.sample(count)
 
 
 def assert_uniform(counts: torch.Tensor, draws: int) -> None:

@@ -63,11 +63,13 @@ def test_owners_say_the_same_as_masks():
     targets = SetTargets(maps, layers, ids, torch.zeros(5, dtype=torch.int64))
     index = torch.randint(72, (50,), generator=random)
     for points in (index, None):
-        owners, masks = targets.owners(points, nobody=7), targets.at_points(points)
-        assert torch.equal((owners[layers] == torch.arange(5)[:, None]), masks)
-        assert torch.equal((owners != 7).sum(0), masks.sum(0))
+        target_index, masks = targets.target_index(points, no_target=7), targets.at_points(points)
+        assert torch.equal((target_index[layers] == torch.arange(5)[:, None]), masks)
+        assert torch.equal((target_index != 7).sum(0), masks.sum(0))
 
 
 def test_owners_without_targets():
     none = torch.zeros(0, dtype=torch.int64)
-    assert (SetTargets(torch.ones(1, 2, 2, dtype=torch.int32), none, none, none).owners(None, nobody=1) == 1).all()
+    assert (
+        SetTargets(torch.ones(1, 2, 2, dtype=torch.int32), none, none, none).target_index(None, no_target=1) == 1
+    ).all()

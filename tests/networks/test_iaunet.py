@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses import SetCriterion, SetTargets
-from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks import IAUNet, QueryOutput
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
 from maskmed_nnu.networks.layers.iaunet.tile_instances import full_frame_instances
@@ -79,7 +79,7 @@ class InstanceContract(NetworkContract):
         number = torch.arange(1, objects + 1)
         targets = [SetTargets(ids, torch.zeros_like(number), number, number - 1)] * 2
         if network.from_image:
-            criterion = PlaceCriterion(num_classes=2, mask_head=network.mask_head, window=network.window)
+            criterion = LocationCriterion(num_classes=2, mask_head=network.mask_head, window=network.window)
         else:
             criterion = SetCriterion(num_classes=2, mask_head=network.mask_head)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

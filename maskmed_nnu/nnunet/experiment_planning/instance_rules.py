@@ -242,7 +242,7 @@ def network_settings(statistics: dict, sizes: ObjectSizes, patch: Sequence[int],
 
 
 def loss_settings() -> dict:
-    """What the trainer builds `PlaceCriterion` from, and the weight of the dense head beside it; ready for JSON."""
+    """What the trainer builds `LocationCriterion` from, and the weight of the dense head beside it; ready for JSON."""
     return {
         "class_weight": 1.0,
         "bce_weight": 2.0,

@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.objects import LabelFormat
 from maskmed_nnu.instances.statistics import describe
-from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.nnunet.experiment_planning import instance_fingerprint, instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, object_statistics
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
@@ -145,7 +145,7 @@ def test_the_planned_network_and_loss_are_built(make_plans):
     )
     assert network.num_queries == 100
     weights = {name: weight for name, weight in plan.configuration["instance_loss"].items() if name != "dense_weight"}
-    PlaceCriterion(num_classes=1, mask_head=network.mask_head, window=network.window, **weights)
+    LocationCriterion(num_classes=1, mask_head=network.mask_head, window=network.window, **weights)
 
 
 def test_tiny_objects_enlarge_the_images(make_plans, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
 from maskmed_nnu.nnunet.plans_handling.checks import check_instance_plans, resolve_configuration
@@ -41,7 +41,7 @@ class nnUNetTrainerIAUNet(InstanceTrainer):
         network = getattr(network, "_orig_mod", network)
         common = {"num_classes": len(plan["instances"]["thing_classes"]), "mask_head": network.mask_head}
         if isinstance(network.mask_head, DynamicMaskHead):
-            criterion = PlaceCriterion(window=network.window, **common, **settings)
+            criterion = LocationCriterion(window=network.window, **common, **settings)
         else:
             criterion = SetCriterion(**common, **settings)
         return InstanceLoss(

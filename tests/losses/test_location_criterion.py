@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from maskmed_nnu.losses.centres import find_centres, heatmap, votes
-from maskmed_nnu.losses.place_criterion import PlaceCriterion
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
 from maskmed_nnu.networks.layers.iaunet.tile_instances import to_pixels
@@ -66,8 +66,8 @@ def make_targets() -> list[SetTargets]:
     ]
 
 
-def make_criterion(**settings) -> PlaceCriterion:
-    return PlaceCriterion(num_classes=CLASSES, mask_head=LinearHead(), window=WINDOW, **settings)
+def make_criterion(**settings) -> LocationCriterion:
+    return LocationCriterion(num_classes=CLASSES, mask_head=LinearHead(), window=WINDOW, **settings)
 
 
 def permuted(output: QueryOutput, order: Tensor) -> QueryOutput:
@@ -310,7 +310,7 @@ def test_fewer_points_than_the_window_are_right_on_average():
     with torch.no_grad():  # masks that are not far from the truth: inside the circle around the query
         output.mask_embeddings[..., :CHANNELS] *= 0.3
     head = LinearHead()
-    criterion = PlaceCriterion(num_classes=CLASSES, mask_head=head, window=window)
+    criterion = LocationCriterion(num_classes=CLASSES, mask_head=head, window=window)
     found = [find_centres(t) for t in targets]
     pairs, _ = criterion._match(output, targets, found, (HEIGHT, WIDTH))
     with torch.no_grad():
@@ -347,7 +347,7 @@ def test_an_object_that_no_point_fell_on_is_not_taught_to_be_none():
 
 
 def test_the_points_of_a_batch_do_not_grow_with_the_objects():
-    criterion = PlaceCriterion(num_classes=1, mask_head=LinearHead(), window=96, num_points=2**14)
+    criterion = LocationCriterion(num_classes=1, mask_head=LinearHead(), window=96, num_points=2**14)
     for objects in (1, 2, 30, 300):
         cells = criterion._cells(objects, torch.device("cpu"))
         assert len(cells) * objects <= 2**14
@@ -388,7 +388,7 @@ def test_a_network_overfits_one_case(settings):
             | settings
         ),
     )
-    criterion = PlaceCriterion(num_classes=1, mask_head=network.mask_head, window=network.window)
+    criterion = LocationCriterion(num_classes=1, mask_head=network.mask_head, window=network.window)
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
     steps = 160
     for step in range(steps):

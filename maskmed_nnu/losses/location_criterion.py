@@ -19,15 +19,15 @@ from maskmed_nnu.losses.centres import Centres, find_centres, heatmap, votes
 from maskmed_nnu.losses.matcher import assign
 from maskmed_nnu.losses.pair_loss import pair_loss
 from maskmed_nnu.losses.points import valid_voxels
-from maskmed_nnu.losses.precision import full, no_autocast
+from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks.output import QueryOutput
 
-FAR = 1e4
+UNRELATED_COST = 1e4
 """Cost of a query that has nothing to do with an object: the pair is never kept."""
 
 
-class WindowHead(Protocol):
+class WindowMaskHead(Protocol):
     """Mask logits at positions given relative to the query; see ``networks.layers.dynamic_head``."""
 
     scale: float
@@ -35,7 +35,7 @@ class WindowHead(Protocol):
     def __call__(self, embeddings: Tensor, features: Tensor, relative: Tensor) -> Tensor: ...
 
 
-class PlaceLoss(NamedTuple):
+class LocationLoss(NamedTuple):
     """The weighted sum and its unweighted parts."""
 
     total: Tensor
@@ -48,7 +48,7 @@ class PlaceLoss(NamedTuple):
     """mean IoU of the matched masks of the last layer, for the log"""
 
 
-class PlaceCriterion(nn.Module):
+class LocationCriterion(nn.Module):
     """``num_points`` mask positions per batch are shared out among the matched objects, a whole window at most.
 
     ``window`` is the edge of a query's window in cells of the mask grid. ``duplicate_weight`` is the weight of "no
@@ -60,7 +60,7 @@ class PlaceCriterion(nn.Module):
         self,
         *,
         num_classes: int,
-        mask_head: WindowHead,
+        mask_head: WindowMaskHead,
         window: int,
         class_weight: float = 1.0,
         bce_weight: float = 2.0,
@@ -75,9 +75,9 @@ class PlaceCriterion(nn.Module):
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
         self.heat_weight, self.vote_weight, self.duplicate_weight = heat_weight, vote_weight, duplicate_weight
 
-    def forward(self, output: QueryOutput, targets: list[SetTargets]) -> PlaceLoss:
+    def forward(self, output: QueryOutput, targets: list[SetTargets]) -> LocationLoss:
         """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
-        logits = full(output.class_logits)
+        logits = at_least_float32(output.class_logits)
         found = [find_centres(t) for t in targets]
         shape = targets[0].maps.shape[-2:]
         stride = shape[0] // output.mask_features.shape[2]
@@ -98,11 +98,11 @@ class PlaceCriterion(nn.Module):
         entropy = -(wanted * logits.log_softmax(-1)).sum(-1) * weight
         classes = entropy.sum((1, 2)).mean() / (norm + batch)
         bce, dice = bce.sum() / layers / norm, dice.sum() / layers / norm
-        heat = self._heat(full(output.centre_logits), targets, found, norm, shape)
-        vote = self._votes(output.mask_features, targets, found, stride)
+        heat = self._heatmap_loss(at_least_float32(output.centre_logits), targets, found, norm, shape)
+        vote = self._vote_loss(output.mask_features, targets, found, stride)
         total = self.class_weight * classes + self.bce_weight * bce + self.dice_weight * dice
         total = total + self.heat_weight * heat + self.vote_weight * vote
-        return PlaceLoss(total, classes, bce, dice, heat, vote, iou[-1].mean() if len(sample) else iou.new_zeros(()))
+        return LocationLoss(total, classes, bce, dice, heat, vote, iou[-1].mean() if len(sample) else iou.new_zeros(()))
 
     @torch.no_grad()
     def _match(
@@ -113,11 +113,11 @@ class PlaceCriterion(nn.Module):
         The second answer is the weight of "no object" for queries that are not matched, ``[B, Q]``.
         """
         reference = output.reference_points * output.reference_points.new_tensor([shape[1], shape[0]])
-        score = full(output.class_logits.detach()).softmax(-1).mean(0)  # [B, Q, K + 1]
+        score = at_least_float32(output.class_logits.detach()).softmax(-1).mean(0)  # [B, Q, K + 1]
         cell = shape[0] // output.centre_logits.shape[2]
         counts = [len(t.ids) for t in targets]
         batch, queries = score.shape[:2]
-        cost = score.new_full((1, batch, queries, max(max(counts), 1)), FAR)
+        cost = score.new_full((1, batch, queries, max(max(counts), 1)), UNRELATED_COST)
         weight = score.new_ones(batch, queries)
         for b, (sample, centres) in enumerate(zip(targets, found, strict=True)):
             column, row = reference[b].long().unbind(1)
@@ -131,14 +131,14 @@ class PlaceCriterion(nn.Module):
                 peak = (offset.abs() <= cell / 2).all(-1)
                 near = inside | (distance < 0.5) | peak
                 pair = distance - score[b][:, sample.classes]
-                cost[0, b, :, : counts[b]] = torch.where(near, pair, FAR)
+                cost[0, b, :, : counts[b]] = torch.where(near, pair, UNRELATED_COST)
             if sample.valid is not None:
                 weight[b] *= sample.valid.flatten()[pixel]
         cost = cost.cpu()
         match = assign(cost, counts)[0]  # [B, T]
         sample, target = (match >= 0).nonzero().unbind(1)
         query = match[sample, target]
-        kept = cost[0, sample, query, target] < FAR
+        kept = cost[0, sample, query, target] < UNRELATED_COST
         first = torch.tensor([0, *counts[:-1]]).cumsum(0)
         sample, query, target = sample[kept], query[kept], target[kept]
         pairs = (sample, query, first[sample] + target)
@@ -151,7 +151,7 @@ class PlaceCriterion(nn.Module):
         sample, query, target = pairs
         embeddings = output.mask_embeddings[:, sample, query]  # [L, n, E]
         if not len(sample):
-            nothing = full(embeddings.sum(-1))  # a gradient of zero for every parameter, as DDP wants it
+            nothing = at_least_float32(embeddings.sum(-1))  # a gradient of zero for every parameter, as DDP wants it
             return nothing, nothing, nothing.detach(), nothing.bool()
         height, width = output.mask_features.shape[2:]
         reference = output.reference_points[sample, query] * output.reference_points.new_tensor([width, height])
@@ -165,7 +165,7 @@ class PlaceCriterion(nn.Module):
         rows = output.mask_features.permute(0, 2, 3, 1).flatten(0, 2)
         features = F.embedding((sample[:, None] * height + row) * width + column, rows)
         with no_autocast(rows):
-            logits = self.mask_head(full(embeddings), full(features), relative)  # [L, n, P]
+            logits = self.mask_head(at_least_float32(embeddings), at_least_float32(features), relative)  # [L, n, P]
             truth, valid = _truth(targets, sample, target, row, column, stride)
             weight &= valid
             truth &= weight
@@ -182,7 +182,7 @@ class PlaceCriterion(nn.Module):
         index = torch.arange(cells, device=device) if count == cells else torch.randperm(cells, device=device)[:count]
         return torch.stack((index % self.window, index.div(self.window, rounding_mode="floor")), -1)
 
-    def _heat(
+    def _heatmap_loss(
         self, logits: Tensor, targets: list[SetTargets], found: list[Centres], norm: Tensor, shape: tuple[int, int]
     ) -> Tensor:
         stride = shape[0] // logits.shape[2]
@@ -203,7 +203,7 @@ class PlaceCriterion(nn.Module):
             focal = focal * F.max_pool2d(unknown, stride).eq(0)
         return focal.sum() / norm
 
-    def _votes(self, features: Tensor, targets: list[SetTargets], found: list[Centres], stride: int) -> Tensor:
+    def _vote_loss(self, features: Tensor, targets: list[SetTargets], found: list[Centres], stride: int) -> Tensor:
         with torch.no_grad():
             wanted, has = zip(*(votes(c, t, stride=stride) for c, t in zip(found, targets, strict=True)), strict=True)
             wanted = torch.stack(wanted) / (stride * self.mask_head.scale)
@@ -211,7 +211,7 @@ class PlaceCriterion(nn.Module):
             if valid is not None:
                 start = stride // 2
                 has &= valid.view(-1, *targets[0].maps.shape[-2:])[:, start::stride, start::stride]
-        predicted = full(features[:, -2:])
+        predicted = at_least_float32(features[:, -2:])
         error = F.smooth_l1_loss(predicted, wanted.to(predicted.dtype), reduction="none", beta=0.05).sum(1)
         return (error * has).sum() / has.sum().clamp(min=1) * self.mask_head.scale / 10
 
