@@ -90,7 +90,7 @@ class PluginTrainer(nnUNetTrainer):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         if self._budget is not None:
-            self.num_iterations_per_epoch = self._agreed(
+            self.num_iterations_per_epoch = self._broadcast(
                 self._budget.start_epoch(epochs_left=self.num_epochs - self.current_epoch)
             )
         self._progress = Progress(total=self.num_iterations_per_epoch, interval=self.progress_seconds)
@@ -98,9 +98,11 @@ class PluginTrainer(nnUNetTrainer):
     def train_step(self, batch: dict) -> dict:
         iteration = self._progress.done if self._progress is not None else 0
         epoch = self.current_epoch + iteration / self.num_iterations_per_epoch
-        self.lr_scheduler.step(epoch if self._budget is None else self.num_epochs * self._agreed(self._budget.share()))
+        self.lr_scheduler.step(
+            epoch if self._budget is None else self.num_epochs * self._broadcast(self._budget.share())
+        )
         result = super().train_step(batch)
-        self._report("training", result)
+        self._log_progress("training", result)
         return result
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
@@ -111,7 +113,7 @@ class PluginTrainer(nnUNetTrainer):
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
         if self._budget is not None:
-            self.num_val_iterations_per_epoch = self._agreed(self._budget.validations)
+            self.num_val_iterations_per_epoch = self._broadcast(self._budget.validations)
         self._progress = Progress(total=self.num_val_iterations_per_epoch, interval=self.progress_seconds)
 
     def save_checkpoint(self, filename: str) -> None:
@@ -136,7 +138,7 @@ class PluginTrainer(nnUNetTrainer):
             self.logger.local_logger.my_fantastic_logging["ema_fg_dice"][0] = 0.0
         super().on_epoch_end()
 
-    def _agreed(self, number: float) -> float:
+    def _broadcast(self, number: float) -> float:
         """The first rank's, since all ranks must do the same steps, as many of them, and at one learning rate."""
         if not self.is_ddp:
             return number
@@ -148,7 +150,7 @@ class PluginTrainer(nnUNetTrainer):
         """Only on request (``nnUNet_compile=1``), until compilation has been measured on a GPU."""
         return "nnUNet_compile" in os.environ and super()._do_i_compile()
 
-    def _report(self, phase: str, result: dict) -> None:
+    def _log_progress(self, phase: str, result: dict) -> None:
         line = self._progress.advance(float(result["loss"])) if self._progress is not None else None
         if line is not None and self.local_rank == 0:
             self.print_to_log_file(f"{phase}: {line}")

@@ -35,10 +35,10 @@ class InstanceTrainer(PluginTrainer):
     """Objects in 2D images, and in volumes slice by slice; the network, its plans and its loss come in subclasses.
 
     Each epoch's validation predicts whole images, as many as it has iterations; nnU-Net's pseudo Dice in the log, the
-    progress plot and the choice of the best checkpoint is their score `followed`.
+    progress plot and the choice of the best checkpoint is their score `tracked_metric`.
     """
 
-    followed = "AP50"
+    tracked_metric = "AP50"
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class InstanceTrainer(PluginTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.oversample_foreground_percent = 0.5
-        self._whole_images: Iterator[tuple[str, Tensor, np.ndarray, dict]] = iter(())
+        self._validation_images: Iterator[tuple[str, Tensor, np.ndarray, dict]] = iter(())
         self._metrics = InstanceMetrics()
 
     @staticmethod
@@ -105,7 +105,7 @@ class InstanceTrainer(PluginTrainer):
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
         self._metrics = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
-        self._whole_images = self._cases()
+        self._validation_images = self._cases()
 
     def validation_step(self, batch: dict) -> dict:
         """The loss of a batch, and the objects of one whole image after the other until each had its turn."""
@@ -113,25 +113,27 @@ class InstanceTrainer(PluginTrainer):
         target = batch["target"].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             loss = self.loss(self.network(data), target)
-        case = next(self._whole_images, None)
+        case = next(self._validation_images, None)
         if case is not None:
             _, image, seg, _ = case
             truth = self._truth(np.asarray(seg[:]))
             for found, wanted in zip(self._predict(image, mirror=False), truth, strict=True):
                 self._metrics.update(found, wanted)
         result = {"loss": loss.detach().cpu().numpy()}
-        self._report("validation", result)
+        self._log_progress("validation", result)
         return result
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         loss = float(np.mean([output["loss"] for output in val_outputs]))
-        scores, losses = self._gathered(self._metrics).compute(), [loss]
+        scores, losses = self._gather_metrics(self._metrics).compute(), [loss]
         if self.is_ddp:
             losses = [None] * dist.get_world_size()
             dist.all_gather_object(losses, loss)
         each = scores["per_class"]
-        per_class = [each.get(number, {}).get(self.followed, math.nan) for number in self._instances["thing_classes"]]
-        score = 0.0 if math.isnan(scores[self.followed]) else scores[self.followed]
+        per_class = [
+            each.get(number, {}).get(self.tracked_metric, math.nan) for number in self._instances["thing_classes"]
+        ]
+        score = 0.0 if math.isnan(scores[self.tracked_metric]) else scores[self.tracked_metric]
         # nnU-Net's progress plot and choice of the best checkpoint follow this name
         self.logger.log("mean_fg_dice", score, self.current_epoch)
         self.logger.log("dice_per_class_or_region", per_class, self.current_epoch)
@@ -139,7 +141,7 @@ class InstanceTrainer(PluginTrainer):
         self.print_to_log_file(
             "whole images: "
             + ", ".join(f"{name} {scores[name]:.4f}" for name in ("AP", "AP50", "AP75", "PQ", "F1@0.5"))
-            + f" ({self.followed} stands in for the pseudo Dice)"
+            + f" ({self.tracked_metric} stands in for the pseudo Dice)"
         )
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
@@ -173,7 +175,7 @@ class InstanceTrainer(PluginTrainer):
             stuff = objects.stuff.transpose(axes)
             for z, found in enumerate(slices):
                 metrics.update(found, from_object_map(ids[:, z], objects.classes, stuff[z]))
-        scores = self._gathered(metrics).compute()
+        scores = self._gather_metrics(metrics).compute()
         if self.local_rank == 0:
             numbers = {number: name for name, number in self.dataset_json["labels"].items()}
             text = json.dumps(with_names(scores, numbers), indent=2, allow_nan=False)
@@ -216,7 +218,7 @@ class InstanceTrainer(PluginTrainer):
         stuff = np.where((ids > 0).any(0), 0, np.maximum(semantic, 0))
         return [from_object_map(ids[:, z], classes, stuff[z]) for z in range(ids.shape[1])]
 
-    def _gathered(self, metrics: InstanceMetrics) -> InstanceMetrics:
+    def _gather_metrics(self, metrics: InstanceMetrics) -> InstanceMetrics:
         if not self.is_ddp:
             return metrics
         everyone = [None] * dist.get_world_size()

@@ -10,15 +10,15 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from maskmed_nnu.nnunet.plans_handling.checks import check_instance_labels, check_maskattn_plans, resolve_configuration
 from maskmed_nnu.nnunet.training.loss.embedding_loss import EmbeddingLoss
 from maskmed_nnu.nnunet.training.trainers.instance import InstanceTrainer
-from maskmed_nnu.nnunet.training.trainers.semantic import StockLossTrainer
+from maskmed_nnu.nnunet.training.trainers.semantic import PixelwiseTrainer
 
 WEIGHT_DECAY = 1e-3
 
 
-class nnUNetTrainerMaskAttnUNet(StockLossTrainer):
+class nnUNetTrainerMaskAttnUNet(PixelwiseTrainer):
     """Labels or regions of images."""
 
-    section = "maskattn_unet"
+    plans_section = "maskattn_unet"
     check = staticmethod(partial(check_maskattn_plans, objects=False))
     published_weight_decay = WEIGHT_DECAY
 
@@ -51,4 +51,4 @@ class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
 class nnUNetTrainerMaskAttnUNetPanoptic(nnUNetTrainerMaskAttnUNetInstance):
     """Objects and the regions around them; the best checkpoint is the one of the highest panoptic quality."""
 
-    followed = "PQ"
+    tracked_metric = "PQ"

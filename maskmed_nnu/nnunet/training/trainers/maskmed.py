@@ -13,10 +13,10 @@ from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.nnunet.plans_handling.checks import check_plans, check_regions, resolve_configuration
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import use_stock_preprocessor_without_hook
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss
-from maskmed_nnu.nnunet.training.trainers.semantic import DenseTrainer
+from maskmed_nnu.nnunet.training.trainers.semantic import SemanticTrainer
 
 
-class nnUNetTrainerMaskMed(DenseTrainer):
+class nnUNetTrainerMaskMed(SemanticTrainer):
     """MaskMed in 2d, 3d_fullres, 3d_lowres and the cascade; labels or regions, with or without an ignore label."""
 
     def __init__(

@@ -16,7 +16,7 @@ from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import use_stock_prep
 from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
 
 
-class DenseTrainer(PluginTrainer):
+class SemanticTrainer(PluginTrainer):
     """nnU-Net's validation, on that map and the finest target."""
 
     def validation_step(self, batch: dict) -> dict:
@@ -24,7 +24,7 @@ class DenseTrainer(PluginTrainer):
         target = batch["target"]
         with self._one_scale():
             result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
-        self._report("validation", result)
+        self._log_progress("validation", result)
         return result
 
     @contextmanager
@@ -40,13 +40,13 @@ class DenseTrainer(PluginTrainer):
             self.enable_deep_supervision, self.loss = before
 
 
-class StockLossTrainer(DenseTrainer):
+class PixelwiseTrainer(SemanticTrainer):
     """nnU-Net's loss on labels or regions, with or without an ignore label.
 
-    Learning rate and deep supervision come from the section ``section`` of the plans, which ``check`` has accepted.
+    Learning rate and deep supervision come from the section ``plans_section`` of the plans, which ``check`` has accepted.
     """
 
-    section: str
+    plans_section: str
     check: Callable[[dict, dict], None]
     published_weight_decay: float
 
@@ -61,9 +61,9 @@ class StockLossTrainer(DenseTrainer):
         resolved = resolve_configuration(plans, configuration)
         type(self).check(plans, resolved)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = resolved[self.section]["learning_rate"]
+        self.initial_lr = resolved[self.plans_section]["learning_rate"]
         self.weight_decay = self.published_weight_decay
-        self.enable_deep_supervision = resolved[self.section]["deep_supervision"]
+        self.enable_deep_supervision = resolved[self.plans_section]["deep_supervision"]
 
     @classmethod
     def build_network_architecture(

@@ -6,13 +6,13 @@ import torch
 
 from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
 from maskmed_nnu.nnunet.training.lr_scheduler import CosineLR
-from maskmed_nnu.nnunet.training.trainers.semantic import StockLossTrainer
+from maskmed_nnu.nnunet.training.trainers.semantic import PixelwiseTrainer
 
 
-class nnUNetTrainerSimpleUNet(StockLossTrainer):
+class nnUNetTrainerSimpleUNet(PixelwiseTrainer):
     """SimpleUNet and SimpleESKNet, in 2d and 3d_fullres."""
 
-    section = "simple_unet"
+    plans_section = "simple_unet"
     check = staticmethod(check_simple_unet_plans)
     published_weight_decay = 1e-4
 
