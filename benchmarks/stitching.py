@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskmed_nnu.instances.detections import Detections, make_detections
-from maskmed_nnu.instances.stitching.footprints import meeting_pairs
+from maskmed_nnu.instances.stitching.cropped_masks import overlapping_box_pairs
 from maskmed_nnu.instances.stitching.stitch import stitch
 from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 
@@ -93,7 +93,7 @@ def main() -> None:
 
     moved = [part.boxes + np.array([tile.y0, tile.x0] * 2) for tile, part in zip(tiles, answers, strict=True)]
     source = np.repeat(np.arange(len(tiles)), [len(part) for part in moved])
-    pairs = meeting_pairs(np.concatenate(moved))
+    pairs = overlapping_box_pairs(np.concatenate(moved))
     across = int((source[pairs[:, 0]] != source[pairs[:, 1]]).sum())
     total = len(source)
     exact = len(result) == len(truth) and pixels(result) == pixels(truth)

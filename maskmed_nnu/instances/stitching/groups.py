@@ -1,11 +1,11 @@
-"""Groups of detections that are one object, grown pair by pair."""
+"""DetectionGroups of detections that are one object, grown pair by pair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 
-class Groups:
+class DetectionGroups:
     """Disjoint sets over ``N`` detections that know which sources (tiles or views) speak in each."""
 
     def __init__(self, sources: Iterable[int], complete: Iterable[bool] | None = None) -> None:
@@ -29,7 +29,7 @@ class Groups:
             self.sources[i] |= self.sources[j]
             self.complete[i] |= self.complete[j]
 
-    def told_apart(self, i: int, j: int) -> bool:
+    def have_common_source(self, i: int, j: int) -> bool:
         """Whether one source speaks in both groups: what a source calls two objects are two."""
         return not self.sources[self.find(i)].isdisjoint(self.sources[self.find(j)])
 

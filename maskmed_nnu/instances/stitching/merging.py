@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
-from maskmed_nnu.instances.stitching.footprints import Footprints, meeting_pairs, visible
-from maskmed_nnu.instances.stitching.groups import Groups
+from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
+from maskmed_nnu.instances.stitching.groups import DetectionGroups
 
 SAME_OBJECT = 0.5
 """IoU from which two masks are taken for one object, as in panoptic quality: no object has two such partners among
 objects that do not overlap."""
 
 
-def suppress(detections: Detections, iou: float = SAME_OBJECT) -> Detections:
+def mask_nms(detections: Detections, iou: float = SAME_OBJECT) -> Detections:
     """Mask NMS per class: without the objects whose mask has at least this IoU with a kept one of a higher score.
 
     Equal scores: the first wins. The kept objects stay in order; one without a pixel is left out.
     """
-    detections = visible(detections)
-    footprints = Footprints(detections)
-    pairs = meeting_pairs(footprints.boxes)
+    detections = without_empty(detections)
+    cropped_masks = CroppedMasks(detections)
+    pairs = overlapping_box_pairs(cropped_masks.boxes)
     pairs = pairs[detections.classes[pairs[:, 0]] == detections.classes[pairs[:, 1]]]
-    pairs, _ = footprints.pairs_above(iou, pairs)
+    pairs, _ = cropped_masks.pairs_above(iou, pairs)
     return detections.select(keep_best(detections.scores, pairs))
 
 
@@ -52,22 +52,22 @@ def merge_views(views: Sequence[Detections]) -> Detections:
     its class the one with the largest sum of scores, its score that sum over ``V``: what a view does not see, it votes
     against. Stuff is the caller's, who has its probabilities.
     """
-    views = [visible(view) for view in views]
-    everything = concatenate(views)
-    groups = Groups(np.repeat(np.arange(len(views)), [len(view) for view in views]).tolist())
-    footprints = Footprints(everything)
-    pairs = meeting_pairs(footprints.boxes)
+    views = [without_empty(view) for view in views]
+    all_views = concatenate(views)
+    groups = DetectionGroups(np.repeat(np.arange(len(views)), [len(view) for view in views]).tolist())
+    cropped_masks = CroppedMasks(all_views)
+    pairs = overlapping_box_pairs(cropped_masks.boxes)
     view = np.repeat(np.arange(len(views)), [len(part) for part in views])
-    pairs, iou = footprints.pairs_above(SAME_OBJECT, pairs[view[pairs[:, 0]] != view[pairs[:, 1]]])
-    other_class = everything.classes[pairs[:, 0]] != everything.classes[pairs[:, 1]]
+    pairs, iou = cropped_masks.pairs_above(SAME_OBJECT, pairs[view[pairs[:, 0]] != view[pairs[:, 1]]])
+    other_class = all_views.classes[pairs[:, 0]] != all_views.classes[pairs[:, 1]]
     for i, j in pairs[np.lexsort((-iou, other_class))].tolist():
-        if not groups.told_apart(i, j):
+        if not groups.have_common_source(i, j):
             groups.join(i, j)
-    merged = [_mean(everything, members, len(views)) for members in groups.members()]
+    merged = [_mean(all_views, members, len(views)) for members in groups.members()]
     if not merged:
-        return Detections.empty(everything.shape)
+        return Detections.empty(all_views.shape)
     boxes, masks, scores, classes = zip(*merged, strict=True)
-    return make_detections(everything.shape, boxes, list(masks), scores, classes)
+    return make_detections(all_views.shape, boxes, list(masks), scores, classes)
 
 
 def vote(votes: Sequence[tuple[int, float]]) -> tuple[int, float]:

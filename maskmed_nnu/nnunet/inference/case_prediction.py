@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from maskmed_nnu.instances.detections import Detections, make_detections
-from maskmed_nnu.instances.stitching.merging import merge_views, suppress
+from maskmed_nnu.instances.stitching.merging import mask_nms, merge_views
 from maskmed_nnu.instances.stitching.stitch import stitch
 from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.networks.output import TileInstances
@@ -127,7 +127,7 @@ def _on_tile(answer: TileInstances, place: Tile, axes: Sequence[int], thing_clas
         answer.scores.float().cpu().numpy(),
         np.asarray(thing_classes, np.int64)[answer.classes.cpu().numpy()],
     )
-    return suppress(found.flip(axes).shift(0, 0, (place.y1 - place.y0, place.x1 - place.x0)))
+    return mask_nms(found.flip(axes).shift(0, 0, (place.y1 - place.y0, place.x1 - place.x0)))
 
 
 class _StuffMap:

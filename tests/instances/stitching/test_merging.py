@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmed_nnu.instances.detections import Detections, concatenate, make_detections
-from maskmed_nnu.instances.stitching import footprints
-from maskmed_nnu.instances.stitching.footprints import meeting_pairs
-from maskmed_nnu.instances.stitching.merging import merge_views, suppress
+from maskmed_nnu.instances.stitching import cropped_masks
+from maskmed_nnu.instances.stitching.cropped_masks import overlapping_box_pairs
+from maskmed_nnu.instances.stitching.merging import mask_nms, merge_views
 from tests.instances.stitching.scenes import iou_matrix, noisy, objects_of, random_scene
 
 SHAPE = (70, 80)
@@ -38,15 +38,15 @@ def test_suppress_is_greedy_mask_nms_per_class(seed, threshold):
         ):
             kept.append(i)
     expected = detections.select(sorted(kept))
-    result = suppress(detections, threshold)
+    result = mask_nms(detections, threshold)
     assert np.array_equal(result.boxes, expected.boxes) and np.array_equal(result.scores, expected.scores)
     assert all(np.array_equal(a, b) for a, b in zip(result.masks, expected.masks, strict=True))
 
 
 def test_suppress_leaves_no_object_no_objects():
-    assert len(suppress(Detections.empty(SHAPE))) == 0
+    assert len(mask_nms(Detections.empty(SHAPE))) == 0
     faint = make_detections(SHAPE, [[0, 0, 2, 2]], [np.full((2, 2), 127, np.uint8)], [0.9], [1])
-    assert len(suppress(faint)) == 0
+    assert len(mask_nms(faint)) == 0
 
 
 @given(seeds, st.integers(1, 5))
@@ -133,5 +133,5 @@ def test_meeting_pairs_are_all_pairs(seed, count, at_once):
     meet = np.maximum(boxes[:, None, :2], boxes[None, :, :2]) < np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     expected = np.argwhere(np.triu(meet.all(2), 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(footprints, "PAIRS_AT_ONCE", at_once)
-        assert np.array_equal(meeting_pairs(boxes), expected)
+        patch.setattr(cropped_masks, "PAIRS_AT_ONCE", at_once)
+        assert np.array_equal(overlapping_box_pairs(boxes), expected)

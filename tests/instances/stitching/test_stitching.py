@@ -275,7 +275,7 @@ def test_many_tiles_meet_in_a_corner():
 
 
 def test_concatenated_twins_of_one_tile_are_not_merged():
-    """What one tile reports twice is its own business (`suppress` before), so that overlapping objects survive."""
+    """What one tile reports twice is its own business (`mask_nms` before), so that overlapping objects survive."""
     cell = rectangle(10, 10, 20, 20)
     twice = concatenate([answer(LEFT, (cell, 0.9, 1)), answer(LEFT, (cell, 0.8, 1))])
     assert len(stitch([LEFT, RIGHT], [twice, answer(RIGHT)], (40, 100))) == 2

@@ -12,8 +12,8 @@ PAIRS_AT_ONCE = 2**21
 Box = Sequence[int]
 
 
-class Footprints:
-    """The pixels of ``N`` detections, binary, each in the smallest box; every detection has some (see `visible`)."""
+class CroppedMasks:
+    """The pixels of ``N`` detections, binary, each in the smallest box; every detection has some (see `without_empty`)."""
 
     def __init__(self, detections: Detections) -> None:
         self.masks: list[np.ndarray] = []
@@ -56,13 +56,13 @@ class Footprints:
         return pairs[value >= iou], value[value >= iou]
 
 
-def visible(detections: Detections) -> Detections:
+def without_empty(detections: Detections) -> Detections:
     """The detections that have a pixel."""
     keep = np.array([mask.size > 0 and mask.max() >= INSIDE for mask in detections.masks], bool)
     return detections if keep.all() else detections.select(keep)
 
 
-def meeting_pairs(boxes: np.ndarray) -> np.ndarray:
+def overlapping_box_pairs(boxes: np.ndarray) -> np.ndarray:
     """All pairs ``[P, 2]``, first index smaller, of boxes ``[N, 4]`` that have a pixel in common; sorted.
 
     The boxes are sorted into the cells of a grid about as large as the boxes; a pair is found in the cell where its
