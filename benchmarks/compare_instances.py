@@ -225,8 +225,8 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
         return
     print(contestant.label, flush=True)
     shutil.rmtree(output, ignore_errors=True)
-    finds_objects = contestant.planner in OBJECT_PLANNERS
-    number, data_set = OBJECTS if finds_objects else FOREGROUND
+    predicts_instances = contestant.planner in OBJECT_PLANNERS
+    number, data_set = OBJECTS if predicts_instances else FOREGROUND
     length = f"_{budget['minutes']}minutes" if "minutes" in budget else ""
     model = ("-p", named(plans, contestant, key, commands), "-tr", contestant.trainer + length)
     device = ("-device", commands.device)
@@ -236,7 +236,7 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
     truth = commands.work / "nnUNet_raw" / OBJECTS[1]
     description = json.loads((truth / "dataset.json").read_text())
     predict = ("-i", images, "-o", output, "-d", number, "-f", "all", *model)
-    if finds_objects:
+    if predicts_instances:
         views = () if budget["mirroring"] else ("--no-mirroring",)
         command = ("predict", *predict, *views, "--no-overlays", "--device", commands.device)
         predicted = commands.run(f"predict_{key}", "maskmed", *command)

@@ -66,13 +66,13 @@ def run(options: argparse.Namespace) -> None:
     done = convert(source, folder, test=options.test, split=options.split_pieces, class_names=class_names)
     print(folder)
     print("\n".join(f"  {line}" for line in done.lines))
-    if done.torn:
+    if done.disconnected:
         print(
-            f"\nThe integrity check would refuse the {done.torn:,} objects in several pieces. Where an id was given "
+            f"\nThe integrity check would refuse the {done.disconnected:,} objects in several pieces. Where an id was given "
             f"twice by mistake,\nconvert again with --split-pieces; where they belong together, leave the check out."
         )
     print("\nNext:")
-    print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.torn)))
+    print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.disconnected)))
 
 
 def _source(options: argparse.Namespace) -> Source:

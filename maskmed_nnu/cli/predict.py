@@ -108,10 +108,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
     from maskmed_nnu.nnunet.inference.case_prediction import instance_network
-    from maskmed_nnu.nnunet.inference.refusals import has_objects
+    from maskmed_nnu.nnunet.inference.refusals import has_instances
 
     plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
-    if not has_objects(plans):
+    if not has_instances(plans):
         raise InputError(f"{folder} holds a model for classes, not for objects; predict with nnUNetv2_predict.")
     predictor = load_predictor(
         folder, folds, checkpoint=options.checkpoint, device=options.device, mirroring=options.mirroring
@@ -161,12 +161,14 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
     from PIL import Image
 
     from maskmed_nnu.instances.coco import coco_results
-    from maskmed_nnu.nnunet.inference.export_prediction import on_image, write_slices
+    from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, write_slices
     from maskmed_nnu.visualization.overlay import draw_overlay
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     image, data, properties = preprocess(predictor, case)
-    everything = on_image(predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties)
+    everything = revert_preprocessing(
+        predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
+    )
     slices = [part.select(part.scores >= threshold) for part in everything]
     if outputs.overlay is not None:
         image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))

@@ -18,7 +18,7 @@ from scipy import ndimage
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.detections import Detections
-from maskmed_nnu.instances.objects import ObjectMap, stack_layers
+from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
 
 FAR_OUTSIDE = 10  # image sizes; rasterising costs a polygon's length, so one with wild coordinates would never end
@@ -34,13 +34,13 @@ class CocoImage:
 
 
 @dataclass(frozen=True)
-class CocoObjects:
+class CocoInstances:
     """What the json says about one image: its objects, with crowd annotations as stuff.
 
     `refused` holds a clause per object that could not be read, `clipped` counts objects cut off at the image's border.
     """
 
-    objects: ObjectMap
+    objects: InstanceMap
     refused: list[str]
     clipped: int
 
@@ -78,7 +78,7 @@ class CocoFile:
         self._annotations = annotations
         self.classes, self._number = self._numbered(names, classes)
 
-    def objects(self, image: CocoImage, shape: tuple[int, int]) -> CocoObjects:
+    def objects(self, image: CocoImage, shape: tuple[int, int]) -> CocoInstances:
         """The selected objects of `image`, whose file has the size `shape` (y, x), layered where they overlap.
 
         Where crowd regions of two classes meet, the higher class number wins.
@@ -101,8 +101,8 @@ class CocoFile:
             else:
                 masks.append((box, mask))
                 numbers.append(number)
-        objects = ObjectMap(stack_layers(masks, shape), np.array(numbers, dtype=np.int64), stuff)
-        return CocoObjects(objects, refused, clipped)
+        objects = InstanceMap(stack_layers(masks, shape), np.array(numbers, dtype=np.int64), stuff)
+        return CocoInstances(objects, refused, clipped)
 
     def _numbered(self, names: dict, selected: Sequence[str] | None) -> tuple[dict[str, int], dict]:
         """Class names with consecutive numbers, and category id → number of the categories taken."""
@@ -140,7 +140,7 @@ def coco_results(detections: Detections, image_id: int | str) -> list[dict]:
     return results
 
 
-def coco_annotations(objects: ObjectMap, image_id: int | str, first_id: int = 1) -> list[dict]:
+def coco_annotations(objects: InstanceMap, image_id: int | str, first_id: int = 1) -> list[dict]:
     """COCO annotations of a 2D image's objects, layers and all; regions of `objects.stuff` become crowd annotations.
 
     Ids count up from `first_id`. COCO's instances know no stuff, so that stuff is written as crowd too.

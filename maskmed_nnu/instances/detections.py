@@ -138,7 +138,7 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
     )
 
 
-def from_object_map(ids: np.ndarray, classes: np.ndarray, stuff: np.ndarray | None = None) -> Detections:
+def from_instance_map(ids: np.ndarray, classes: np.ndarray, stuff: np.ndarray | None = None) -> Detections:
     """The objects of a map of ids ``[L, H, W]`` as certain detections (masks 0 and 255, scores 1), in order of id.
 
     ``classes [N]`` is the class of object ``i + 1``. Ids without a pixel are left out.
@@ -156,7 +156,7 @@ def from_object_map(ids: np.ndarray, classes: np.ndarray, stuff: np.ndarray | No
     return make_detections(ids.shape[1:], boxes, masks, np.ones(len(numbers)), of_object, stuff)
 
 
-def to_object_map(detections: Detections, max_layers: int) -> tuple[np.ndarray, np.ndarray, int]:
+def to_instance_map(detections: Detections, max_layers: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Write objects into as few layers as they need, at most ``max_layers``, the highest scores first.
 
     An object goes into the first layer in which it overlaps nothing. Where there is none and no further layer is
@@ -194,8 +194,8 @@ def to_object_map(detections: Detections, max_layers: int) -> tuple[np.ndarray, 
 def flatten(detections: Detections) -> Detections:
     """The same objects without overlaps: each pixel belongs to the highest score, hidden objects are left out."""
     numbered = replace(detections, classes=np.arange(len(detections)))
-    ids, index, _ = to_object_map(numbered, 1)
-    flat = from_object_map(ids, detections.classes[index], detections.stuff)
+    ids, index, _ = to_instance_map(numbered, 1)
+    flat = from_instance_map(ids, detections.classes[index], detections.stuff)
     return replace(flat, scores=detections.scores[index])
 
 

@@ -1,7 +1,7 @@
 """Label files of objects: raw values ``[L, *spatial]`` ⇄ PNG, TIFF and NIfTI.
 
 Layers of overlapping objects are a TIFF's pages or a NIfTI's last axis (its third, for 2D images). What a format
-cannot hold is refused before anything is written; what the values mean, :mod:`maskmed_nnu.instances.objects` knows.
+cannot hold is refused before anything is written; what the values mean, :mod:`maskmed_nnu.instances.instance_map` knows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry
-from maskmed_nnu.instances.objects import LARGEST_ID, check_values
+from maskmed_nnu.instances.instance_map import LARGEST_ID, check_values
 
 LABEL_ENDINGS = (".png", *TIFF, *NIFTI)
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.objects import LabelFormat, decode
-from maskmed_nnu.instances.pieces import in_pieces, is_torn
+from maskmed_nnu.instances.components import is_disconnected, multi_component
+from maskmed_nnu.instances.instance_map import LabelFormat, decode
 
-MOST_OBJECTS = int(np.iinfo(np.int16).max)  # in one image: nnU-Net keeps preprocessed label maps in 16 bits
+MAX_INSTANCES = int(np.iinfo(np.int16).max)  # in one image: nnU-Net keeps preprocessed label maps in 16 bits
 
 
 @dataclass(frozen=True)
-class Findings:
+class LabelMapIssues:
     """Sentences without the file's name: ``faults`` must be mended before training, ``notes`` may stay."""
 
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def examine(raw: np.ndarray, label_format: LabelFormat) -> Findings:
+def check_label_map(raw: np.ndarray, label_format: LabelFormat) -> LabelMapIssues:
     """Look for faults in the values ``raw [L, *spatial]`` of a label file. A file without objects has none.
 
     Stuff and crowd regions may have many pieces.
@@ -29,30 +29,30 @@ def examine(raw: np.ndarray, label_format: LabelFormat) -> Findings:
     try:
         objects = decode(raw, label_format)
     except InputError as error:
-        return Findings([str(error)])
+        return LabelMapIssues([str(error)])
     faults, notes = [], []
-    if len(objects.classes) > MOST_OBJECTS:
+    if len(objects.classes) > MAX_INSTANCES:
         faults.append(
-            f"It holds {len(objects.classes)} objects, but at most {MOST_OBJECTS} of one image can be trained on; "
+            f"It holds {len(objects.classes)} objects, but at most {MAX_INSTANCES} of one image can be trained on; "
             "cut the image into parts."
         )
-    torn, stray = [], []
+    disconnected, stray = [], []
     for values, ids in zip(raw, objects.ids, strict=True):
         name_of = np.zeros(len(objects.classes) + 1, dtype=np.int64)
         name_of[ids.reshape(-1)] = values.reshape(-1)
-        for number, sizes in in_pieces(ids):
-            if is_torn(sizes):
-                torn.append(f"object {name_of[number]} ({len(sizes)} pieces of {_listed(sizes)} pixels)")
+        for number, sizes in multi_component(ids):
+            if is_disconnected(sizes):
+                disconnected.append(f"object {name_of[number]} ({len(sizes)} pieces of {_listed(sizes)} pixels)")
             else:
                 stray.append(name_of[number])
-    if torn:
+    if disconnected:
         faults.append(
-            f"Not in one piece: {_listed(torn)}; give each piece an id of its own (ids that wrapped, as 257 becomes 1 "
+            f"Not in one piece: {_listed(disconnected)}; give each piece an id of its own (ids that wrapped, as 257 becomes 1 "
             "in 8 bits, look like this), or fill the gap, on another layer where something lies over it."
         )
     if stray:
         notes.append(f"Stray pixels apart from their object, which may stay: ids {_listed(stray)}.")
-    return Findings(faults, notes)
+    return LabelMapIssues(faults, notes)
 
 
 def _listed(values: list | np.ndarray, most: int = 5) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from maskmed_nnu.instances.boxes import find_boxes
-from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.pure_layers import assign_layers
+from maskmed_nnu.instances.class_layers import assign_layers
+from maskmed_nnu.instances.instance_map import InstanceMap
 
 PERCENTILES = (0.5, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5)
 
 
-class ObjectTable(NamedTuple):
+class InstanceTable(NamedTuple):
     """Measurements of some images: ``N`` objects on ``S`` slices of ``I`` images, ``K`` classes."""
 
     classes: np.ndarray
@@ -42,7 +42,7 @@ class ObjectTable(NamedTuple):
     """``[I, K]`` pixels of a class that belong to no object of it: stuff, or a crowd"""
 
 
-def measure(objects: ObjectMap, *, num_classes: int, spacing: Sequence[float] = (1.0, 1.0)) -> ObjectTable:
+def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] = (1.0, 1.0)) -> InstanceTable:
     """The table of one image; ``objects.ids`` is ``[L, Y, X]`` or ``[L, Z, Y, X]``, ``spacing`` that of y and x."""
     ids = objects.ids if objects.ids.ndim == 4 else objects.ids[:, None]
     class_of = np.concatenate([[0], objects.classes]).astype(np.int64)
@@ -59,7 +59,7 @@ def measure(objects: ObjectMap, *, num_classes: int, spacing: Sequence[float] = 
     layer = assign_layers(objects)
     needed = np.zeros((1, num_classes), np.int64)
     np.maximum.at(needed[0], objects.classes - 1, layer + 1)
-    return ObjectTable(
+    return InstanceTable(
         **{name: np.concatenate(parts) for name, parts in columns.items()},
         sizes=np.tile(np.array(ids.shape[2:]) * unit, (ids.shape[1], 1)),
         depths=_depths(objects, class_of, num_classes)[None],
@@ -68,12 +68,12 @@ def measure(objects: ObjectMap, *, num_classes: int, spacing: Sequence[float] = 
     )
 
 
-def merge(tables: Iterable[ObjectTable]) -> ObjectTable:
+def merge(tables: Iterable[InstanceTable]) -> InstanceTable:
     """The table of all their images; the order does not matter to `summarise`."""
-    return ObjectTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
+    return InstanceTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
 
 
-def summarise(table: ObjectTable, classes: dict[str, int]) -> dict:
+def summarise(table: InstanceTable, classes: dict[str, int]) -> dict:
     """Plain numbers for JSON: of all objects under ``all``, and per class name under ``classes``.
 
     A class with any object is a ``thing``, its pixels without an object being a crowd; one of which there are only
@@ -114,7 +114,7 @@ def describe(values: np.ndarray) -> dict[str, float] | None:
     return {name: float(f"{value:.6g}") for name, value in named.items()}  # densities are tiny
 
 
-def _summary(table: ObjectTable, mine: np.ndarray, counts: np.ndarray) -> dict:
+def _summary(table: InstanceTable, mine: np.ndarray, counts: np.ndarray) -> dict:
     extents = table.extents[mine]
     shown = counts > 0
     return {
@@ -143,6 +143,6 @@ def _spacings(centres: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return spacings
 
 
-def _depths(objects: ObjectMap, class_of: np.ndarray, num_classes: int) -> np.ndarray:
+def _depths(objects: InstanceMap, class_of: np.ndarray, num_classes: int) -> np.ndarray:
     classes = class_of[objects.ids]
     return np.array([(classes == number).sum(0).max(initial=0) for number in range(1, num_classes + 1)])

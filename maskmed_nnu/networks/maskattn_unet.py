@@ -129,14 +129,14 @@ class MaskAttnUNet(nn.Module):
         return logits if self.embedding is None else EmbeddingOutput(logits, self._embed(scales[0]))
 
     @property
-    def finds_objects(self) -> bool:
+    def predicts_instances(self) -> bool:
         """Whether there is an embedding to take objects from; else ``predict_instances`` refuses."""
         return self.embedding is not None and bool(self.thing_channels)
 
     @torch.no_grad()
     def predict_instances(self, image: Tensor) -> list[TileInstances]:
         """The objects of each tile of ``image [B, C, h, w]``; with the semantic map where some labels are stuff."""
-        if not self.finds_objects:
+        if not self.predicts_instances:
             raise InputError(
                 "The plans give the network no embedding or no things, so it finds no objects; set embedding_dim and "
                 "thing_channels (MaskAttnUNetPlanner does on a data set of objects)."

@@ -12,10 +12,10 @@ import tifffile
 
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.instances.coco import coco_results
-from maskmed_nnu.instances.detections import from_object_map, make_detections
+from maskmed_nnu.instances.detections import from_instance_map, make_detections
 from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.instance_map import LabelFormat, decode
 from maskmed_nnu.instances.metrics import InstanceMetrics
-from maskmed_nnu.instances.objects import LabelFormat, decode
 from tests.instances.cells import write_cells
 
 
@@ -98,7 +98,7 @@ def results(truth: Path, wrong_score: float) -> list[dict]:
     for path in sorted(truth.glob("*.tif")):
         ids = tifffile.imread(path)
         numbers, index = np.unique(ids, return_inverse=True)
-        true = from_object_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1))
+        true = from_instance_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1))
         box, mask = np.append(true.boxes, [[0, 0, 2, 2]], axis=0), [*true.masks, np.full((2, 2), 255, np.uint8)]
         scores = np.append(true.scores * 0.5, wrong_score)
         found += coco_results(make_detections(ids.shape, box, mask, scores, np.ones(len(box))), path.stem)

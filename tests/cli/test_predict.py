@@ -14,9 +14,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskmed_nnu.cli.main import main
-from maskmed_nnu.instances.detections import from_object_map
+from maskmed_nnu.instances.detections import from_instance_map
 from maskmed_nnu.instances.files import read_ids
-from maskmed_nnu.instances.objects import decode
+from maskmed_nnu.instances.instance_map import decode
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.visualization.overlay import draw_overlay
 from tests.nnunet.oracle import Oracle, dataset, format_of, grid_of_cells, plans, same_objects
@@ -198,8 +198,8 @@ def test_an_overlay_outlines_objects_inside_and_tints_stuff():
     stuff[20:] = 3
     image = np.zeros((1, 30, 40), np.float32)
     image[:, :, 20:] = 7.0
-    picture = draw_overlay(image, from_object_map(ids, np.array([1, 1]), stuff))
-    plain = draw_overlay(image, from_object_map(ids * 0, np.zeros(0, np.int64)))
+    picture = draw_overlay(image, from_instance_map(ids, np.array([1, 1]), stuff))
+    plain = draw_overlay(image, from_instance_map(ids * 0, np.zeros(0, np.int64)))
     assert set(np.unique(plain)) == {0, 255}
     changed = (picture != plain).any(-1)
     outline = np.zeros((30, 40), bool)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, encode, stack_layers
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, stack_layers
 
 CLASSES = {1: {"cell": 1}, 2: {"cell": 1, "nucleus": 2}, 3: {"cell": 1, "nucleus": 2, "matrix": 3}}
 
@@ -22,7 +22,7 @@ def draw_cells(
     radius: tuple[float, float] = (4.0, 9.0),
     overlapping: bool = False,
     classes: int = 1,
-) -> tuple[np.ndarray, ObjectMap]:
+) -> tuple[np.ndarray, InstanceMap]:
     """A picture, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
 
     Class 1 is bright. ``overlapping`` puts every second cell half over the one before it, else nothing overlaps.
@@ -54,7 +54,7 @@ def draw_cells(
         stuff[shape[0] * 2 // 3 :] = 3
         image[stuff > 0] += 0.7
     boxes = [((slice(None), slice(None)), mask) for mask in masks]
-    return image, ObjectMap(stack_layers(boxes, shape), np.array(numbers, np.int64), stuff)
+    return image, InstanceMap(stack_layers(boxes, shape), np.array(numbers, np.int64), stuff)
 
 
 def write_cells(

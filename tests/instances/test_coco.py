@@ -18,8 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.coco import CocoFile, coco_annotations, coco_results
-from maskmed_nnu.instances.detections import from_object_map
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode, encode, stack_layers
+from maskmed_nnu.instances.detections import from_instance_map
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode, stack_layers
 
 H, W = 17, 23
 masks = st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 1))
@@ -113,7 +113,7 @@ def test_masks_survive_coco_layers_label_files_detections_and_coco_again(tmp_pat
 
     label_format = LabelFormat({"cell": 1, "nucleus": 2}, 1000, True)
     objects = decode(encode(found.objects, label_format), label_format)
-    results = coco_results(from_object_map(objects.ids, objects.classes), 7)
+    results = coco_results(from_instance_map(objects.ids, objects.classes), 7)
     assert sorted((r["category_id"], r["segmentation"]["counts"]) for r in results) == expected
     written = coco_annotations(objects, 7, first_id=5)
     assert sorted((a["category_id"], a["segmentation"]["counts"]) for a in written) == expected
@@ -131,7 +131,7 @@ def test_crowd_survives_and_lies_beneath_the_objects(tmp_path_factory, drawn):
     boxes = [((slice(0, H), slice(0, W)), m) for m in truth]
     stuff = np.zeros((H, W), np.int32)
     stuff[2:9, 3:20], stuff[12:, 5:] = 1, 2
-    written = coco_annotations(ObjectMap(stack_layers(boxes, (H, W)), classes, stuff), 7)
+    written = coco_annotations(InstanceMap(stack_layers(boxes, (H, W)), classes, stuff), 7)
     assert [a["category_id"] for a in written if a["iscrowd"]] == [1, 2]
     found = read(tmp_path_factory.mktemp("coco"), written, classes=["cell", "nucleus"]).objects
     np.testing.assert_array_equal(found.stuff, stuff)
@@ -158,7 +158,7 @@ def test_polygons_are_those_of_pycocotools(tmp_path_factory, polygons):
 def test_results_score_one_in_pycocotools(tmp_path):
     ids = np.zeros((2, H, W), np.int32)
     ids[0, 2:8, 2:9], ids[1, 5:12, 4:15], ids[0, 10:16, 12:22] = 1, 2, 3
-    objects = ObjectMap(ids, np.array([1, 1, 2]), np.zeros((H, W), np.int32))
+    objects = InstanceMap(ids, np.array([1, 1, 2]), np.zeros((H, W), np.int32))
     content = {
         "images": [{"id": 7, "height": H, "width": W}],
         "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
@@ -168,7 +168,7 @@ def test_results_score_one_in_pycocotools(tmp_path):
     path.write_text(json.dumps(content))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(path))
-        evaluation = COCOeval(truth, truth.loadRes(coco_results(from_object_map(ids, objects.classes), 7)), "segm")
+        evaluation = COCOeval(truth, truth.loadRes(coco_results(from_instance_map(ids, objects.classes), 7)), "segm")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -176,7 +176,7 @@ def test_results_score_one_in_pycocotools(tmp_path):
 
 
 def test_a_soft_mask_below_one_half_gives_no_result():
-    detections = from_object_map(np.ones((1, 4, 4), np.int32), np.array([1]))
+    detections = from_instance_map(np.ones((1, 4, 4), np.int32), np.array([1]))
     detections.masks[0][:] = 127
     assert coco_results(detections, 1) == []
     detections.masks[0][1:3, 2] = 128

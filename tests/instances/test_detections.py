@@ -13,10 +13,10 @@ from maskmed_nnu.instances.detections import (
     Detections,
     concatenate,
     flatten,
-    from_object_map,
+    from_instance_map,
     make_detections,
     pack,
-    to_object_map,
+    to_instance_map,
     unpack,
 )
 
@@ -130,7 +130,7 @@ def test_resize_takes_the_nearest_stuff():
 
 
 def disjoint_layers(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids ``[L, H, W]`` whose layers are filled as `to_object_map` fills them: no object would fit a lower layer."""
+    """Ids ``[L, H, W]`` whose layers are filled as `to_instance_map` fills them: no object would fit a lower layer."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, 5, (2, 12, 15)).astype(np.int32)
     ids[1][ids[1] > 0] += 4
@@ -143,9 +143,9 @@ def disjoint_layers(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @settings(max_examples=50, deadline=None)
 def test_object_map_round_trip(seed):
     ids, classes = disjoint_layers(seed)
-    detections = from_object_map(ids, classes)
+    detections = from_instance_map(ids, classes)
     assert (detections.scores == 1).all()
-    back, back_classes, dropped = to_object_map(detections, max_layers=len(classes) + 1)
+    back, back_classes, dropped = to_instance_map(detections, max_layers=len(classes) + 1)
     assert dropped == 0 and np.array_equal(back_classes, classes)
     masks = [(ids == i).any(0) for i in range(1, len(classes) + 1)]
     assert all(np.array_equal((back == i).any(0), mask) for i, mask in enumerate(masks, 1))
@@ -155,7 +155,7 @@ def test_object_map_round_trip(seed):
 @settings(max_examples=100, deadline=None)
 def test_layers_lose_pixels_to_higher_scores_only(seed, max_layers):
     detections = random_detections(seed)
-    ids, classes, dropped = to_object_map(detections, max_layers)
+    ids, classes, dropped = to_instance_map(detections, max_layers)
     assert ids.dtype == np.int32 and 1 <= len(ids) <= max_layers
     assert len(classes) + dropped == len(detections) and ids.max() == len(classes)
     inside = full(detections) >= 128
@@ -177,19 +177,19 @@ def test_an_object_that_fits_no_layer_keeps_what_is_free():
     detections = make_detections(
         (4, 8), [[0, 0, 4, 4], [0, 2, 4, 6], [0, 0, 4, 4]], [square] * 3, [0.9, 0.5, 0.4], [1] * 3
     )
-    ids, classes, dropped = to_object_map(detections, 1)
+    ids, classes, dropped = to_instance_map(detections, 1)
     assert dropped == 1 and len(classes) == 2
     assert np.array_equal(ids[0, 0], [1, 1, 1, 1, 2, 2, 0, 0])
-    ids, _, dropped = to_object_map(detections, 2)
+    ids, _, dropped = to_instance_map(detections, 2)
     assert dropped == 0 and np.array_equal(ids[:, 0], [[1, 1, 1, 1, 0, 0, 0, 0], [3, 3, 2, 2, 2, 2, 0, 0]])
-    ids, _, dropped = to_object_map(detections, 9)
+    ids, _, dropped = to_instance_map(detections, 9)
     assert dropped == 0 and len(ids) == 3
 
 
 def test_an_object_in_two_layers_is_refused():
     ids = np.ones((2, 3, 3), np.int32)
     with pytest.raises(AssertionError, match="two layers"):
-        from_object_map(ids, np.array([1]))
+        from_instance_map(ids, np.array([1]))
 
 
 def test_concatenate_and_select():

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from maskmed_nnu.instances import boxes, pure_layers, statistics
-from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.pure_layers import assign_layers, stack_pure_layers
+from maskmed_nnu.instances import boxes, class_layers, statistics
+from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.statistics import measure, merge, summarise
 from tests.instances.cells import CLASSES, draw_cells
 
 
-def masks_of(objects: ObjectMap) -> list[np.ndarray]:
+def masks_of(objects: InstanceMap) -> list[np.ndarray]:
     return [(objects.ids == number).any(0) for number in range(1, len(objects.classes) + 1)]
 
 
-def overlapping_pairs(objects: ObjectMap) -> list[tuple[int, int]]:
+def overlapping_pairs(objects: InstanceMap) -> list[tuple[int, int]]:
     masks = masks_of(objects)
     return [
         (a, b)
@@ -30,7 +30,7 @@ def overlapping_pairs(objects: ObjectMap) -> list[tuple[int, int]]:
     ]
 
 
-@pytest.mark.parametrize("module", [boxes, pure_layers, statistics])
+@pytest.mark.parametrize("module", [boxes, class_layers, statistics])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
 
@@ -64,7 +64,7 @@ def test_each_slice_of_a_volume_is_an_image():
     slices = [draw_cells(rng, count=count)[1].ids[0] for count in (9, 0, 3)]
     ids = np.stack([np.where(one > 0, one + 20 * z, 0) for z, one in enumerate(slices)])
     present, ids = np.unique(ids, return_inverse=True)
-    objects = ObjectMap(ids.reshape(1, 3, 96, 112), np.ones(len(present) - 1, np.int64), np.zeros((3, 96, 112), int))
+    objects = InstanceMap(ids.reshape(1, 3, 96, 112), np.ones(len(present) - 1, np.int64), np.zeros((3, 96, 112), int))
     table = measure(objects, num_classes=1)
     expected = [len(np.unique(one)) - 1 for one in slices]
     assert table.counts[:, 0].tolist() == expected and expected[1] == 0
@@ -88,13 +88,13 @@ def test_layers_hold_one_class_and_no_overlap(seed: int):
     table = measure(objects, num_classes=2)
     assert table.depths[0].min() >= 1 and (table.depths <= table.layers).all()
     layer_classes = [number for number in (1, 2) for _ in range(table.layers[0, number - 1])]
-    stack = stack_pure_layers(objects, layer, layer_classes)
+    stack = stack_class_layers(objects, layer, layer_classes)
     for number, mask in enumerate(masks_of(objects), start=1):
         (where,) = np.flatnonzero((stack == number).any((1, 2)))
         assert layer_classes[where] == objects.classes[number - 1]
         np.testing.assert_array_equal(stack[where] == number, mask)
     with pytest.raises(ValueError, match="layers for class 1, there are 1"):
-        stack_pure_layers(objects, layer, [1, *layer_classes[table.layers[0, 0] :]])
+        stack_class_layers(objects, layer, [1, *layer_classes[table.layers[0, 0] :]])
 
 
 def test_merging_changes_nothing_but_the_order():
@@ -120,6 +120,6 @@ def test_a_crowd_is_no_stuff():
     _, objects = draw_cells(np.random.default_rng(0))
     crowd = objects.stuff.copy()
     crowd[:3] = 1
-    table = measure(ObjectMap(objects.ids, objects.classes, crowd), num_classes=1)
+    table = measure(InstanceMap(objects.ids, objects.classes, crowd), num_classes=1)
     cell = summarise(table, {"cell": 1})["classes"]["cell"]
     assert cell["kind"] == "thing" and cell["unindexed_pixels"] == 3 * 112

@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from scipy import ndimage
 from torch import Tensor, nn
 
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat
 from maskmed_nnu.networks.output import TileInstances
 
 TILE = (64, 64)
@@ -141,12 +141,12 @@ def grid_of_cells(shape: Sequence[int], *, pitch: int = 12, edge: int = 9, seed:
     return ids
 
 
-def same_objects(found: ObjectMap, truth: ObjectMap) -> bool:
+def same_objects(found: InstanceMap, truth: InstanceMap) -> bool:
     """Whether both hold the same pixels and classes of objects, whatever their ids and layers, and the same stuff."""
     return _contents(found) == _contents(truth) and np.array_equal(found.stuff, truth.stuff)
 
 
-def _contents(objects: ObjectMap) -> list[tuple[int, bytes]]:
+def _contents(objects: InstanceMap) -> list[tuple[int, bytes]]:
     contents = []
     for layer in objects.ids:
         flat = layer.ravel()

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.training import data_augmentation
 
-SIZES = ObjectSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 256))
+SIZES = InstanceSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 256))
 STATISTICS = {"classes": {"nucleus": {"number": 1, "kind": "thing", "layers": 1, "overlap_depth": 1}}}
 NNUNET_ARGUMENTS = {"input_channels", "num_classes", "norm_op", "norm_op_kwargs", "deep_supervision", "plan"}
 NNUNET_ARGUMENTS |= {"n_conv_per_stage_decoder"}

@@ -18,23 +18,23 @@ from tqdm import tqdm
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.components import count_disconnected, split_disconnected
 from maskmed_nnu.instances.conversion import pictures
 from maskmed_nnu.instances.conversion.layout import Facts, Layout, check_class_names, facts, lay_out
 from maskmed_nnu.instances.conversion.report import report
 from maskmed_nnu.instances.conversion.sources import Content, Source, SourceCase
 from maskmed_nnu.instances.files import write_ids
-from maskmed_nnu.instances.objects import encode
-from maskmed_nnu.instances.pieces import count_torn, split_torn
+from maskmed_nnu.instances.instance_map import encode
 
 SHOWN = 20  # refused objects on the screen
 BROKEN_SHOWN = 10
 
 
 class Conversion(NamedTuple):
-    """What was read, changed and refused, and how many objects are torn, which the integrity check calls a fault."""
+    """What was read, changed and refused, and how many objects are disconnected, which the integrity check calls a fault."""
 
     lines: list[str]
-    torn: int
+    disconnected: int
 
 
 def convert(
@@ -71,7 +71,9 @@ def convert(
     _write_text(partial / "dataset.json", json.dumps(description, indent=2))
     (partial / "input.json").unlink()
     partial.rename(folder)
-    return Conversion(report(found, layout, source.notes, most=SHOWN), 0 if split else sum(f.torn for f in found))
+    return Conversion(
+        report(found, layout, source.notes, most=SHOWN), 0 if split else sum(f.disconnected for f in found)
+    )
 
 
 def case_names(cases: Sequence[SourceCase]) -> list[str]:
@@ -112,10 +114,10 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[Facts]:
     for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
         try:
             content = source.read(case)
-            torn, before = count_torn(content.objects), len(content.objects.classes)
+            disconnected, before = count_disconnected(content.objects), len(content.objects.classes)
             content = _split(content) if split and torn else content
             more = len(content.objects.classes) - before
-            found.append(facts(case, name, content, len(source.classes), torn=torn, split=more))
+            found.append(facts(case, name, content, len(source.classes), disconnected=disconnected, split=more))
         except InputError as error:
             broken.append(str(error))
     if len(broken) == 1:
@@ -172,7 +174,7 @@ def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str
 
 
 def _split(content: Content) -> Content:
-    return replace(content, objects=split_torn(content.objects))
+    return replace(content, objects=split_disconnected(content.objects))
 
 
 def _raw(content: Content, layout: Layout) -> np.ndarray:

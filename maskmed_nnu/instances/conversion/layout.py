@@ -11,7 +11,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.conversion.pictures import Picture
 from maskmed_nnu.instances.conversion.sources import Content, SourceCase
-from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.instances.instance_map import LabelFormat
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000
@@ -23,7 +23,7 @@ MOST_CLASSES = 255  # semantic; beyond, the values are ids of objects
 class Facts:
     """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
 
-    `torn` objects are not in one piece; `split` is how many more there are since they were split.
+    `disconnected` objects are not in one piece; `split` is how many more there are since they were split.
     """
 
     case: SourceCase
@@ -42,7 +42,7 @@ class Facts:
     refused: list[str]
     clipped: int
     renumbered: bool
-    torn: int
+    disconnected: int
     split: int
 
 
@@ -108,7 +108,7 @@ def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
         )
 
 
-def facts(case: SourceCase, name: str, content: Content, class_count: int, *, torn: int, split: int) -> Facts:
+def facts(case: SourceCase, name: str, content: Content, class_count: int, *, disconnected: int, split: int) -> Facts:
     """Sum up a case, so that its arrays need not be kept."""
     channels, objects = content.picture.channels, content.objects
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
@@ -130,7 +130,7 @@ def facts(case: SourceCase, name: str, content: Content, class_count: int, *, to
         refused=content.refused,
         clipped=content.clipped,
         renumbered=content.renumbered,
-        torn=torn,
+        disconnected=disconnected,
         split=split,
     )
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
-from maskmed_nnu.instances.objects import check_values
+from maskmed_nnu.instances.instance_map import check_values
 
 MOST_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
 

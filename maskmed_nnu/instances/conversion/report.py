@@ -66,10 +66,12 @@ def _objects(found: Sequence[Facts], layout: Layout) -> list[str]:
         )
     else:
         lines.append("overlaps   none")
-    torn = [f for f in found if f.torn]
-    if torn:
-        count, more = sum(f.torn for f in torn), sum(f.split for f in torn)
-        where = ", ".join(f"{f.name}: {f.torn}" for f in torn[:5]) + (" …" if len(torn) > 5 else "")
+    disconnected = [f for f in found if f.disconnected]
+    if disconnected:
+        count, more = sum(f.disconnected for f in disconnected), sum(f.split for f in disconnected)
+        where = ", ".join(f"{f.name}: {f.disconnected}" for f in disconnected[:5]) + (
+            " …" if len(disconnected) > 5 else ""
+        )
         lines.append(
             f"pieces     {count:,} objects in several pieces ({where}) "
             + (f"became {count + more:,}" if more else "were left as they are")

@@ -15,7 +15,7 @@ from maskmed_nnu.instances.coco import CocoFile, CocoImage
 from maskmed_nnu.instances.conversion import pictures
 from maskmed_nnu.instances.conversion.file_pairs import capped, located, pairs
 from maskmed_nnu.instances.conversion.pictures import Picture
-from maskmed_nnu.instances.objects import ObjectMap, stack_layers
+from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 
 LARGEST_KEPT_ID = np.iinfo(np.uint16).max
 
@@ -34,7 +34,7 @@ class Content:
     """What a case holds; `refused` has a clause per object left out, `notes` one per thing changed."""
 
     picture: Picture
-    objects: ObjectMap
+    objects: InstanceMap
     refused: list[str] = field(default_factory=list)
     clipped: int = 0
     renumbered: bool = False
@@ -91,7 +91,7 @@ class LabelMapSource:
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
         ids = mask.astype(np.int32)[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
-        return Content(picture, ObjectMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
+        return Content(picture, InstanceMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
 
 
 class SemanticSource:
@@ -104,7 +104,7 @@ class SemanticSource:
     def read(self, case: SourceCase) -> Content:
         mask, picture = _mask_and_picture(case)
         nothing = np.zeros((1, *mask.shape), dtype=np.int32)
-        return Content(picture, ObjectMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
+        return Content(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
 
 
 class MaskPerObjectSource:
@@ -143,7 +143,7 @@ class MaskPerObjectSource:
             else:
                 refused.append(f"mask {path.name}: it is empty")
         shape = picture.channels.shape[1:]
-        objects = ObjectMap(stack_layers(masks, shape), np.ones(len(masks), np.int64), np.zeros(shape, np.int32))
+        objects = InstanceMap(stack_layers(masks, shape), np.ones(len(masks), np.int64), np.zeros(shape, np.int32))
         return Content(picture, objects, refused)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.detections import INSIDE, Detections, from_object_map
+from maskmed_nnu.instances.detections import INSIDE, Detections, from_instance_map
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.overlaps import Overlaps, label_overlaps, mask_overlaps
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
 
-Objects: TypeAlias = Detections | ObjectMap | np.ndarray
+Objects: TypeAlias = Detections | InstanceMap | np.ndarray
 """The objects of an image: detections, an object map, or plain ids ([*spatial] in 2D, else [layers, *spatial])."""
 ONE_CLASS = LabelFormat({"object": 1})
 
@@ -136,9 +136,9 @@ def compare(prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = N
     )
 
 
-def _object_map(objects: ObjectMap | np.ndarray) -> ObjectMap:
+def _instance_map(objects: InstanceMap | np.ndarray) -> InstanceMap:
     """Plain ids as objects of one class."""
-    if isinstance(objects, ObjectMap):
+    if isinstance(objects, InstanceMap):
         return objects
     return decode(objects if objects.ndim > 2 else objects[None], ONE_CLASS)
 
@@ -152,9 +152,9 @@ class _Side(NamedTuple):
     regions: np.ndarray
 
 
-def _layered(objects: ObjectMap | np.ndarray) -> _Side:
+def _layered(objects: InstanceMap | np.ndarray) -> _Side:
     """Ids 1..N in layers; regions of stuff, where no object covers them, in one layer more."""
-    objects = _object_map(objects)
+    objects = _instance_map(objects)
     stuff = np.where((objects.ids > 0).any(axis=0), 0, objects.stuff)
     count, numbers = len(objects.classes), np.unique(stuff[stuff > 0])
     layers = objects.ids
@@ -171,8 +171,8 @@ def _cropped(objects: Objects) -> _Side:
     if isinstance(objects, Detections):
         stuff = objects.stuff
     else:
-        objects = _object_map(objects)
-        stuff, objects = objects.stuff, from_object_map(objects.ids, objects.classes)
+        objects = _instance_map(objects)
+        stuff, objects = objects.stuff, from_instance_map(objects.ids, objects.classes)
     boxes, masks = objects.boxes.reshape(-1, 4), [mask >= INSIDE for mask in objects.masks]
     numbers = np.zeros(0, dtype=np.int64)
     if stuff is not None and stuff.any():

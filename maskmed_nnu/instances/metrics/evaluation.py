@@ -11,11 +11,11 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
-from maskmed_nnu.instances.detections import Detections, flatten, from_object_map, make_detections
+from maskmed_nnu.instances.detections import Detections, flatten, from_instance_map, make_detections
 from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode
 
 
 def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
@@ -73,7 +73,7 @@ def evaluate(
             )
         for image, predicted, true in zip(_image_names(name, wanted), _slices(found), _slices(wanted), strict=True):
             if flat:
-                predicted, true = (flatten(from_object_map(o.ids, o.classes, o.stuff)) for o in (predicted, true))
+                predicted, true = (flatten(from_instance_map(o.ids, o.classes, o.stuff)) for o in (predicted, true))
             comparison = compare(predicted, true)
             for metric in metrics.counted:
                 metric.add(comparison)
@@ -113,7 +113,7 @@ def read_results(path: Path) -> dict[str, list[dict]]:
     return dict(by_image)
 
 
-def _read(path: Path, label_format: LabelFormat) -> ObjectMap:
+def _read(path: Path, label_format: LabelFormat) -> InstanceMap:
     raw = read_ids(path, overlap_layers=label_format.overlap_layers)
     try:
         return decode(raw, label_format)
@@ -133,17 +133,17 @@ def _stuff_classes(truth: Path, names: list[str], ending: str, label_format: Lab
     return regions - things
 
 
-def _image_names(case: str, objects: ObjectMap) -> list[str]:
+def _image_names(case: str, objects: InstanceMap) -> list[str]:
     """As ``maskmed predict`` names them in its COCO results."""
     return [case] if objects.stuff.ndim == 2 else [f"{case}_{z}" for z in range(len(objects.stuff))]
 
 
-def _slices(objects: ObjectMap) -> Iterator[ObjectMap]:
+def _slices(objects: InstanceMap) -> Iterator[InstanceMap]:
     if objects.stuff.ndim == 2:
         yield objects
         return
     for z, stuff in enumerate(objects.stuff):
-        yield ObjectMap(objects.ids[:, z], objects.classes, stuff)
+        yield InstanceMap(objects.ids[:, z], objects.classes, stuff)
 
 
 def _detections(results: list[dict], shape: tuple[int, int], name: str) -> Detections:

@@ -14,8 +14,8 @@ from nnunetv2.configuration import default_num_processes
 from tqdm import tqdm
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.statistics import ObjectTable, measure, merge, summarise
+from maskmed_nnu.instances.instance_map import InstanceMap
+from maskmed_nnu.instances.statistics import InstanceTable, measure, merge, summarise
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
 KEY = "objects"
@@ -23,7 +23,7 @@ PATIENCE = 20.0
 """Seconds. Most data sets are measured by then, which is sooner than new processes have started."""
 
 
-def object_statistics(
+def instance_statistics(
     label_files: Sequence[str | Path], classes: dict[str, int], *, transpose: Sequence[int] = (0, 1, 2)
 ) -> dict:
     """Statistics of all label files; what is left after ``PATIENCE`` is measured in nnU-Net's number of processes.
@@ -44,7 +44,7 @@ def object_statistics(
     return summarise(merge(tables), classes)
 
 
-def _measure_all(jobs: list[tuple]) -> Iterator[ObjectTable]:
+def _measure_all(jobs: list[tuple]) -> Iterator[InstanceTable]:
     start = monotonic()
     while jobs and monotonic() - start < PATIENCE:
         yield measure_file(*jobs[0])
@@ -60,16 +60,16 @@ def _measure_all(jobs: list[tuple]) -> Iterator[ObjectTable]:
             raise
 
 
-def measure_file(file: str, num_classes: int, transpose: tuple[int, ...]) -> ObjectTable:
-    objects, properties = InstanceIO().read_objects(file)
+def measure_file(file: str, num_classes: int, transpose: tuple[int, ...]) -> InstanceTable:
+    objects, properties = InstanceIO().read_instances(file)
     spacing = [properties["spacing"][axis] for axis in transpose]
     return measure(transposed(objects, transpose), num_classes=num_classes, spacing=spacing[1:])
 
 
-def transposed(objects: ObjectMap, transpose: Sequence[int]) -> ObjectMap:
+def transposed(objects: InstanceMap, transpose: Sequence[int]) -> InstanceMap:
     """The same objects with the spatial axes ``(z, y, x)`` in another order."""
     ids = objects.ids.transpose(0, *(axis + 1 for axis in transpose))
-    return ObjectMap(ids, objects.classes, np.transpose(objects.stuff, transpose))
+    return InstanceMap(ids, objects.classes, np.transpose(objects.stuff, transpose))
 
 
 def add_to_fingerprint(file: Path, statistics: dict) -> None:

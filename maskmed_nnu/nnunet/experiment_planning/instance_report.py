@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 
 
 def explain(configuration: dict, statistics: dict) -> str:
     """What was found in the data set, what was chosen for this configuration, and why."""
     kwargs = configuration["architecture"]["arch_kwargs"]
-    sizes = ObjectSizes.from_statistics(statistics, configuration["spacing"])
+    sizes = InstanceSizes.from_statistics(statistics, configuration["spacing"])
     patch = configuration["patch_size"]
     stride = 2 ** (len(instance_rules.PYRAMID) - len(kwargs["pyramid"]))
     return "\n".join(
@@ -43,12 +43,12 @@ def _found(statistics: dict, pixel: float) -> list[str]:
     return lines
 
 
-def _chosen(configuration: dict, statistics: dict, sizes: ObjectSizes, stride: int) -> list[str]:
+def _chosen(configuration: dict, statistics: dict, sizes: InstanceSizes, stride: int) -> list[str]:
     kwargs, patch = configuration["architecture"]["arch_kwargs"], configuration["patch_size"]
     fits = min(patch) >= instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large
     seen = "shows whole images" if all(p >= i for p, i in zip(patch, sizes.image, strict=True)) else "as memory allows"
     context = "holds two large objects side by side" if fits else "is smaller than two large objects side by side"
-    expected = instance_rules.objects_per_patch(sizes, patch)
+    expected = instance_rules.instances_per_patch(sizes, patch)
     depth = instance_rules.overlap_depth(statistics)
     layers = configuration["instances"]["layer_classes"]
     names = {one["number"]: name for name, one in statistics["classes"].items()}
@@ -80,7 +80,7 @@ def _chosen(configuration: dict, statistics: dict, sizes: ObjectSizes, stride: i
     ]
 
 
-def _scale(factor: float, sizes: ObjectSizes, stride: int) -> str:
+def _scale(factor: float, sizes: InstanceSizes, stride: int) -> str:
     cells = f"{sizes.small / stride:.0f} cells of the mask grid"
     if factor > 1:
         return f"images are enlarged {factor:.3g} times, so that small objects (10th percentile) cover {cells}"

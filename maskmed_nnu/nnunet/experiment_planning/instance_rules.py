@@ -38,7 +38,7 @@ MAX_PIXELS = 2048**2
 """Where the search for a patch starts, as in nnU-Net."""
 
 
-class ObjectSizes(NamedTuple):
+class InstanceSizes(NamedTuple):
     """What the rules need to know of the things in a data set."""
 
     small: float
@@ -61,7 +61,7 @@ class ObjectSizes(NamedTuple):
     """edges of the median image, y and x"""
 
     @classmethod
-    def from_statistics(cls, statistics: dict, spacing: Sequence[float]) -> ObjectSizes:
+    def from_statistics(cls, statistics: dict, spacing: Sequence[float]) -> InstanceSizes:
         """From `maskmed_nnu.instances.statistics.summarise`, for images resampled to ``spacing`` (y, x)."""
         things = [one for one in statistics["classes"].values() if one["kind"] == "thing"]
         # box edges are measured along the axes; in a pixel that is not square the coarser edge is the cautious one
@@ -90,12 +90,12 @@ def upsampling(small: float) -> float:
     return min(max(MIN_CELLS / small, 1.0), MAX_UPSAMPLING)
 
 
-def downsampling(sizes: ObjectSizes, patch: Sequence[int]) -> float:
+def downsampling(sizes: InstanceSizes, patch: Sequence[int]) -> float:
     """Factor, at least 1, by which images must shrink so that large objects fit twice into the largest patch.
 
     An axis along which the patch shows the whole image asks for nothing, and small objects keep their cells.
 
-    >>> sizes = ObjectSizes(20, 600, 700, 50, (99,), 1e-5, 9, (300, 300), (4000, 4000))
+    >>> sizes = InstanceSizes(20, 600, 700, 50, (99,), 1e-5, 9, (300, 300), (4000, 4000))
     >>> downsampling(sizes, (800, 800)), downsampling(sizes._replace(image=(800, 800)), (800, 800))
     (1.5, 1.0)
     >>> downsampling(sizes._replace(small=6), (800, 800))
@@ -144,10 +144,10 @@ def largest_patch(image: Sequence[float], fits: Callable[[tuple[int, ...]], bool
     return patch
 
 
-def mask_window(sizes: ObjectSizes, patch: Sequence[int]) -> int:
+def mask_window(sizes: InstanceSizes, patch: Sequence[int]) -> int:
     """Edge of the square that a mask is drawn in: hardly any object exceeds it, and it stays within the patch.
 
-    >>> sizes = ObjectSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
+    >>> sizes = InstanceSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
     >>> mask_window(sizes, (256, 256)), mask_window(sizes, (64, 64))
     (80, 64)
     """
@@ -155,10 +155,10 @@ def mask_window(sizes: ObjectSizes, patch: Sequence[int]) -> int:
     return min(wanted, max(patch))
 
 
-def mask_stride(sizes: ObjectSizes, window: int) -> int:
+def mask_stride(sizes: InstanceSizes, window: int) -> int:
     """1, or 2 and 4 where windows would have too many cells and small objects are large enough for coarser ones.
 
-    >>> sizes = ObjectSizes(25, 300, 400, 90, (600,), 1e-5, 9, (200, 200), (1024, 1024))
+    >>> sizes = InstanceSizes(25, 300, 400, 90, (600,), 1e-5, 9, (200, 200), (1024, 1024))
     >>> mask_stride(sizes, 96), mask_stride(sizes, 512), mask_stride(sizes._replace(small=9), 512)
     (1, 4, 1)
     """
@@ -168,30 +168,30 @@ def mask_stride(sizes: ObjectSizes, window: int) -> int:
     return stride
 
 
-def query_stride(sizes: ObjectSizes) -> int:
+def query_stride(sizes: InstanceSizes) -> int:
     """4, or 2 where close neighbours would fall onto one peak.
 
-    >>> sizes = ObjectSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
+    >>> sizes = InstanceSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
     >>> query_stride(sizes), query_stride(sizes._replace(spacing=5))
     (4, 2)
     """
     return next((stride for stride in QUERY_STRIDES if sizes.spacing >= PEAK_CELLS * stride), QUERY_STRIDES[-1])
 
 
-def objects_per_patch(sizes: ObjectSizes, patch: Sequence[int]) -> float:
+def instances_per_patch(sizes: InstanceSizes, patch: Sequence[int]) -> float:
     """Objects that a patch in a dense image shows, those at its border included; never more than any image has."""
     reach = prod(edge + mean for edge, mean in zip(patch, sizes.mean, strict=True))
     return min(sizes.density * reach, sizes.most)
 
 
-def num_queries(sizes: ObjectSizes, patch: Sequence[int]) -> int:
+def num_queries(sizes: InstanceSizes, patch: Sequence[int]) -> int:
     """Half as many again as a dense patch has objects, rounded up to a multiple of 50.
 
-    >>> sizes = ObjectSizes(9, 40, 61, 12, (40,), 0.001, 99, (20, 20), (256, 256))
+    >>> sizes = InstanceSizes(9, 40, 61, 12, (40,), 0.001, 99, (20, 20), (256, 256))
     >>> num_queries(sizes, (256, 256)), num_queries(sizes, (64, 64))
     (150, 50)
     """
-    wanted = QUERY_MARGIN * objects_per_patch(sizes, patch)
+    wanted = QUERY_MARGIN * instances_per_patch(sizes, patch)
     return max(ceil(wanted / QUERY_MULTIPLE) * QUERY_MULTIPLE, MIN_QUERIES)
 
 
@@ -200,7 +200,7 @@ def overlap_depth(statistics: dict) -> int:
     return max(one["overlap_depth"] for one in statistics["classes"].values())
 
 
-def instance_settings(statistics: dict, sizes: ObjectSizes) -> dict:
+def instance_settings(statistics: dict, sizes: InstanceSizes) -> dict:
     """What preprocessor, targets and prediction need to know of the classes; ready for JSON.
 
     ``layer_classes`` is the class of each layer of ids in the preprocessed data, ``min_fragment`` the pixels of each
@@ -218,7 +218,7 @@ def instance_settings(statistics: dict, sizes: ObjectSizes) -> dict:
     }
 
 
-def network_settings(statistics: dict, sizes: ObjectSizes, patch: Sequence[int], stages: int) -> dict:
+def network_settings(statistics: dict, sizes: InstanceSizes, patch: Sequence[int], stages: int) -> dict:
     """What `maskmed_nnu.networks.iaunet.IAUNet` needs beside nnU-Net's own arguments; ready for JSON.
 
     ``patch`` and ``stages`` are those of the planned encoder. The three finest scales carry masks and queries, the
@@ -255,7 +255,7 @@ def loss_settings() -> dict:
     }
 
 
-def no_objects(name: str, images: int, classes: Iterable[str]) -> InputError:
+def no_instances_error(name: str, images: int, classes: Iterable[str]) -> InputError:
     """The error for a data set in which there is no object to learn from."""
     return InputError(
         f"{name} has no objects: all {images} label files are without an id of {', '.join(classes)} (with a "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 
 FEATURES = (64, 128, 256, 256)
 """Widths of the stages, as published. nnU-Net's further scales are left out: attention sees all of a patch."""
@@ -62,7 +62,7 @@ def architecture(patch: Sequence[int], strides: Sequence[Sequence[int]], **setti
     }
 
 
-def object_settings(statistics: dict, sizes: ObjectSizes) -> dict:
+def object_settings(statistics: dict, sizes: InstanceSizes) -> dict:
     """What the network needs to find objects; ready for JSON.
 
     An object of fewer pixels than ``min_pixels`` is taken for a part of its neighbour, or for nothing.
@@ -76,7 +76,7 @@ def object_settings(statistics: dict, sizes: ObjectSizes) -> dict:
     }
 
 
-def loss_settings(sizes: ObjectSizes) -> dict:
+def loss_settings(sizes: InstanceSizes) -> dict:
     """What `EmbeddingLoss` weighs and compares; ready for JSON.
 
     ``reach`` is how far the pixels of two large objects that touch can be apart.
@@ -89,10 +89,10 @@ def loss_settings(sizes: ObjectSizes) -> dict:
     }
 
 
-def context(sizes: ObjectSizes) -> tuple[float, float]:
+def context(sizes: InstanceSizes) -> tuple[float, float]:
     """What a patch has to show: 128 pixels or two large objects side by side, and no more than the median image.
 
-    >>> sizes = ObjectSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 100))
+    >>> sizes = InstanceSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 100))
     >>> context(sizes), context(sizes._replace(large=90))
     ((128, 100), (180, 100))
     """
@@ -117,7 +117,7 @@ def explain(configuration: dict, *, parameters: int, macs: float) -> str:
 
 def explain_objects(configuration: dict, statistics: dict) -> str:
     """What the objects in the data set decided."""
-    sizes = ObjectSizes.from_statistics(statistics, configuration["spacing"])
+    sizes = InstanceSizes.from_statistics(statistics, configuration["spacing"])
     instances, loss = configuration["instances"], configuration["instance_loss"]
     found = sum(one["objects"] for one in statistics["classes"].values() if one["kind"] == "thing")
     overlapping = instance_rules.overlap_depth(statistics) > 1

@@ -14,8 +14,8 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.files import read_ids
-from maskmed_nnu.instances.integrity import Findings, examine
-from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.instances.instance_map import LabelFormat
+from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 
 MOST_LISTED = 20
 
@@ -33,13 +33,13 @@ def wrap_verification(module: ModuleType) -> None:
         if path.is_file():
             dataset_json = json.loads(path.read_text(encoding="utf-8"))
             if dataset_json.get("overwrite_image_reader_writer") == "InstanceIO":
-                verify_objects(folder, dataset_json, num_processes)
+                verify_instances(folder, dataset_json, num_processes)
         stock(folder, num_processes)
 
     module.verify_dataset_integrity = verify_dataset_integrity
 
 
-def verify_objects(folder: str | Path, dataset_json: dict, num_processes: int) -> None:
+def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int) -> None:
     """Check every case of a raw data set and print what may stay.
 
     Raises:
@@ -58,9 +58,9 @@ def verify_objects(folder: str | Path, dataset_json: dict, num_processes: int) -
     ]
     if num_processes > 1:
         with multiprocessing.get_context("spawn").Pool(min(num_processes, len(jobs))) as pool:
-            found = pool.starmap(examine_case, jobs)
+            found = pool.starmap(check_instance_case, jobs)
     else:
-        found = [examine_case(*job) for job in jobs]
+        found = [check_instance_case(*job) for job in jobs]
     faults = [fault for findings in found for fault in findings.faults] + _without_image(folder, dataset_json, cases)
     for note in [note for findings in found for note in findings.notes]:
         print(f"INFO: {note}")
@@ -71,7 +71,7 @@ def verify_objects(folder: str | Path, dataset_json: dict, num_processes: int) -
         raise InputError(f"The data set {Path(folder).name} has {len(faults)} fault{plural}:{listed}{more}")
 
 
-def examine_case(images: Sequence[str], label: str, channels: int, label_format: LabelFormat) -> Findings:
+def check_instance_case(images: Sequence[str], label: str, channels: int, label_format: LabelFormat) -> LabelMapIssues:
     """What is wrong with one case, in sentences that name the file. Raises nothing: it runs in a pool of processes."""
     from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
@@ -79,15 +79,15 @@ def examine_case(images: Sequence[str], label: str, channels: int, label_format:
     if not isfile(label):
         faults.append(f"{label} does not exist; {images[0]} needs a label file, all 0 where it shows no object.")
     if faults:
-        return Findings(faults)
+        return LabelMapIssues(faults)
     try:
         data, _ = InstanceIO().read_images(images)
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
     except InputError as error:
-        return Findings([str(error)])
+        return LabelMapIssues([str(error)])
     faults = _misfits(images, label, data, raw, channels)
-    found = examine(raw, label_format)
-    return Findings(faults + [f"{label}: {f}" for f in found.faults], [f"{label}: {n}" for n in found.notes])
+    found = check_label_map(raw, label_format)
+    return LabelMapIssues(faults + [f"{label}: {f}" for f in found.faults], [f"{label}: {n}" for n in found.notes])
 
 
 def explain_failure(folder: str | Path, dataset_json: dict) -> None:

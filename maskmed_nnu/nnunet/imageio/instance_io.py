@@ -15,7 +15,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, write_ids
 from maskmed_nnu.instances.formats import TIFF, Geometry, Raster
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode, encode
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode
 
 # labelsTr and gt_segmentations are one folder below dataset.json, a fold's validation folder two.
 _FOLDERS_UP = 3
@@ -25,7 +25,7 @@ class InstanceIO(BaseReaderWriter):
     """Images and label maps of objects in PNG, TIFF or NIfTI.
 
     nnU-Net gets the classes of the pixels (`read_seg`), so that its integrity check, fingerprint and Dice work; our
-    preprocessor gets the objects (`read_objects`). Label files are understood by the ``dataset.json`` in their folder
+    preprocessor gets the objects (`read_instances`). Label files are understood by the ``dataset.json`` in their folder
     or in one of the two above it, since nnU-Net constructs readers without arguments.
 
     Arrays follow nnU-Net's readers: 2D images are ``[C, 1, Y, X]`` with a first spacing of 999 times the larger of the
@@ -53,10 +53,10 @@ class InstanceIO(BaseReaderWriter):
 
     def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
         """The class of every pixel, float32 ``[1, Z, Y, X]`` as from nnU-Net's readers, and the properties."""
-        objects, properties = self.read_objects(seg_fname)
+        objects, properties = self.read_instances(seg_fname)
         return objects.semantic()[None].astype(np.float32), properties
 
-    def read_objects(self, seg_fname: str) -> tuple[ObjectMap, dict]:
+    def read_instances(self, seg_fname: str) -> tuple[InstanceMap, dict]:
         """The objects of a label file, with ``ids [L, Z, Y, X]`` and ``stuff [Z, Y, X]``, and the properties.
 
         Raises:
@@ -78,7 +78,9 @@ class InstanceIO(BaseReaderWriter):
         """Write a map of non-negative integers ``[Z, Y, X]``, ids or classes, on the grid of the image."""
         self._write(np.asarray(seg)[None], output_fname, properties)
 
-    def write_objects(self, objects: ObjectMap, output_fname: str, properties: dict, label_format: LabelFormat) -> None:
+    def write_instances(
+        self, objects: InstanceMap, output_fname: str, properties: dict, label_format: LabelFormat
+    ) -> None:
         """Write objects with ``ids [L, Z, Y, X]`` as a label file of the data set, on the grid of the image.
 
         Raises:

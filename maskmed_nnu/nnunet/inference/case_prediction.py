@@ -35,8 +35,8 @@ def instance_network(network: nn.Module) -> nn.Module | None:
     if isinstance(network, OptimizedModule):
         network = network._orig_mod
     # the same class may serve plans of labels, too
-    finds_objects = hasattr(network, "predict_instances") and getattr(network, "finds_objects", True)
-    return network if finds_objects else None
+    predicts_instances = hasattr(network, "predict_instances") and getattr(network, "predicts_instances", True)
+    return network if predicts_instances else None
 
 
 @torch.inference_mode()

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.instances.detections import INSIDE, Detections, pack, to_object_map, unpack
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, encode
-from maskmed_nnu.nnunet.inference.refusals import has_objects, refuse_objects
+from maskmed_nnu.instances.detections import INSIDE, Detections, pack, to_instance_map, unpack
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
+from maskmed_nnu.nnunet.inference.refusals import has_instances, refuse_instances
 
 
 def wrap_export(module: ModuleType) -> None:
@@ -38,7 +38,7 @@ def wrap_export(module: ModuleType) -> None:
 
         ``return_probabilities`` adds the detections of every slice in the place of probabilities.
         """
-        if not has_objects(plans_manager.plans):
+        if not has_instances(plans_manager.plans):
             return stock_convert(
                 predicted_logits,
                 plans_manager,
@@ -51,8 +51,8 @@ def wrap_export(module: ModuleType) -> None:
             )
         instances = configuration_manager.configuration["instances"]
         label_format = LabelFormat.from_dataset_json({**instances, "labels": label_manager.label_dict})
-        slices = on_image(predicted_logits, properties_dict)
-        objects, loss = to_objects(slices, plans_manager.transpose_backward, planned_layers(instances))
+        slices = revert_preprocessing(predicted_logits, properties_dict)
+        objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(instances))
         if loss:
             print(f"An image of {' × '.join(map(str, objects.stuff.shape))} pixels: {loss}")
         raw = encode(objects, label_format)
@@ -71,10 +71,10 @@ def wrap_export(module: ModuleType) -> None:
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        if has_objects(plans_manager.plans):
+        if has_instances(plans_manager.plans):
             if isinstance(dataset_json_dict_or_file, str):
                 dataset_json_dict_or_file = json.loads(Path(dataset_json_dict_or_file).read_text(encoding="utf-8"))
-            slices = on_image(predicted_array_or_file, properties_dict)
+            slices = revert_preprocessing(predicted_array_or_file, properties_dict)
             if save_probabilities:
                 save_detections(slices, output_file_truncated + ".npz")
             return write_slices(
@@ -99,7 +99,7 @@ def wrap_export(module: ModuleType) -> None:
 
     @functools.wraps(stock_resample)
     def resample_and_save(predicted: Any, target_shape: Any, output_file: str, plans_manager: Any, *args, **kwargs):
-        refuse_objects(plans_manager.plans, "the next stage of a cascade")
+        refuse_instances(plans_manager.plans, "the next stage of a cascade")
         return stock_resample(predicted, target_shape, output_file, plans_manager, *args, **kwargs)
 
     module.convert_predicted_logits_to_segmentation_with_correct_shape = (
@@ -109,7 +109,7 @@ def wrap_export(module: ModuleType) -> None:
     module.resample_and_save = resample_and_save
 
 
-def on_image(packed: Any, properties: Mapping[str, Any]) -> list[Detections]:
+def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Detections]:
     """Detections of every slice of the original image, from those of the preprocessed one: the reverse of resampling
     and cropping. The axes are still in the plan's order.
 
@@ -130,13 +130,15 @@ def planned_layers(instances: Mapping[str, Any]) -> int:
     return len(instances["layer_classes"]) if instances["overlap_layers"] else 1
 
 
-def to_objects(slices: Sequence[Detections], transpose_backward: Sequence[int], layers: int) -> tuple[ObjectMap, str]:
+def to_instances(
+    slices: Sequence[Detections], transpose_backward: Sequence[int], layers: int
+) -> tuple[InstanceMap, str]:
     """The objects of all slices with ids that are unique in the image, axes as in the file, at most ``layers`` layers.
 
     The second answer says what found no room in overlapping layers, or is empty. One layer is a flat map, in which
     higher scores win: nothing is missed there.
     """
-    maps = [to_object_map(part, layers) for part in slices]
+    maps = [to_instance_map(part, layers) for part in slices]
     ids = np.zeros((max(len(layer) for layer, _, _ in maps), len(slices), *slices[0].shape), np.int32)
     stuff = np.zeros(ids.shape[1:], np.int32)
     count = 0
@@ -146,7 +148,7 @@ def to_objects(slices: Sequence[Detections], transpose_backward: Sequence[int], 
         if part.stuff is not None:
             stuff[z] = part.stuff
     backward = list(transpose_backward)
-    objects = ObjectMap(
+    objects = InstanceMap(
         ids.transpose(0, *(axis + 1 for axis in backward)),
         np.concatenate([classes for _, classes, _ in maps]),
         stuff.transpose(backward),
@@ -175,11 +177,11 @@ def write_slices(
     Raises:
         InputError: where the data set's encoding or the file format cannot hold them.
     """
-    objects, loss = to_objects(slices, plans_manager.transpose_backward, planned_layers(plan["instances"]))
+    objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(plan["instances"]))
     if loss:
         print(f"{path}: {loss}")
     writer = plans_manager.image_reader_writer_class()
-    writer.write_objects(objects, path, properties, LabelFormat.from_dataset_json(dataset_json))
+    writer.write_instances(objects, path, properties, LabelFormat.from_dataset_json(dataset_json))
 
 
 def save_detections(slices: Sequence[Detections], path: str) -> None:

@@ -15,14 +15,14 @@ from maskmed_nnu.errors import InputError
 LABEL_MANAGER = "InstanceLabelManager"
 
 
-def has_objects(plans: Mapping[str, Any]) -> bool:
+def has_instances(plans: Mapping[str, Any]) -> bool:
     """Whether ``plans.json`` is that of a data set of objects."""
     return plans.get("label_manager") == LABEL_MANAGER
 
 
-def refuse_objects(plans: Mapping[str, Any], what: str) -> None:
+def refuse_instances(plans: Mapping[str, Any], what: str) -> None:
     """Raise InputError where the plans are those of a data set of objects."""
-    if has_objects(plans):
+    if has_instances(plans):
         raise InputError(
             f"The plans of {plans['dataset_name']} are for objects, whose ids nnU-Net's {what} would take for classes; "
             "leave that step out (folds are combined by nnUNetv2_predict -f 0 1 2 3 4)."
@@ -55,7 +55,7 @@ def _guard(module: ModuleType, name: str, what: str) -> None:
         if not isinstance(plans, Mapping):
             file = Path(plans or Path(folder) / "plans.json")
             plans = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        refuse_objects(plans, what)
+        refuse_instances(plans, what)
         return stock(*args, **kwargs)
 
     setattr(module, name, guarded)

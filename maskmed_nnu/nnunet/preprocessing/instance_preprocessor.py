@@ -11,8 +11,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.boxes import find_boxes
-from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.pure_layers import assign_layers, stack_pure_layers
+from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import (
     MaskMedPreprocessor,
     channel_names,
@@ -54,7 +54,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
             data, properties = reader.read_images(image_files)
             seg = None
             if seg_file is not None:
-                objects, _ = reader.read_objects(seg_file)
+                objects, _ = reader.read_instances(seg_file)
                 seg = label_stack(objects, configuration_manager.configuration["instances"]["layer_classes"])
             return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
 
@@ -88,7 +88,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
         return data, labels, properties
 
 
-def label_stack(objects: ObjectMap, layer_classes: list[int]) -> np.ndarray:
+def label_stack(objects: InstanceMap, layer_classes: list[int]) -> np.ndarray:
     """int16 ``[1 + len(layer_classes), *spatial]``: the semantic map, then ids 1..N in layers of one class each.
 
     Raises
@@ -111,7 +111,7 @@ def label_stack(objects: ObjectMap, layer_classes: list[int]) -> np.ndarray:
                 f"plans have {planned}. The label files have changed since then: run nnUNetv2_plan_and_preprocess "
                 "with --clean."
             )
-    ids = stack_pure_layers(objects, layer, layer_classes)
+    ids = stack_class_layers(objects, layer, layer_classes)
     return np.concatenate([objects.semantic()[None], ids]).astype(np.int16)
 
 

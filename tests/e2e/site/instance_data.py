@@ -13,7 +13,7 @@ from tiny_cells import shrink_instance_plans
 
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.instances.files import read_ids
-from maskmed_nnu.instances.objects import LabelFormat, decode
+from maskmed_nnu.instances.instance_map import LabelFormat, decode
 
 TRAINER = "nnUNetTrainerIAUNetTiny"
 CPU = ("-device", "cpu")

@@ -10,8 +10,8 @@ from PIL import Image
 from tiny_data import write_image
 
 from maskmed_nnu.instances.coco import coco_annotations
-from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.pieces import split_torn
+from maskmed_nnu.instances.components import split_disconnected
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
 from tests.instances.cells import draw_cells
 
@@ -81,7 +81,7 @@ def shrink_maskattn_plans(plans_file: Path, *, patch: int = 64) -> None:
     plans_file.write_text(json.dumps(plans))
 
 
-def _cells(seed: int, **cells: object) -> tuple[np.ndarray, ObjectMap]:
+def _cells(seed: int, **cells: object) -> tuple[np.ndarray, InstanceMap]:
     picture, objects = draw_cells(np.random.default_rng(seed), shape=SHAPES[seed % len(SHAPES)], **cells)
     return np.clip(100 + 50 * picture, 0, 255).astype(np.uint8), objects
 
@@ -95,7 +95,7 @@ def write_volumes(folder: Path, *, volumes: int = 7) -> None:
     """``folder``: an nnU-Net data set of NIfTI volumes of 3 slices on oblique grids, one class."""
     for index in range(volumes):
         slices = [draw_cells(np.random.default_rng(10 * index + z), shape=(64, 72), count=6) for z in range(3)]
-        layers = [split_torn(objects).ids[0] for _, objects in slices]
+        layers = [split_disconnected(objects).ids[0] for _, objects in slices]
         ids = np.stack([layer + 20 * z * (layer > 0) for z, layer in enumerate(layers)])
         picture = np.stack([picture for picture, _ in slices])
         for name, array in (

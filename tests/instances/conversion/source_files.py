@@ -86,7 +86,7 @@ def objects_of(folder: Path) -> dict[str, int]:
     """Objects per case, through the reader that nnU-Net will use."""
     found = {}
     for path in sorted((folder / "labelsTr").iterdir()):
-        objects, _ = InstanceIO().read_objects(str(path))
+        objects, _ = InstanceIO().read_instances(str(path))
         found[path.stem] = len(objects.classes)
     return found
 

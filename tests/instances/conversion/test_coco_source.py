@@ -38,7 +38,7 @@ def test_coco_with_overlap_classes_and_crowd_comes_back_through_the_reader(tmp_p
         1000,
         True,
     )
-    objects, _ = InstanceIO().read_objects(str(folder / "labelsTr" / "a.tif"))
+    objects, _ = InstanceIO().read_instances(str(folder / "labelsTr" / "a.tif"))
     areas = {i: int((objects.ids == i).sum()) for i in (1, 2, 3)}
     assert areas == {1: 100, 2: 100, 3: 9} and objects.classes.tolist() == [1, 1, 2]
     assert (objects.stuff == 2).sum() == 64 and (objects.stuff[0, 20:28, 20:28] == 2).all()
@@ -100,7 +100,7 @@ def test_10000_objects_of_each_of_two_classes_need_wider_ids(tmp_path):
     convert(CocoSource(json_file, images), folder)
     assert description(folder)["label_divisor"] == 100_000
     assert labels(folder, "a").dtype == np.uint32 and len(np.unique(labels(folder, "a"))) == 20_000
-    objects, _ = InstanceIO().read_objects(str(folder / "labelsTr" / "a.tif"))
+    objects, _ = InstanceIO().read_instances(str(folder / "labelsTr" / "a.tif"))
     assert np.bincount(objects.classes).tolist() == [0, 10_000, 10_000]
 
 
@@ -137,7 +137,7 @@ def test_isbi2014(tmp_path, real_data, classes, count):
     content = json.loads((real_data / "isbi2014" / "instances.json").read_text())
     numbers = {c["id"]: classes.index(c["name"]) + 1 for c in content["categories"] if c["name"] in classes}
     for image in content["images"][:5]:
-        objects, _ = InstanceIO().read_objects(str(folder / "labelsTr" / f"{Path(image['file_name']).stem}.tif"))
+        objects, _ = InstanceIO().read_instances(str(folder / "labelsTr" / f"{Path(image['file_name']).stem}.tif"))
         written = [(c, (objects.ids == i).any(axis=(0, 1))) for i, c in enumerate(objects.classes, 1)]
         truth = [
             (numbers[a["category_id"]], coco_mask.decode(a["segmentation"]) > 0)

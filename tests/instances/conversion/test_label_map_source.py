@@ -80,11 +80,13 @@ def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
     save(tmp_path / "masks" / "a.png", mask)
     source = LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell")
     left = convert(source, target(tmp_path))
-    assert left.torn == 1 and "pieces     1 objects in several pieces (a: 1) were left as they are" in left.lines
+    assert (
+        left.disconnected == 1 and "pieces     1 objects in several pieces (a: 1) were left as they are" in left.lines
+    )
     np.testing.assert_array_equal(labels(target(tmp_path), "a"), mask)
     folder = target(tmp_path, "Dataset011_Split")
     split = convert(source, folder, split=True)
-    assert split.torn == 0 and "pieces     1 objects in several pieces (a: 1) became 2" in split.lines
+    assert split.disconnected == 0 and "pieces     1 objects in several pieces (a: 1) became 2" in split.lines
     mask[2:8, 20:24] = 8
     np.testing.assert_array_equal(labels(folder, "a"), mask)  # the stray pixel stays with the largest piece
 
@@ -113,7 +115,7 @@ def test_dsb2018_and_usiigaci(tmp_path, real_data):
     for name, images, count, torn in (("dsb2018", 200, 5680, 0), ("usiigaci", 6, 444, 3)):
         folder = target(tmp_path, f"Dataset{images:03d}_{name}")
         source = LabelMapSource(real_data / name / "images", real_data / name / "masks", "nucleus")
-        assert convert(source, folder).torn == torn
+        assert convert(source, folder).disconnected == torn
         found = objects_of(folder)
         assert (len(found), sum(found.values())) == (images, count)
         assert description(folder)["file_ending"] == ".png" and len(description(folder)["channel_names"]) == 1

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskmed_nnu.instances.detections import Detections, from_object_map, make_detections
+from maskmed_nnu.instances.detections import Detections, from_instance_map, make_detections
 from maskmed_nnu.instances.metrics import AveragePrecision
 from tests.instances.metrics.random_objects import full_masks, perturbed, random_truth
 
@@ -143,7 +143,7 @@ def test_nuclei(real_data: Path) -> None:
     for path in sorted((real_data / "dsb2018" / "masks").glob("*.tif"))[:6]:
         ids = tifffile.imread(path)
         numbers, index = np.unique(ids, return_inverse=True)
-        truths.append(from_object_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1)))
+        truths.append(from_instance_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1)))
     assert sum(map(len, truths)) > 50
     check([perturbed(rng, truth) for truth in truths], truths)
     check([perturbed(rng, truth) for truth in truths], truths, cap=10)

@@ -9,11 +9,11 @@ import pytest
 import tifffile
 from scipy.optimize import linear_sum_assignment
 
-from maskmed_nnu.instances.detections import Detections, from_object_map, make_detections
+from maskmed_nnu.instances.detections import Detections, from_instance_map, make_detections
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.metrics import AggregatedJaccard, MatchingScores, aggregated_jaccard, matching
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.matching import match
-from maskmed_nnu.instances.objects import ObjectMap
 from tests.instances.metrics.random_objects import full_masks, label_maps, perturbed, random_truth
 
 
@@ -83,7 +83,7 @@ def test_nuclei(real_data: Path) -> None:
     for path in sorted((real_data / "dsb2018" / "masks").glob("*.tif"))[:2]:
         ids = tifffile.imread(path)
         numbers, index = np.unique(ids, return_inverse=True)
-        truth = from_object_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1))
+        truth = from_instance_map(index.reshape(1, *ids.shape), np.ones(len(numbers) - 1))
         check(perturbed(rng, truth), truth)
 
 
@@ -153,10 +153,10 @@ def test_crowds_are_neither_missed_nor_wrong() -> None:
     ids[0, 0, :4] = 1
     stuff = np.zeros((1, 20), np.int32)
     stuff[0, 8:16] = 1
-    truth = ObjectMap(ids, np.array([1]), stuff)
+    truth = InstanceMap(ids, np.array([1]), stuff)
     found = ids.copy()
     found[0, 0, 8:11] = 2
-    prediction = ObjectMap(found, np.array([1, 1]), np.zeros((1, 20), np.int32))
+    prediction = InstanceMap(found, np.array([1, 1]), np.zeros((1, 20), np.int32))
     scores, jaccard = MatchingScores(), AggregatedJaccard()
     scores.update(prediction, truth)
     jaccard.update(prediction, truth)
@@ -166,6 +166,6 @@ def test_crowds_are_neither_missed_nor_wrong() -> None:
 def test_label_maps_and_detections_say_the_same() -> None:
     truth, prediction = label_maps(np.random.default_rng(3), 30)
     as_maps = matching(prediction, truth, 0.6)
-    cropped = [from_object_map(ids, np.ones(ids.max())) for ids in (prediction, truth)]
+    cropped = [from_instance_map(ids, np.ones(ids.max())) for ids in (prediction, truth)]
     assert matching(*cropped, 0.6) == as_maps == matching(prediction, cropped[1], 0.6)
     assert aggregated_jaccard(*cropped) == aggregated_jaccard(prediction, truth)

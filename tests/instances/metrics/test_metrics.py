@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.metrics import AveragePrecision, InstanceMetrics, overlaps
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.overlaps import box_pairs, label_overlaps, mask_overlaps
-from maskmed_nnu.instances.objects import ObjectMap
 from tests.instances.metrics.random_objects import full_masks, perturbed, random_truth
 
 MODULES = "overlaps comparison average_precision matching aggregated_jaccard panoptic_quality instance_metrics"
@@ -63,8 +63,8 @@ def test_overlaps_of_layers(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_objects_without_a_pixel_do_not_count() -> None:
     ids = np.array([[[1, 1, 0]]], np.int32)
-    truth = ObjectMap(ids, np.array([1]), np.zeros((1, 3), np.int32))
-    prediction = ObjectMap(ids, np.array([1, 1]), np.zeros((1, 3), np.int32))
+    truth = InstanceMap(ids, np.array([1]), np.zeros((1, 3), np.int32))
+    prediction = InstanceMap(ids, np.array([1, 1]), np.zeros((1, 3), np.int32))
     metrics = InstanceMetrics()
     metrics.update(prediction, truth)
     scores = metrics.compute()

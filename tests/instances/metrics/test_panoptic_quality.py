@@ -10,9 +10,9 @@ import tifffile
 from panoptica import InputType, Metric, NaiveThresholdMatching, Panoptica_Evaluator
 from scipy import ndimage
 
-from maskmed_nnu.instances.detections import from_object_map
+from maskmed_nnu.instances.detections import from_instance_map
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.metrics import PanopticQuality, panoptic_quality
-from maskmed_nnu.instances.objects import ObjectMap
 from tests.instances.metrics.random_objects import label_maps
 
 
@@ -79,18 +79,18 @@ def test_nuclei(real_data: Path) -> None:
         check(truth, prediction)
 
 
-def scene(things: list[tuple[int, slice]], stuff: list[tuple[int, slice]] = ()) -> ObjectMap:
+def scene(things: list[tuple[int, slice]], stuff: list[tuple[int, slice]] = ()) -> InstanceMap:
     """A row of 24 pixels."""
     ids, region = np.zeros((1, 1, 24), np.int32), np.zeros((1, 24), np.int32)
     for index, (_, where) in enumerate(things, 1):
         ids[0, 0, where] = index
     for number, where in stuff:
         region[0, where] = number
-    return ObjectMap(ids, np.array([number for number, _ in things], np.int64), region)
+    return InstanceMap(ids, np.array([number for number, _ in things], np.int64), region)
 
 
-def detections(objects: ObjectMap):
-    return from_object_map(objects.ids, objects.classes, objects.stuff.astype(np.int16))
+def detections(objects: InstanceMap):
+    return from_instance_map(objects.ids, objects.classes, objects.stuff.astype(np.int16))
 
 
 @pytest.mark.parametrize("form", [lambda objects: objects, detections])

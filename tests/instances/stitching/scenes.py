@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from maskmed_nnu.instances.detections import INSIDE, Detections, from_object_map, make_detections
+from maskmed_nnu.instances.detections import INSIDE, Detections, from_instance_map, make_detections
 from maskmed_nnu.instances.stitching.tiles import Tile
 
 KINDS = ("disc", "worm", "touching", "overlapping", "concave")
@@ -32,7 +32,7 @@ def from_masks(masks: list[np.ndarray], classes: list[int], shape: tuple[int, in
     ids = np.zeros((max(len(masks), 1), *shape), np.int32)
     for i, mask in enumerate(masks):
         ids[i][mask] = i + 1
-    return from_object_map(ids, np.array(classes, np.int64))
+    return from_instance_map(ids, np.array(classes, np.int64))
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

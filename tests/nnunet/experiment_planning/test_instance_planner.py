@@ -15,11 +15,11 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.statistics import describe
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.nnunet.experiment_planning import instance_fingerprint, instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, object_statistics
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, instance_statistics
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.plans_handling.label_manager import InstanceLabelManager
 from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import InstancePreprocessor
@@ -234,9 +234,9 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
 
     def counted(*arguments, **keywords):
         calls.append(arguments)
-        return object_statistics(*arguments, **keywords)
+        return instance_statistics(*arguments, **keywords)
 
-    monkeypatch.setattr("maskmed_nnu.nnunet.experiment_planning.planners.instance.object_statistics", counted)
+    monkeypatch.setattr("maskmed_nnu.nnunet.experiment_planning.planners.instance.instance_statistics", counted)
     file = nnunet_env.preprocessed / folder.name / "dataset_fingerprint.json"
     file.parent.mkdir()
     intensities = dict.fromkeys(("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5"), 1.0)
@@ -261,14 +261,14 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
 def test_processes_measure_the_same_and_tell_a_broken_file(nnunet_env, monkeypatch):
     folder = write_cells(nnunet_env.raw, images=2)
     files = sorted((folder / "labelsTr").iterdir())
-    alone = object_statistics(files, {"cell": 1})
+    alone = instance_statistics(files, {"cell": 1})
     monkeypatch.setattr(instance_fingerprint, "PATIENCE", 0.0)
-    assert object_statistics(files, {"cell": 1}) == alone
+    assert instance_statistics(files, {"cell": 1}) == alone
     files[0].write_bytes(files[0].read_bytes()[:150])
     for patience in (0.0, 60.0):
         monkeypatch.setattr(instance_fingerprint, "PATIENCE", patience)
         with pytest.raises(InputError, match=files[0].name):
-            object_statistics(files, {"cell": 1})
+            instance_statistics(files, {"cell": 1})
 
 
 def test_a_fingerprint_is_written_whole_or_not_at_all(tmp_path):

@@ -196,7 +196,7 @@ def test_plan_of_cells_with_nuclei_and_a_matrix(make_plans, capsys):
     reach = math.ceil(2 * large / plan["spacing"][0])
     assert plan["instance_loss"] == {"contrastive_weight": 0.5, "temperature": 0.1, "pixels": 1024, "reach": reach}
     assert f"within {reach} pixels" in printed and "MaskAttnUNet 2d: 7," in printed
-    assert build(plans, classes=4).finds_objects
+    assert build(plans, classes=4).predicts_instances
 
 
 def test_patches_show_two_large_objects(make_plans):

@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import verify_objects
+from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import verify_instances
 
 NAME = "Dataset007_Cells"
 
@@ -55,7 +55,7 @@ def declare(folder: Path, **change: object) -> dict:
 
 
 def verify(folder: Path) -> None:
-    verify_objects(folder, json.loads((folder / "dataset.json").read_text()), 1)
+    verify_instances(folder, json.loads((folder / "dataset.json").read_text()), 1)
 
 
 def label(folder: Path, name: str, ids: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO, find_label_format
 
 CLASSES = {"background": 0, "cytoplasm": 1, "nucleus": 2}
@@ -41,17 +41,17 @@ def write_nifti(path: Path, shape: tuple[int, ...]) -> None:
     sitk.WriteImage(image, str(path))
 
 
-def some_objects(spatial: tuple[int, int, int], layers: int) -> ObjectMap:
+def some_objects(spatial: tuple[int, int, int], layers: int) -> InstanceMap:
     """``layers`` objects that all share pixels, of alternating classes, over stuff of class 2."""
     ids = np.zeros((layers, *spatial), np.int32)
     for layer in range(layers):
         ids[layer, :, : layer + 2, 1:4] = layer + 1
     stuff = np.zeros(spatial, np.int32)
     stuff[..., -1] = 2
-    return ObjectMap(ids, np.sort(np.arange(layers) % 2 + 1), stuff)
+    return InstanceMap(ids, np.sort(np.arange(layers) % 2 + 1), stuff)
 
 
-def same(a: ObjectMap, b: ObjectMap) -> bool:
+def same(a: InstanceMap, b: InstanceMap) -> bool:
     layers = len(a.ids)
     ids = np.array_equal(a.ids, b.ids[:layers]) and not b.ids[layers:].any()
     return ids and np.array_equal(a.classes, b.classes) and np.array_equal(a.stuff, b.stuff)
@@ -158,8 +158,8 @@ def test_objects_in_nifti_lie_on_the_grid_of_the_image(
     declare(tmp_path, overlap_layers=True)
     objects = some_objects(data.shape[1:], layers)
     file = str(tmp_path / f"x{ending}")
-    InstanceIO().write_objects(objects, file, properties, LAYERED)
-    back, seg_properties = InstanceIO().read_objects(file)
+    InstanceIO().write_instances(objects, file, properties, LAYERED)
+    back, seg_properties = InstanceIO().read_instances(file)
     assert same(objects, back)
     assert np.allclose(seg_properties["spacing"], properties["spacing"])
     for key in ("spacing", "origin", "direction"):  # nnU-Net's integrity check compares origin and direction
@@ -178,8 +178,8 @@ def test_objects_in_tiff(tmp_path: Path, slices: int, layers: int) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"spacing": [3, 1, 1]}))
     tifffile.imwrite(tmp_path / "x_0000.tif", np.zeros((slices, 8, 9), np.uint8), photometric="minisblack")
     _, properties = InstanceIO().read_images([str(tmp_path / "x_0000.tif")])
-    InstanceIO().write_objects(objects, str(tmp_path / "labels.tif"), properties, LAYERED)
-    back, seg_properties = InstanceIO().read_objects(str(tmp_path / "labels.tif"))
+    InstanceIO().write_instances(objects, str(tmp_path / "labels.tif"), properties, LAYERED)
+    back, seg_properties = InstanceIO().read_instances(str(tmp_path / "labels.tif"))
     assert same(objects, back)
     assert list(seg_properties["spacing"]) == list(properties["spacing"]) == ([999, 1, 1] if slices == 1 else [3, 1, 1])
 
@@ -188,8 +188,8 @@ def test_objects_in_png(tmp_path: Path) -> None:
     label_format = LabelFormat(LAYERED.classes, 1000)
     declare(tmp_path)
     objects = some_objects((1, 8, 9), 1)
-    InstanceIO().write_objects(objects, str(tmp_path / "x.png"), {"spacing": (999, 1, 1)}, label_format)
-    back, properties = InstanceIO().read_objects(str(tmp_path / "x.png"))
+    InstanceIO().write_instances(objects, str(tmp_path / "x.png"), {"spacing": (999, 1, 1)}, label_format)
+    back, properties = InstanceIO().read_instances(str(tmp_path / "x.png"))
     assert same(objects, back)
     assert properties == {"spacing": (999, 1, 1)}
 
@@ -211,13 +211,13 @@ def test_write_seg_writes_any_map_of_integers(tmp_path: Path, name: str) -> None
 
 def test_more_objects_than_a_png_holds_are_refused(tmp_path: Path) -> None:
     ids = np.arange(1, 66_001, dtype=np.int32).reshape(1, 1, 220, 300)
-    objects = ObjectMap(ids, np.ones(66_000, np.int64), np.zeros((1, 220, 300), np.int32))
+    objects = InstanceMap(ids, np.ones(66_000, np.int64), np.zeros((1, 220, 300), np.int32))
     for name, label_format, sentence in (
         ("x.png", LabelFormat({"a": 1}), "cannot hold the id 66000: a PNG ends at 65535"),
         ("x.tif", LabelFormat({"a": 1}, 1000), "x.tif cannot be written: An image holds 66000 objects of one class"),
     ):
         with pytest.raises(InputError, match=sentence):
-            InstanceIO().write_objects(objects, str(tmp_path / name), {"spacing": (999, 1, 1)}, label_format)
+            InstanceIO().write_instances(objects, str(tmp_path / name), {"spacing": (999, 1, 1)}, label_format)
     assert not list(tmp_path.iterdir())
 
 

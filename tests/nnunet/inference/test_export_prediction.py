@@ -23,10 +23,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.detections import concatenate, from_object_map, pack, unpack
+from maskmed_nnu.instances.detections import concatenate, from_instance_map, pack, unpack
 from maskmed_nnu.instances.files import read_ids, write_ids
-from maskmed_nnu.instances.objects import decode
-from maskmed_nnu.nnunet.inference.export_prediction import on_image, to_objects
+from maskmed_nnu.instances.instance_map import decode
+from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, to_instances
 from tests.nnunet.oracle import (
     Oracle,
     dataset,
@@ -129,15 +129,15 @@ def test_on_image_undoes_resampling_cropping_and_transposition():
     truth[1, 4:10, 6:14], truth[1, 12:16, 8:20], truth[2, 6:8, 10:18] = 1, 2, 1
     cropped = truth[1:, 2:18, 4:24]
     doubled = cropped.repeat(2, 1).repeat(2, 2)
-    packed = pack([from_object_map(ids[None], np.ones(ids.max(), np.int64)) for ids in doubled])
+    packed = pack([from_instance_map(ids[None], np.ones(ids.max(), np.int64)) for ids in doubled])
     properties = {
         "shape_before_cropping": (3, 20, 30),
         "bbox_used_for_cropping": [[1, 3], [2, 18], [4, 24]],
         "shape_after_cropping_and_before_resampling": (2, 16, 20),
     }
-    slices = on_image(packed, properties)
+    slices = revert_preprocessing(packed, properties)
     assert [part.shape for part in slices] == [(20, 30)] * 3
-    objects, loss = to_objects(slices, (1, 0, 2), 1)
+    objects, loss = to_instances(slices, (1, 0, 2), 1)
     assert loss == ""
     expected = np.where(truth > 0, truth + 2 * (np.arange(3) == 2)[:, None, None], 0).transpose(1, 0, 2)
     assert np.array_equal(objects.ids[0], expected)
@@ -149,19 +149,19 @@ def three_on_top_of_each_other():
     for shift, score in ((0, 0.9), (1, 0.8), (2, 0.7)):
         ids = np.zeros((1, 12, 12), np.int32)
         ids[0, shift : shift + 8, shift : shift + 8] = 1
-        found = from_object_map(ids, np.array([1]))
+        found = from_instance_map(ids, np.array([1]))
         found.scores[:] = score
         parts.append(found)
     return concatenate(parts)
 
 
 def test_objects_beyond_the_planned_layers_are_named_and_a_flat_map_says_nothing():
-    objects, loss = to_objects([three_on_top_of_each_other()], (0, 1, 2), 3)
+    objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 3)
     assert (len(objects.ids), loss) == (3, "")
-    objects, loss = to_objects([three_on_top_of_each_other()], (0, 1, 2), 2)
+    objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 2)
     assert len(objects.ids) == 2
     assert "more than the 2 layers that were planned; 0 of them found no room and 36 pixels went" in loss
-    objects, loss = to_objects([three_on_top_of_each_other()], (0, 1, 2), 1)
+    objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 1)
     assert (len(objects.ids), loss) == (1, "")
 
 

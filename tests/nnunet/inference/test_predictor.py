@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.detections import Detections, from_object_map, to_object_map, unpack
+from maskmed_nnu.instances.detections import Detections, from_instance_map, to_instance_map, unpack
+from maskmed_nnu.instances.instance_map import InstanceMap, decode
 from maskmed_nnu.instances.metrics import InstanceMetrics
-from maskmed_nnu.instances.objects import ObjectMap, decode
 from maskmed_nnu.nnunet.inference.case_prediction import instance_network, predict_case
 from maskmed_nnu.nnunet.inference.predictor import tile_overlap
 from tests.nnunet.oracle import (
@@ -27,11 +27,11 @@ from tests.nnunet.oracle import (
 SETTINGS = {"tile": TILE, "overlap": (32, 32), "mirror_axes": (0, 1), "device": torch.device("cpu")}
 
 
-def as_map(detections: Detections, layers: int = 9) -> ObjectMap:
-    ids, classes, dropped = to_object_map(detections, layers)
+def as_map(detections: Detections, layers: int = 9) -> InstanceMap:
+    ids, classes, dropped = to_instance_map(detections, layers)
     assert dropped == 0
     stuff = np.zeros(ids.shape[1:], np.int32) if detections.stuff is None else detections.stuff.astype(np.int32)
-    return ObjectMap(ids, classes, stuff)
+    return InstanceMap(ids, classes, stuff)
 
 
 def as_data(*layers: np.ndarray) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_images_of_any_size_are_exact(shape, batch_size):
     (found,) = predict_case(Oracle(), as_data(truth), thing_classes=(1,), batch_size=batch_size, **SETTINGS)
     assert same_objects(as_map(found), decode(truth[None], format_of(dataset())))
     metrics = InstanceMetrics()
-    metrics.update(found, from_object_map(truth[None], np.ones(truth.max(), np.int64)))
+    metrics.update(found, from_instance_map(truth[None], np.ones(truth.max(), np.int64)))
     scores = metrics.compute()
     assert (scores["AP"], scores["PQ"]) == (1.0, 1.0)
 

@@ -12,7 +12,7 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.statistics import measure, merge, summarise
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
@@ -37,10 +37,10 @@ class Case:
         self.dataset = json.loads((folder / "dataset.json").read_text())
         self.images = [str(folder / "imagesTr" / "cells_000_0000.tif")]
         self.seg = str(folder / "labelsTr" / "cells_000.tif")
-        self.objects = InstanceIO().read_objects(self.seg)[0]
+        self.objects = InstanceIO().read_instances(self.seg)[0]
         classes = {name: number for name, number in self.dataset["labels"].items() if number}
         tables = [
-            measure(InstanceIO().read_objects(str(file))[0], num_classes=len(classes))
+            measure(InstanceIO().read_instances(str(file))[0], num_classes=len(classes))
             for file in sorted((folder / "labelsTr").iterdir())
         ]
         intensities = dict.fromkeys(("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5"), 1.0)
@@ -160,9 +160,9 @@ def test_more_layers_than_planned(case):
 
 
 def test_more_objects_than_int16_can_number():
-    def row(count: int) -> ObjectMap:
+    def row(count: int) -> InstanceMap:
         ids = np.arange(count, dtype=np.int32)[None, None, None] + 1
-        return ObjectMap(ids, np.ones(count, np.int64), np.zeros((1, 1, count), np.int32))
+        return InstanceMap(ids, np.ones(count, np.int64), np.zeros((1, 1, count), np.int32))
 
     stack = label_stack(row(module.MAX_OBJECTS), [1])
     assert stack.dtype == np.int16 and stack[1].max() == 32767 and stack.min() == 1

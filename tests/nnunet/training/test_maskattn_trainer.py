@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.metrics import InstanceMetrics
-from maskmed_nnu.instances.objects import ObjectMap
 from maskmed_nnu.networks.output import EmbeddingOutput
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner
@@ -131,7 +131,7 @@ def cells_batch(trainer, **cells: object) -> dict:
     rng, data, target = np.random.default_rng(0), [], []
     for _ in range(2):
         image, objects = draw_cells(rng, shape=(64, 64), count=8, **cells)
-        volume = ObjectMap(objects.ids[:, None], objects.classes, objects.stuff[None])
+        volume = InstanceMap(objects.ids[:, None], objects.classes, objects.stuff[None])
         data.append(image[None])
         target.append(label_stack(volume, layer_classes)[:, 0])
     return {"data": torch.from_numpy(np.stack(data)), "target": torch.from_numpy(np.stack(target))}

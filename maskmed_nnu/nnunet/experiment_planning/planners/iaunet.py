@@ -7,7 +7,7 @@ from typing import Any
 
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.experiment_planning import instance_report, instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import PREPROCESSOR, InstancePlanner
 
 BASE_FEATURES, MAX_FEATURES = 16, 128
@@ -30,7 +30,7 @@ class IAUNetPlanner(InstancePlanner):
         self.UNet_base_num_features, self.UNet_max_features_2d = BASE_FEATURES, MAX_FEATURES
         self.UNet_class = IAUNet
 
-    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> dict:
+    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         """nnU-Net's plain encoder for 2D, with the same stride along both axes, and our settings."""
         stages = instance_rules.num_stages(patch)
         features = [min(self.UNet_max_features_2d, self.UNet_base_num_features * 2**stage) for stage in range(stages)]
@@ -56,7 +56,7 @@ class IAUNetPlanner(InstancePlanner):
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         }
 
-    def _training(self, statistics: dict, sizes: ObjectSizes) -> dict:
+    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
         return {"instance_loss": instance_rules.loss_settings()}
 
     def _explain(self, configuration: dict, statistics: dict) -> str:

@@ -17,10 +17,10 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.objects import LabelFormat
+from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, object_statistics
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, instance_statistics
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import explain_failure
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from maskmed_nnu.nnunet.plans_handling.meta_network import meta_network
@@ -77,8 +77,8 @@ class InstancePlanner(ExperimentPlanner):
         check_reader(name, dataset)
         classes = LabelFormat.from_dataset_json(dataset).classes
         files = [case["label"] for case in get_filenames_of_train_images_and_targets(str(folder), dataset).values()]
-        if not any(len(InstanceIO().read_objects(file)[0].classes) for file in files):
-            raise instance_rules.no_objects(name, len(files), classes)
+        if not any(len(InstanceIO().read_instances(file)[0].classes) for file in files):
+            raise instance_rules.no_instances_error(name, len(files), classes)
 
     @staticmethod
     def explain_failure(dataset_name_or_id: str | int) -> None:
@@ -95,7 +95,7 @@ class InstancePlanner(ExperimentPlanner):
         forward, backward = self.determine_transpose()
         statistics = self._statistics(forward)
         if not any(one["kind"] == "thing" for one in statistics["classes"].values()):
-            raise instance_rules.no_objects(self.dataset_name, len(self.dataset), self.label_format.classes)
+            raise instance_rules.no_instances_error(self.dataset_name, len(self.dataset), self.label_format.classes)
         shutil.copy(Path(self.raw_dataset_folder) / "dataset.json", self.folder / "dataset.json")
         median_spacing = np.median(self.dataset_fingerprint["spacings"], 0)[forward]
         median_shape = np.median(self.dataset_fingerprint["shapes_after_crop"], 0)[forward]
@@ -150,7 +150,7 @@ class InstancePlanner(ExperimentPlanner):
     def _statistics(self, transpose: Sequence[int]) -> dict:
         if KEY not in self.dataset_fingerprint:
             files = [case["label"] for case in self.dataset.values()]
-            statistics = object_statistics(files, self.label_format.classes, transpose=transpose)
+            statistics = instance_statistics(files, self.label_format.classes, transpose=transpose)
             add_to_fingerprint(self.folder / "dataset_fingerprint.json", statistics)
             # as a later run will read them
             self.dataset_fingerprint[KEY] = json.loads(json.dumps(statistics))
@@ -160,11 +160,11 @@ class InstancePlanner(ExperimentPlanner):
         spacing = [float(self.determine_fullres_target_spacing()[axis]) for axis in transpose[1:]]
         return [min(spacing)] * 2 if max(spacing) > SQUARE * min(spacing) else spacing
 
-    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> dict:
+    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         """The network for this patch, as plans describe it."""
         raise NotImplementedError
 
-    def _training(self, statistics: dict, sizes: ObjectSizes) -> dict:
+    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
         """Further settings of the configuration, for the trainer."""
         raise NotImplementedError
 
@@ -178,11 +178,11 @@ class InstancePlanner(ExperimentPlanner):
         The factor on the images' edges, the planned spacing, the patch.
         """
         free = self.overwrite_target_spacing is None
-        sizes = ObjectSizes.from_statistics(statistics, spacing)
+        sizes = InstanceSizes.from_statistics(statistics, spacing)
         scale = instance_rules.upsampling(sizes.small) if free else 1.0
         for may_shrink in (free, False):
             planned = [edge / scale for edge in spacing]
-            sizes = ObjectSizes.from_statistics(statistics, planned)
+            sizes = InstanceSizes.from_statistics(statistics, planned)
             patch = self._largest_patch(statistics, sizes)
             shrink = instance_rules.downsampling(sizes, patch) if may_shrink else 1.0
             if shrink == 1.0:
@@ -192,7 +192,7 @@ class InstancePlanner(ExperimentPlanner):
 
     def _configuration(self, statistics: dict, spacing: list[float]) -> dict:
         scale, planned, patch = self._scale(statistics, spacing)
-        sizes = ObjectSizes.from_statistics(statistics, planned)
+        sizes = InstanceSizes.from_statistics(statistics, planned)
         resampling, resampling_kwargs, resampling_seg, resampling_seg_kwargs = self.determine_resampling()
         probabilities, probabilities_kwargs = self.determine_segmentation_softmax_export_fn()
         schemes, masks = self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
@@ -226,12 +226,12 @@ class InstancePlanner(ExperimentPlanner):
     def _reference(self) -> float:
         return self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
 
-    def _largest_patch(self, statistics: dict, sizes: ObjectSizes) -> tuple[int, ...]:
+    def _largest_patch(self, statistics: dict, sizes: InstanceSizes) -> tuple[int, ...]:
         """Two samples of it fit."""
         most = self._reference * self.UNet_reference_val_corresp_bs_2d / 2
         return instance_rules.largest_patch(sizes.image, lambda patch: self._estimate(patch, statistics, sizes) <= most)
 
-    def _estimate(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> float:
+    def _estimate(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> float:
         architecture = self._architecture(patch, statistics, sizes)
         return self.static_estimate_VRAM_usage(
             patch,
@@ -242,7 +242,7 @@ class InstancePlanner(ExperimentPlanner):
             architecture["_kw_requires_import"],
         )
 
-    def _batch_size(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> int:
+    def _batch_size(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> int:
         """As nnU-Net's: what fits, but no more than 5% of the data set, and at least 2."""
         estimate = self._estimate(patch, statistics, sizes)
         fits = round(self._reference / estimate * self.UNet_reference_val_corresp_bs_2d)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, maskattn_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import ObjectSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import InstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, meta_network
 
@@ -30,17 +30,17 @@ class MaskAttnInstancePlanner(InstancePlanner):
     def _scale(self, statistics: dict, spacing: list[float]) -> tuple[float, list[float], tuple[int, ...]]:
         if self.longest_side is None:
             return super()._scale(statistics, spacing)
-        scale = self.longest_side / max(ObjectSizes.from_statistics(statistics, spacing).image)
+        scale = self.longest_side / max(InstanceSizes.from_statistics(statistics, spacing).image)
         return scale, [edge / scale for edge in spacing], (self.longest_side, self.longest_side)
 
-    def _largest_patch(self, statistics: dict, sizes: ObjectSizes) -> tuple[int, ...]:
+    def _largest_patch(self, statistics: dict, sizes: InstanceSizes) -> tuple[int, ...]:
         return super()._largest_patch(statistics, sizes._replace(image=maskattn_rules.context(sizes)))
 
-    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: ObjectSizes) -> dict:
+    def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         strides = [[1, 1]] + [[2, 2]] * (instance_rules.num_stages(patch) - 1)
         return maskattn_rules.architecture(patch, strides, **maskattn_rules.object_settings(statistics, sizes))
 
-    def _training(self, statistics: dict, sizes: ObjectSizes) -> dict:
+    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
         return {
             "maskattn_unet": {"learning_rate": maskattn_rules.LEARNING_RATE},
             "instance_loss": maskattn_rules.loss_settings(sizes),

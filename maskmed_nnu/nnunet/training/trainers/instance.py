@@ -19,10 +19,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.instances.detections import Detections, from_object_map, pack
+from maskmed_nnu.instances.detections import Detections, from_instance_map, pack
 from maskmed_nnu.instances.metrics import InstanceMetrics, with_names
 from maskmed_nnu.nnunet.inference.case_prediction import predict_case
-from maskmed_nnu.nnunet.inference.export_prediction import on_image, save_detections, write_slices
+from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, save_detections, write_slices
 from maskmed_nnu.nnunet.inference.predictor import prediction_settings, tile_overlap
 from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, training_transforms, validation_transforms
 from maskmed_nnu.nnunet.training.data_loader import InstanceDataLoader
@@ -158,7 +158,7 @@ class InstanceTrainer(PluginTrainer):
         ending = self.dataset_json["file_ending"]
         for key, image, _, properties in self._cases():
             self.print_to_log_file(f"predicting {key}")
-            slices = on_image(pack(self._predict(image, mirror=True)), properties)
+            slices = revert_preprocessing(pack(self._predict(image, mirror=True)), properties)
             write_slices(
                 slices,
                 str(folder / key) + ending,
@@ -169,12 +169,12 @@ class InstanceTrainer(PluginTrainer):
             )
             if save_probabilities:
                 save_detections(slices, f"{folder / key}.npz")
-            objects, _ = reader.read_objects(str(truth_folder / key) + ending)
+            objects, _ = reader.read_instances(str(truth_folder / key) + ending)
             axes = self.plans_manager.transpose_forward
             ids = objects.ids.transpose(0, *(axis + 1 for axis in axes))
             stuff = objects.stuff.transpose(axes)
             for z, found in enumerate(slices):
-                metrics.update(found, from_object_map(ids[:, z], objects.classes, stuff[z]))
+                metrics.update(found, from_instance_map(ids[:, z], objects.classes, stuff[z]))
         scores = self._gather_metrics(metrics).compute()
         if self.local_rank == 0:
             numbers = {number: name for name, number in self.dataset_json["labels"].items()}
@@ -216,7 +216,7 @@ class InstanceTrainer(PluginTrainer):
             found = np.unique(layer)
             classes[found[found > 0] - 1] = number
         stuff = np.where((ids > 0).any(0), 0, np.maximum(semantic, 0))
-        return [from_object_map(ids[:, z], classes, stuff[z]) for z in range(ids.shape[1])]
+        return [from_instance_map(ids[:, z], classes, stuff[z]) for z in range(ids.shape[1])]
 
     def _gather_metrics(self, metrics: InstanceMetrics) -> InstanceMetrics:
         if not self.is_ddp:

@@ -8,37 +8,37 @@ from __future__ import annotations
 import numpy as np
 from skimage.measure import label as components_of_equal_values
 
-from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.instance_map import InstanceMap
 
 STRAY_SHARE = (
     0.05  # of an object's pixels: pieces up to this are slips of the annotator's pen, not objects of their own
 )
 
 
-def in_pieces(ids: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def multi_component(ids: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """The objects of ``ids [*spatial]`` that are not in one piece, and the sizes of their pieces, largest first."""
     return [
         (number, sizes) for number, _, sizes in _pieces(components_of_equal_values(ids, connectivity=ids.ndim), ids)
     ]
 
 
-def is_torn(sizes: np.ndarray) -> bool:
+def is_disconnected(sizes: np.ndarray) -> bool:
     """Whether pieces of these sizes, largest first, are more than an object and stray pixels."""
     return bool(sizes[1] > STRAY_SHARE * sizes.sum())
 
 
-def count_torn(objects: ObjectMap) -> int:
-    """How many objects are torn."""
-    return sum(is_torn(sizes) for layer in objects.ids for _, sizes in in_pieces(layer))
+def count_disconnected(objects: InstanceMap) -> int:
+    """How many objects are disconnected."""
+    return sum(is_disconnected(sizes) for layer in objects.ids for _, sizes in multi_component(layer))
 
 
-def split_torn(objects: ObjectMap) -> ObjectMap:
+def split_disconnected(objects: InstanceMap) -> InstanceMap:
     """Give each piece of a torn object an id of its own, after the ids there are; the largest keeps the object's.
 
     Stray pixels stay with the largest piece, unless they are too many for it alone.
 
     >>> ids = np.array([[[1, 1, 0, 1, 0, 2]]], np.int32)
-    >>> split = split_torn(ObjectMap(ids, np.array([1, 2]), np.zeros((1, 6), np.int32)))
+    >>> split = split_disconnected(InstanceMap(ids, np.array([1, 2]), np.zeros((1, 6), np.int32)))
     >>> split.ids, split.classes
     (array([[[1, 1, 0, 3, 0, 2]]], dtype=int32), array([1, 2, 1]))
     """
@@ -55,7 +55,7 @@ def split_torn(objects: ObjectMap) -> ObjectMap:
                 pieces, sizes = np.delete(pieces, 1), np.delete(sizes, 1)
         moved = new_id[parts]
         layer[moved > 0] = moved[moved > 0]
-    return ObjectMap(ids, np.array(classes, dtype=np.int64), objects.stuff)
+    return InstanceMap(ids, np.array(classes, dtype=np.int64), objects.stuff)
 
 
 def _pieces(parts: np.ndarray, ids: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:

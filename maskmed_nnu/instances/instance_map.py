@@ -71,7 +71,7 @@ class LabelFormat:
 
 
 @dataclass(frozen=True)
-class ObjectMap:
+class InstanceMap:
     """The objects of one image.
 
     ``ids``: int32 ``[L, *spatial]``, 0 = none, objects 1..N, each in one layer. ``classes``: int64 ``[N]``, the class
@@ -87,7 +87,7 @@ class ObjectMap:
         """The class of every pixel, int16 ``[*spatial]``: stuff lowest, then objects, the higher class number on top.
 
         >>> ids = np.array([[[1, 1, 0, 0]], [[0, 2, 2, 0]]], np.int32)
-        >>> ObjectMap(ids, np.array([2, 1]), np.array([[3, 3, 3, 3]], np.int32)).semantic()
+        >>> InstanceMap(ids, np.array([2, 1]), np.array([[3, 3, 3, 3]], np.int32)).semantic()
         array([[2, 2, 1, 3]], dtype=int16)
         """
         class_of = np.concatenate([[0], self.classes]).astype(np.int16)
@@ -97,7 +97,7 @@ class ObjectMap:
         return np.where(semantic > 0, semantic, self.stuff.astype(np.int16))
 
 
-def decode(raw: np.ndarray, label_format: LabelFormat) -> ObjectMap:
+def decode(raw: np.ndarray, label_format: LabelFormat) -> InstanceMap:
     """The objects in the values of a label file, ``raw [L, *spatial]``, numbered 1..N in the order of the values.
 
     >>> objects = decode(np.array([[[7, 7, 0, 90]]]), LabelFormat({"nucleus": 1}))
@@ -128,7 +128,7 @@ def decode(raw: np.ndarray, label_format: LabelFormat) -> ObjectMap:
     ids = np.repeat(number[run_of], lengths).reshape(raw.shape)
     kind = np.where(is_object | (values == 0), 0, classes).astype(np.int32)
     if not kind.any():
-        return ObjectMap(ids, classes[is_object], np.zeros(raw.shape[1:], np.int32))
+        return InstanceMap(ids, classes[is_object], np.zeros(raw.shape[1:], np.int32))
     stuff = np.repeat(kind[run_of], lengths).reshape(raw.shape)
     highest = stuff.max(axis=0)
     if ((stuff > 0) & (stuff != highest)).any():
@@ -136,10 +136,10 @@ def decode(raw: np.ndarray, label_format: LabelFormat) -> ObjectMap:
             "Two layers hold different stuff or crowd classes at the same pixel; a pixel is of one kind of stuff, so "
             "clear it in one of the layers."
         )
-    return ObjectMap(ids, classes[is_object], highest)
+    return InstanceMap(ids, classes[is_object], highest)
 
 
-def encode(objects: ObjectMap, label_format: LabelFormat) -> np.ndarray:
+def encode(objects: InstanceMap, label_format: LabelFormat) -> np.ndarray:
     """``objects`` as values of a label file: ``[L, *spatial]`` in uint16, or uint32 where needed.
 
     Objects of a class are numbered from 1 in their order. Stuff takes the first layer that is free at a pixel; where

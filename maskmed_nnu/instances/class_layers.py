@@ -7,17 +7,17 @@ from itertools import combinations
 
 import numpy as np
 
-from maskmed_nnu.instances.objects import ObjectMap
+from maskmed_nnu.instances.instance_map import InstanceMap
 
 
-def assign_layers(objects: ObjectMap) -> np.ndarray:
+def assign_layers(objects: InstanceMap) -> np.ndarray:
     """The layer of each object among those of its class, int64 ``[N]`` from 0 on.
 
     Objects of a class that share a pixel get different layers, each the first that is free (greedy colouring, layer by
     layer: never more layers than the map has). Objects that overlap none of their class stay in layer 0.
 
     >>> ids = np.array([[[1, 1, 2, 2]], [[0, 3, 3, 0]]], np.int32)
-    >>> assign_layers(ObjectMap(ids, np.array([1, 2, 1]), np.zeros((1, 4), np.int32))).tolist()
+    >>> assign_layers(InstanceMap(ids, np.array([1, 2, 1]), np.zeros((1, 4), np.int32))).tolist()
     [0, 0, 1]
     """
     layer = np.zeros(len(objects.classes), np.int64)
@@ -37,7 +37,7 @@ def assign_layers(objects: ObjectMap) -> np.ndarray:
     return layer
 
 
-def stack_pure_layers(objects: ObjectMap, layer: np.ndarray, layer_classes: Sequence[int]) -> np.ndarray:
+def stack_class_layers(objects: InstanceMap, layer: np.ndarray, layer_classes: Sequence[int]) -> np.ndarray:
     """The ids as ``[len(layer_classes), *spatial]``: an object of class c in layer k is in the k-th layer of class c.
 
     Raises:

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.objects import LabelFormat, ObjectMap, decode, encode, stack_layers
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode, stack_layers
 
 NUCLEI = LabelFormat({"nucleus": 1})
 PANOPTIC = LabelFormat({"cytoplasm": 1, "nucleus": 2, "debris": 3}, 1000)
@@ -23,7 +23,7 @@ PATIENT = settings(max_examples=50, deadline=None, suppress_health_check=[Health
 
 
 @st.composite
-def objects_and_format(draw: st.DrawFn) -> tuple[ObjectMap, LabelFormat]:
+def objects_and_format(draw: st.DrawFn) -> tuple[InstanceMap, LabelFormat]:
     """Objects that ``PANOPTIC`` and its variants can hold: images and volumes, layers, classes, stuff, or one class."""
     label_format = draw(st.sampled_from([NUCLEI, PANOPTIC, LAYERED, LabelFormat({"a": 1}, None, True)]))
     layers = draw(st.integers(1, 3)) if label_format.overlap_layers else 1
@@ -38,17 +38,17 @@ def objects_and_format(draw: st.DrawFn) -> tuple[ObjectMap, LabelFormat]:
     if label_format.label_divisor:
         stuff = draw(hnp.arrays(np.int32, spatial, elements=st.integers(0, number)))
         stuff[(ids > 0).all(axis=0)] = 0
-    return ObjectMap(ids, classes, stuff), label_format
+    return InstanceMap(ids, classes, stuff), label_format
 
 
-def as_a_set(objects: ObjectMap) -> list[tuple[int, bytes]]:
+def as_a_set(objects: InstanceMap) -> list[tuple[int, bytes]]:
     """Class and pixels of every object, in an order that does not depend on the numbering."""
     return sorted((int(c), (objects.ids == i).tobytes()) for i, c in enumerate(objects.classes, 1))
 
 
 @PATIENT
 @given(objects_and_format())
-def test_objects_survive_encoding(case: tuple[ObjectMap, LabelFormat]) -> None:
+def test_objects_survive_encoding(case: tuple[InstanceMap, LabelFormat]) -> None:
     objects, label_format = case
     raw = encode(objects, label_format)
     back = decode(raw, label_format)
@@ -60,7 +60,7 @@ def test_objects_survive_encoding(case: tuple[ObjectMap, LabelFormat]) -> None:
 
 @PATIENT
 @given(objects_and_format())
-def test_semantic_map_against_its_definition(case: tuple[ObjectMap, LabelFormat]) -> None:
+def test_semantic_map_against_its_definition(case: tuple[InstanceMap, LabelFormat]) -> None:
     objects, _ = case
     expected = objects.stuff.copy()
     for kind in range(1, 4):
@@ -88,7 +88,7 @@ def test_40000_objects_in_one_image(label_format: LabelFormat) -> None:
     ids = np.arange(1, 40_001, dtype=np.int32).reshape(1, 200, 200).repeat(3, axis=1).repeat(3, axis=2)
     classes = np.where(np.arange(40_000) < 10_000, 1, len(label_format.classes))
     start = time.process_time()
-    back = decode(encode(ObjectMap(ids, classes, np.zeros((600, 600), np.int32)), label_format), label_format)
+    back = decode(encode(InstanceMap(ids, classes, np.zeros((600, 600), np.int32)), label_format), label_format)
     assert time.process_time() - start < 2
     assert np.array_equal(back.ids, ids)
     assert np.array_equal(back.classes, classes)
@@ -96,7 +96,7 @@ def test_40000_objects_in_one_image(label_format: LabelFormat) -> None:
 
 @pytest.mark.parametrize(("divisor", "kind"), [(1000, np.uint16), (100_000, np.uint32)])
 def test_the_smallest_type_is_taken(divisor: int, kind: type) -> None:
-    objects = ObjectMap(np.array([[[0, 1]]], np.int32), np.array([3]), np.zeros((1, 2), np.int32))
+    objects = InstanceMap(np.array([[[0, 1]]], np.int32), np.array([3]), np.zeros((1, 2), np.int32))
     raw = encode(objects, LabelFormat(PANOPTIC.classes, divisor))
     assert raw.dtype == kind
     assert raw.tolist() == [[[0, 3 * divisor + 1]]]
@@ -110,11 +110,11 @@ def test_an_empty_image_has_no_objects() -> None:
 
 
 def test_stuff_goes_on_beneath_objects_where_a_layer_is_free() -> None:
-    objects = ObjectMap(np.array([[[1, 0]], [[0, 0]]], np.int32), np.array([2]), np.array([[3, 3]], np.int32))
+    objects = InstanceMap(np.array([[[1, 0]], [[0, 0]]], np.int32), np.array([2]), np.array([[3, 3]], np.int32))
     raw = encode(objects, LAYERED)
     assert raw.tolist() == [[[2001, 3000]], [[3000, 0]]]
     assert objects.semantic().tolist() == [[2, 3]]
-    one_layer = ObjectMap(objects.ids[:1], objects.classes, objects.stuff)
+    one_layer = InstanceMap(objects.ids[:1], objects.classes, objects.stuff)
     assert encode(one_layer, PANOPTIC).tolist() == [[[2001, 3000]]]  # the object wins
 
 
@@ -152,13 +152,13 @@ def test_no_label_map_of_objects(raw: list | np.ndarray, label_format: LabelForm
 def test_what_a_format_cannot_hold(
     ids: list, classes: list, stuff: list, label_format: LabelFormat, sentence: str
 ) -> None:
-    objects = ObjectMap(np.array(ids, np.int32), np.array(classes, np.int64), np.array(stuff, np.int32))
+    objects = InstanceMap(np.array(ids, np.int32), np.array(classes, np.int64), np.array(stuff, np.int32))
     with pytest.raises(InputError, match=sentence):
         encode(objects, label_format)
 
 
 def test_index_fills_the_divisor_to_the_last_but_one() -> None:
-    objects = ObjectMap(np.array([[[1, 2]]], np.int32), np.array([1, 1]), np.zeros((1, 2), np.int32))
+    objects = InstanceMap(np.array([[[1, 2]]], np.int32), np.array([1, 1]), np.zeros((1, 2), np.int32))
     assert encode(objects, LabelFormat({"a": 1, "b": 2}, 3)).tolist() == [[[4, 5]]]
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from scipy import ndimage
 
-from maskmed_nnu.instances import pieces
-from maskmed_nnu.instances.objects import ObjectMap
-from maskmed_nnu.instances.pieces import STRAY_SHARE, count_torn, in_pieces, split_torn
+from maskmed_nnu.instances import components
+from maskmed_nnu.instances.components import STRAY_SHARE, count_disconnected, multi_component, split_disconnected
+from maskmed_nnu.instances.instance_map import InstanceMap
 
 layers = st_numpy.arrays(
     np.int32, st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)
@@ -28,16 +28,16 @@ def sizes(mask: np.ndarray) -> list[int]:
 @settings(deadline=None)
 def test_pieces_are_those_of_scipy(ids):
     expected = {i: sizes(ids[0] == i) for i in np.unique(ids[0]) if i and len(sizes(ids[0] == i)) > 1}
-    assert {number: found.tolist() for number, found in in_pieces(ids[0])} == expected
+    assert {number: found.tolist() for number, found in multi_component(ids[0])} == expected
 
 
 @given(layers)
 @settings(deadline=None)
 def test_after_splitting_nothing_is_torn_and_no_pixel_changes_its_class(ids):
     ids[1:] += 3 * (ids[1:] > 0)  # an object lives in one layer
-    objects = ObjectMap(ids, np.array([1, 2, 1, 2, 1, 1]), np.zeros(ids.shape[1:], np.int32))
-    split = split_torn(objects)
-    assert count_torn(split) == 0
+    objects = InstanceMap(ids, np.array([1, 2, 1, 2, 1, 1]), np.zeros(ids.shape[1:], np.int32))
+    split = split_disconnected(objects)
+    assert count_disconnected(split) == 0
     class_of, class_now = np.append(0, objects.classes), np.append(0, split.classes)
     np.testing.assert_array_equal(class_of[ids], class_now[split.ids])
     for number in range(1, 7):
