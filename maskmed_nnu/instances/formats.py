@@ -21,8 +21,8 @@ from maskmed_nnu.errors import InputError
 
 NIFTI = (".nii.gz", ".nii")
 TIFF = (".tif", ".tiff")
-PICTURES = (".png", ".bmp", ".jpg", ".jpeg")
-ENDINGS = (*PICTURES, *TIFF, *NIFTI)
+IMAGE_2D = (".png", ".bmp", ".jpg", ".jpeg")
+ENDINGS = (*IMAGE_2D, *TIFF, *NIFTI)
 
 _PNG_WITH_COLOUR, _PNG_GREY_WITH_ALPHA = (2, 6), 4  # the colour types in a PNG's header
 

@@ -19,10 +19,16 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.components import count_disconnected, split_disconnected
-from maskmed_nnu.instances.conversion import pictures
-from maskmed_nnu.instances.conversion.layout import Facts, Layout, check_class_names, facts, lay_out
-from maskmed_nnu.instances.conversion.report import report
-from maskmed_nnu.instances.conversion.sources import Content, Source, SourceCase
+from maskmed_nnu.instances.conversion import source_images
+from maskmed_nnu.instances.conversion.layout import (
+    CaseSummary,
+    DatasetLayout,
+    check_class_names,
+    choose_layout,
+    summarize_case,
+)
+from maskmed_nnu.instances.conversion.sources import Annotations, Source, SourceCase
+from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.instance_map import encode
 
@@ -57,7 +63,7 @@ def convert(
     if not 0 <= test < len(names):
         raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
     found = _scan(source, names, split)
-    layout = lay_out(found, source.classes, class_names)
+    layout = choose_layout(found, source.classes, class_names)
     if layout.label_format and not sum(f.counts.sum() for f in found):
         reasons = [reason for f in found for reason in f.refused]
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
@@ -66,13 +72,13 @@ def convert(
     partial = _partial(folder, [description, test, split], found)
     for index, entry in enumerate(tqdm(found, desc="writing", unit=" images", disable=None)):
         _write(source, entry, layout, partial, "Ts" if index >= len(found) - test else "Tr")
-    lines = [*report(found, layout, source.notes), "", *_origins(found)]
+    lines = [*summary_lines(found, layout, source.notes), "", *_origins(found)]
     _write_text(partial / "conversion.txt", "\n".join(lines))
     _write_text(partial / "dataset.json", json.dumps(description, indent=2))
     (partial / "input.json").unlink()
     partial.rename(folder)
     return Conversion(
-        report(found, layout, source.notes, most=SHOWN), 0 if split else sum(f.disconnected for f in found)
+        summary_lines(found, layout, source.notes, most=SHOWN), 0 if split else sum(f.disconnected for f in found)
     )
 
 
@@ -108,7 +114,7 @@ def _check_target(folder: Path) -> None:
         )
 
 
-def _scan(source: Source, names: Sequence[str], split: bool) -> list[Facts]:
+def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary]:
     found, broken = [], []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
     for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
@@ -117,7 +123,9 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[Facts]:
             disconnected, before = count_disconnected(content.objects), len(content.objects.classes)
             content = _split(content) if split and torn else content
             more = len(content.objects.classes) - before
-            found.append(facts(case, name, content, len(source.classes), disconnected=disconnected, split=more))
+            found.append(
+                summarize_case(case, name, content, len(source.classes), disconnected=disconnected, split=more)
+            )
         except InputError as error:
             broken.append(str(error))
     if len(broken) == 1:
@@ -132,7 +140,7 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[Facts]:
     return found
 
 
-def _partial(folder: Path, settings: list, found: Sequence[Facts]) -> Path:
+def _partial(folder: Path, settings: list, found: Sequence[CaseSummary]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
     files = [[f.name, *([str(path), _changed(path)] for path in f.case.files)] for f in found]
@@ -150,7 +158,7 @@ def _changed(path: Path) -> int:
     return max(p.stat().st_mtime_ns for p in (path, *(path.iterdir() if path.is_dir() else ())))
 
 
-def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str) -> None:
+def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Path, part: str) -> None:
     label = folder / f"labels{part}" / f"{entry.name}{layout.ending}"
     if label.is_file():  # the last file of a case
         return
@@ -163,7 +171,7 @@ def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str
     for channel, picture in enumerate(layout.arrange(content.picture)):
         target = images / f"{entry.name}_{channel:04d}{layout.ending}"
         if layout.ending not in formats.NIFTI:
-            pictures.write(target, picture)
+            source_images.write(target, picture)
         elif len(picture.channels) < len(content.picture.channels):
             formats.write(target, picture.channels[0], geometry)
         elif formats.ending(entry.case.image) == layout.ending:
@@ -173,11 +181,11 @@ def _write(source: Source, entry: Facts, layout: Layout, folder: Path, part: str
     write_ids(label, _raw(content, layout), geometry=geometry)
 
 
-def _split(content: Content) -> Content:
+def _split(content: Annotations) -> Annotations:
     return replace(content, objects=split_disconnected(content.objects))
 
 
-def _raw(content: Content, layout: Layout) -> np.ndarray:
+def _raw(content: Annotations, layout: DatasetLayout) -> np.ndarray:
     """The values [L, *spatial] of the case's label file."""
     if layout.label_format:
         return encode(content.objects, layout.label_format)
@@ -189,5 +197,5 @@ def _write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
-def _origins(found: Sequence[Facts]) -> list[str]:
+def _origins(found: Sequence[CaseSummary]) -> list[str]:
     return ["case ← file", *(f"{f.name} ← {f.case.image.name}" for f in found)]

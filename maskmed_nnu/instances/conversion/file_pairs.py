@@ -7,32 +7,32 @@ from pathlib import Path
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
-from maskmed_nnu.instances.conversion import pictures
+from maskmed_nnu.instances.conversion import source_images
 
 MASK_SUFFIXES = ("_cp_masks", "_masks", "_mask", "_seg", "_labels", "_label")
 IMAGE_SUFFIXES = ("_img", "_image")
 BYPRODUCTS = ("_flows", "_outlines")  # what Cellpose writes beside its masks
 
 
-def pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """Name → image and mask, whose names agree up to a suffix; and the names of the masks without an image.
 
     Raises:
         InputError: where an image has no mask, or two files claim the same name.
     """
     together = images.resolve() == masks.resolve()
-    found = [p for p in pictures.files(images) if not together or not pictures.stem(p).endswith(BYPRODUCTS)]
-    image_files = [p for p in found if not together or not pictures.stem(p).endswith(MASK_SUFFIXES)]
-    mask_files = [p for p in found if p not in set(image_files)] if together else pictures.files(masks)
+    found = [p for p in source_images.files(images) if not together or not source_images.stem(p).endswith(BYPRODUCTS)]
+    image_files = [p for p in found if not together or not source_images.stem(p).endswith(MASK_SUFFIXES)]
+    mask_files = [p for p in found if p not in set(image_files)] if together else source_images.files(masks)
     if not image_files or not mask_files:
         empty = "image" if not image_files else "mask"
         raise InputError(
             f"{images if empty == 'image' else masks} holds no {empty}; pictures end with {', '.join(formats.ENDINGS)}"
             f"{' and masks beside them with ' + ', '.join(MASK_SUFFIXES) if together else ''}."
         )
-    exact = _by_name(image_files, lambda p: pictures.stem(p))
-    by_mask = _by_name(mask_files, lambda p: _without(pictures.stem(p), MASK_SUFFIXES))
-    by_full_name = {pictures.stem(p): p for p in mask_files}
+    exact = _by_name(image_files, lambda p: source_images.stem(p))
+    by_mask = _by_name(mask_files, lambda p: _without(source_images.stem(p), MASK_SUFFIXES))
+    by_full_name = {source_images.stem(p): p for p in mask_files}
     paired, missing = {}, []
     for name, image in exact.items():
         candidates = (by_full_name.get(name), by_mask.get(name), by_mask.get(_without(name, IMAGE_SUFFIXES)))
@@ -44,7 +44,7 @@ def pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]], list
     if missing:
         hint = "; Cellpose's _seg.npy is read only once saved as a TIFF or PNG" if any(images.glob("*_seg.npy")) else ""
         raise InputError(
-            f"No mask in {masks} for {capped(missing)}; a mask has its image's name, or that and one of "
+            f"No mask in {masks} for {shortened(missing)}; a mask has its image's name, or that and one of "
             f"{', '.join(MASK_SUFFIXES)}{hint}."
         )
     used = {mask for _, mask in paired.values()}
@@ -66,7 +66,7 @@ def _without(text: str, suffixes: Iterable[str]) -> str:
     return next((text.removesuffix(s) for s in suffixes if text.endswith(s) and text != s), text)
 
 
-def located(names: Sequence[str], folder: Path, json_file: Path) -> list[Path]:
+def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Path]:
     """The files called `names` in `folder`, or of that name in any folder below it."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the folder that holds the images of {json_file.name}.")
@@ -80,12 +80,14 @@ def located(names: Sequence[str], folder: Path, json_file: Path) -> list[Path]:
     found = [[p] if p.is_file() else below.get(p.name, []) for p in direct]
     missing = [name for name, paths in zip(names, found, strict=True) if not paths]
     if missing:
-        raise InputError(f"{capped(missing)}, listed in {json_file.name}, is not in {folder}; put every image there.")
+        raise InputError(
+            f"{shortened(missing)}, listed in {json_file.name}, is not in {folder}; put every image there."
+        )
     several = next((paths for paths in found if len(paths) > 1), None)
     if several:
         raise InputError(f"{several[0]} and {several[1]} have the name that {json_file.name} lists; keep one of them.")
     return [paths[0] for paths in found]
 
 
-def capped(names: Sequence[str], most: int = 10) -> str:
+def shortened(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

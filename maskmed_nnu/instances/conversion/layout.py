@@ -9,8 +9,8 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
-from maskmed_nnu.instances.conversion.pictures import Picture
-from maskmed_nnu.instances.conversion.sources import Content, SourceCase
+from maskmed_nnu.instances.conversion.source_images import SourceImage
+from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
 from maskmed_nnu.instances.instance_map import LabelFormat
 
 READER = "InstanceIO"
@@ -20,7 +20,7 @@ MOST_CLASSES = 255  # semantic; beyond, the values are ids of objects
 
 
 @dataclass(frozen=True)
-class Facts:
+class CaseSummary:
     """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
 
     `disconnected` objects are not in one piece; `split` is how many more there are since they were split.
@@ -47,7 +47,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetLayout:
     """`channels` is "grey", "colour" (three channels in one file) or "several" (a file each).
 
     `label_format` is None for a semantic data set, whose label of `values[i]` is i + 1.
@@ -79,14 +79,14 @@ class Layout:
                 description["overlap_layers"] = True
         return description
 
-    def arrange(self, picture: Picture) -> list[Picture]:
+    def arrange(self, picture: SourceImage) -> list[SourceImage]:
         """`picture` as the pictures of its files, in order."""
         if self.channels == "grey":
-            return [Picture(picture.channels[:1], False)]
+            return [SourceImage(picture.channels[:1], False)]
         if self.channels == "colour":
             repeated = np.broadcast_to(picture.channels, (3, *picture.channels.shape[1:]))
-            return [Picture(repeated, True)]
-        return [Picture(channel[None], False) for channel in picture.channels]
+            return [SourceImage(repeated, True)]
+        return [SourceImage(channel[None], False) for channel in picture.channels]
 
 
 def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
@@ -108,12 +108,14 @@ def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
         )
 
 
-def facts(case: SourceCase, name: str, content: Content, class_count: int, *, disconnected: int, split: int) -> Facts:
+def summarize_case(
+    case: SourceCase, name: str, content: Annotations, class_count: int, *, disconnected: int, split: int
+) -> CaseSummary:
     """Sum up a case, so that its arrays need not be kept."""
     channels, objects = content.picture.channels, content.objects
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
     kinds = np.unique(objects.stuff)
-    return Facts(
+    return CaseSummary(
         case=case,
         name=name,
         shape=channels.shape[1:],
@@ -135,7 +137,9 @@ def facts(case: SourceCase, name: str, content: Content, class_count: int, *, di
     )
 
 
-def lay_out(found: Sequence[Facts], classes: dict[str, int], class_names: Sequence[str] | None) -> Layout:
+def choose_layout(
+    found: Sequence[CaseSummary], classes: dict[str, int], class_names: Sequence[str] | None
+) -> DatasetLayout:
     """The layout of the cases `found`; without `classes` they are semantic, their values named `class_names`.
 
     Raises:
@@ -172,10 +176,10 @@ def lay_out(found: Sequence[Facts], classes: dict[str, int], class_names: Sequen
         largest = len(values)
     layers = bool(label_format and label_format.overlap_layers)
     ending = ".nii.gz" if nifti else _ending(found, channels, layers or largest > np.iinfo(np.uint16).max)
-    return Layout(ending, channels, max(counts, default=1), classes, label_format, values)
+    return DatasetLayout(ending, channels, max(counts, default=1), classes, label_format, values)
 
 
-def _ending(found: Sequence[Facts], channels: str, wide_labels: bool) -> str:
+def _ending(found: Sequence[CaseSummary], channels: str, wide_labels: bool) -> str:
     legal = (np.uint8, bool) if channels == "colour" else (np.uint8, np.uint16, bool)  # a PNG of pillow's
     as_png = all(
         f.dtype in legal and len(f.shape) == 2 and formats.ending(f.case.image) not in formats.TIFF for f in found
@@ -183,7 +187,7 @@ def _ending(found: Sequence[Facts], channels: str, wide_labels: bool) -> str:
     return ".png" if as_png and not wide_labels else ".tif"
 
 
-def _label_format(found: Sequence[Facts], classes: dict[str, int]) -> LabelFormat:
+def _label_format(found: Sequence[CaseSummary], classes: dict[str, int]) -> LabelFormat:
     divisor = None
     if len(classes) > 1 or any(f.crowd for f in found):
         most, divisor = max(int(f.counts.max(initial=0)) for f in found), SMALLEST_DIVISOR

@@ -12,9 +12,9 @@ import numpy as np
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.coco import CocoFile, CocoImage
-from maskmed_nnu.instances.conversion import pictures
-from maskmed_nnu.instances.conversion.file_pairs import capped, located, pairs
-from maskmed_nnu.instances.conversion.pictures import Picture
+from maskmed_nnu.instances.conversion import source_images
+from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files, shortened
+from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 
 LARGEST_KEPT_ID = np.iinfo(np.uint16).max
@@ -30,10 +30,10 @@ class SourceCase:
 
 
 @dataclass(frozen=True)
-class Content:
+class Annotations:
     """What a case holds; `refused` has a clause per object left out, `notes` one per thing changed."""
 
-    picture: Picture
+    picture: SourceImage
     objects: InstanceMap
     refused: list[str] = field(default_factory=list)
     clipped: int = 0
@@ -47,7 +47,7 @@ class Source(Protocol):
     notes: list[str]
     cases: list[SourceCase]
 
-    def read(self, case: SourceCase) -> Content: ...
+    def read(self, case: SourceCase) -> Annotations: ...
 
 
 class CocoSource:
@@ -56,16 +56,16 @@ class CocoSource:
     def __init__(self, json_file: Path, images: Path, classes: Sequence[str] | None = None) -> None:
         self._coco = CocoFile(json_file, classes)
         self.classes, self.notes = self._coco.classes, self._coco.notes
-        paths = located([image.file_name for image in self._coco.images], images, json_file)
+        paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
         self._images: dict[str, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
-            name = str(Path(image.file_name).with_name(pictures.stem(path)))
+            name = str(Path(image.file_name).with_name(source_images.stem(path)))
             self._images[name] = image
             self.cases.append(SourceCase(name, path, (path, json_file)))
 
-    def read(self, case: SourceCase) -> Content:
-        picture, image = pictures.read(case.image, axes=2), self._images[case.name]
+    def read(self, case: SourceCase) -> Annotations:
+        picture, image = source_images.read(case.image, axes=2), self._images[case.name]
         shape = picture.channels.shape[1:]
         if image.shape not in (None, shape):
             raise InputError(
@@ -73,7 +73,7 @@ class CocoSource:
                 f"{image.shape[0]}; use the images that were annotated."
             )
         found = self._coco.objects(image, shape)
-        return Content(picture, found.objects, found.refused, found.clipped)
+        return Annotations(picture, found.objects, found.refused, found.clipped)
 
 
 class LabelMapSource:
@@ -83,7 +83,7 @@ class LabelMapSource:
         self.classes, self.notes = {class_name: 1}, []
         self.cases = _paired(images, masks or images, self.notes)
 
-    def read(self, case: SourceCase) -> Content:
+    def read(self, case: SourceCase) -> Annotations:
         mask, picture = _mask_and_picture(case)
         renumbered = mask.max(initial=0) > LARGEST_KEPT_ID
         if renumbered:
@@ -91,20 +91,20 @@ class LabelMapSource:
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
         ids = mask.astype(np.int32)[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
-        return Content(picture, InstanceMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
+        return Annotations(picture, InstanceMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
 
 
 class SemanticSource:
-    """A folder of images and masks whose values are classes; `Content.objects.stuff` holds them as they are."""
+    """A folder of images and masks whose values are classes; `Annotations.objects.stuff` holds them as they are."""
 
     def __init__(self, images: Path, masks: Path | None) -> None:
         self.classes, self.notes = {}, []
         self.cases = _paired(images, masks or images, self.notes)
 
-    def read(self, case: SourceCase) -> Content:
+    def read(self, case: SourceCase) -> Annotations:
         mask, picture = _mask_and_picture(case)
         nothing = np.zeros((1, *mask.shape), dtype=np.int32)
-        return Content(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
+        return Annotations(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
 
 
 class MaskPerObjectSource:
@@ -115,21 +115,21 @@ class MaskPerObjectSource:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name one that holds a folder with images/ and masks/ per image.")
         folders = sorted(f for f in folder.iterdir() if (f / "images").is_dir())
-        broken = [f.name for f in folders if not (f / "masks").is_dir() or len(pictures.files(f / "images")) != 1]
+        broken = [f.name for f in folders if not (f / "masks").is_dir() or len(source_images.files(f / "images")) != 1]
         if broken or not folders:
             raise InputError(
-                f"{capped(broken)} in {folder} needs one picture in images/ and a folder masks/."
+                f"{shortened(broken)} in {folder} needs one picture in images/ and a folder masks/."
                 if broken
                 else f"{folder} holds no folder with images/ and masks/; DSB2018's layout has one for each image."
             )
-        images = [pictures.files(f / "images")[0] for f in folders]
+        images = [source_images.files(f / "images")[0] for f in folders]
         self.cases = [SourceCase(f.name, i, (i, f / "masks")) for f, i in zip(folders, images, strict=True)]
 
-    def read(self, case: SourceCase) -> Content:
-        picture = pictures.read(case.image, axes=2)
+    def read(self, case: SourceCase) -> Annotations:
+        picture = source_images.read(case.image, axes=2)
         masks, refused = [], []
-        for path in pictures.files(case.files[1]):
-            mask, _ = pictures.read_mask(path)
+        for path in source_images.files(case.files[1]):
+            mask, _ = source_images.read_mask(path)
             _check_size(path, mask, case.image, picture)
             positions = np.flatnonzero(mask.T)
             values = np.unique(mask.T.ravel()[positions])
@@ -144,12 +144,12 @@ class MaskPerObjectSource:
                 refused.append(f"mask {path.name}: it is empty")
         shape = picture.channels.shape[1:]
         objects = InstanceMap(stack_layers(masks, shape), np.ones(len(masks), np.int64), np.zeros(shape, np.int32))
-        return Content(picture, objects, refused)
+        return Annotations(picture, objects, refused)
 
 
-def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, Picture]:
-    mask, geometry = pictures.read_mask(case.files[1])
-    picture = pictures.read(case.image, axes=mask.ndim)
+def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, SourceImage]:
+    mask, geometry = source_images.read_mask(case.files[1])
+    picture = source_images.read(case.image, axes=mask.ndim)
     _check_size(case.files[1], mask, case.image, picture)
     for what in ("spacing", "direction") if geometry and picture.geometry else ():  # the image's is written
         own, images = getattr(geometry, what), getattr(picture.geometry, what)
@@ -161,7 +161,7 @@ def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, Picture]:
     return mask, picture
 
 
-def _check_size(path: Path, mask: np.ndarray, image: Path, picture: Picture) -> None:
+def _check_size(path: Path, mask: np.ndarray, image: Path, picture: SourceImage) -> None:
     if mask.shape != picture.channels.shape[1:]:
         sizes = [" × ".join(map(str, shape)) for shape in (mask.shape, picture.channels.shape[1:])]
         raise InputError(
@@ -170,7 +170,7 @@ def _check_size(path: Path, mask: np.ndarray, image: Path, picture: Picture) -> 
 
 
 def _paired(images: Path, masks: Path, notes: list[str]) -> list[SourceCase]:
-    paired, left = pairs(images, masks)
+    paired, left = pair_files(images, masks)
     if left:
-        notes.append(f"masks without an image, left out: {capped(left)}")
+        notes.append(f"masks without an image, left out: {shortened(left)}")
     return [SourceCase(name, image, (image, mask)) for name, (image, mask) in paired.items()]

@@ -17,7 +17,7 @@ MOST_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a 
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a NIfTI."""
 
     channels: np.ndarray
@@ -37,7 +37,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if formats.ending(p) and not p.name.startswith(".") and p.is_file())
 
 
-def read(path: Path, *, axes: int) -> Picture:
+def read(path: Path, *, axes: int) -> SourceImage:
     """Read `path` as an image with `axes` spatial axes (2, or 3 for a stack); transparency is dropped.
 
     Raises:
@@ -59,7 +59,7 @@ def read(path: Path, *, axes: int) -> Picture:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} holds NaN or infinite values; replace them.")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return Picture(values, raster.colour and len(values) == 3, raster.geometry)
+    return SourceImage(values, raster.colour and len(values) == 3, raster.geometry)
 
 
 def read_mask(path: Path) -> tuple[np.ndarray, formats.Geometry | None]:
@@ -86,7 +86,7 @@ def read_mask(path: Path) -> tuple[np.ndarray, formats.Geometry | None]:
     return values.astype(np.int64) if values.dtype.kind == "f" else values, raster.geometry
 
 
-def write(path: Path, picture: Picture) -> None:
+def write(path: Path, picture: SourceImage) -> None:
     """Write a picture of one channel, or in colour, as PNG (2D, 8 bits or grey 16) or TIFF.
 
     Truth values become 0 and 1; integers beyond 16 bits, and double precision, become single precision.

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskmed_nnu.instances.conversion.layout import Facts, Layout
+from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
 
 
-def report(found: Sequence[Facts], layout: Layout, notes: Sequence[str], *, most: int | None = None) -> list[str]:
+def summary_lines(
+    found: Sequence[CaseSummary], layout: DatasetLayout, notes: Sequence[str], *, most: int | None = None
+) -> list[str]:
     """Lines of the report; at most `most` of the refused objects are listed (None: all)."""
     lines = [f"images     {len(found):,}, {_channels(found, layout)}, written as {layout.ending[1:]}"]
     if layout.label_format:
@@ -37,7 +39,7 @@ def report(found: Sequence[Facts], layout: Layout, notes: Sequence[str], *, most
     return lines
 
 
-def _channels(found: Sequence[Facts], layout: Layout) -> str:
+def _channels(found: Sequence[CaseSummary], layout: DatasetLayout) -> str:
     kinds = "/".join(sorted({f.dtype.name for f in found}))
     colour = sum(f.colour for f in found)
     if layout.channels == "grey":
@@ -48,7 +50,7 @@ def _channels(found: Sequence[Facts], layout: Layout) -> str:
     return f"{layout.channel_count} channels, a file each ({kinds})"
 
 
-def _objects(found: Sequence[Facts], layout: Layout) -> list[str]:
+def _objects(found: Sequence[CaseSummary], layout: DatasetLayout) -> list[str]:
     counts = np.stack([f.counts for f in found])
     per_image = counts.sum(axis=1)
     names = ", ".join(f"{number} {name}: {counts[:, number - 1].sum():,}" for name, number in layout.classes.items())
