@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     folder = model_folder(options)
     folds = trained_folds(folder, options.folds, options.checkpoint)
     predictor = _load(folder, folds, options)
-    threshold = _report_from(predictor, COCO_SCORE)
+    threshold = _lower_score_threshold(predictor, COCO_SCORE)
     cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
     _prepare(
         options.output, predictor, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options
@@ -120,7 +120,7 @@ def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNet
     return predictor
 
 
-def _report_from(predictor: nnUNetPredictor, score: float) -> float:
+def _lower_score_threshold(predictor: nnUNetPredictor, score: float) -> float:
     """Let the predictor report objects from ``score`` on; returns the planned threshold, if that is higher."""
     from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 

@@ -103,8 +103,8 @@ class InstanceIO(BaseReaderWriter):
         write_ids(output_fname, raw, geometry=geometry)
         if properties.get("spacing_file"):
             stem = str(output_fname)[: -len(formats.ending(output_fname))]
-            told = json.dumps({"spacing": [float(s) for s in properties["spacing"]]})
-            write_atomically(Path(f"{stem}.json"), lambda partial: partial.write_text(told))
+            spacing_json = json.dumps({"spacing": [float(s) for s in properties["spacing"]]})
+            write_atomically(Path(f"{stem}.json"), lambda partial: partial.write_text(spacing_json))
 
 
 def find_label_format(label_file: str | Path) -> LabelFormat:
@@ -150,7 +150,7 @@ def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dic
     if geometry is None:
         spacing_file = Path(f"{stem}.json") if stem is not None and slices > 1 else None
         if spacing_file is not None and spacing_file.is_file():
-            return {"spacing": _told_spacing(spacing_file), "spacing_file": True}
+            return {"spacing": _read_spacing_file(spacing_file), "spacing_file": True}
         return {"spacing": (999, 1, 1) if slices == 1 else (1, 1, 1)}
     volume = geometry.to(3)
     spacing = [abs(s) for s in volume.spacing[::-1]]
@@ -169,7 +169,7 @@ def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dic
     }
 
 
-def _told_spacing(path: Path) -> list[float]:
+def _read_spacing_file(path: Path) -> list[float]:
     try:
         spacing = [float(s) for s in json.loads(path.read_text(encoding="utf-8"))["spacing"]]
     except (ValueError, KeyError, TypeError):

@@ -24,7 +24,7 @@ from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.networks.output import TileInstances
 
 SCORE_THRESHOLD = 0.5
-LIKELY = 0.25
+CONFIDENT_SCORE = 0.25
 """Score from which a query counts as one that found an object, however low the scores that are asked for."""
 
 
@@ -54,14 +54,14 @@ def predict_case(
     batch_size: int = 1,
     states: Sequence[Mapping[str, Any]] = (),
     show_progress: bool = False,
-    tell: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Detections]:
     """The objects of every slice of ``data [C, Z, H, W]``: one `Detections` of shape ``(H, W)`` per slice.
 
     ``tile`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for y, 1 for x; every combination
     is looked at. ``states``: weights of several folds, loaded into ``network`` in turn; without any it is taken as it
     is. ``network.predict_instances`` answers with indices into ``thing_classes``; those and ``stuff_classes`` are class
-    numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``tell`` hears
+    numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``warn`` hears
     where a tile has as many objects as the network has queries, so that others may be missing.
 
     The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
@@ -73,32 +73,38 @@ def predict_case(
     network = network.to(device).eval()
     shape = tuple(data.shape[2:])
     tiles = plan_tiles(shape, tuple(tile), tuple(overlap))
-    places = [(z, place) for z in range(data.shape[1]) for place in tiles]
+    slice_tiles = [(z, tile) for z in range(data.shape[1]) for tile in tiles]
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)]
-    views: list[list[Detections]] = [[] for _ in places]
+    views: list[list[Detections]] = [[] for _ in slice_tiles]
     stuff = _StuffMap(data.shape[1:], stuff_classes, tile) if stuff_classes else None
     autocast = torch.autocast("cuda") if device.type == "cuda" else nullcontext()
-    steps = [range(first, min(first + batch_size, len(places))) for first in range(0, len(places), batch_size)]
-    most, needed, full = getattr(network, "num_queries", None), max(score_threshold, LIKELY), set()
-    with autocast, tqdm(total=len(places) * max(len(states), 1), disable=not show_progress) as bar:
+    steps = [
+        range(first, min(first + batch_size, len(slice_tiles))) for first in range(0, len(slice_tiles), batch_size)
+    ]
+    most, needed, saturated = getattr(network, "num_queries", None), max(score_threshold, CONFIDENT_SCORE), set()
+    with autocast, tqdm(total=len(slice_tiles) * max(len(states), 1), disable=not show_progress) as bar:
         for state in states or (None,):
             if state is not None:
                 network.load_state_dict(state)
             for step in steps:
-                batch = torch.stack([_read(data, *places[i]) for i in step]).to(device)
+                batch = torch.stack([_crop_tile(data, *slice_tiles[i]) for i in step]).to(device)
                 for axes in flips:
                     answers = network.predict_instances(batch.flip([2 + axis for axis in axes]))
                     for i, answer in zip(step, answers, strict=True):
-                        z, place = places[i]
-                        if most is not None and len(answer.scores) >= most and min(answer.scores) >= needed:
-                            full.add(i)
-                        views[i].append(_on_tile(answer, place, axes, thing_classes))
+                        z, tile = slice_tiles[i]
+                        if (
+                            num_queries is not None
+                            and len(answer.scores) >= num_queries
+                            and min(answer.scores) >= confident
+                        ):
+                            saturated.add(i)
+                        views[i].append(_tile_detections(answer, tile, axes, thing_classes))
                         if stuff is not None:
-                            stuff.add(answer.semantic.flip([1 + axis for axis in axes]), z, place)
+                            stuff.add(answer.semantic.flip([1 + axis for axis in axes]), z, tile)
                 bar.update(len(step))
-    if full and tell is not None:
-        tell(
-            f"In {len(full)} of {len(places)} tiles each of the network's {most} queries found an object, so that "
+    if saturated and warn is not None:
+        warn(
+            f"In {len(saturated)} of {len(slice_tiles)} tiles each of the network's {num_queries} queries found an object, so that "
             "others may be missing: raise num_queries in the model's plans.json (image queries need no new training)."
         )
     slices = []
@@ -112,22 +118,24 @@ def predict_case(
     return slices
 
 
-def _read(data: Tensor, z: int, place: Tile) -> Tensor:
+def _crop_tile(data: Tensor, z: int, tile: Tile) -> Tensor:
     """``[C, *tile.size]``, zeros below and to the right of a smaller image."""
-    (_, below), (_, right) = place.padding
-    return F.pad(data[:, z, place.y0 : place.y1, place.x0 : place.x1], (0, right, 0, below))
+    (_, below), (_, right) = tile.padding
+    return F.pad(data[:, z, tile.y0 : tile.y1, tile.x0 : tile.x1], (0, right, 0, below))
 
 
-def _on_tile(answer: TileInstances, place: Tile, axes: Sequence[int], thing_classes: Sequence[int]) -> Detections:
+def _tile_detections(
+    answer: TileInstances, tile: Tile, axes: Sequence[int], thing_classes: Sequence[int]
+) -> Detections:
     """A network's answer for a mirrored tile as objects of the tile's window, each of them once."""
     found = make_detections(
-        place.size,
+        tile.size,
         answer.boxes.cpu().numpy(),
         [mask.cpu().numpy() for mask in answer.masks],
         answer.scores.float().cpu().numpy(),
         np.asarray(thing_classes, np.int64)[answer.classes.cpu().numpy()],
     )
-    return mask_nms(found.flip(axes).shift(0, 0, (place.y1 - place.y0, place.x1 - place.x0)))
+    return mask_nms(found.flip(axes).shift(0, 0, (tile.y1 - tile.y0, tile.x1 - tile.x0)))
 
 
 class _StuffMap:
@@ -139,12 +147,12 @@ class _StuffMap:
         self.weight = compute_gaussian(tuple(tile), dtype=torch.float32, device=torch.device("cpu"))
         self.total: Tensor | None = None
 
-    def add(self, probabilities: Tensor, z: int, place: Tile) -> None:
+    def add(self, probabilities: Tensor, z: int, tile: Tile) -> None:
         if self.total is None:
             self.total = torch.zeros(self.shape[0], len(probabilities), *self.shape[1:])
-        height, width = place.y1 - place.y0, place.x1 - place.x0
+        height, width = tile.y1 - tile.y0, tile.x1 - tile.x0
         part = (probabilities.float().cpu() * self.weight)[:, :height, :width]
-        self.total[z, :, place.y0 : place.y1, place.x0 : place.x1] += part
+        self.total[z, :, tile.y0 : tile.y1, tile.x0 : tile.x1] += part
 
     def numbers(self, z: int) -> np.ndarray:
         """int16 ``[H, W]``: the most probable class where that is stuff, else 0. No weight divides it: all classes

@@ -72,7 +72,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
         device=predictor.device,
         states=states,
         show_progress=predictor.allow_tqdm,
-        tell=print,
+        warn=print,
         **prediction_settings(plan),
     )
     return torch.from_numpy(pack(slices))

@@ -26,7 +26,7 @@ def check_files(
         Where the preprocessor would raise it, and where a file cannot be read at all.
     """
     check_nifti_files(case_files(image_files, seg_file))
-    with naming(image_files, seg_file):
+    with name_files_in_errors(image_files, seg_file):
         reader = plans_manager.image_reader_writer_class()
         try:
             data, _ = reader.read_images(image_files)
@@ -88,7 +88,7 @@ def check_nifti_files(files: Sequence[str]) -> None:
             proxy = nibabel.load(file).dataobj
         except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error):
             continue  # the data set's own reader says what is wrong, or reads what nibabel cannot
-        with naming([file], None):
+        with name_files_in_errors([file], None):
             if proxy.dtype.kind == "f":
                 _check_finite(_read(proxy), "the file")
             elif not _size_fits(file, proxy):
@@ -125,7 +125,7 @@ def _check_finite(voxels: np.ndarray, channel: str) -> None:
 
 
 @contextmanager
-def naming(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
+def name_files_in_errors(image_files: Sequence[str], seg_file: str | None) -> Iterator[None]:
     """Put the files of a case in front of an `InputError` about it."""
     try:
         yield

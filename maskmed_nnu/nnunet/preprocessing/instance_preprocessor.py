@@ -18,7 +18,7 @@ from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import (
     channel_names,
     check_case,
     check_nifti_files,
-    naming,
+    name_files_in_errors,
 )
 
 MAX_OBJECTS = np.iinfo(np.int16).max
@@ -49,7 +49,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
         if isinstance(dataset_json, str):
             dataset_json = json.loads(Path(dataset_json).read_text())
         check_nifti_files(image_files)
-        with naming(image_files, seg_file):
+        with name_files_in_errors(image_files, seg_file):
             reader = plans_manager.image_reader_writer_class()
             data, properties = reader.read_images(image_files)
             seg = None

@@ -13,7 +13,7 @@ from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
     check_case,
     check_nifti_files,
-    naming,
+    name_files_in_errors,
 )
 
 
@@ -32,7 +32,7 @@ class MaskMedPreprocessor(DefaultPreprocessor):
         dataset_json: dict | str,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
         check_nifti_files(case_files(image_files, seg_file))
-        with naming(image_files, seg_file):
+        with name_files_in_errors(image_files, seg_file):
             return super().run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
 
     def run_case_npy(

@@ -107,12 +107,12 @@ def test_it_is_said_where_queries_run_out():
     truth = grid_of_cells((64, 150))
     network, told = Oracle(), []
     network.num_queries = len(np.unique(truth)) - 1  # more than any tile shows
-    predict_case(network, as_data(truth), thing_classes=(1,), tell=told.append, **SETTINGS)
+    predict_case(network, as_data(truth), thing_classes=(1,), warn=told.append, **SETTINGS)
     assert not told
     network.num_queries = 10
-    predict_case(network, as_data(truth), thing_classes=(1,), tell=told.append, **SETTINGS)
+    predict_case(network, as_data(truth), thing_classes=(1,), warn=told.append, **SETTINGS)
     assert len(told) == 1 and "each of the network's 10 queries found an object" in told[0]
-    predict_case(network, as_data(truth), thing_classes=(1,), tell=told.append, score_threshold=0.95, **SETTINGS)
+    predict_case(network, as_data(truth), thing_classes=(1,), warn=told.append, score_threshold=0.95, **SETTINGS)
     assert len(told) == 1, "doubtful objects fill the queries of any tile"
 
 
