@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from maskmed_nnu._startup import OFF_SWITCH
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.demo import phantoms
-from maskmed_nnu.demo.command_pipeline import Step, run_steps
+from maskmed_nnu.demo.command_pipeline import Command, run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
 from maskmed_nnu.demo.raw_dataset import hold_out
 from maskmed_nnu.errors import InputError
@@ -62,12 +62,12 @@ def run(options: argparse.Namespace) -> None:
 
     device = choose_device(options.device)
     predictions = out / "predictions" / dataset.name
-    steps = _steps(dataset, folders, predictions=predictions, device=device)
+    steps = _commands(dataset, folders, predictions=predictions, device=device)
     cores = str(min(8, os.cpu_count() or 1))
     environment = {name: str(folder) for name, folder in folders.items()}
     environment |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
     environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
-    run_steps(steps, logs=out / "logs" / dataset.name, environment=environment)
+    run_commands(steps, logs=out / "logs" / dataset.name, environment=environment)
 
     summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
     scores = dice_scores(summary, description["labels"])
@@ -89,7 +89,7 @@ def _phantoms(raw: Path) -> Path:
     return dataset
 
 
-def _steps(dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str) -> list[Step]:
+def _commands(dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str) -> list[Command]:
     """The stock commands, as a user would type them."""
     number = str(int(dataset.name[7:10]))
     configuration = _configuration(dataset)
@@ -105,10 +105,10 @@ def _steps(dataset: Path, folders: dict[str, Path], *, predictions: Path, device
     evaluate = ["nnUNetv2_evaluate_folder", str(dataset / "labelsTs"), str(predictions)]
     evaluate += ["-djfile", str(dataset / "dataset.json"), "-pfile", str(plans)]
     return [
-        Step("1_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", cores, "-np", cores)),
-        Step("2_train", "train", train, options=on_device, resume=("--c",) if begun else ()),
-        Step("3_predict", "predict the unseen cases", predict, options=on_device),
-        Step("4_evaluate", "evaluate", evaluate, options=("-np", cores)),
+        Command("1_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", cores, "-np", cores)),
+        Command("2_train", "train", train, options=on_device, resume=("--c",) if begun else ()),
+        Command("3_predict", "predict the unseen cases", predict, options=on_device),
+        Command("4_evaluate", "evaluate", evaluate, options=("-np", cores)),
     ]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from maskmed_nnu.cli import analyze, convert, demo, evaluate, predict
-from maskmed_nnu.demo.command_pipeline import StepError
+from maskmed_nnu.demo.command_pipeline import CommandError
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.version import package_version
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (InputError, StepError) as error:
+    except (InputError, CommandError) as error:
         print(f"\nmaskmed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

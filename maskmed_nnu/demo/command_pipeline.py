@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 from maskmed_nnu.errors import InputError
 
 
-class Step(NamedTuple):
+class Command(NamedTuple):
     """One command. Its `name` is its log file's.
 
     `options` do not change the result (the device, say): a step that finished with others counts as finished.
@@ -29,38 +29,40 @@ class Step(NamedTuple):
     resume: Sequence[str] = ()
 
 
-class StepError(RuntimeError):
+class CommandError(RuntimeError):
     """A command ended with an error; the message names the command and its log."""
 
 
-def run_steps(steps: Sequence[Step], *, logs: Path, environment: Mapping[str, str]) -> None:
-    """Run `steps` in order with `environment` added to this process's own; finished ones are skipped.
+def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mapping[str, str]) -> None:
+    """Run `commands` in order with `environment` added to this process's own; finished ones are skipped.
 
     A step is finished where ``<name>.done`` in `logs` holds the same command; once one has to run, all later ones do.
 
     Raises:
-        StepError: at the first command that ends with an error.
+        CommandError: at the first command that ends with an error.
         InputError: where a command is not installed beside this Python.
     """
     logs.mkdir(parents=True, exist_ok=True)
     unchanged = True
-    for number, step in enumerate(steps, 1):
-        done, line = logs / f"{step.name}.done", shlex.join(step.command)
-        heading = f"[{number}/{len(steps)}] {step.title}"
+    for number, command in enumerate(commands, 1):
+        done, line = logs / f"{command.name}.done", shlex.join(command.command)
+        heading = f"[{number}/{len(commands)}] {command.title}"
         if unchanged and done.is_file() and done.read_text(encoding="utf-8") == line:
             print(f"\n{heading}: finished before, skipped", flush=True)
             continue
-        command = [*step.command, *step.options, *(step.resume if unchanged else ())]
+        command = [*command.command, *command.options, *(command.resume if unchanged else ())]
         unchanged = False
-        for later in steps[number - 1 :]:
+        for later in commands[number - 1 :]:
             (logs / f"{later.name}.done").unlink(missing_ok=True)
         print(f"\n{heading}\n$ {shlex.join(command)}", flush=True)
-        start, log = time.monotonic(), logs / f"{step.name}.log"
+        start, log = time.monotonic(), logs / f"{command.name}.log"
         status = _run(command, log=log, environment=environment)
         if status:
-            raise StepError(f"{step.title} failed with status {status}: {shlex.join(command)}\nIts output is in {log}")
+            raise CommandError(
+                f"{command.title} failed with status {status}: {shlex.join(command)}\nIts output is in {log}"
+            )
         done.write_text(line, encoding="utf-8")
-        print(f"[{number}/{len(steps)}] done in {time.monotonic() - start:.0f} s", flush=True)
+        print(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s", flush=True)
 
 
 def executable(name: str) -> str:

@@ -27,7 +27,7 @@ def recorded(monkeypatch):
     """Have `maskmed demo` answer for nnU-Net: every truth is predicted perfectly, and the steps are kept."""
     steps = []
 
-    def run_steps(planned, *, logs, environment):
+    def run_commands(planned, *, logs, environment):
         steps.extend(planned)
         predict = next(step.command for step in planned if step.command[0] == "nnUNetv2_predict")
         images, predictions = (Path(predict[predict.index(flag) + 1]) for flag in ("-i", "-o"))
@@ -40,7 +40,7 @@ def recorded(monkeypatch):
             cases.append({"reference_file": str(truth), "metrics": metrics})
         (predictions / "summary.json").write_text(json.dumps({"metric_per_case": cases}))
 
-    monkeypatch.setattr(demo, "run_steps", run_steps)
+    monkeypatch.setattr(demo, "run_commands", run_commands)
     return steps
 
 
@@ -116,7 +116,7 @@ def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def interrupt(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "run_steps", interrupt)
+    monkeypatch.setattr(demo, "run_commands", interrupt)
     assert main(["demo", "--out", str(tmp_path), "--device", "cpu"]) == 130
     assert "goes on where this one ended" in capsys.readouterr().err
 

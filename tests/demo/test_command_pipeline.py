@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.demo.command_pipeline import Step, StepError, executable, run_steps
+from maskmed_nnu.demo.command_pipeline import Command, CommandError, executable, run_commands
 from maskmed_nnu.errors import InputError
 
 PYTHON = Path(sys.executable).name
 
 
 def say(name, text, **settings):
-    return Step(name, f"say {text}", [PYTHON, "-c", f"print({text!r})"], **settings)
+    return Command(name, f"say {text}", [PYTHON, "-c", f"print({text!r})"], **settings)
 
 
 def test_commands_and_their_output_are_shown_and_logged(tmp_path, capfd):
-    run_steps([say("1_hello", "hello there")], logs=tmp_path / "logs", environment={})
+    run_commands([say("1_hello", "hello there")], logs=tmp_path / "logs", environment={})
     output = capfd.readouterr().out
     assert f"$ {PYTHON} -c" in output
     assert "\nhello there\n" in output
@@ -26,32 +26,32 @@ def test_commands_and_their_output_are_shown_and_logged(tmp_path, capfd):
 
 
 def test_the_environment_reaches_the_command(tmp_path, capfd):
-    step = Step("1", "read", [PYTHON, "-c", "import os; print('raw is', os.environ['nnUNet_raw'])"])
-    run_steps([step], logs=tmp_path, environment={"nnUNet_raw": "mine"})
+    step = Command("1", "read", [PYTHON, "-c", "import os; print('raw is', os.environ['nnUNet_raw'])"])
+    run_commands([step], logs=tmp_path, environment={"nnUNet_raw": "mine"})
     assert "raw is mine" in capfd.readouterr().out
 
 
 def test_finished_steps_are_skipped(tmp_path, capfd):
     steps = [say("1", "first"), say("2", "second")]
-    run_steps(steps, logs=tmp_path, environment={})
+    run_commands(steps, logs=tmp_path, environment={})
     capfd.readouterr()
-    run_steps(steps, logs=tmp_path, environment={})
+    run_commands(steps, logs=tmp_path, environment={})
     output = capfd.readouterr().out
     assert "$" not in output
     assert output.count("finished before, skipped") == 2
 
 
 def test_other_options_do_not_make_a_step_run_again(tmp_path, capfd):
-    run_steps([say("1", "first", options=["cpu"])], logs=tmp_path, environment={})
+    run_commands([say("1", "first", options=["cpu"])], logs=tmp_path, environment={})
     capfd.readouterr()
-    run_steps([say("1", "first", options=["cuda"])], logs=tmp_path, environment={})
+    run_commands([say("1", "first", options=["cuda"])], logs=tmp_path, environment={})
     assert "$" not in capfd.readouterr().out
 
 
 def test_a_changed_step_makes_all_later_ones_run_again(tmp_path, capfd):
-    run_steps([say("1", "one"), say("2", "two"), say("3", "three")], logs=tmp_path, environment={})
+    run_commands([say("1", "one"), say("2", "two"), say("3", "three")], logs=tmp_path, environment={})
     capfd.readouterr()
-    run_steps([say("1", "one"), say("2", "zwei"), say("3", "three")], logs=tmp_path, environment={})
+    run_commands([say("1", "one"), say("2", "zwei"), say("3", "three")], logs=tmp_path, environment={})
     output = capfd.readouterr().out
     assert output.count("skipped") == 1
     assert "zwei\n" in output
@@ -60,18 +60,18 @@ def test_a_changed_step_makes_all_later_ones_run_again(tmp_path, capfd):
 
 def test_only_a_step_whose_forerunners_stand_is_resumed(tmp_path, capfd):
     show = [PYTHON, "-c", "import sys; print('arguments', sys.argv[1:])"]
-    steps = [say("1", "first"), Step("2", "train", show, resume=["--c"])]
-    run_steps(steps, logs=tmp_path, environment={})
+    steps = [say("1", "first"), Command("2", "train", show, resume=["--c"])]
+    run_commands(steps, logs=tmp_path, environment={})
     assert "arguments []" in capfd.readouterr().out
     (tmp_path / "2.done").unlink()
-    run_steps(steps, logs=tmp_path, environment={})
+    run_commands(steps, logs=tmp_path, environment={})
     assert "arguments ['--c']" in capfd.readouterr().out
 
 
 def test_a_failing_command_is_named_with_its_log_and_stops_the_run(tmp_path, capfd):
-    steps = [Step("1_bad", "break", [PYTHON, "-c", "print('why'); raise SystemExit(3)"]), say("2", "never")]
-    with pytest.raises(StepError, match=r"break failed with status 3: .*SystemExit.*\n.*1_bad\.log"):
-        run_steps(steps, logs=tmp_path, environment={})
+    steps = [Command("1_bad", "break", [PYTHON, "-c", "print('why'); raise SystemExit(3)"]), say("2", "never")]
+    with pytest.raises(CommandError, match=r"break failed with status 3: .*SystemExit.*\n.*1_bad\.log"):
+        run_commands(steps, logs=tmp_path, environment={})
     assert (tmp_path / "1_bad.log").read_text() == "why\n"
     assert not (tmp_path / "1_bad.done").exists()
     assert "never\n" not in capfd.readouterr().out
