@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contestants import convert_photographs, stop
+from methods import convert_photographs, stop
 
 BENCHMARKS = Path(__file__).resolve().parent
 VARIANTS = {
@@ -35,7 +35,7 @@ LABELS, OBJECTS = "fuseg", "dsb2018"
 TEST = {LABELS: 9, OBJECTS: 40}
 
 
-def contestants(args: argparse.Namespace, trainer: str, planner: str) -> list[str]:
+def methods(args: argparse.Namespace, trainer: str, planner: str) -> list[str]:
     settings = [{"features_per_stage": args.widths} | VARIANTS[label] for label in args.variants]
     written = [",".join(f"{key}={json.dumps(value)}" for key, value in each.items()) for each in settings]
     return [f"{label}={trainer}:{planner}:{text}" for label, text in zip(args.variants, written, strict=True)]
@@ -49,15 +49,15 @@ def run_labels(args: argparse.Namespace) -> None:
     planner = "MaskAttnUNetPlannerLowRes"
     data = ("--data", convert_photographs(args.fuseg, args.work), "--work", args.work / LABELS)
     budget = ("--configuration", "2d", "--steps", args.steps, "--test-cases", TEST[LABELS], "--threads", args.threads)
-    ours = contestants(args, "nnUNetTrainerMaskAttnUNet", planner)
-    run("compare_trainers.py", *data, *budget, "--reference", planner, "--seeds", *args.seeds, "--contestants", *ours)
+    ours = methods(args, "nnUNetTrainerMaskAttnUNet", planner)
+    run("compare_trainers.py", *data, *budget, "--reference", planner, "--seeds", *args.seeds, "--methods", *ours)
 
 
 def run_objects(args: argparse.Namespace) -> None:
     data = ("--images", args.dsb2018 / "images", "--masks", args.dsb2018 / "masks", "--work", args.work / OBJECTS)
     budget = ("--steps", args.steps, "--test", TEST[OBJECTS], "--threads", args.threads)
-    ours = contestants(args, "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
-    run("compare_instances.py", *data, *budget, "--no-mirroring", "--seeds", *args.seeds, "--contestants", *ours)
+    ours = methods(args, "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
+    run("compare_instances.py", *data, *budget, "--no-mirroring", "--seeds", *args.seeds, "--methods", *ours)
 
 
 def found(folder: Path, args: argparse.Namespace, test: dict) -> dict[str, list[dict]]:

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contestants import Contestant, convert_photographs, stop
+from methods import Method, convert_photographs, stop
 
 BENCHMARKS = Path(__file__).resolve().parent
 SIMPLE = "nnUNetTrainerSimpleUNet:SimpleUNetPlanner"
@@ -65,11 +65,11 @@ def run(task: str, data: Path, args: argparse.Namespace) -> None:
     """All variants of one task."""
     work, settings = args.work / task.replace(" ", "_"), dict(TASKS[task])
     settings["steps"] = args.steps or settings["steps"]
-    contestants = [written(label, task) for label in args.variants]
+    methods = [written(label, task) for label in args.variants]
     command = [sys.executable, str(BENCHMARKS / "compare_trainers.py"), "--data", str(data), "--work", str(work)]
     for name, value in settings.items():
         command += [f"--{name}", str(value)]
-    command += ["--threads", str(args.threads), "--seeds", *map(str, args.seeds), "--contestants", *contestants]
+    command += ["--threads", str(args.threads), "--seeds", *map(str, args.seeds), "--methods", *methods]
     subprocess.run(command, check=True)
 
 
@@ -82,7 +82,7 @@ def found(task: str, args: argparse.Namespace) -> dict[str, list[dict]]:
         label = record["label"]
         if label not in VARIANTS or record["seed"] not in args.seeds or not wanted.items() <= record["budget"].items():
             continue
-        ours = Contestant.parse(written(label, task))
+        ours = Method.parse(written(label, task))
         if (record["trainer"], record["overrides"]) == (ours.trainer, ours.overrides):
             results.setdefault(label, []).append(record)
     return results
@@ -103,7 +103,7 @@ def measure(task: str, labels: list[str], args: argparse.Namespace) -> dict[str,
     (folder,) = (work / "nnUNet_preprocessed").iterdir()
     patch = plan("ExperimentPlanner", folder, task)["patch_size"]
     channels = len(json.loads((folder / "dataset.json").read_text())["channel_names"])
-    networks = {label: build(Contestant.parse(written(label, task)), folder, task, channels) for label in labels}
+    networks = {label: build(Method.parse(written(label, task)), folder, task, channels) for label in labels}
     data = torch.randn(TASKS[task]["batch-size"], channels, *patch)
     seconds = {label: {"step": [], "patch": []} for label in labels}
     for repeat in range(-1, REPEATS):
@@ -134,7 +134,7 @@ def plan(planner: str, folder: Path, task: str) -> dict:
     return json.loads((folder / f"{name}.json").read_text())["configurations"][TASKS[task]["configuration"]]
 
 
-def build(ours: Contestant, folder: Path, task: str, channels: int) -> Any:
+def build(ours: Method, folder: Path, task: str, channels: int) -> Any:
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     architecture = plan(ours.planner, folder, task)["architecture"]

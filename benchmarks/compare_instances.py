@@ -1,6 +1,6 @@
 """Train on images of objects for the same minutes and compare what is found in unseen images.
 
-Every contestant goes through the commands (plan_and_preprocess, train, predict) on all training images (fold ``all``),
+Every method goes through the commands (plan_and_preprocess, train, predict) on all training images (fold ``all``),
 with the same minutes by the clock, threads and augmentation processes::
 
     python benchmarks/compare_instances.py --images DATA/dsb2018/images --masks DATA/dsb2018/masks \\
@@ -15,9 +15,9 @@ with the same minutes by the clock, threads and augmentation processes::
 - ``published``: the structure, loss and learning rate of IAUNet as published, without pretrained weights, on the same
   plan and with the same augmentation.
 
-More contestants are written ``label=trainer[:planner[:key=json,...]]``; the keys go into the plan's ``arch_kwargs``,
+More methods are written ``label=trainer[:planner[:key=json,...]]``; the keys go into the plan's ``arch_kwargs``,
 with the prefix ``loss.`` into ``instance_loss`` (``loss={...}`` replaces it), with ``instances.`` into ``instances``. A
-contestant that is finished is not trained again; one that was interrupted starts again.
+method that is finished is not trained again; one that was interrupted starts again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import sys
 import time
 from pathlib import Path
 
-from contestants import Contestant, stop
+from methods import Method, stop
 from stock_command import EPOCHS
 
 BENCHMARKS = Path(__file__).resolve().parent
@@ -66,20 +66,20 @@ PUBLISHED = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ contestants
-def parse_contestant(text: str) -> Contestant:
+# ------------------------------------------------------------------------------------------------ methods
+def parse_contestant(text: str) -> Method:
     """A name from the docstring, or ``label=trainer[:planner[:key=json,...]]``."""
     if text == "IAUNet":
-        return Contestant("IAUNet", "nnUNetTrainerIAUNet", "IAUNetPlanner")
+        return Method("IAUNet", "nnUNetTrainerIAUNet", "IAUNetPlanner")
     if text == "MaskAttn-UNet":
-        return Contestant("MaskAttn-UNet", "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
+        return Method("MaskAttn-UNet", "nnUNetTrainerMaskAttnUNetInstance", "MaskAttnUNetPlanner")
     if text == "nnU-Net":
-        return Contestant("nnU-Net 2d + connected components", "nnUNetTrainerTimed")
+        return Method("nnU-Net 2d + connected components", "nnUNetTrainerTimed")
     if text == "published":
         encoder = published_encoder()
         label = f"IAUNet as published, {encoder.get('backbone', 'encoder of nnU-Net')}"
-        return Contestant(label, "nnUNetTrainerIAUNetPublished", "IAUNetPlanner", PUBLISHED | encoder)
-    return Contestant.parse(text)
+        return Method(label, "nnUNetTrainerIAUNetPublished", "IAUNetPlanner", PUBLISHED | encoder)
+    return Method.parse(text)
 
 
 def published_encoder() -> dict:
@@ -92,7 +92,7 @@ def published_encoder() -> dict:
 
 # ------------------------------------------------------------------------------------------------------ data
 def prepare_raw(args: argparse.Namespace) -> None:
-    """Convert the images for both kinds of contestants; once."""
+    """Convert the images for both kinds of methods; once."""
     from maskmed_nnu.errors import InputError
     from maskmed_nnu.instances.conversion.convert import convert
     from maskmed_nnu.instances.conversion.sources import LabelMapSource
@@ -175,14 +175,14 @@ class Commands:
         return json.loads(record.read_text()) if record.is_file() else {}
 
 
-def planned(contestant: Contestant, commands: Commands) -> dict:
-    """The planner's plans of the contestant's data set, which is preprocessed by them."""
-    number, data_set = OBJECTS if contestant.planner in OBJECT_PLANNERS else FOREGROUND
-    name = contestant.planner.replace("Planner", "") + "Plans"
+def planned(method: Method, commands: Commands) -> dict:
+    """The planner's plans of the method's data set, which is preprocessed by them."""
+    number, data_set = OBJECTS if method.planner in OBJECT_PLANNERS else FOREGROUND
+    name = method.planner.replace("Planner", "") + "Plans"
     folder = commands.work / "nnUNet_preprocessed" / data_set
     finished = folder / f"{name}.done"
     if not finished.is_file():
-        command = ("-d", number, "-pl", contestant.planner, "-overwrite_plans_name", name, "-c", "2d")
+        command = ("-d", number, "-pl", method.planner, "-overwrite_plans_name", name, "-c", "2d")
         processes = ("-np", commands.threads, "-npfp", commands.threads)
         # a planner limits torch to this number of threads, and 0 is not a legal number of threads
         commands.run(f"plan_{name}", "nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
@@ -190,13 +190,13 @@ def planned(contestant: Contestant, commands: Commands) -> dict:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def named(plans: dict, contestant: Contestant, key: str, commands: Commands) -> str:
-    """The name of plans with the contestant's overrides: the planner's, or a copy that shares its arrays."""
-    if not contestant.overrides:
+def named(plans: dict, method: Method, key: str, commands: Commands) -> str:
+    """The name of plans with the method's overrides: the planner's, or a copy that shares its arrays."""
+    if not method.overrides:
         return plans["plans_name"]
     plans["plans_name"] = key
     configuration = plans["configurations"]["2d"]
-    for setting, value in contestant.overrides.items():
+    for setting, value in method.overrides.items():
         if setting == "loss":
             configuration["instance_loss"] = value
         elif setting.startswith("loss."):
@@ -213,22 +213,22 @@ def named(plans: dict, contestant: Contestant, key: str, commands: Commands) -> 
     return key
 
 
-def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
+def run_one(method: Method, commands: Commands, budget: dict) -> None:
     """Train, predict, compare; leaves ``WORK/results/<key>.json``."""
     from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
 
-    plans = planned(contestant, commands)
-    key = contestant.key(budget, plans["configurations"]["2d"])
+    plans = planned(method, commands)
+    key = method.key(budget, plans["configurations"]["2d"])
     result, output = commands.work / "results" / f"{key}.json", commands.work / "predictions" / key
     if result.is_file():
-        print(f"{contestant.label}: already done ({result})", flush=True)
+        print(f"{method.label}: already done ({result})", flush=True)
         return
-    print(contestant.label, flush=True)
+    print(method.label, flush=True)
     shutil.rmtree(output, ignore_errors=True)
-    predicts_instances = contestant.planner in OBJECT_PLANNERS
+    predicts_instances = method.planner in OBJECT_PLANNERS
     number, data_set = OBJECTS if predicts_instances else FOREGROUND
     length = f"_{budget['minutes']}minutes" if "minutes" in budget else ""
-    model = ("-p", named(plans, contestant, key, commands), "-tr", contestant.trainer + length)
+    model = ("-p", named(plans, method, key, commands), "-tr", method.trainer + length)
     device = ("-device", commands.device)
     train = (number, "2d", "all", *model, *device)
     trained = commands.run(f"train_{key}", "nnUNetv2_train", *train, seed=budget["seed"])
@@ -249,10 +249,10 @@ def run_one(contestant: Contestant, commands: Commands, budget: dict) -> None:
         components(output, found, description["file_ending"])
     scores, count = evaluate(truth / "labelsTs", found, dataset_json=description, results=results)
     record = {
-        "label": contestant.label,
-        "trainer": contestant.trainer,
-        "planner": contestant.planner,
-        "overrides": contestant.overrides,
+        "label": method.label,
+        "trainer": method.trainer,
+        "planner": method.planner,
+        "overrides": method.overrides,
         "budget": budget,
         "images": count,
         "scores": {name: float(scores[name]) for name in SCORES},
@@ -283,7 +283,7 @@ def table(work: Path, budget: dict) -> str:
     def mean(records: list[dict], name: str) -> float:
         return statistics.fmean(record[name] if name in record else record["scores"][name] for record in records)
 
-    head = ["contestant", *SCORES, "parameters", "iterations", "minutes", "s per image"]
+    head = ["method", *SCORES, "parameters", "iterations", "minutes", "s per image"]
     lines = [head, ["---"] * len(head)]
     for records in sorted(groups.values(), key=lambda records: -mean(records, "F1@0.5")):
         lines.append(
@@ -306,11 +306,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--images", type=Path, required=True, help="folder of images")
     add("--masks", type=Path, required=True, help="folder of label maps of the same names")
     add("--work", type=Path, required=True, help="where data, weights, predictions and results are kept")
-    add("--contestants", nargs="+", type=parse_contestant, default=["IAUNet", "nnU-Net"], metavar="CONTESTANT")
+    add("--methods", nargs="+", type=parse_contestant, default=["IAUNet", "nnU-Net"], metavar="CONTESTANT")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=int, default=12, help="of training for each contestant")
-    length.add_argument("--steps", type=int, help="training steps for each contestant, in place of minutes")
-    add("--seeds", nargs="+", type=int, default=[0], help="each contestant is trained once with each")
+    length.add_argument("--minutes", type=int, default=12, help="of training for each method")
+    length.add_argument("--steps", type=int, help="training steps for each method, in place of minutes")
+    add("--seeds", nargs="+", type=int, default=[0], help="each method is trained once with each")
     add("--mirroring", action=argparse.BooleanOptionalAction, default=True, help="predict the mean of mirrored views")
     add("--test", type=int, default=40, help="the last images by name, which are not trained on")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
@@ -319,7 +319,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.steps is not None and (args.steps < EPOCHS or args.steps % EPOCHS):
         stop(f"--steps {args.steps} is not a multiple of {EPOCHS}, the number of epochs.")
-    args.contestants = [parse_contestant(c) if isinstance(c, str) else c for c in args.contestants]
+    args.methods = [parse_contestant(c) if isinstance(c, str) else c for c in args.methods]
     args.images, args.masks, args.work = args.images.resolve(), args.masks.resolve(), args.work.resolve()
     return args
 
@@ -331,10 +331,10 @@ def main() -> None:
     length = "steps" if args.steps else "minutes"
     budget = {name: getattr(args, name) for name in (length, "threads", "workers", "device", "test", "mirroring")}
     commands = Commands(args)
-    # seed by seed, so that every contestant has a first result early
+    # seed by seed, so that every method has a first result early
     for seed in args.seeds:
-        for contestant in args.contestants:
-            run_one(contestant, commands, {**budget, "seed": seed})
+        for method in args.methods:
+            run_one(method, commands, {**budget, "seed": seed})
             (args.work / "table.md").write_text(table(args.work, budget))
     print("\n" + table(args.work, budget))
 

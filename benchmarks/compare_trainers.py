@@ -1,15 +1,15 @@
 """Train several nnU-Net trainers on one data set at the same budget and compare them on unseen cases.
 
-Every contestant sees the same training cases, patch (of the plan of ``--reference``), batch and number of steps, and
+Every method sees the same training cases, patch (of the plan of ``--reference``), batch and number of steps, and
 is scored on the last cases of the data set (a contiguous block of ids, because neighbouring ids may be two sides of one
-person) without mirroring. A run is resumable: each (contestant, seed) leaves one JSON in ``WORK/results``; what is
-there is not trained again, and contestants can be added later.
+person) without mirroring. A run is resumable: each (method, seed) leaves one JSON in ``WORK/results``; what is
+there is not trained again, and methods can be added later.
 
-A contestant is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with
+A method is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with
 the prefix ``loss.`` into the configuration's ``set_loss``; with ``trainer.`` they become attributes of the trainer::
 
     python benchmarks/compare_trainers.py --data DATA/Dataset004_Hippocampus --work /tmp/compare \\
-        --contestants "nnUNet SGD=nnUNetTrainer" "nnUNet AdamW 1e-3=benchmark:adamw" \\
+        --methods "nnUNet SGD=nnUNetTrainer" "nnUNet AdamW 1e-3=benchmark:adamw" \\
         "MaskMed=nnUNetTrainerMaskMed:MaskMedPlanner" \\
         "MaskMed, no FSAD=nnUNetTrainerMaskMed:MaskMedPlanner:fsad=null,trainer.initial_lr=5e-4"
 """
@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contestants import STOCK_PLANNER, Contestant, find_trainer, multiply_adds, stop
+from methods import STOCK_PLANNER, Method, find_trainer, multiply_adds, stop
 from shared_data import Plans, prepare_raw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -81,18 +81,18 @@ def silent_trainer(base: type) -> type:
     return Silent
 
 
-def build_trainer(contestant: Contestant, seed: int, plans: Plans, args: argparse.Namespace, name: str) -> Any:
+def build_trainer(method: Method, seed: int, plans: Plans, args: argparse.Namespace, name: str) -> Any:
     """A trainer on its own copy of the plans, with patch, batch and schedule forced to the common budget."""
     import numpy as np
     import torch
 
-    mine = plans.get(contestant.planner)
+    mine = plans.get(method.planner)
     configuration = mine["configurations"][args.configuration]
     configuration["patch_size"] = plans.common["configurations"][args.configuration]["patch_size"]
     configuration["batch_size"] = args.batch_size
     mine |= {"plans_name": name, "continue_training": False}
     attributes = {}
-    for key, value in contestant.overrides.items():
+    for key, value in method.overrides.items():
         if key.startswith("trainer."):
             attributes[key.removeprefix("trainer.")] = value
         elif key.startswith("loss."):
@@ -102,13 +102,13 @@ def build_trainer(contestant: Contestant, seed: int, plans: Plans, args: argpars
     description = json.loads((args.work / "nnUNet_raw" / args.data.name / "dataset.json").read_text())
     for seeder in (random.seed, np.random.seed, torch.manual_seed):
         seeder(seed)
-    trainer_class = silent_trainer(find_trainer(contestant.trainer))
+    trainer_class = silent_trainer(find_trainer(method.trainer))
     trainer = trainer_class(mine, args.configuration, "all", description, torch.device(args.device))
     trainer.num_epochs, trainer.num_iterations_per_epoch = args.epochs, args.steps // args.epochs
     trainer.num_val_iterations_per_epoch = 2
     for key, value in attributes.items():
         if not hasattr(trainer, key):
-            stop(f"the trainer {contestant.trainer} has no attribute {key!r} (contestant {contestant.label!r}).")
+            stop(f"the trainer {method.trainer} has no attribute {key!r} (method {method.label!r}).")
         setattr(trainer, key, value)
     return trainer
 
@@ -170,24 +170,24 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[Scores, S
     return dice, iou, statistics.fmean(used)
 
 
-def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Namespace, budget: dict) -> None:
-    planned = plans.get(contestant.planner)["configurations"][args.configuration]
-    key = f"{contestant.key(budget, planned)}_seed{seed}"
+def run_one(method: Method, seed: int, plans: Plans, args: argparse.Namespace, budget: dict) -> None:
+    planned = plans.get(method.planner)["configurations"][args.configuration]
+    key = f"{method.key(budget, planned)}_seed{seed}"
     result = args.work / "results" / f"{key}.json"
-    if result.is_file() and contestant.label not in args.redo:
-        print(f"{contestant.label}, seed {seed}: already done ({result})", flush=True)
+    if result.is_file() and method.label not in args.redo:
+        print(f"{method.label}, seed {seed}: already done ({result})", flush=True)
         return
-    print(f"{contestant.label}, seed {seed}", flush=True)
-    trainer = build_trainer(contestant, seed, plans, args, key)
+    print(f"{method.label}, seed {seed}", flush=True)
+    trainer = build_trainer(method, seed, plans, args, key)
     os.environ["nnUNet_n_proc_DA"] = str(args.workers)
     trainer.run_training()
     scores, ious, predicting = predict_and_score(trainer, args.work, args.work / "predictions" / key)
     per_class = per_class_mean(scores)
     record = {
-        "label": contestant.label,
-        "trainer": contestant.trainer,
-        "planner": contestant.planner,
-        "overrides": contestant.overrides,
+        "label": method.label,
+        "trainer": method.trainer,
+        "planner": method.planner,
+        "overrides": method.overrides,
         "seed": seed,
         "budget": budget,
         "mean_dice": statistics.fmean(per_class.values()),
@@ -204,7 +204,7 @@ def run_one(contestant: Contestant, seed: int, plans: Plans, args: argparse.Name
     partial = result.with_suffix(".partial")
     partial.write_text(json.dumps(record, indent=2))
     partial.replace(result)
-    print(f"{contestant.label}, seed {seed}: mean Dice {record['mean_dice']:.4f} on {len(scores)} cases", flush=True)
+    print(f"{method.label}, seed {seed}: mean Dice {record['mean_dice']:.4f} on {len(scores)} cases", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------- table
@@ -228,7 +228,7 @@ def table(work: Path, budget: dict) -> str:
     for r in sorted(records, key=lambda r: r["seed"]):
         groups.setdefault(json.dumps([r["label"], r["trainer"], r["planner"], r["overrides"]]), []).append(r)
     classes = list(records[0]["dice_per_class"])
-    head = ["contestant", "mean Dice", "each seed", *classes, "parameters", "GMAC", "s per step", "CPU s per case"]
+    head = ["method", "mean Dice", "each seed", *classes, "parameters", "GMAC", "s per step", "CPU s per case"]
     rows = [
         (
             statistics.fmean(r["mean_dice"] for r in group),
@@ -256,18 +256,18 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="an nnU-Net raw data set, FOLDER/DatasetXXX_Name")
     add("--work", type=Path, required=True, help="where data, weights, predictions and results are kept")
-    add("--contestants", nargs="+", required=True, type=Contestant.parse, metavar="LABEL=TRAINER[:PLANNER[:KEY=JSON]]")
+    add("--methods", nargs="+", required=True, type=Method.parse, metavar="LABEL=TRAINER[:PLANNER[:KEY=JSON]]")
     add("--configuration", default="3d_fullres", choices=("2d", "3d_fullres", "3d_lowres"))
     add("--steps", type=int, default=600, help="training steps in all")
     add("--epochs", type=int, default=10, help="epochs the steps are divided into; the schedule is scaled to them")
     add("--batch-size", type=int, default=2)
-    add("--reference", default=STOCK_PLANNER, metavar="PLANNER", help="whose patch all contestants take")
+    add("--reference", default=STOCK_PLANNER, metavar="PLANNER", help="whose patch all methods take")
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--test-cases", type=int, default=32, help="the last cases, which are not trained on")
     add("--device", default="cpu", help="cpu or cuda")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
     add("--workers", type=int, default=0, help="augmentation processes; only 0 repeats a run exactly")
-    add("--redo", nargs="*", default=[], metavar="LABEL", help="train these contestants again")
+    add("--redo", nargs="*", default=[], metavar="LABEL", help="train these methods again")
     args = parser.parse_args()
     if args.steps % args.epochs:
         stop(f"--steps {args.steps} is not a multiple of --epochs {args.epochs}.")
@@ -301,12 +301,12 @@ def main() -> None:
     prepare_raw(args.data, args.work, args.test_cases)
     plans = Plans(args.data, args.work, args.configuration, args.reference)
     torch.set_num_threads(args.threads)
-    # seed by seed, so that every contestant has a first result early
+    # seed by seed, so that every method has a first result early
     for seed in args.seeds:
-        for contestant in args.contestants:
-            plans.get(contestant.planner)
+        for method in args.methods:
+            plans.get(method.planner)
             torch.set_num_threads(args.threads)
-            run_one(contestant, seed, plans, args, budget)
+            run_one(method, seed, plans, args, budget)
             (args.work / "table.md").write_text(table(args.work, budget))
     print("\n" + table(args.work, budget))
 

@@ -1,4 +1,4 @@
-"""Data of the comparisons of trainers: the split, and arrays that contestants with the same preprocessing share."""
+"""Data of the comparisons of trainers: the split, and arrays that methods with the same preprocessing share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shutil
 from copy import deepcopy
 from pathlib import Path
 
-from contestants import find_planner, stop
+from methods import find_planner, stop
 
 SAME_ARRAYS = {"MaskMedPreprocessor": "DefaultPreprocessor"}
 """Preprocessors that only add checks to another one: their output is shared."""

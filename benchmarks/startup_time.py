@@ -52,15 +52,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         without = make_environment(Path(folder) / "without", with_hook=False)
         with_hook = make_environment(Path(folder) / "with", with_hook=True)
-        contestants = {
+        methods = {
             "without": (without, environ),
             "with hook": (with_hook, environ),
             "switched off": (with_hook, {**environ, "MASKMED_NNU_DISABLE_HOOK": "1"}),
             "without again": (without, environ),
         }
-        times: dict[str, list[float]] = {name: [] for name in contestants}
+        times: dict[str, list[float]] = {name: [] for name in methods}
         for _ in range(runs):
-            for name, (python, env) in contestants.items():
+            for name, (python, env) in methods.items():
                 times[name].append(start_ms(python, env))
 
     print(f"python -c pass, Python {sys.version.split()[0]}, {runs} starts each")

@@ -140,8 +140,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     data, target = batch(args.batch_size, torch.device(args.device))
-    contestants = {"stock": stock(), "MaskMed": ours(dict(args.overrides))}
-    steps = {name: stepper(*parts, data, target) for name, parts in contestants.items()}
+    methods = {"stock": stock(), "MaskMed": ours(dict(args.overrides))}
+    steps = {name: stepper(*parts, data, target) for name, parts in methods.items()}
     wall: dict[str, list[float]] = {name: [] for name in steps}
     busy: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(-2, args.repeats):
@@ -155,7 +155,7 @@ def main() -> None:
         "| network | parameters | s per step | ratio | CPU s per step | ratio |\n| --- | --- | --- | --- | --- | --- |"
     )
     wall_of, busy_of = ({n: statistics.median(t) for n, t in times.items()} for times in (wall, busy))
-    for name, (network, _, _) in contestants.items():
+    for name, (network, _, _) in methods.items():
         parameters = sum(p.numel() for p in network.parameters())
         print(
             f"| {name} | {parameters:,} | {wall_of[name]:.3f} | {wall_of[name] / wall_of['stock']:.2f} "

@@ -30,7 +30,7 @@ def watch_training(record: dict[str, Any], seed: int, steps: int) -> None:
     """Count what the trainer does that nnU-Net's command builds, and let it do so many steps."""
     import numpy
     import torch
-    from contestants import multiply_adds
+    from methods import multiply_adds
     from nnunetv2.run import run_training
 
     stock = run_training.get_trainer_from_args

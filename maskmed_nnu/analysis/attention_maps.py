@@ -31,7 +31,7 @@ def central_patch(data: np.ndarray, patch_size: Sequence[int]) -> tuple[Tensor, 
 
 
 @torch.inference_mode()
-def answers(network: nn.Module, modules: dict[str, nn.Module], patch: Tensor) -> dict[str, np.ndarray]:
+def module_outputs(network: nn.Module, modules: dict[str, nn.Module], patch: Tensor) -> dict[str, np.ndarray]:
     """The output ``[C, *spatial]`` of each of ``modules`` for ``patch [C, *spatial]``, in float32."""
     found: dict[str, np.ndarray] = {}
 

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     check_hook()
     from tqdm import tqdm
 
-    from maskmed_nnu.analysis.attention_maps import answers, attention_modules, central_patch
+    from maskmed_nnu.analysis.attention_maps import attention_modules, central_patch, module_outputs
     from maskmed_nnu.analysis.module_curves import ModuleMaps, markdown
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
                 continue
             patch, smaller = central_patch(data, predictor.configuration_manager.patch_size)
             padded += smaller
-            for name, answer in answers(network, modules, patch).items():
+            for name, answer in module_outputs(network, modules, patch).items():
                 maps[name].add(answer)
     if padded:
         patch_size = "×".join(map(str, predictor.configuration_manager.patch_size))

@@ -115,7 +115,7 @@ class MaskAttnUNet(nn.Module):
         supervised = features_per_stage[: n_stages - 1 if deep_supervision else 1]
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
         self.heads = nn.ModuleDict({"seg_layers": nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in supervised)})
-        self.register_load_state_dict_pre_hook(_forget_coarse_heads)
+        self.register_load_state_dict_pre_hook(_drop_deep_supervision_heads)
         self.embedding = nn.Conv2d(features_per_stage[0], embedding_dim, 1) if embedding_dim else None
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor] | EmbeddingOutput:
@@ -203,7 +203,7 @@ class MaskAttnUNet(nn.Module):
             )
 
 
-def _forget_coarse_heads(network: nn.Module, state: dict, prefix: str, *_: object) -> None:
+def _drop_deep_supervision_heads(network: nn.Module, state: dict, prefix: str, *_: object) -> None:
     """Weights of a training with deep supervision load into a network without it, as nnU-Net predicts."""
     own = {f"{prefix}{name}" for name in network.state_dict()}
     for name in [name for name in state if name.startswith(f"{prefix}heads.seg_layers.") and name not in own]:

@@ -12,7 +12,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 
-from maskmed_nnu.analysis.attention_maps import answers, attention_modules, central_patch
+from maskmed_nnu.analysis.attention_maps import attention_modules, central_patch, module_outputs
 from maskmed_nnu.analysis.maps import map_curves
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.networks.maskattn_unet import MaskAttnUNet
@@ -153,7 +153,7 @@ def test_only_the_placed_modules_are_hooked_and_no_hook_is_left():
     model = network("decoder")
     modules = attention_modules(model)
     assert list(modules) == MODULES[4:]
-    found = answers(model, modules, torch.rand(1, *PATCH))
+    found = module_outputs(model, modules, torch.rand(1, *PATCH))
     assert {name: answer.shape for name, answer in found.items()} == {
         "decoder.0.1": (4, 64, 64),
         "decoder.1.1": (8, 32, 32),

@@ -56,7 +56,7 @@ def test_every_setting_of_the_network_is_documented_with_its_default(page):
     assert found["query_stride"] == "{}, or {} for close neighbours".format(*instance_rules.QUERY_STRIDES)
     assert found["window"].startswith(f"{instance_rules.WINDOW_MARGIN} × the 99th")
     assert found["window"].endswith(f"multiple of {instance_rules.WINDOW_MULTIPLE}")
-    blocks = instance_rules.BLOCKS_APART, instance_rules.BLOCKS_OVERLAPPING
+    blocks = instance_rules.BLOCKS_WITHOUT_OVERLAP, instance_rules.BLOCKS_WITH_OVERLAP
     assert found["blocks_per_level"] == "{}, or {} where objects of a class overlap".format(*blocks)
 
 

@@ -24,7 +24,7 @@ QUERY_STRIDES = (4, 2)
 PEAK_CELLS = 1.5
 """Cells of the query grid between two centres, below which they are one peak."""
 FRAGMENT_SHARE, MIN_FRAGMENT = 0.25, 4
-BLOCKS_APART, BLOCKS_OVERLAPPING = 0, 3
+BLOCKS_WITHOUT_OVERLAP, BLOCKS_WITH_OVERLAP = 0, 3
 """Objects that do not overlap are found from their place alone: on nuclei a block cost time and gained nothing."""
 MIN_STAGES, MAX_STAGES, MIN_BOTTLENECK = 4, 6, 4
 MIN_PATCH = MIN_BOTTLENECK * 2 ** (MIN_STAGES - 1)
@@ -232,7 +232,7 @@ def network_settings(statistics: dict, sizes: InstanceSizes, patch: Sequence[int
         "width": WIDTH,
         "ffn": FEED_FORWARD,
         "levels": stages - len(PYRAMID),
-        "blocks_per_level": BLOCKS_APART if overlap_depth(statistics) < 2 else BLOCKS_OVERLAPPING,
+        "blocks_per_level": BLOCKS_WITHOUT_OVERLAP if overlap_depth(statistics) < 2 else BLOCKS_WITH_OVERLAP,
         "pyramid": list(PYRAMID[: len(PYRAMID) - int(log2(stride))]),
         "num_queries": num_queries(sizes, patch),
         "query_stride": max(query_stride(sizes), stride),

@@ -27,7 +27,7 @@ BALANCED_RATIO = 0.25
 WIDTH, HEADS, FFN = 192, 8, 768
 FSAD_HEADS, FSAD_POINTS, FSAD_MAX_LAYERS = 6, 4, 3
 FSAD_SHARE = 0.03
-"""Layers times asking positions, as a share of the patch's voxels: what the transformer may cost beside the
+"""Layers times query_positions positions, as a share of the patch's voxels: what the transformer may cost beside the
 convolutions. On large patches it never binds; on small ones three layers would make a step twice as long."""
 LOSS_WEIGHTS = {
     "class_weight": 0.2,
@@ -80,13 +80,13 @@ def fsad_query_levels(tokens: Sequence[int]) -> list[int]:
 
 
 def fsad_layers(tokens: Sequence[int]) -> int:
-    """Three where the patch is large beside the asking positions, fewer where the transformer would dominate the step.
+    """Three where the patch is large beside the query_positions positions, fewer where the transformer would dominate the step.
 
     >>> fsad_layers([89600, 11200, 1400, 175]), fsad_layers([1769472, 442368, 55296, 6912, 864, 216])
     (1, 3)
     """
-    asking = sum(tokens[level] for level in fsad_query_levels(tokens))
-    return max(1, min(FSAD_MAX_LAYERS, int(FSAD_SHARE * tokens[0] / asking)))
+    query_positions = sum(tokens[level] for level in fsad_query_levels(tokens))
+    return max(1, min(FSAD_MAX_LAYERS, int(FSAD_SHARE * tokens[0] / query_positions)))
 
 
 def head_levels(tokens: Sequence[int]) -> list[int]:
@@ -157,7 +157,7 @@ def explain(name: str, configuration: dict, *, num_classes: int) -> str:
     kwargs = configuration["architecture"]["arch_kwargs"]
     tokens = tokens_per_level(configuration["patch_size"], kwargs["strides"])
     patch = "×".join(str(int(edge)) for edge in configuration["patch_size"])
-    asking = kwargs["fsad"]["query_levels"]
+    query_positions = kwargs["fsad"]["query_levels"]
     layers = kwargs["fsad"]["layers"]
     attended = kwargs["head_levels"]
     points = configuration["set_loss"]["num_points"]
@@ -168,8 +168,8 @@ def explain(name: str, configuration: dict, *, num_classes: int) -> str:
             f"MaskMed {name}: patch {patch}, batch size {configuration['batch_size']}, {len(tokens)} levels",
             f"  {kwargs['num_queries']} queries: {QUERIES_PER_CLASS} for each of {num_classes} {kind}, "
             f"rounded up to a multiple of {QUERIES_MULTIPLE}",
-            f"  FSAD-Transformer: {layers} layer{'s' * (layers != 1)}, levels {_join(asking)} ask "
-            f"({sum(tokens[level] for level in asking):,} positions, at most {FSAD_TOKEN_BUDGET:,}), "
+            f"  FSAD-Transformer: {layers} layer{'s' * (layers != 1)}, levels {_join(query_positions)} ask "
+            f"({sum(tokens[level] for level in query_positions):,} positions, at most {FSAD_TOKEN_BUDGET:,}), "
             f"all {len(tokens)} levels answer",
             f"  mask head: attends to levels {_join(attended)} "
             f"({_join([f'{tokens[level]:,}' for level in attended])} positions, at most {HEAD_TOKEN_BUDGET:,} each)",

@@ -53,7 +53,7 @@ def cluster(embeddings: Tensor, things: Tensor, *, threshold: float, min_pixels:
 
     region = _components(core, things)[inside] - 1
     _grow(region, rows, edges, threshold)
-    _number_the_rest(region, rows, edges, threshold)
+    _label_remaining_pixels(region, rows, edges, threshold)
     count = int(region.max()) + 1
     regions = Regions(
         sum_rows(rows, region, count).astype(np.float64),
@@ -167,7 +167,7 @@ def _grow(region: np.ndarray, rows: np.ndarray, edges: np.ndarray, threshold: fl
         region[pixel[worst_first]] = offer[worst_first]
 
 
-def _number_the_rest(region: np.ndarray, rows: np.ndarray, edges: np.ndarray, threshold: float) -> None:
+def _label_remaining_pixels(region: np.ndarray, rows: np.ndarray, edges: np.ndarray, threshold: float) -> None:
     """Make regions of the pixels without one (-1): components of neighbours that are alike; in place."""
     left = region < 0
     edges = edges[left[edges].all(1)]

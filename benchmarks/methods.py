@@ -23,7 +23,7 @@ def stop(sentence: str) -> None:
 
 
 @dataclass
-class Contestant:
+class Method:
     """One line of the table: a trainer, the planner that makes its plans, and overrides of both."""
 
     label: str
@@ -32,10 +32,10 @@ class Contestant:
     overrides: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, text: str) -> Contestant:
+    def parse(cls, text: str) -> Method:
         label, found, rest = text.partition("=")
         if not found or not label.strip() or not rest.strip():
-            stop(f"the contestant {text!r} is not of the form label=trainer[:planner[:key=json,...]].")
+            stop(f"the method {text!r} is not of the form label=trainer[:planner[:key=json,...]].")
         if rest == STOCK_ADAMW or rest.startswith(f"{STOCK_ADAMW}:"):
             trainer, rest = STOCK_ADAMW, rest[len(STOCK_ADAMW) + 1 :]
         else:
@@ -54,7 +54,7 @@ class Contestant:
         return f"{slug}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
-def parse_overrides(text: str, contestant: str) -> dict[str, Any]:
+def parse_overrides(text: str, method: str) -> dict[str, Any]:
     """``num_queries=8,head_levels=[3, 2]`` → dict; a comma only separates where a new ``key=`` follows."""
     overrides = {}
     for part in re.split(r",(?=\s*[\w.]+=)", text) if text.strip() else []:
@@ -62,7 +62,7 @@ def parse_overrides(text: str, contestant: str) -> dict[str, Any]:
         try:
             overrides[key.strip()] = json.loads(value)
         except json.JSONDecodeError:
-            stop(f"in the contestant {contestant!r} the value of {key.strip()!r} is not JSON: {value!r}.")
+            stop(f"in the method {method!r} the value of {key.strip()!r} is not JSON: {value!r}.")
     return overrides
 
 
