@@ -1,7 +1,7 @@
 """What more objects cost IAUNet's loss: a tile with 300 of them beside one with 30.
 
-The loss is that of `LocationCriterion` on network outputs of the same size (450 queries, four supervised layers, masks at
-full resolution), forward and backward pass, the label map to targets included. Objects are discs on a jittered grid.
+The loss is that of `LocationCriterion` on network outputs of the same size (450 queries, four supervised layers, masks
+at full resolution), forward and backward pass, the label map to targets included. Objects are discs on a jittered grid.
 Each has a query beside its centre, so that all of them are matched, and the other queries lie on objects too, so that
 many compete. The two take turns, so that a busy machine slows both alike. Needs no data::
 

@@ -68,8 +68,9 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(f"  {line}" for line in done.lines))
     if done.disconnected:
         print(
-            f"\nThe integrity check would refuse the {done.disconnected:,} objects in several pieces. Where an id was given "
-            f"twice by mistake,\nconvert again with --split-pieces; where they belong together, leave the check out."
+            f"\nThe integrity check would refuse the {done.disconnected:,} objects in several pieces. Where an id was "
+            "given twice by mistake,\nconvert again with --split-pieces; where they belong together, leave the check "
+            "out."
         )
     print("\nNext:")
     print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.disconnected)))

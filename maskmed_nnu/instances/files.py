@@ -1,7 +1,7 @@
 """Label files of objects: raw values ``[L, *spatial]`` ⇄ PNG, TIFF and NIfTI.
 
 Layers of overlapping objects are a TIFF's pages or a NIfTI's last axis (its third, for 2D images). What a format
-cannot hold is refused before anything is written; what the values mean, :mod:`maskmed_nnu.instances.instance_map` knows.
+cannot hold is refused before anything is written. :mod:`maskmed_nnu.instances.instance_map` says what values mean.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def check_label_map(raw: np.ndarray, label_format: LabelFormat) -> LabelMapIssue
                 stray.append(name_of[number])
     if disconnected:
         faults.append(
-            f"Not in one piece: {_listed(disconnected)}; give each piece an id of its own (ids that wrapped, as 257 becomes 1 "
-            "in 8 bits, look like this), or fill the gap, on another layer where something lies over it."
+            f"Not in one piece: {_listed(disconnected)}; give each piece an id of its own (ids that wrapped, as 257 "
+            "becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something lies over it."
         )
     if stray:
         notes.append(f"Stray pixels apart from their object, which may stay: ids {_listed(stray)}.")

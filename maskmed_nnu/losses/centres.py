@@ -25,7 +25,7 @@ class Centres(NamedTuple):
     target_index: Tensor
     """``[layers, N]`` number of the target at each pixel, ``T`` where there is none"""
     offset: Tensor
-    """``[layers, N, 2]`` (x, y) from the middle of each pixel to the centre of its target_index; of no use without one"""
+    """``[layers, N, 2]`` (x, y) from the middle of each pixel to the centre of its target; of no use without one"""
 
 
 def find_centres(targets: SetTargets) -> Centres:

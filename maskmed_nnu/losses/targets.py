@@ -39,13 +39,13 @@ class SetTargets(NamedTuple):
         return values[self.layers] == self.ids.to(values.dtype)[:, None]
 
     def target_index(self, index: Tensor | None, *, no_target: int) -> Tensor:
-        """The number of the target that a point belongs to, in each map: ``[layers, P]`` int64, ``no_target`` if to none.
+        """Number of the target that a point belongs to in each map: ``[layers, P]`` int64; ``no_target`` if to none.
 
         It says the same as ``at_points`` at a cost that does not grow with the number of targets.
         """
         values = self.maps.flatten(1) if index is None else self.maps.flatten(1)[:, index]
         if not len(self.ids):
-            return torch.full_like(values, nobody, dtype=torch.int64)
+            return torch.full_like(values, no_target, dtype=torch.int64)
         layer = torch.arange(len(values), device=values.device)[:, None]
         wanted, order = ((self.layers << 32) + self.ids).sort()
         key = (layer << 32) + values

@@ -46,4 +46,4 @@ def test_after_splitting_nothing_is_torn_and_no_pixel_changes_its_class(ids):
 
 
 def test_the_example():
-    assert doctest.testmod(pieces).failed == 0
+    assert doctest.testmod(components).failed == 0

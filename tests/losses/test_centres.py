@@ -39,7 +39,7 @@ def masks(targets: SetTargets) -> np.ndarray:
 def test_centres_are_the_pixels_nearest_to_scipys_centres_of_mass(seed, layers):
     targets = blobs(seed, layers)
     found = find_centres(targets)
-    assert found.owner.shape == (layers, SHAPE[0] * SHAPE[1])
+    assert found.target_index.shape == (layers, SHAPE[0] * SHAPE[1])
     for mask, centre, radius in zip(masks(targets), found.centre.numpy(), found.radius.numpy(), strict=True):
         pixels = np.argwhere(mask)
         distance = np.linalg.norm(pixels - np.array(ndimage.center_of_mass(mask)), axis=1)

@@ -37,7 +37,7 @@ BROKEN_SHOWN = 10
 
 
 class Conversion(NamedTuple):
-    """What was read, changed and refused, and how many objects are disconnected, which the integrity check calls a fault."""
+    """What was read, changed and refused, and the number of disconnected objects, a fault to the integrity check."""
 
     lines: list[str]
     disconnected: int
@@ -121,7 +121,7 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary
         try:
             content = source.read(case)
             disconnected, before = count_disconnected(content.objects), len(content.objects.classes)
-            content = _split(content) if split and torn else content
+            content = _split(content) if split and disconnected else content
             more = len(content.objects.classes) - before
             found.append(
                 summarize_case(case, name, content, len(source.classes), disconnected=disconnected, split=more)

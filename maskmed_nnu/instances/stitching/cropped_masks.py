@@ -13,7 +13,7 @@ Box = Sequence[int]
 
 
 class CroppedMasks:
-    """The pixels of ``N`` detections, binary, each in the smallest box; every detection has some (see `without_empty`)."""
+    """Binary masks of ``N`` detections, each in the smallest box; none may be empty (see `without_empty`)."""
 
     def __init__(self, detections: Detections) -> None:
         self.masks: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""DetectionGroups of detections that are one object, grown pair by pair."""
+"""Groups of detections that are one object, grown pair by pair."""
 
 from __future__ import annotations
 

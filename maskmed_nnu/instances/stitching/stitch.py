@@ -7,8 +7,8 @@ masks agree where both tiles look.
 What holds, whatever the layout, as long as neighbouring tiles share a pixel (`plan_tiles` sees to that):
 
 - An object is reported once, however many tiles saw it; what one tile calls two objects stays two.
-- If the object lies wholly inside some tile, exactly one tile detections_per_tile for it: of those that see all of it, the one in
-  which it lies farthest from the borders to other tiles.
+- If the object lies wholly inside some tile, exactly one tile decides it: of those that see all of it, the one
+  in which it lies farthest from the borders to other tiles.
 - An object that no tile sees whole is joined from its fragments, however many.
 - From tiles that know the truth the result is the truth, pixel by pixel. Two exceptions no mask can tell: overlapping
   objects of one class that leave both tiles and whose masks coincide where both tiles look may swap their ends, and an
@@ -35,9 +35,9 @@ the blurred border of a neighbour."""
 SEEN_ELSEWHERE = 0.1
 """Share of a mask's area that other tiles may see beyond its tile's border without making it a fragment."""
 CONTEXT = 64
-"""Pixels from an inner border beyond which a tile sees no better: its word counts by that distance."""
+"""Pixels from an inner border up to which a tile's weight grows."""
 LEAST_SUPPORT = 0.1
-"""Share of the tiles' word for an object below which it is left out: a sliver that other tiles, which see more of the
+"""Share of the tiles' weight for an object below which it is left out: a sliver that other tiles, which see more of the
 place, do not confirm."""
 
 
@@ -50,8 +50,8 @@ def stitch(tiles: Sequence[Tile], detections_per_tile: Sequence[Detections], sha
        those of one class before others, never two of one tile.
     2. A fragment that runs into another tile in whose detections it has no equal joins the one that covers, or is
        covered by, most of it there: the other tile may see two arms of an object as one, or the first only a sliver.
-    3. If a member of the group is whole, one that lies farthest inside its tile detections_per_tile; otherwise the mask is the
-       mean of the tiles' soft masks. Not their maximum, which moves every border outwards.
+    3. If a member of the group is whole, the one farthest inside its tile decides; otherwise the mask is the mean of
+       the tiles' soft masks. Not their maximum, which moves every border outwards.
     4. The score is the mean over all tiles that look at the object, 0 for a tile that does not report it. In both means
        a tile counts by how far from its border it sees the pixels. A tile's view of its last few pixels thus costs
        nothing, and a detection at a border where another tile, seeing on, found nothing sinks or is left out.
@@ -126,7 +126,7 @@ class _TiledDetections:
         return np.flatnonzero(~apart & (windows[:, 3] > box[1])).tolist()
 
     def border_weight(self, tile: int, box: Sequence[int]) -> np.ndarray:
-        """How much a tile's word counts at the pixels of ``box``: their distance from its inner borders, 1 at these."""
+        """A tile's weight at the pixels of ``box``: their distance from its inner borders, 1 at these."""
         window, inner = self.boxes[tile], self.tiles[tile].inner
         axes = []
         for axis in (0, 1):
@@ -206,7 +206,7 @@ def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Sequence[
 
 
 def _owner(tiled: _TiledDetections, members: list[int]) -> int | None:
-    """The member that detections_per_tile for the group: one that is whole, or beyond whose tile no other has seen a pixel."""
+    """The member that decides for the group: one that is whole, or beyond whose tile no other has seen a pixel."""
     cropped_masks = tiled.cropped_masks
 
     def is_all(i: int) -> bool:
@@ -219,7 +219,7 @@ def _owner(tiled: _TiledDetections, members: list[int]) -> int | None:
 
 
 def _mean(tiled: _TiledDetections, members: list[int]) -> tuple[list[int], np.ndarray]:
-    """Box and mask of an object from its fragments: the mean over the tiles that report it, by their tile_weight."""
+    """Box and mask of an object from its fragments: the mean over the tiles that report it, by `border_weight`."""
     boxes = tiled.detections.boxes[members].astype(int)
     box = [*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()]
     height, width = box[2] - box[0], box[3] - box[1]
@@ -244,7 +244,7 @@ def _common(a: Sequence[int], b: Sequence[int]) -> tuple[int, int, int, int]:
 
 
 def _remove_duplicates(result: Detections, sources: list[set[int]]) -> Detections:
-    """Mask NMS, for safety, among detections_per_tile of different tiles only: what one tile tells apart may overlap at will."""
+    """Mask NMS, for safety, among objects of different tiles only: those of one tile may overlap."""
     cropped_masks = CroppedMasks(result)
     pairs = overlapping_box_pairs(cropped_masks.boxes)
     apart = [sources[i].isdisjoint(sources[j]) for i, j in pairs.tolist()]

@@ -14,7 +14,7 @@ from maskmed_nnu.errors import InputError
 QUERIES_PER_CLASS = 1.5
 QUERIES_MULTIPLE = 8
 FSAD_TOKEN_BUDGET = 8192
-"""Positions that ask, summed over the query levels."""
+"""Query positions, summed over the query levels."""
 FSAD_MAX_LEVELS = 3
 HEAD_TOKEN_BUDGET = 4096
 """Positions that the mask head attends to in one layer."""
@@ -27,7 +27,7 @@ BALANCED_RATIO = 0.25
 WIDTH, HEADS, FFN = 192, 8, 768
 FSAD_HEADS, FSAD_POINTS, FSAD_MAX_LAYERS = 6, 4, 3
 FSAD_SHARE = 0.03
-"""Layers times query_positions positions, as a share of the patch's voxels: what the transformer may cost beside the
+"""Layers times query positions, as a share of the patch's voxels: what the transformer may cost beside the
 convolutions. On large patches it never binds; on small ones three layers would make a step twice as long."""
 LOSS_WEIGHTS = {
     "class_weight": 0.2,
@@ -80,7 +80,7 @@ def fsad_query_levels(tokens: Sequence[int]) -> list[int]:
 
 
 def fsad_layers(tokens: Sequence[int]) -> int:
-    """Three where the patch is large beside the query_positions positions, fewer where the transformer would dominate the step.
+    """Three where the patch is large beside the query positions, fewer where the transformer would dominate the step.
 
     >>> fsad_layers([89600, 11200, 1400, 175]), fsad_layers([1769472, 442368, 55296, 6912, 864, 216])
     (1, 3)

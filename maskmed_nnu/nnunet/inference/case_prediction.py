@@ -44,7 +44,7 @@ def predict_case(
     network: nn.Module,
     data: Tensor,
     *,
-    tile: Sequence[int],
+    tile_size: Sequence[int],
     overlap: Sequence[int],
     mirror_axes: Sequence[int],
     device: torch.device,
@@ -58,11 +58,12 @@ def predict_case(
 ) -> list[Detections]:
     """The objects of every slice of ``data [C, Z, H, W]``: one `Detections` of shape ``(H, W)`` per slice.
 
-    ``tile`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for y, 1 for x; every combination
-    is looked at. ``states``: weights of several folds, loaded into ``network`` in turn; without any it is taken as it
-    is. ``network.predict_instances`` answers with indices into ``thing_classes``; those and ``stuff_classes`` are class
-    numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``warn`` hears
-    where a tile has as many objects as the network has queries, so that others may be missing.
+    ``tile_size`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for y, 1 for x; all their
+    combinations are predicted. ``states``: weights of several folds, loaded into ``network`` in turn; without any it
+    is taken as it is. ``network.predict_instances`` gives indices into ``thing_classes``; those and ``stuff_classes``
+    are class numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``warn``
+    is called with a sentence where a tile has as many objects as the network has queries, so that others may be
+    missing.
 
     The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
     order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
@@ -72,16 +73,17 @@ def predict_case(
     assert network is not None, "the network has no predict_instances"
     network = network.to(device).eval()
     shape = tuple(data.shape[2:])
-    tiles = plan_tiles(shape, tuple(tile), tuple(overlap))
+    tiles = plan_tiles(shape, tuple(tile_size), tuple(overlap))
     slice_tiles = [(z, tile) for z in range(data.shape[1]) for tile in tiles]
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)]
     views: list[list[Detections]] = [[] for _ in slice_tiles]
-    stuff = _StuffMap(data.shape[1:], stuff_classes, tile) if stuff_classes else None
+    stuff = _StuffMap(data.shape[1:], stuff_classes, tile_size) if stuff_classes else None
     autocast = torch.autocast("cuda") if device.type == "cuda" else nullcontext()
     steps = [
         range(first, min(first + batch_size, len(slice_tiles))) for first in range(0, len(slice_tiles), batch_size)
     ]
-    most, needed, saturated = getattr(network, "num_queries", None), max(score_threshold, CONFIDENT_SCORE), set()
+    num_queries, confident = getattr(network, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
+    saturated: set[int] = set()
     with autocast, tqdm(total=len(slice_tiles) * max(len(states), 1), disable=not show_progress) as bar:
         for state in states or (None,):
             if state is not None:
@@ -104,8 +106,9 @@ def predict_case(
                 bar.update(len(step))
     if saturated and warn is not None:
         warn(
-            f"In {len(saturated)} of {len(slice_tiles)} tiles each of the network's {num_queries} queries found an object, so that "
-            "others may be missing: raise num_queries in the model's plans.json (image queries need no new training)."
+            f"In {len(saturated)} of {len(slice_tiles)} tiles each of the network's {num_queries} queries found an "
+            "object, so that others may be missing: raise num_queries in the model's plans.json (image "
+            "queries need no new training)."
         )
     slices = []
     for z in range(data.shape[1]):
@@ -141,10 +144,10 @@ def _tile_detections(
 class _StuffMap:
     """Class probabilities ``[Z, 1 + K, H, W]`` summed over tiles and views; a tile's centre counts most."""
 
-    def __init__(self, shape: Sequence[int], stuff_classes: Sequence[int], tile: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], stuff_classes: Sequence[int], tile_size: Sequence[int]) -> None:
         self.shape = tuple(shape)
         self.stuff_classes = list(stuff_classes)
-        self.weight = compute_gaussian(tuple(tile), dtype=torch.float32, device=torch.device("cpu"))
+        self.weight = compute_gaussian(tuple(tile_size), dtype=torch.float32, device=torch.device("cpu"))
         self.total: Tensor | None = None
 
     def add(self, probabilities: Tensor, z: int, tile: Tile) -> None:

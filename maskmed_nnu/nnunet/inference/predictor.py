@@ -66,7 +66,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     slices = predict_case(
         predictor.network,
         data,
-        tile=plan["patch_size"],
+        tile_size=plan["patch_size"],
         overlap=tile_overlap(plan, predictor.tile_step_size),
         mirror_axes=(predictor.allowed_mirroring_axes or ()) if predictor.use_mirroring else (),
         device=predictor.device,

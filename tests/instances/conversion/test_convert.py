@@ -102,7 +102,7 @@ def test_a_stopped_conversion_starts_again_where_its_input_has_changed(tmp_path,
     images, masks = label_maps(tmp_path, 2)
     folder = target(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(convert_module, "report", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(convert_module, "summary_lines", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             convert(LabelMapSource(images, masks, "cell"), folder)
     save(masks / "c0.tif", cells(9))

@@ -24,7 +24,7 @@ from tests.nnunet.oracle import (
     same_objects,
 )
 
-SETTINGS = {"tile": TILE, "overlap": (32, 32), "mirror_axes": (0, 1), "device": torch.device("cpu")}
+SETTINGS = {"tile_size": TILE, "overlap": (32, 32), "mirror_axes": (0, 1), "device": torch.device("cpu")}
 
 
 def as_map(detections: Detections, layers: int = 9) -> InstanceMap:

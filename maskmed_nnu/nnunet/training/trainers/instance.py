@@ -193,7 +193,7 @@ class InstanceTrainer(PluginTrainer):
         return predict_case(
             self.network,
             image,
-            tile=plan["patch_size"],
+            tile_size=plan["patch_size"],
             overlap=tile_overlap(plan, 0.5),
             mirror_axes=MIRROR_AXES if mirror else (),
             device=self.device,

@@ -43,7 +43,7 @@ class SemanticTrainer(PluginTrainer):
 class PixelwiseTrainer(SemanticTrainer):
     """nnU-Net's loss on labels or regions, with or without an ignore label.
 
-    Learning rate and deep supervision come from the section ``plans_section`` of the plans, which ``check`` has accepted.
+    Learning rate and deep supervision come from ``plans_section`` of the plans, which ``check`` has accepted.
     """
 
     plans_section: str
