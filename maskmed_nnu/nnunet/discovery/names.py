@@ -1,40 +1,27 @@
-"""Every name of ours that nnU-Net can ask for, in one list: kind → name → ``"module:attribute"``.
+"""Every name of ours that nnU-Net can ask for: kind → name → ``"module:attribute"``.
 
-A new planner, trainer, preprocessor, label manager, reader or resampling function joins here and nowhere else.
-Importing this file imports nothing.
+A planner or trainer is known by its file in ``planners`` or ``trainers``, which is called as the class in it. What
+else nnU-Net asks for joins the list here. Importing this file imports none of the classes.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
+
+import maskmed_nnu.planners
+import maskmed_nnu.trainers
+
+
+def _files(package: ModuleType) -> dict[str, str]:
+    stems = {path.stem for folder in package.__path__ for path in Path(folder).glob("[!_]*.py")}
+    return {name: f"{package.__name__}.{name}:{name}" for name in sorted(stems)}
+
+
 NAMES: dict[str, dict[str, str]] = {
-    "planner": {
-        "MaskMedPlanner": "maskmed_nnu.nnunet.experiment_planning.planners.maskmed:MaskMedPlanner",
-        "MaskMedPlannerResEncM": "maskmed_nnu.nnunet.experiment_planning.planners.maskmed:MaskMedPlannerResEncM",
-        "MaskMedPlannerResEncL": "maskmed_nnu.nnunet.experiment_planning.planners.maskmed:MaskMedPlannerResEncL",
-        "IAUNetPlanner": "maskmed_nnu.nnunet.experiment_planning.planners.iaunet:IAUNetPlanner",
-        "SimpleUNetPlanner": "maskmed_nnu.nnunet.experiment_planning.planners.simple_unet:SimpleUNetPlanner",
-        "SimpleUNetPlanner16": "maskmed_nnu.nnunet.experiment_planning.planners.simple_unet:SimpleUNetPlanner16",
-        "SimpleUNetPlanner48": "maskmed_nnu.nnunet.experiment_planning.planners.simple_unet:SimpleUNetPlanner48",
-        "SimpleUNetPlannerESK": "maskmed_nnu.nnunet.experiment_planning.planners.simple_unet:SimpleUNetPlannerESK",
-        "MaskAttnUNetPlanner": "maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet:MaskAttnUNetPlanner",
-        "MaskAttnUNetPlannerLowRes": (
-            "maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet:MaskAttnUNetPlannerLowRes"
-        ),
-    },
+    "planner": _files(maskmed_nnu.planners),
     "fingerprint extractor": {},
-    "trainer": {
-        "nnUNetTrainerMaskMed": "maskmed_nnu.nnunet.training.trainers.maskmed:nnUNetTrainerMaskMed",
-        "nnUNetTrainerIAUNet": "maskmed_nnu.nnunet.training.trainers.iaunet:nnUNetTrainerIAUNet",
-        "nnUNetTrainerSimpleUNet": "maskmed_nnu.nnunet.training.trainers.simple_unet:nnUNetTrainerSimpleUNet",
-        "nnUNetTrainerMaskAttnUNet": "maskmed_nnu.nnunet.training.trainers.maskattn_unet:nnUNetTrainerMaskAttnUNet",
-        "nnUNetTrainerMaskAttnUNetInstance": (
-            "maskmed_nnu.nnunet.training.trainers.maskattn_unet:nnUNetTrainerMaskAttnUNetInstance"
-        ),
-        "nnUNetTrainerMaskAttnUNetPanoptic": (
-            "maskmed_nnu.nnunet.training.trainers.maskattn_unet:nnUNetTrainerMaskAttnUNetPanoptic"
-        ),
-        "nnUNetTrainerMaskMedDemo": "maskmed_nnu.nnunet.training.trainers.maskmed:nnUNetTrainerMaskMedDemo",
-    },
+    "trainer": _files(maskmed_nnu.trainers),
     "preprocessor": {
         "MaskMedPreprocessor": "maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor:MaskMedPreprocessor",
         "InstancePreprocessor": "maskmed_nnu.nnunet.preprocessing.instance_preprocessor:InstancePreprocessor",
