@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.trained_model import results_folder
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, trainer: str, plans: str) -> argparse._ArgumentGroup:
@@ -35,12 +36,7 @@ def model_folder(options: argparse.Namespace) -> Path:
             raise InputError(
                 "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
             )
-        from nnunetv2.utilities.file_path_utilities import get_output_folder
-
-        try:
-            folder = Path(get_output_folder(options.dataset, options.tr, options.p, options.c))
-        except (RuntimeError, TypeError) as error:
-            raise InputError(f"-d {options.dataset} is no data set that nnU-Net knows ({error}); check it.") from None
+        folder = results_folder(options.dataset, trainer=options.tr, plans=options.p, configuration=options.c)
     if not (folder / "plans.json").is_file():
         raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
     return folder.resolve()

@@ -29,6 +29,20 @@ def check_hook() -> None:
         raise InputError(f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides our trainers from nnU-Net; unset it.")
 
 
+def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str) -> Path:
+    """Where nnU-Net keeps the training of these names, below ``nnUNet_results``.
+
+    Raises:
+        InputError: where nnU-Net does not know the data set.
+    """
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    try:
+        return Path(get_output_folder(dataset, trainer, plans, configuration))
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"-d {dataset} is no data set that nnU-Net knows ({error}); check it.") from None
+
+
 def trained_folds(folder: Path, wanted: list[str] | None, checkpoint: str) -> list[str]:
     """The folds to combine; without a wish all numbered ones that are trained, or else fold_all.
 
