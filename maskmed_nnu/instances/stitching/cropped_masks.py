@@ -19,7 +19,7 @@ class CroppedMasks:
         tight = []
         for (y0, x0, _, _), mask in zip(detections.boxes.tolist(), detections.masks, strict=True):
             inside = mask >= INSIDE
-            rows, columns = np.any(inside, axis=1).nonzero()[0], np.any(inside, axis=0).nonzero()[0]
+            rows, columns = (np.logical_or.reduce(inside, axis).nonzero()[0] for axis in (1, 0))
             top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
             tight.append((y0 + top, x0 + left, y0 + bottom, x0 + right))
             self.masks.append(inside[top:bottom, left:right])
