@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from maskmed_nnu.instances.array_types import Integers
 
 
 class Boxes(NamedTuple):
     """``N`` objects, ordered by id."""
 
-    numbers: np.ndarray
+    numbers: Integers
     """``[N]`` their ids"""
-    boxes: np.ndarray
+    boxes: NDArray[np.int64]
     """``[N, 4]`` int64 ``y0, x0, y1, x1``, half open"""
-    areas: np.ndarray
+    areas: NDArray[np.int64]
     """``[N]`` int64, pixels"""
-    centres: np.ndarray
+    centres: NDArray[np.float64]
     """``[N, 2]`` float, mean row and column"""
 
 
-def find_boxes(ids: np.ndarray) -> Boxes:
+def find_boxes(ids: Integers) -> Boxes:
     """The objects in ``ids [L, Y, X]``, layers of one slice; the id of an object is positive.
 
     >>> find_boxes(np.array([[[0, 7, 7], [0, 0, 7]], [[3, 3, 0], [0, 0, 0]]])).boxes

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.instance_map import InstanceMap
 
 
-def assign_layers(objects: InstanceMap) -> np.ndarray:
+def assign_layers(objects: InstanceMap) -> NDArray[np.int64]:
     """The layer of each object among those of its class, int64 ``[N]`` from 0 on.
 
     Objects of a class that share a pixel get different layers, each the first that is free (greedy colouring, layer by
@@ -37,30 +39,30 @@ def assign_layers(objects: InstanceMap) -> np.ndarray:
     return layer
 
 
-def stack_class_layers(objects: InstanceMap, layer: np.ndarray, layer_classes: Sequence[int]) -> np.ndarray:
+def stack_class_layers(objects: InstanceMap, layer: Integers, layer_classes: Sequence[int]) -> NDArray[np.int32]:
     """The ids as ``[len(layer_classes), *spatial]``: an object of class c in layer k is in the k-th layer of class c.
 
     Raises:
         ValueError: where a class has fewer layers than its objects need, or none.
     """
-    layer_classes = np.asarray(layer_classes, np.int64)
+    class_of_layer = np.asarray(layer_classes, np.int64)
     target = np.zeros(1 + len(objects.classes), np.int64)
     for number in np.unique(objects.classes):
-        slots = np.flatnonzero(layer_classes == number)
-        mine = objects.classes == number
-        if layer[mine].max() >= len(slots):
-            raise ValueError(f"{layer[mine].max() + 1} layers for class {number}, there are {len(slots)}")
-        target[1:][mine] = slots[layer[mine]]
+        slots = np.flatnonzero(class_of_layer == number)
+        of_class = objects.classes == number
+        if layer[of_class].max() >= len(slots):
+            raise ValueError(f"{layer[of_class].max() + 1} layers for class {number}, there are {len(slots)}")
+        target[1:][of_class] = slots[layer[of_class]]
     stack = np.zeros((len(layer_classes), *objects.ids.shape[1:]), objects.ids.dtype)
     for ids in objects.ids:
-        place = np.nonzero(ids)
-        stack[(target[ids[place]], *place)] = ids[place]
+        indices = np.nonzero(ids)
+        stack[(target[ids[indices]], *indices)] = ids[indices]
     return stack
 
 
-def _layer_of(ids: np.ndarray, count: int) -> np.ndarray:
+def _layer_of(ids: Integers, count: int) -> NDArray[np.int64]:
     """The layer that an id is found in, ``[1 + count]``."""
-    found = np.zeros(1 + count, np.int64)
+    layer_of = np.zeros(1 + count, np.int64)
     for index, layer in enumerate(ids):
-        found[np.unique(layer)] = index
-    return found
+        layer_of[np.unique(layer)] = index
+    return layer_of

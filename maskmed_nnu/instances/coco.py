@@ -10,13 +10,16 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
+from maskmed_nnu.instances.array_types import CroppedMask, Mask
 from maskmed_nnu.instances.detections import Detections
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
@@ -62,12 +65,13 @@ class CocoFile:
         self.images = _images(content, path)
         known = {image.id for image in self.images}
         names = _categories(content, path)
-        annotations, strays = {}, 0
+        annotations: dict[Any, list[dict[str, Any]]] = {}
+        strays = 0
         for annotation in _items(content["annotations"]):
             if annotation.get("category_id") not in names:
                 raise InputError(
                     f"Annotation {annotation.get('id')} in {path} has category_id {annotation.get('category_id')}, but "
-                    f"its categories have the ids {_listed(names)}; declare that category or correct the annotation."
+                    f"its categories have the ids {_join(names)}; declare that category or correct the annotation."
                 )
             if annotation.get("image_id") in known:
                 annotations.setdefault(annotation["image_id"], []).append(annotation)
@@ -83,7 +87,8 @@ class CocoFile:
 
         Where crowd regions of two classes meet, the higher class number wins.
         """
-        masks, numbers, refused, clipped = [], [], [], 0
+        masks: list[CroppedMask] = []
+        numbers, refused, clipped = [], [], 0
         stuff = np.zeros(shape, dtype=np.int32)
         for annotation in self._annotations.get(image.id, ()):
             number = self._number.get(annotation["category_id"])
@@ -104,14 +109,14 @@ class CocoFile:
         objects = InstanceMap(stack_layers(masks, shape), np.array(numbers, dtype=np.int64), stuff)
         return CocoInstances(objects, refused, clipped)
 
-    def _numbered(self, names: dict, selected: Sequence[str] | None) -> tuple[dict[str, int], dict]:
+    def _numbered(self, names: dict[Any, str], selected: Sequence[str] | None) -> tuple[dict[str, int], dict[Any, int]]:
         """Class names with consecutive numbers, and category id → number of the categories taken."""
         used = {a["category_id"] for group in self._annotations.values() for a in group}
         if selected:
             unknown = [name for name in selected if name not in names.values()]
             if unknown or len(set(selected)) < len(selected):
                 raise InputError(
-                    f"{self.path} has no category {unknown[0]!r}; it has {_listed(names.values())}."
+                    f"{self.path} has no category {unknown[0]!r}; it has {_join(names.values())}."
                     if unknown
                     else f"A class is named twice in {' '.join(selected)}; name each category once."
                 )
@@ -125,7 +130,7 @@ class CocoFile:
         return {names[key]: i for i, key in enumerate(taken, 1)}, {key: i for i, key in enumerate(taken, 1)}
 
 
-def coco_results(detections: Detections, image_id: int | str) -> list[dict]:
+def coco_results(detections: Detections, image_id: int | str) -> list[dict[str, Any]]:
     """COCO results of one image: RLE, box (x, y, width, height), score, ``category_id`` = class number.
 
     An object none of whose pixels reaches probability one half has no mask and is left out.
@@ -140,33 +145,33 @@ def coco_results(detections: Detections, image_id: int | str) -> list[dict]:
     return results
 
 
-def coco_annotations(objects: InstanceMap, image_id: int | str, first_id: int = 1) -> list[dict]:
+def coco_annotations(objects: InstanceMap, image_id: int | str, first_id: int = 1) -> list[dict[str, Any]]:
     """COCO annotations of a 2D image's objects, layers and all; regions of `objects.stuff` become crowd annotations.
 
     Ids count up from `first_id`. COCO's instances know no stuff, so that stuff is written as crowd too.
     """
-    annotations = []
+    annotations: list[dict[str, Any]] = []
 
-    def add(mask: np.ndarray, corner: tuple[int, int], number: int, crowd: bool) -> None:
-        described = _encoded(mask, corner, objects.stuff.shape)
+    def add(mask: Mask, corner: tuple[int, int], number: int, crowd: bool) -> None:
+        described = _encoded(mask, corner, (objects.stuff.shape[0], objects.stuff.shape[1]))
+        assert described is not None
         entry = {"id": first_id + len(annotations), "image_id": image_id, "category_id": int(number)}
         entry["iscrowd"] = int(crowd)
         annotations.append({**entry, **described, "area": int(np.count_nonzero(mask))})
 
-    for index, where in sorted(
+    for index, (layer, box) in sorted(
         (index, (layer, box))
         for layer, ids in enumerate(objects.ids)
         for index, box in enumerate(ndimage.find_objects(ids), 1)
         if box
     ):
-        layer, box = where
         add(objects.ids[layer][box] == index, (box[0].start, box[1].start), objects.classes[index - 1], False)
     for number in np.unique(objects.stuff[objects.stuff > 0]):
         add(objects.stuff == number, (0, 0), number, True)
     return annotations
 
 
-def _encoded(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> dict | None:
+def _encoded(mask: Mask, corner: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any] | None:
     """``segmentation`` and ``bbox`` of a cropped mask, None where it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
@@ -176,7 +181,9 @@ def _encoded(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) 
     return {"segmentation": rle.encode(mask, corner, shape), "bbox": box}
 
 
-def _rasterise(segmentation: list | dict | None, shape: tuple[int, int]) -> tuple[np.ndarray, bool]:
+def _rasterise(
+    segmentation: list[Any] | dict[str, Any] | None, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], bool]:
     """Positions of the foreground, and whether a polygon was cut off at the image's border."""
     if isinstance(segmentation, dict):
         positions, cut = rle.decode(segmentation, shape), False
@@ -213,9 +220,9 @@ def _rasterise(segmentation: list | dict | None, shape: tuple[int, int]) -> tupl
     return positions, cut
 
 
-def _load(path: Path) -> dict:
+def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); name a COCO json of instances.") from None
     except ValueError as error:
@@ -226,39 +233,39 @@ def _load(path: Path) -> dict:
     return content
 
 
-def _items(group: list | dict) -> Iterable[dict]:
+def _items(group: list[dict[str, Any]] | dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
     return group.values() if isinstance(group, dict) else group
 
 
-def _images(content: dict, path: Path) -> list[CocoImage]:
+def _images(content: dict[str, Any], path: Path) -> list[CocoImage]:
     images = []
     for entry in _items(content["images"]):
         if "id" not in entry or "file_name" not in entry:
             raise InputError(f"An image in {path} has no id or no file_name: {str(entry)[:80]}; COCO needs both.")
-        sizes = entry.get("height"), entry.get("width")
-        shape = (int(sizes[0]), int(sizes[1])) if None not in sizes else None
+        height, width = entry.get("height"), entry.get("width")
+        shape = None if height is None or width is None else (int(height), int(width))
         images.append(CocoImage(entry["id"], str(entry["file_name"]), shape))
     for what, values in (("id", [i.id for i in images]), ("file_name", [i.file_name for i in images])):
-        seen: set = set()
-        twice = next((v for v in values if v in seen or seen.add(v)), None)
+        first: dict[int | str, int] = {}
+        twice = next((v for i, v in enumerate(values) if first.setdefault(v, i) != i), None)
         if twice is not None:
             raise InputError(f"Two images in {path} have the {what} {twice!r}; it must be unique.")
     return images
 
 
-def _categories(content: dict, path: Path) -> dict:
+def _categories(content: dict[str, Any], path: Path) -> dict[Any, str]:
     for entry in _items(content["categories"]):
         if "id" not in entry or "name" not in entry:
             raise InputError(f"A category in {path} has no id or no name: {str(entry)[:80]}; COCO needs both.")
     names = {entry["id"]: str(entry["name"]) for entry in _items(content["categories"])}
     if len(set(names.values())) < len(names):
-        raise InputError(f"Two categories in {path} have the same name: {_listed(names.values())}; rename one.")
+        raise InputError(f"Two categories in {path} have the same name: {_join(names.values())}; rename one.")
     return names
 
 
-def _listed(values: Iterable, most: int = 10) -> str:
-    values = [str(v) for v in values]
-    return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
+def _join(values: Iterable[object], limit: int = 10) -> str:
+    texts = [str(v) for v in values]
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
 
 
 def _reason(error: Exception) -> str:

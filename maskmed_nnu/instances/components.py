@@ -6,8 +6,9 @@ Pieces are told apart with all neighbours, the diagonal ones too.
 from __future__ import annotations
 
 import numpy as np
-from skimage.measure import label as components_of_equal_values
+from skimage.measure import label
 
+from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.instance_map import InstanceMap
 
 STRAY_SHARE = (
@@ -15,14 +16,12 @@ STRAY_SHARE = (
 )
 
 
-def multi_component(ids: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def multi_component(ids: Integers) -> list[tuple[int, Integers]]:
     """The objects of ``ids [*spatial]`` that are not in one piece, and the sizes of their pieces, largest first."""
-    return [
-        (number, sizes) for number, _, sizes in _pieces(components_of_equal_values(ids, connectivity=ids.ndim), ids)
-    ]
+    return [(number, sizes) for number, _, sizes in _torn_objects(_components(ids), ids)]
 
 
-def is_disconnected(sizes: np.ndarray) -> bool:
+def is_disconnected(sizes: Integers) -> bool:
     """Whether pieces of these sizes, largest first, are more than an object and stray pixels."""
     return bool(sizes[1] > STRAY_SHARE * sizes.sum())
 
@@ -44,23 +43,30 @@ def split_disconnected(objects: InstanceMap) -> InstanceMap:
     """
     ids, classes = objects.ids.copy(), list(objects.classes)
     for layer in ids:
-        parts = components_of_equal_values(layer, connectivity=layer.ndim)
-        new_id = np.zeros(parts.max(initial=0) + 1, dtype=ids.dtype)
-        for number, pieces, sizes in _pieces(parts, layer):
+        components = _components(layer)
+        new_id = np.zeros(components.max(initial=0) + 1, dtype=ids.dtype)
+        for number, pieces, sizes in _torn_objects(components, layer):
             rest = int(sizes.sum())
             while len(sizes) > 1 and sizes[1] > STRAY_SHARE * rest:
                 classes.append(classes[number - 1])
                 new_id[pieces[1]] = len(classes)
                 rest -= int(sizes[1])
                 pieces, sizes = np.delete(pieces, 1), np.delete(sizes, 1)
-        moved = new_id[parts]
+        moved = new_id[components]
         layer[moved > 0] = moved[moved > 0]
     return InstanceMap(ids, np.array(classes, dtype=np.int64), objects.stuff)
 
 
-def _pieces(parts: np.ndarray, ids: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Per object of several ``parts``: its id, the parts' numbers and their sizes, largest first."""
-    flat = parts.reshape(-1)
+def _components(ids: Integers) -> Integers:
+    """Connected components of equal ids, numbered from 1; 0 is the background."""
+    # skimage ships py.typed, but this function has no types
+    components: Integers = label(ids, connectivity=ids.ndim)  # type: ignore[no-untyped-call]
+    return components
+
+
+def _torn_objects(components: Integers, ids: Integers) -> list[tuple[int, Integers, Integers]]:
+    """Per object of several ``components``: its id, the components' numbers and their sizes, largest first."""
+    flat = components.reshape(-1)
     sizes = np.bincount(flat)[1:]
     object_of = np.zeros(len(sizes) + 1, dtype=np.int64)
     object_of[flat] = ids.reshape(-1)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+
+from maskmed_nnu.instances.array_types import Integers, Mask
 
 INSIDE = 128
 """A pixel belongs to the object from this value of its soft mask on."""
@@ -22,15 +26,15 @@ class Detections:
 
     shape: tuple[int, int]
     """Of the image."""
-    boxes: np.ndarray
+    boxes: NDArray[np.int32]
     """int32 ``[N, 4]``: ``y0, x0, y1, x1`` half open, within the image"""
-    masks: list[np.ndarray]
+    masks: list[NDArray[np.uint8]]
     """``N`` times uint8 ``[h, w]`` of the box: probability * 255; a pixel belongs to the object from 128 on"""
-    scores: np.ndarray
+    scores: NDArray[np.float32]
     """float32 ``[N]``"""
-    classes: np.ndarray
+    classes: NDArray[np.int64]
     """int64 ``[N]``, class numbers 1..K as in dataset.json"""
-    stuff: np.ndarray | None = None
+    stuff: Integers | None = None
     """int16 ``[H, W]``, class number of stuff, 0 = none"""
 
     def __post_init__(self) -> None:
@@ -44,13 +48,13 @@ class Detections:
         """An image without objects."""
         return make_detections(shape, [], [], [], [])
 
-    def select(self, index: np.ndarray | Sequence[int]) -> Detections:
+    def select(self, index: Integers | Mask | Sequence[int]) -> Detections:
         """The objects at integer positions ``index``, or where a boolean ``index [N]`` is true."""
-        index = np.asarray(index)
-        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
-        masks = [self.masks[i] for i in index]
+        chosen = np.asarray(index)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp)
+        masks = [self.masks[i] for i in chosen]
         return replace(
-            self, boxes=self.boxes[index], masks=masks, scores=self.scores[index], classes=self.classes[index]
+            self, boxes=self.boxes[chosen], masks=masks, scores=self.scores[chosen], classes=self.classes[chosen]
         )
 
     def shift(self, dy: int, dx: int, shape: tuple[int, int]) -> Detections:
@@ -61,7 +65,7 @@ class Detections:
         moved = self.boxes + np.array([dy, dx, dy, dx], np.int32)
         boxes = np.clip(moved, 0, np.array([*shape, *shape], np.int32))
         masks = list(self.masks)
-        keep = (boxes[:, :2] < boxes[:, 2:]).all(1)
+        keep: Mask = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
         for i in np.flatnonzero((boxes != moved).any(1) & keep):
             y0, x0, y1, x1 = boxes[i] - moved[i, [0, 1, 0, 1]]
             masks[i] = masks[i][y0:y1, x0:x1]
@@ -72,7 +76,7 @@ class Detections:
             y0, x0 = max(dy, 0), max(dx, 0)
             part = self.stuff[y0 - dy : max(shape[0] - dy, 0), x0 - dx : max(shape[1] - dx, 0)]
             stuff[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
-        return Detections(tuple(shape), boxes, masks, self.scores, self.classes, stuff).select(keep)
+        return Detections((shape[0], shape[1]), boxes, masks, self.scores, self.classes, stuff).select(keep)
 
     def flip(self, axes: Sequence[int]) -> Detections:
         """Mirrored along ``axes`` (0 = y, 1 = x); its own inverse."""
@@ -107,12 +111,12 @@ class Detections:
 
 
 def make_detections(
-    shape: tuple[int, int],
-    boxes: Sequence,
-    masks: list[np.ndarray],
-    scores: Sequence[float],
-    classes: Sequence[int],
-    stuff: np.ndarray | None = None,
+    shape: Sequence[int],
+    boxes: ArrayLike,
+    masks: list[NDArray[np.uint8]],
+    scores: ArrayLike,
+    classes: ArrayLike,
+    stuff: Integers | None = None,
 ) -> Detections:
     """Detections from plain lists, with the types that they promise."""
     return Detections(
@@ -138,25 +142,25 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
     )
 
 
-def from_instance_map(ids: np.ndarray, classes: np.ndarray, stuff: np.ndarray | None = None) -> Detections:
+def from_instance_map(ids: Integers, classes: Integers | Sequence[int], stuff: Integers | None = None) -> Detections:
     """The objects of a map of ids ``[L, H, W]`` as certain detections (masks 0 and 255, scores 1), in order of id.
 
     ``classes [N]`` is the class of object ``i + 1``. Ids without a pixel are left out.
     """
-    found: dict[int, tuple[tuple[slice, slice], np.ndarray]] = {}
+    cropped: dict[int, tuple[tuple[slice, slice], NDArray[np.uint8]]] = {}
     for layer in ids:
         for number, slices in enumerate(ndimage.find_objects(layer, max_label=len(classes)), 1):
             if slices is not None:
-                assert number not in found, f"object {number} lives in two layers"
-                found[number] = slices, (layer[slices] == number).astype(np.uint8) * 255
-    numbers = sorted(found)
-    boxes = [[s.start for s in found[n][0]] + [s.stop for s in found[n][0]] for n in numbers]
-    masks = [found[n][1] for n in numbers]
+                assert number not in cropped, f"object {number} lives in two layers"
+                cropped[number] = slices, (layer[slices] == number).astype(np.uint8) * 255
+    numbers = sorted(cropped)
+    boxes = [[s.start for s in cropped[n][0]] + [s.stop for s in cropped[n][0]] for n in numbers]
+    masks = [cropped[n][1] for n in numbers]
     of_object = np.asarray(classes)[np.array(numbers, np.intp) - 1]
     return make_detections(ids.shape[1:], boxes, masks, np.ones(len(numbers)), of_object, stuff)
 
 
-def to_instance_map(detections: Detections, max_layers: int) -> tuple[np.ndarray, np.ndarray, int]:
+def to_instance_map(detections: Detections, max_layers: int) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
     """Write objects into as few layers as they need, at most ``max_layers``, the highest scores first.
 
     An object goes into the first layer in which it overlaps nothing. Where there is none and no further layer is
@@ -172,23 +176,23 @@ def to_instance_map(detections: Detections, max_layers: int) -> tuple[np.ndarray
         y0, x0, y1, x1 = detections.boxes[i]
         inside = detections.masks[i] >= INSIDE
         area = np.count_nonzero(inside)
-        best, most = None, 0
+        best, most_free = None, 0
         for layer in layers:
             free = np.count_nonzero(inside & (layer[y0:y1, x0:x1] == 0))
-            if free > most:
-                best, most = layer, free
+            if free > most_free:
+                best, most_free = layer, free
             if free == area:
                 break
-        if most < area and len(layers) < max_layers:
+        if most_free < area and len(layers) < max_layers:
             best = np.zeros(detections.shape, np.int32)
             layers.append(best)
         if best is not None:
             part = best[y0:y1, x0:x1]
             part[inside & (part == 0)] = i + 1
             keep[i] = True
-    number = np.zeros(len(detections) + 1, np.int32)
-    number[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
-    return number[np.stack(layers)], detections.classes[keep], int(np.count_nonzero(~keep))
+    new_id = np.zeros(len(detections) + 1, np.int32)
+    new_id[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+    return new_id[np.stack(layers)], detections.classes[keep], int(np.count_nonzero(~keep))
 
 
 def flatten(detections: Detections) -> Detections:
@@ -199,9 +203,9 @@ def flatten(detections: Detections) -> Detections:
     return replace(flat, scores=detections.scores[index])
 
 
-def pack(slices: Sequence[Detections]) -> np.ndarray:
+def pack(slices: Sequence[Detections]) -> NDArray[np.uint8]:
     """One uint8 vector that holds the detections of all ``slices``; see `unpack`."""
-    everything = [mask.ravel() for part in slices for mask in part.masks]
+    masks = [mask.ravel() for part in slices for mask in part.masks]
     stuff = [part.stuff.ravel() for part in slices if part.stuff is not None]
     buffer = io.BytesIO()
     np.savez(
@@ -212,13 +216,13 @@ def pack(slices: Sequence[Detections]) -> np.ndarray:
         boxes=np.concatenate([part.boxes for part in slices]) if slices else np.zeros((0, 4), np.int32),
         scores=np.concatenate([part.scores for part in slices]) if slices else np.zeros(0, np.float32),
         classes=np.concatenate([part.classes for part in slices]) if slices else np.zeros(0, np.int64),
-        masks=np.concatenate(everything) if everything else np.zeros(0, np.uint8),
+        masks=np.concatenate(masks) if masks else np.zeros(0, np.uint8),
         stuff=np.concatenate(stuff) if stuff else np.zeros(0, np.int16),
     )
     return np.frombuffer(buffer.getbuffer(), np.uint8)
 
 
-def unpack(vector: np.ndarray) -> list[Detections]:
+def unpack(vector: NDArray[np.uint8]) -> list[Detections]:
     """The slices that `pack` put into the uint8 ``vector``."""
     with np.load(io.BytesIO(np.ascontiguousarray(vector).data), allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
@@ -239,7 +243,7 @@ def unpack(vector: np.ndarray) -> list[Detections]:
     return slices
 
 
-Weights = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Weights: TypeAlias = tuple[Integers, Integers, NDArray[np.float32], NDArray[np.float32]]
 
 
 def _interpolation(start: int, stop: int, old: int, new: int) -> tuple[int, Weights]:
@@ -247,12 +251,13 @@ def _interpolation(start: int, stop: int, old: int, new: int) -> tuple[int, Weig
     scale = old / new
     first = max(int(np.floor((start - 0.5) / scale - 0.5)), 0)
     last = min(int(np.ceil((stop + 0.5) / scale - 0.5)) + 1, new)
-    at = np.clip((np.arange(first, last) + 0.5) * scale - 0.5, 0, old - 1)  # beyond the image's border: its edge
-    low = np.floor(at).astype(np.intp)
+    position = np.clip((np.arange(first, last) + 0.5) * scale - 0.5, 0, old - 1)  # beyond the image's border: its edge
+    low = np.floor(position).astype(np.intp)
     high = np.minimum(low + 1, old - 1)
-    part = (at - low).astype(np.float32)
+    fraction = (position - low).astype(np.float32)
     # Outside its box the mask is zero.
-    low_weight, high_weight = (1 - part) * ((low >= start) & (low < stop)), part * ((high >= start) & (high < stop))
+    low_weight = (1 - fraction) * ((low >= start) & (low < stop))
+    high_weight = fraction * ((high >= start) & (high < stop))
     return first, (
         np.clip(low, start, stop - 1) - start,
         np.clip(high, start, stop - 1) - start,
@@ -261,6 +266,7 @@ def _interpolation(start: int, stop: int, old: int, new: int) -> tuple[int, Weig
     )
 
 
-def _blend(rows: np.ndarray, weights: Weights) -> np.ndarray:
+def _blend(rows: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
     low, high, low_weight, high_weight = weights
-    return rows[low] * low_weight[:, None] + rows[high] * high_weight[:, None]
+    blended: NDArray[np.float32] = rows[low] * low_weight[:, None] + rows[high] * high_weight[:, None]
+    return blended

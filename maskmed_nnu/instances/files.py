@@ -7,18 +7,21 @@ cannot hold is refused before anything is written. :mod:`maskmed_nnu.instances.i
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry
 from maskmed_nnu.instances.instance_map import LARGEST_ID, check_values
 
 LABEL_ENDINGS = (".png", *TIFF, *NIFTI)
 
 
-def read_ids(path: Path | str, *, overlap_layers: bool) -> np.ndarray:
+def read_ids(path: Path | str, *, overlap_layers: bool) -> Integers:
     """Integers ``[L, Y, X]`` of an image or ``[L, Z, Y, X]`` of a volume; L = 1 without ``overlap_layers``.
 
     Raises:
@@ -27,7 +30,7 @@ def read_ids(path: Path | str, *, overlap_layers: bool) -> np.ndarray:
     return read_ids_and_geometry(path, overlap_layers=overlap_layers)[0]
 
 
-def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[np.ndarray, Geometry | None]:
+def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[Integers, Geometry | None]:
     """``read_ids`` and the file's geometry, which only NIfTI has."""
     raster = formats.read(path, indexed=True)
     if raster.colour:
@@ -40,8 +43,8 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[np
     layered = overlap_layers and values.ndim > 2
     if values.ndim - layered not in (2, 3):
         raise InputError(
-            f"{path} has the shape {_times(values.shape)}; a label file holds an image or a volume, with another axis "
-            'for layers where dataset.json says "overlap_layers": true.'
+            f"{path} has the shape {_format_shape(values.shape)}; a label file holds an image or a volume, with "
+            'another axis for layers where dataset.json says "overlap_layers": true.'
         )
     try:
         return (_integers(values) if layered else _integers(values)[None]), raster.geometry
@@ -49,7 +52,7 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[np
         raise InputError(f"{path}: {error}") from None
 
 
-def write_ids(path: Path | str, raw: np.ndarray, *, geometry: Geometry | None = None) -> None:
+def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = None) -> None:
     """Write integers ``raw [L, *spatial]`` in the smallest type that fits, whole or not at all.
 
     ``geometry`` is that of the image, for NIfTI; a label file has as many axes as its image, or one more for layers.
@@ -84,12 +87,12 @@ def write_ids(path: Path | str, raw: np.ndarray, *, geometry: Geometry | None = 
     formats.write(path, values, geometry)
 
 
-def _without_single_slices(values: np.ndarray) -> np.ndarray:
+def _without_single_slices(values: NDArray[Any]) -> NDArray[Any]:
     """``values`` with the axes before the last two only where they are longer than one: an image is one slice."""
     return values.reshape([n for n in values.shape[:-2] if n > 1] + list(values.shape[-2:]))
 
 
-def _integers(values: np.ndarray) -> np.ndarray:
+def _integers(values: NDArray[Any]) -> Integers:
     if values.dtype.kind in "ui":
         return values
     if values.dtype.kind == "b":
@@ -98,5 +101,5 @@ def _integers(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import SimpleITK as sitk
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from maskmed_nnu.atomic_write import write_atomically
@@ -56,7 +58,7 @@ class Geometry:
 class Raster:
     """What a file holds: ``values [*axes]``, slowest axis first; with ``colour`` the last axis holds its samples."""
 
-    values: np.ndarray
+    values: NDArray[Any]
     colour: bool = False
     geometry: Geometry | None = None
 
@@ -90,7 +92,7 @@ def read(path: Path | str, *, indexed: bool = False) -> Raster:
         ) from None
 
 
-def write(path: Path | str, values: np.ndarray, geometry: Geometry | None = None) -> None:
+def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = None) -> None:
     """Write integers ``values [*axes]`` without loss, under a temporary name that is then renamed.
 
     PNG and BMP take two axes; ``geometry``, of as many dimensions as there are axes, is kept by NIfTI only.
@@ -98,7 +100,7 @@ def write(path: Path | str, values: np.ndarray, geometry: Geometry | None = None
     path = Path(path)
     kind = ending(path)
     if kind in NIFTI:
-        image = sitk.GetImageFromArray(values, isVector=False)
+        image: Any = sitk.GetImageFromArray(values, isVector=False)
         if geometry is not None:
             image.SetSpacing(geometry.spacing)
             image.SetOrigin(geometry.origin)
@@ -113,9 +115,10 @@ def write(path: Path | str, values: np.ndarray, geometry: Geometry | None = None
 
 
 def _read_nifti(path: Path) -> Raster:
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     values = np.asanyarray(image.dataobj).T
-    reader = sitk.ImageFileReader()
+    # SimpleITK ships py.typed, but its classes have no types
+    reader: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     geometry = Geometry(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()).to(values.ndim)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.array_types import CroppedMask, Integers
 
 LARGEST_ID = 2**32 - 1  # of uint32, the widest integers that label files hold
 
@@ -29,7 +32,7 @@ class LabelFormat:
     overlap_layers: bool = False
 
     @classmethod
-    def from_dataset_json(cls, dataset_json: dict) -> LabelFormat:
+    def from_dataset_json(cls, dataset_json: dict[str, Any]) -> LabelFormat:
         """The format that a data set's ``dataset.json`` declares.
 
         Raises:
@@ -58,10 +61,10 @@ class LabelFormat:
                 f"dataset.json declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so that an "
                 'id does not tell its class; write ids as class * 1000 + index, say, and add "label_divisor": 1000.'
             )
-        most = LARGEST_ID // (len(classes) + 1)
-        if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= most):
+        largest = LARGEST_ID // (len(classes) + 1)
+        if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= largest):
             raise InputError(
-                f"label_divisor in dataset.json is {divisor!r}; it must be an integer from 2 to {most}, so that the "
+                f"label_divisor in dataset.json is {divisor!r}; it must be an integer from 2 to {largest}, so that the "
                 f"ids of {len(classes)} classes fit in 32 bits."
             )
         layers = dataset_json.get("overlap_layers", False)
@@ -79,11 +82,11 @@ class InstanceMap:
     elsewhere; it may go on beneath objects, which win wherever one answer is asked for.
     """
 
-    ids: np.ndarray
-    classes: np.ndarray
-    stuff: np.ndarray
+    ids: NDArray[np.int32]
+    classes: NDArray[np.int64]
+    stuff: NDArray[np.int32]
 
-    def semantic(self) -> np.ndarray:
+    def semantic(self) -> NDArray[np.int16]:
         """The class of every pixel, int16 ``[*spatial]``: stuff lowest, then objects, the higher class number on top.
 
         >>> ids = np.array([[[1, 1, 0, 0]], [[0, 2, 2, 0]]], np.int32)
@@ -97,7 +100,7 @@ class InstanceMap:
         return np.where(semantic > 0, semantic, self.stuff.astype(np.int16))
 
 
-def decode(raw: np.ndarray, label_format: LabelFormat) -> InstanceMap:
+def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     """The objects in the values of a label file, ``raw [L, *spatial]``, numbered 1..N in the order of the values.
 
     >>> objects = decode(np.array([[[7, 7, 0, 90]]]), LabelFormat({"nucleus": 1}))
@@ -120,8 +123,8 @@ def decode(raw: np.ndarray, label_format: LabelFormat) -> InstanceMap:
     twice = np.flatnonzero((present.sum(axis=0) > 1) & is_object)
     if len(twice):
         raise InputError(
-            f"Id {values[twice[0]]}{_others(twice)} is in the layers "
-            f"{_listed(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the parts in "
+            f"Id {values[twice[0]]}{_and_more(twice)} is in the layers "
+            f"{_join(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the parts in "
             "different layers different ids or draw them in one."
         )
     number = np.where(is_object, np.cumsum(is_object), 0).astype(np.int32)
@@ -139,7 +142,7 @@ def decode(raw: np.ndarray, label_format: LabelFormat) -> InstanceMap:
     return InstanceMap(ids, classes[is_object], highest)
 
 
-def encode(objects: InstanceMap, label_format: LabelFormat) -> np.ndarray:
+def encode(objects: InstanceMap, label_format: LabelFormat) -> NDArray[np.unsignedinteger[Any]]:
     """``objects`` as values of a label file: ``[L, *spatial]`` in uint16, or uint32 where needed.
 
     Objects of a class are numbered from 1 in their order. Stuff takes the first layer that is free at a pixel; where
@@ -157,7 +160,7 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> np.ndarray:
     undeclared = np.setdiff1d(objects.classes, list(label_format.classes.values()))
     if len(undeclared):
         raise InputError(
-            f"The objects have the classes {_listed(undeclared)}, which dataset.json does not declare; its classes are "
+            f"The objects have the classes {_join(undeclared)}, which dataset.json does not declare; its classes are "
             f"{_declared(label_format)}."
         )
     if divisor is None:
@@ -166,7 +169,7 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> np.ndarray:
                 "There is stuff or a crowd region beside the objects, but dataset.json declares no label_divisor, "
                 'without which every value is an object; add "label_divisor": 1000, say, and use panoptic ids.'
             )
-        values = np.arange(1, len(objects.classes) + 1, dtype=np.int64)
+        values: Integers = np.arange(1, len(objects.classes) + 1, dtype=np.int64)
     else:
         index = _rank_in_class(objects.classes)
         if len(index) and index.max() >= divisor:
@@ -176,9 +179,9 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> np.ndarray:
             )
         values = objects.classes * divisor + index
     highest = max(values.max(initial=0), 0 if divisor is None else int(objects.stuff.max(initial=0)) * divisor)
-    kind = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
+    kind: type[np.unsignedinteger[Any]] = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
     raw = np.concatenate([[0], values]).astype(kind)[objects.ids]
-    if objects.stuff.any():
+    if divisor is not None and objects.stuff.any():
         left = objects.stuff.astype(kind) * kind(divisor)
         for layer in raw:
             here = (left > 0) & (layer == 0)
@@ -187,7 +190,7 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> np.ndarray:
     return raw
 
 
-def stack_layers(objects: Sequence[tuple[tuple[slice, ...], np.ndarray]], shape: Sequence[int]) -> np.ndarray:
+def stack_layers(objects: Sequence[CroppedMask], shape: Sequence[int]) -> NDArray[np.int32]:
     """Overlapping objects as layers of ids, int32 ``[L, *shape]`` with L ≥ 1; object i gets the id i + 1.
 
     Each object, a box of slices and the mask in it, goes to the first layer where it overlaps none (greedy colouring:
@@ -204,7 +207,7 @@ def stack_layers(objects: Sequence[tuple[tuple[slice, ...], np.ndarray]], shape:
     return np.stack(layers)
 
 
-def _runs(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _runs(raw: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers, Integers]:
     """Runs of equal values within a layer: the distinct values, and per run its value's index, length and layer.
 
     Label maps are long runs, so that sorting runs instead of pixels finds 40,000 objects in no more time than a few.
@@ -217,13 +220,13 @@ def _runs(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return values, run_of.reshape(-1), np.diff(first, append=flat.size), first // max(flat.shape[1], 1)
 
 
-def check_values(values: np.ndarray) -> None:
+def check_values(values: NDArray[Any]) -> None:
     """``values``: sorted and distinct."""
     if values.dtype.kind == "f":
         bad = values[~np.isfinite(values) | (values != np.floor(values))]
         if len(bad):
             raise InputError(
-                f"The mask holds {bad[0]:g}{_others(bad)}; ids are whole numbers, so save it as an integer type (a "
+                f"The mask holds {bad[0]:g}{_and_more(bad)}; ids are whole numbers, so save it as an integer type (a "
                 "resampled or probability map is no map of objects)."
             )
         exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
@@ -247,17 +250,17 @@ def check_values(values: np.ndarray) -> None:
         )
 
 
-def _check_classes(values: np.ndarray, classes: np.ndarray, label_format: LabelFormat) -> None:
+def _check_classes(values: Integers, classes: Integers, label_format: LabelFormat) -> None:
     wrong = np.flatnonzero((values > 0) & ((classes < 1) | (classes > len(label_format.classes))))
     if len(wrong):
         raise InputError(
-            f"Id {values[wrong[0]]}{_others(wrong)} is of class {classes[wrong[0]]} (label_divisor "
+            f"Id {values[wrong[0]]}{_and_more(wrong)} is of class {classes[wrong[0]]} (label_divisor "
             f"{label_format.label_divisor}), which dataset.json does not declare; its classes are "
             f"{_declared(label_format)}, so declare the class or correct the id (class * label_divisor + index)."
         )
 
 
-def _rank_in_class(classes: np.ndarray) -> np.ndarray:
+def _rank_in_class(classes: Integers) -> NDArray[np.int64]:
     """The how-manieth of its class each object is, counted from 1."""
     order = np.argsort(classes, kind="stable")
     sorted_classes = classes[order]
@@ -270,9 +273,9 @@ def _declared(label_format: LabelFormat) -> str:
     return ", ".join(f"{number} {name}" for name, number in label_format.classes.items())
 
 
-def _listed(numbers: np.ndarray) -> str:
+def _join(numbers: Integers) -> str:
     return ", ".join(str(n) for n in numbers[:10]) + (" …" if len(numbers) > 10 else "")
 
 
-def _others(found: np.ndarray) -> str:
-    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+def _and_more(indices: NDArray[Any]) -> str:
+    return f" (and {len(indices) - 1} more)" if len(indices) > 1 else ""

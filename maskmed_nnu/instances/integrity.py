@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.components import is_disconnected, multi_component
@@ -21,7 +24,7 @@ class LabelMapIssues:
     notes: list[str] = field(default_factory=list)
 
 
-def check_label_map(raw: np.ndarray, label_format: LabelFormat) -> LabelMapIssues:
+def check_label_map(raw: NDArray[Any], label_format: LabelFormat) -> LabelMapIssues:
     """Look for faults in the values ``raw [L, *spatial]`` of a label file. A file without objects has none.
 
     Stuff and crowd regions may have many pieces.
@@ -42,18 +45,20 @@ def check_label_map(raw: np.ndarray, label_format: LabelFormat) -> LabelMapIssue
         name_of[ids.reshape(-1)] = values.reshape(-1)
         for number, sizes in multi_component(ids):
             if is_disconnected(sizes):
-                disconnected.append(f"object {name_of[number]} ({len(sizes)} pieces of {_listed(sizes)} pixels)")
+                disconnected.append(f"object {name_of[number]} ({len(sizes)} pieces of {_join(sizes)} pixels)")
             else:
                 stray.append(name_of[number])
     if disconnected:
         faults.append(
-            f"Not in one piece: {_listed(disconnected)}; give each piece an id of its own (ids that wrapped, as 257 "
+            f"Not in one piece: {_join(disconnected)}; give each piece an id of its own (ids that wrapped, as 257 "
             "becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something lies over it."
         )
     if stray:
-        notes.append(f"Stray pixels apart from their object, which may stay: ids {_listed(stray)}.")
+        notes.append(f"Stray pixels apart from their object, which may stay: ids {_join(stray)}.")
     return LabelMapIssues(faults, notes)
 
 
-def _listed(values: list | np.ndarray, most: int = 5) -> str:
-    return ", ".join(str(v) for v in values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
+def _join(values: Sequence[object] | NDArray[Any], limit: int = 5) -> str:
+    return ", ".join(str(v) for v in values[:limit]) + (
+        f" and {len(values) - limit} more" if len(values) > limit else ""
+    )

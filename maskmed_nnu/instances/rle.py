@@ -7,8 +7,13 @@ which for 40,000 objects in one image is out of reach; it is the reference in ou
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+
+from maskmed_nnu.instances.array_types import Integers, Mask
 
 LONGEST = 7  # characters of a count: counts have 32 bits, their differences 33
 
@@ -17,7 +22,7 @@ class SegmentationError(ValueError):
     """A segmentation that holds no object; the message says why, as a clause that follows the object's name."""
 
 
-def decode(rle: dict, shape: tuple[int, int]) -> np.ndarray:
+def decode(rle: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.int64]:
     """Flat column-major positions int64 [pixels], ascending, of the foreground of an RLE of an image `shape` (y, x).
 
     Raises:
@@ -36,10 +41,12 @@ def decode(rle: dict, shape: tuple[int, int]) -> np.ndarray:
     starts = ends - runs
     lengths = runs[1::2]
     # position = start of its run + place in the run
-    return np.arange(lengths.sum()) + np.repeat(starts[1::2] - (np.cumsum(lengths) - lengths), lengths)
+    offsets = starts[1::2] - (np.cumsum(lengths) - lengths)
+    positions: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(offsets, lengths)
+    return positions
 
 
-def crop(positions: np.ndarray, height: int) -> tuple[tuple[slice, slice], np.ndarray]:
+def crop(positions: Integers, height: int) -> tuple[tuple[slice, slice], Mask]:
     """The box (y, x) around at least one of `decode`'s positions in an image of that `height`, and the mask in it."""
     ys, xs = positions % height, positions // height
     y, x = int(ys.min()), int(xs[0])
@@ -48,7 +55,7 @@ def crop(positions: np.ndarray, height: int) -> tuple[tuple[slice, slice], np.nd
     return (slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])), mask
 
 
-def encode(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> dict:
+def encode(mask: Mask, corner: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
     """Compressed RLE ``{"size": [y, x], "counts": str}`` of the mask [h, w] whose upper left pixel lies at `corner`."""
     xs, ys = np.nonzero(np.asarray(mask).T)
     flat = (xs + corner[1]).astype(np.int64) * shape[0] + ys + corner[0]
@@ -62,7 +69,7 @@ def encode(mask: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) ->
     return {"size": size, "counts": rle["counts"].decode("ascii")}
 
 
-def _decompress(counts: str | bytes) -> np.ndarray:
+def _decompress(counts: str | bytes) -> NDArray[np.int64]:
     """Run lengths int64 [R] of compressed counts."""
     raw = counts.encode("ascii") if isinstance(counts, str) else counts
     characters = np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48
@@ -76,8 +83,8 @@ def _decompress(counts: str | bytes) -> np.ndarray:
     length = ends - starts + 1
     if length.max() > LONGEST:
         raise SegmentationError("its RLE is not in COCO's compressed form")
-    place = np.arange(len(characters)) - np.repeat(starts, length)
-    runs = np.add.reduceat((characters & 0x1F) << (5 * place), starts)
+    position = np.arange(len(characters)) - np.repeat(starts, length)
+    runs = np.add.reduceat((characters & 0x1F) << (5 * position), starts)
     runs -= np.where(characters[ends] & 0x10, 1 << (5 * length), 0)  # the sign stands in the last character's fifth bit
     runs[1::2] = np.cumsum(runs[1::2])  # each but the first three is the difference to the one before the last
     runs[2::2] = np.cumsum(runs[2::2])

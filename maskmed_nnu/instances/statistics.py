@@ -7,11 +7,13 @@ that is what a 2D network sees. Lengths and areas are in units of the spacing gi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
@@ -22,23 +24,23 @@ PERCENTILES = (0.5, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5)
 class InstanceTable(NamedTuple):
     """Measurements of some images: ``N`` objects on ``S`` slices of ``I`` images, ``K`` classes."""
 
-    classes: np.ndarray
+    classes: NDArray[np.int64]
     """``[N]`` class number"""
-    areas: np.ndarray
+    areas: NDArray[np.float64]
     """``[N]``"""
-    extents: np.ndarray
+    extents: NDArray[np.float64]
     """``[N, 2]`` edges of the box, y and x"""
-    spacings: np.ndarray
+    spacings: NDArray[np.float64]
     """``[N]`` distance to the nearest centre of the same class; NaN for the only object of its class in a slice"""
-    counts: np.ndarray
+    counts: Integers
     """``[S, K]`` objects of each class"""
-    sizes: np.ndarray
+    sizes: NDArray[np.float64]
     """``[S, 2]`` edges of the slice, y and x"""
-    depths: np.ndarray
+    depths: Integers
     """``[I, K]`` most objects of a class at one pixel"""
-    layers: np.ndarray
+    layers: NDArray[np.int64]
     """``[I, K]`` layers that the objects of a class need"""
-    unindexed: np.ndarray
+    unindexed: Integers
     """``[I, K]`` pixels of a class that belong to no object of it: stuff, or a crowd"""
 
 
@@ -47,14 +49,14 @@ def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] 
     ids = objects.ids if objects.ids.ndim == 4 else objects.ids[:, None]
     class_of = np.concatenate([[0], objects.classes]).astype(np.int64)
     unit = np.asarray(spacing, float)
-    columns: dict[str, list] = {"classes": [], "areas": [], "extents": [], "spacings": [], "counts": []}
+    columns: dict[str, list[NDArray[Any]]] = {"classes": [], "areas": [], "extents": [], "spacings": [], "counts": []}
     for z in range(ids.shape[1]):
-        found = find_boxes(ids[:, z])
-        classes = class_of[found.numbers]
+        in_slice = find_boxes(ids[:, z])
+        classes = class_of[in_slice.numbers]
         columns["classes"].append(classes)
-        columns["areas"].append(found.areas * unit.prod())
-        columns["extents"].append((found.boxes[:, 2:] - found.boxes[:, :2]) * unit)
-        columns["spacings"].append(_spacings(found.centres * unit, classes))
+        columns["areas"].append(in_slice.areas * unit.prod())
+        columns["extents"].append((in_slice.boxes[:, 2:] - in_slice.boxes[:, :2]) * unit)
+        columns["spacings"].append(_spacings(in_slice.centres * unit, classes))
         columns["counts"].append(np.bincount(classes, minlength=num_classes + 1)[None, 1:])
     layer = assign_layers(objects)
     needed = np.zeros((1, num_classes), np.int64)
@@ -73,7 +75,7 @@ def merge(tables: Iterable[InstanceTable]) -> InstanceTable:
     return InstanceTable(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
 
 
-def summarise(table: InstanceTable, classes: dict[str, int]) -> dict:
+def summarise(table: InstanceTable, classes: dict[str, int]) -> dict[str, Any]:
     """Plain numbers for JSON: of all objects under ``all``, and per class name under ``classes``.
 
     A class with any object is a ``thing``, its pixels without an object being a crowd; one of which there are only
@@ -81,26 +83,26 @@ def summarise(table: InstanceTable, classes: dict[str, int]) -> dict:
     """
     per_class = {}
     for name, number in classes.items():
-        mine = table.classes == number
+        of_class = table.classes == number
         loose = int(table.unindexed[:, number - 1].sum())
         per_class[name] = {
             "number": int(number),
-            "kind": "thing" if mine.any() else "stuff" if loose else "absent",
+            "kind": "thing" if of_class.any() else "stuff" if loose else "absent",
             "unindexed_pixels": loose,
             "overlap_depth": int(table.depths[:, number - 1].max()),
             "layers": int(table.layers[:, number - 1].max()),
-            **_summary(table, mine, table.counts[:, number - 1]),
+            **_summary(table, of_class, table.counts[:, number - 1]),
         }
-    everything = np.ones(len(table.classes), bool)
+    all_objects = np.ones(len(table.classes), bool)
     return {
         "slices": len(table.sizes),
         "size": {"y": describe(table.sizes[:, 0]), "x": describe(table.sizes[:, 1])},
-        "all": _summary(table, everything, table.counts.sum(1)),
+        "all": _summary(table, all_objects, table.counts.sum(1)),
         "classes": per_class,
     }
 
 
-def describe(values: np.ndarray) -> dict[str, float] | None:
+def describe(values: NDArray[Any]) -> dict[str, float] | None:
     """Mean, extremes and percentiles, None where there are no values.
 
     >>> describe(np.array([1, 2, 3, 4]))["50"]
@@ -114,35 +116,35 @@ def describe(values: np.ndarray) -> dict[str, float] | None:
     return {name: float(f"{value:.6g}") for name, value in named.items()}  # densities are tiny
 
 
-def _summary(table: InstanceTable, mine: np.ndarray, counts: np.ndarray) -> dict:
-    extents = table.extents[mine]
-    shown = counts > 0
+def _summary(table: InstanceTable, selected: Mask, counts: Integers) -> dict[str, Any]:
+    extents = table.extents[selected]
+    occupied = counts > 0
     return {
-        "objects": int(mine.sum()),
-        "slices_without": int((~shown).sum()),
+        "objects": int(selected.sum()),
+        "slices_without": int((~occupied).sum()),
         "objects_per_slice": describe(counts),
         # of slices that show any: those that show none say nothing about how dense the others are
-        "density": describe(counts[shown] / table.sizes[shown].prod(1)),
-        "area": describe(table.areas[mine]),
+        "density": describe(counts[occupied] / table.sizes[occupied].prod(1)),
+        "area": describe(table.areas[selected]),
         "extent": {
             "y": describe(extents[:, 0]),
             "x": describe(extents[:, 1]),
             "shorter": describe(extents.min(1)),
             "longer": describe(extents.max(1)),
         },
-        "spacing": describe(table.spacings[mine]),
+        "spacing": describe(table.spacings[selected]),
     }
 
 
-def _spacings(centres: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _spacings(centres: NDArray[np.float64], classes: Integers) -> NDArray[np.float64]:
     spacings = np.full(len(centres), np.nan)
     for number in np.unique(classes):
-        mine = np.flatnonzero(classes == number)
-        if len(mine) > 1:
-            spacings[mine] = cKDTree(centres[mine]).query(centres[mine], k=2)[0][:, 1]
+        of_class = np.flatnonzero(classes == number)
+        if len(of_class) > 1:
+            spacings[of_class] = cKDTree(centres[of_class]).query(centres[of_class], k=2)[0][:, 1]
     return spacings
 
 
-def _depths(objects: InstanceMap, class_of: np.ndarray, num_classes: int) -> np.ndarray:
+def _depths(objects: InstanceMap, class_of: Integers, num_classes: int) -> Integers:
     classes = class_of[objects.ids]
     return np.array([(classes == number).sum(0).max(initial=0) for number in range(1, num_classes + 1)])

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.components import count_disconnected, split_disconnected
 from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.layout import (
@@ -62,24 +63,23 @@ def convert(
     names = case_names(source.cases)
     if not 0 <= test < len(names):
         raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
-    found = _scan(source, names, split)
-    layout = choose_layout(found, source.classes, class_names)
-    if layout.label_format and not sum(f.counts.sum() for f in found):
-        reasons = [reason for f in found for reason in f.refused]
+    summaries = _scan(source, names, split)
+    layout = choose_layout(summaries, source.classes, class_names)
+    if layout.label_format and not sum(s.counts.sum() for s in summaries):
+        reasons = [reason for s in summaries for reason in s.refused]
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
-        raise InputError(f"There is no object in any of the {len(found)} images{hint}; nothing could be learned.")
+        raise InputError(f"There is no object in any of the {len(summaries)} images{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
-    partial = _partial(folder, [description, test, split], found)
-    for index, entry in enumerate(tqdm(found, desc="writing", unit=" images", disable=None)):
-        _write(source, entry, layout, partial, "Ts" if index >= len(found) - test else "Tr")
-    lines = [*summary_lines(found, layout, source.notes), "", *_origins(found)]
+    partial = _partial(folder, [description, test, split], summaries)
+    for index, entry in enumerate(tqdm(summaries, desc="writing", unit=" images", disable=None)):
+        _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
+    lines = [*summary_lines(summaries, layout, source.notes), "", *_origins(summaries)]
     _write_text(partial / "conversion.txt", "\n".join(lines))
     _write_text(partial / "dataset.json", json.dumps(description, indent=2))
     (partial / "input.json").unlink()
     partial.rename(folder)
-    return Conversion(
-        summary_lines(found, layout, source.notes, most=SHOWN), 0 if split else sum(f.disconnected for f in found)
-    )
+    lines = summary_lines(summaries, layout, source.notes, most=SHOWN)
+    return Conversion(lines, 0 if split else sum(s.disconnected for s in summaries))
 
 
 def case_names(cases: Sequence[SourceCase]) -> list[str]:
@@ -115,7 +115,8 @@ def _check_target(folder: Path) -> None:
 
 
 def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary]:
-    found, broken = [], []
+    summaries: list[CaseSummary] = []
+    broken = []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
     for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
         try:
@@ -123,7 +124,7 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary
             disconnected, before = count_disconnected(content.objects), len(content.objects.classes)
             content = _split(content) if split and disconnected else content
             more = len(content.objects.classes) - before
-            found.append(
+            summaries.append(
                 summarize_case(case, name, content, len(source.classes), disconnected=disconnected, split=more)
             )
         except InputError as error:
@@ -131,19 +132,19 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary
     if len(broken) == 1:
         raise InputError(broken[0])
     if broken:
-        more = f"\n  and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
+        others = f"\n  and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
         raise InputError(
             f"{len(broken)} of {len(names)} cases are broken; repair or remove them:\n  "
             + "\n  ".join(broken[:BROKEN_SHOWN])
-            + more
+            + others
         )
-    return found
+    return summaries
 
 
-def _partial(folder: Path, settings: list, found: Sequence[CaseSummary]) -> Path:
+def _partial(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
-    files = [[f.name, *([str(path), _changed(path)] for path in f.case.files)] for f in found]
+    files = [[s.name, *([str(path), _changed(path)] for path in s.case.files)] for s in summaries]
     key = json.dumps([settings, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
@@ -155,7 +156,8 @@ def _partial(folder: Path, settings: list, found: Sequence[CaseSummary]) -> Path
 
 def _changed(path: Path) -> int:
     """When the file, or the last file of the folder, was changed."""
-    return max(p.stat().st_mtime_ns for p in (path, *(path.iterdir() if path.is_dir() else ())))
+    files = [path, *path.iterdir()] if path.is_dir() else [path]
+    return max(file.stat().st_mtime_ns for file in files)
 
 
 def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Path, part: str) -> None:
@@ -185,7 +187,7 @@ def _split(content: Annotations) -> Annotations:
     return replace(content, objects=split_disconnected(content.objects))
 
 
-def _raw(content: Annotations, layout: DatasetLayout) -> np.ndarray:
+def _raw(content: Annotations, layout: DatasetLayout) -> Integers:
     """The values [L, *spatial] of the case's label file."""
     if layout.label_format:
         return encode(content.objects, layout.label_format)
@@ -197,5 +199,5 @@ def _write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
-def _origins(found: Sequence[CaseSummary]) -> list[str]:
-    return ["case ← file", *(f"{f.name} ← {f.case.image.name}" for f in found)]
+def _origins(summaries: Sequence[CaseSummary]) -> list[str]:
+    return ["case ← file", *(f"{s.name} ← {s.case.image.name}" for s in summaries)]

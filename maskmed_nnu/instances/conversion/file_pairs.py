@@ -21,9 +21,11 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
         InputError: where an image has no mask, or two files claim the same name.
     """
     together = images.resolve() == masks.resolve()
-    found = [p for p in source_images.files(images) if not together or not source_images.stem(p).endswith(BYPRODUCTS)]
-    image_files = [p for p in found if not together or not source_images.stem(p).endswith(MASK_SUFFIXES)]
-    mask_files = [p for p in found if p not in set(image_files)] if together else source_images.files(masks)
+    pictures = [
+        p for p in source_images.files(images) if not together or not source_images.stem(p).endswith(BYPRODUCTS)
+    ]
+    image_files = [p for p in pictures if not together or not source_images.stem(p).endswith(MASK_SUFFIXES)]
+    mask_files = [p for p in pictures if p not in set(image_files)] if together else source_images.files(masks)
     if not image_files or not mask_files:
         empty = "image" if not image_files else "mask"
         raise InputError(
@@ -77,16 +79,16 @@ def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Pa
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             below.setdefault(path.name, []).append(path)
-    found = [[p] if p.is_file() else below.get(p.name, []) for p in direct]
-    missing = [name for name, paths in zip(names, found, strict=True) if not paths]
+    candidates = [[p] if p.is_file() else below.get(p.name, []) for p in direct]
+    missing = [name for name, paths in zip(names, candidates, strict=True) if not paths]
     if missing:
         raise InputError(
             f"{shortened(missing)}, listed in {json_file.name}, is not in {folder}; put every image there."
         )
-    several = next((paths for paths in found if len(paths) > 1), None)
+    several = next((paths for paths in candidates if len(paths) > 1), None)
     if several:
         raise InputError(f"{several[0]} and {several[1]} have the name that {json_file.name} lists; keep one of them.")
-    return [paths[0] for paths in found]
+    return [paths[0] for paths in candidates]
 
 
 def shortened(names: Sequence[str], most: int = 10) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
 from maskmed_nnu.instances.instance_map import LabelFormat
@@ -32,8 +34,8 @@ class CaseSummary:
     channels: int
     colour: bool
     grey: bool
-    dtype: np.dtype
-    counts: np.ndarray
+    dtype: np.dtype[Any]
+    counts: Integers
     layers: int
     depth: int
     crowd: int
@@ -60,11 +62,11 @@ class DatasetLayout:
     label_format: LabelFormat | None
     values: tuple[int, ...]
 
-    def dataset_json(self, name: str, training: int) -> dict:
+    def dataset_json(self, name: str, training: int) -> dict[str, Any]:
         """The data set's ``dataset.json``."""
         names = {"grey": ["grey"], "colour": ["R", "G", "B"]}.get(self.channels)
         names = names or [f"channel {i}" for i in range(self.channel_count)]
-        description = {
+        description: dict[str, Any] = {
             "name": name,
             "channel_names": {str(i): n for i, n in enumerate(names)},
             "labels": {"background": 0, **self.classes},
@@ -138,67 +140,68 @@ def summarize_case(
 
 
 def choose_layout(
-    found: Sequence[CaseSummary], classes: dict[str, int], class_names: Sequence[str] | None
+    summaries: Sequence[CaseSummary], classes: dict[str, int], class_names: Sequence[str] | None
 ) -> DatasetLayout:
-    """The layout of the cases `found`; without `classes` they are semantic, their values named `class_names`.
+    """The layout of the cases summed up; without `classes` they are semantic, their values named `class_names`.
 
     Raises:
         InputError: where the cases do not fit into one data set.
     """
-    nifti = [f for f in found if formats.ending(f.case.image) in formats.NIFTI]
-    if nifti and len(nifti) < len(found):
-        other = next(f for f in found if f not in nifti)
+    nifti = [s for s in summaries if formats.ending(s.case.image) in formats.NIFTI]
+    if nifti and len(nifti) < len(summaries):
+        other = next(s for s in summaries if s not in nifti)
         raise InputError(
             f"{nifti[0].case.image.name} is NIfTI, {other.case.image.name} is not; convert them into two data sets."
         )
-    flat = next((f for f in found if len(f.shape) != len(found[0].shape)), None)
+    flat = next((s for s in summaries if len(s.shape) != len(summaries[0].shape)), None)
     if flat:
         raise InputError(
-            f"{found[0].case.image.name} has {len(found[0].shape)} axes, {flat.case.image.name} has {len(flat.shape)}; "
-            f"convert images and stacks into two data sets."
+            f"{summaries[0].case.image.name} has {len(summaries[0].shape)} axes, {flat.case.image.name} has "
+            f"{len(flat.shape)}; convert images and stacks into two data sets."
         )
-    channels = "grey" if all(f.grey for f in found) else "colour"
-    counts = {f.channels for f in found if not (f.grey or f.colour)}
+    channels = "grey" if all(s.grey for s in summaries) else "colour"
+    counts = {s.channels for s in summaries if not (s.grey or s.colour)}
     if counts:
-        if len(counts) > 1 or any(f.grey or f.colour for f in found):
-            numbers = ", ".join(str(n) for n in sorted({f.channels for f in found}))
+        if len(counts) > 1 or any(s.grey or s.colour for s in summaries):
+            numbers = ", ".join(str(n) for n in sorted({s.channels for s in summaries}))
             raise InputError(f"The images have different numbers of channels: {numbers}; a data set needs one number.")
         channels = "several"
-    label_format, values, largest = None, (), 0
+    label_format = None
+    values: tuple[int, ...] = ()
     if classes:
-        label_format = _label_format(found, classes)
+        label_format = _label_format(summaries, classes)
         divisor = label_format.label_divisor
-        most = max(int(f.counts.max(initial=0)) for f in found)
-        largest = max(f.largest for f in found) if divisor is None else len(classes) * divisor + most
+        maximum = max(int(s.counts.max(initial=0)) for s in summaries)
+        largest = max(s.largest for s in summaries) if divisor is None else len(classes) * divisor + maximum
     else:
-        values = tuple(sorted({v for f in found for v in f.values}))
+        values = tuple(sorted({v for s in summaries for v in s.values}))
         classes = _semantic_classes(values, class_names)
         largest = len(values)
     layers = bool(label_format and label_format.overlap_layers)
-    ending = ".nii.gz" if nifti else _ending(found, channels, layers or largest > np.iinfo(np.uint16).max)
+    ending = ".nii.gz" if nifti else _ending(summaries, channels, layers or largest > np.iinfo(np.uint16).max)
     return DatasetLayout(ending, channels, max(counts, default=1), classes, label_format, values)
 
 
-def _ending(found: Sequence[CaseSummary], channels: str, wide_labels: bool) -> str:
+def _ending(summaries: Sequence[CaseSummary], channels: str, wide_labels: bool) -> str:
     legal = (np.uint8, bool) if channels == "colour" else (np.uint8, np.uint16, bool)  # a PNG of pillow's
     as_png = all(
-        f.dtype in legal and len(f.shape) == 2 and formats.ending(f.case.image) not in formats.TIFF for f in found
+        s.dtype in legal and len(s.shape) == 2 and formats.ending(s.case.image) not in formats.TIFF for s in summaries
     )
     return ".png" if as_png and not wide_labels else ".tif"
 
 
-def _label_format(found: Sequence[CaseSummary], classes: dict[str, int]) -> LabelFormat:
+def _label_format(summaries: Sequence[CaseSummary], classes: dict[str, int]) -> LabelFormat:
     divisor = None
-    if len(classes) > 1 or any(f.crowd for f in found):
-        most, divisor = max(int(f.counts.max(initial=0)) for f in found), SMALLEST_DIVISOR
-        while divisor <= PREDICTED_MORE * most:
+    if len(classes) > 1 or any(s.crowd for s in summaries):
+        maximum, divisor = max(int(s.counts.max(initial=0)) for s in summaries), SMALLEST_DIVISOR
+        while divisor <= PREDICTED_MORE * maximum:
             divisor *= 10
         if (len(classes) + 1) * divisor > np.iinfo(np.int32).max:
             raise InputError(
-                f"{len(classes)} classes with up to {most:,} objects in an image need ids beyond {2**31 - 1:,}; select "
-                f"fewer classes with --classes."
+                f"{len(classes)} classes with up to {maximum:,} objects in an image need ids beyond {2**31 - 1:,}; "
+                f"select fewer classes with --classes."
             )
-    return LabelFormat(classes, divisor, any(f.layers > 1 for f in found))
+    return LabelFormat(classes, divisor, any(s.layers > 1 for s in summaries))
 
 
 def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> dict[str, int]:

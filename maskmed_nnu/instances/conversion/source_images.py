@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.instance_map import check_values
 
 MOST_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
@@ -20,7 +23,7 @@ MOST_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a 
 class SourceImage:
     """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a NIfTI."""
 
-    channels: np.ndarray
+    channels: NDArray[Any]
     colour: bool
     geometry: formats.Geometry | None = None
 
@@ -62,7 +65,7 @@ def read(path: Path, *, axes: int) -> SourceImage:
     return SourceImage(values, raster.colour and len(values) == 3, raster.geometry)
 
 
-def read_mask(path: Path) -> tuple[np.ndarray, formats.Geometry | None]:
+def read_mask(path: Path) -> tuple[Integers, formats.Geometry | None]:
     """Read a mask or label map [*spatial] of non-negative integers, and a NIfTI's geometry.
 
     A grey picture stored as RGB is a mask too.
@@ -103,6 +106,6 @@ def write(path: Path, picture: SourceImage) -> None:
         tifffile.imwrite(path, np.ascontiguousarray(values), photometric=kind, compression="zlib")
 
 
-def _opaque(values: np.ndarray) -> np.ndarray:
+def _opaque(values: NDArray[Any]) -> NDArray[Any]:
     """Samples in the last axis without transparency: grey and RGB have one or three."""
     return values[..., :-1] if values.shape[-1] in (2, 4) else values

@@ -11,6 +11,7 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
+from maskmed_nnu.instances.array_types import CroppedMask, Integers
 from maskmed_nnu.instances.coco import CocoFile, CocoImage
 from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files, shortened
@@ -66,21 +67,22 @@ class CocoSource:
 
     def read(self, case: SourceCase) -> Annotations:
         picture, image = source_images.read(case.image, axes=2), self._images[case.name]
-        shape = picture.channels.shape[1:]
+        shape = (picture.channels.shape[1], picture.channels.shape[2])
         if image.shape not in (None, shape):
             raise InputError(
                 f"{case.image} has {shape[1]} × {shape[0]} pixels, but {self._coco.path.name} says {image.shape[1]} × "
                 f"{image.shape[0]}; use the images that were annotated."
             )
-        found = self._coco.objects(image, shape)
-        return Annotations(picture, found.objects, found.refused, found.clipped)
+        content = self._coco.objects(image, shape)
+        return Annotations(picture, content.objects, content.refused, content.clipped)
 
 
 class LabelMapSource:
     """A folder of images, and label maps of the same names beside them or in another folder."""
 
     def __init__(self, images: Path, masks: Path | None, class_name: str) -> None:
-        self.classes, self.notes = {class_name: 1}, []
+        self.classes = {class_name: 1}
+        self.notes: list[str] = []
         self.cases = _paired(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
@@ -98,7 +100,8 @@ class SemanticSource:
     """A folder of images and masks whose values are classes; `Annotations.objects.stuff` holds them as they are."""
 
     def __init__(self, images: Path, masks: Path | None) -> None:
-        self.classes, self.notes = {}, []
+        self.classes: dict[str, int] = {}
+        self.notes: list[str] = []
         self.cases = _paired(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
@@ -111,7 +114,8 @@ class MaskPerObjectSource:
     """DSB2018's layout: a folder for each image with ``images/*.png`` and ``masks/*.png``, one mask for each object."""
 
     def __init__(self, folder: Path, class_name: str) -> None:
-        self.classes, self.notes = {class_name: 1}, []
+        self.classes = {class_name: 1}
+        self.notes: list[str] = []
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name one that holds a folder with images/ and masks/ per image.")
         folders = sorted(f for f in folder.iterdir() if (f / "images").is_dir())
@@ -127,7 +131,8 @@ class MaskPerObjectSource:
 
     def read(self, case: SourceCase) -> Annotations:
         picture = source_images.read(case.image, axes=2)
-        masks, refused = [], []
+        masks: list[CroppedMask] = []
+        refused = []
         for path in source_images.files(case.files[1]):
             mask, _ = source_images.read_mask(path)
             _check_size(path, mask, case.image, picture)
@@ -147,7 +152,7 @@ class MaskPerObjectSource:
         return Annotations(picture, objects, refused)
 
 
-def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, SourceImage]:
+def _mask_and_picture(case: SourceCase) -> tuple[Integers, SourceImage]:
     mask, geometry = source_images.read_mask(case.files[1])
     picture = source_images.read(case.image, axes=mask.ndim)
     _check_size(case.files[1], mask, case.image, picture)
@@ -161,7 +166,7 @@ def _mask_and_picture(case: SourceCase) -> tuple[np.ndarray, SourceImage]:
     return mask, picture
 
 
-def _check_size(path: Path, mask: np.ndarray, image: Path, picture: SourceImage) -> None:
+def _check_size(path: Path, mask: Integers, image: Path, picture: SourceImage) -> None:
     if mask.shape != picture.channels.shape[1:]:
         sizes = [" × ".join(map(str, shape)) for shape in (mask.shape, picture.channels.shape[1:])]
         raise InputError(

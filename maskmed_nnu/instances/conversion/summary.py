@@ -10,25 +10,25 @@ from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
 
 
 def summary_lines(
-    found: Sequence[CaseSummary], layout: DatasetLayout, notes: Sequence[str], *, most: int | None = None
+    summaries: Sequence[CaseSummary], layout: DatasetLayout, notes: Sequence[str], *, most: int | None = None
 ) -> list[str]:
     """Lines of the report; at most `most` of the refused objects are listed (None: all)."""
-    lines = [f"images     {len(found):,}, {_channels(found, layout)}, written as {layout.ending[1:]}"]
+    lines = [f"images     {len(summaries):,}, {_channels(summaries, layout)}, written as {layout.ending[1:]}"]
     if layout.label_format:
-        lines += _objects(found, layout)
+        lines += _objects(summaries, layout)
     else:
         pairs = zip(layout.values, layout.classes.items(), strict=True)
         lines.append("labels     " + ", ".join(f"{value} → {number} {name}" for value, (name, number) in pairs))
-        empty = sum(not f.values for f in found)
+        empty = sum(not s.values for s in summaries)
         lines.append(f"empty      {empty:,} masks without foreground")
-    clipped = sum(f.clipped for f in found)
+    clipped = sum(s.clipped for s in summaries)
     if clipped:
         lines.append(f"clipped    {clipped:,} objects drawn beyond their image were cut off at its border")
-    renumbered = [f.name for f in found if f.renumbered]
+    renumbered = [s.name for s in summaries if s.renumbered]
     if renumbered:
         lines.append(f"renumbered {len(renumbered):,} label maps with ids above 65,535, from 1 on: {renumbered[0]} …")
     lines += [f"note       {note}" for note in notes]
-    refused = [f"{f.case.image.name}: {reason}" for f in found for reason in f.refused]
+    refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:
         lines.append(f"refused    {len(refused):,} objects:")
         lines += [f"           {line}" for line in refused[:most]]
@@ -39,19 +39,19 @@ def summary_lines(
     return lines
 
 
-def _channels(found: Sequence[CaseSummary], layout: DatasetLayout) -> str:
-    kinds = "/".join(sorted({f.dtype.name for f in found}))
-    colour = sum(f.colour for f in found)
+def _channels(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
+    kinds = "/".join(sorted({s.dtype.name for s in summaries}))
+    colour = sum(s.colour for s in summaries)
     if layout.channels == "grey":
         return f"grey ({kinds}{', three equal channels became one' if colour else ''})"
     if layout.channels == "colour":
-        grey = len(found) - colour
+        grey = len(summaries) - colour
         return f"RGB ({kinds}{f', {grey:,} grey ones became RGB' if grey else ''})"
     return f"{layout.channel_count} channels, a file each ({kinds})"
 
 
-def _objects(found: Sequence[CaseSummary], layout: DatasetLayout) -> list[str]:
-    counts = np.stack([f.counts for f in found])
+def _objects(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> list[str]:
+    counts = np.stack([s.counts for s in summaries])
     per_image = counts.sum(axis=1)
     names = ", ".join(f"{number} {name}: {counts[:, number - 1].sum():,}" for name, number in layout.classes.items())
     lines = [
@@ -59,26 +59,26 @@ def _objects(found: Sequence[CaseSummary], layout: DatasetLayout) -> list[str]:
         f"per image  {per_image.min():,} to {per_image.max():,}, median {np.median(per_image):.0f}; "
         f"{int((per_image == 0).sum()):,} images hold none",
     ]
-    depth = max(f.depth for f in found)
+    depth = max(s.depth for s in summaries)
     if depth > 1:
-        overlapping = sum(f.depth > 1 for f in found)
+        overlapping = sum(s.depth > 1 for s in summaries)
         lines.append(
             f"overlaps   up to {depth} objects at a pixel, in {overlapping:,} images; label files have up to "
-            f"{max(f.layers for f in found)} layers"
+            f"{max(s.layers for s in summaries)} layers"
         )
     else:
         lines.append("overlaps   none")
-    disconnected = [f for f in found if f.disconnected]
+    disconnected = [s for s in summaries if s.disconnected]
     if disconnected:
-        count, more = sum(f.disconnected for f in disconnected), sum(f.split for f in disconnected)
-        where = ", ".join(f"{f.name}: {f.disconnected}" for f in disconnected[:5]) + (
+        count, more = sum(s.disconnected for s in disconnected), sum(s.split for s in disconnected)
+        where = ", ".join(f"{s.name}: {s.disconnected}" for s in disconnected[:5]) + (
             " …" if len(disconnected) > 5 else ""
         )
         lines.append(
             f"pieces     {count:,} objects in several pieces ({where}) "
             + (f"became {count + more:,}" if more else "were left as they are")
         )
-    crowd = sum(f.crowd > 0 for f in found)
+    crowd = sum(s.crowd > 0 for s in summaries)
     if crowd:
         lines.append(f"crowd      {crowd:,} images have regions whose objects are not told apart")
     return lines

@@ -6,7 +6,10 @@ own area to the union.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.instances.metrics.comparison import ClassView, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
@@ -21,7 +24,7 @@ class AggregatedJaccard(CountedMetric):
     0.6
     """
 
-    def _count(self, view: ClassView) -> np.ndarray:
+    def _count(self, view: ClassView) -> NDArray[Any]:
         pairs = np.flatnonzero(~view.crowd[view.truth])
         # The last of an object's pairs by rising IoU is its best; of equal ones, the first prediction.
         pairs = pairs[np.lexsort((-view.prediction[pairs], view.iou[pairs], view.truth[pairs]))]
@@ -32,7 +35,7 @@ class AggregatedJaccard(CountedMetric):
         unused[view.prediction[best]] = False
         return np.array([shared, union + view.prediction_area[unused].sum()])
 
-    def _scores(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+    def _scores(self, counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         return {"AJI": ratio(counts[..., 0], counts[..., 1])}
 
 
@@ -44,4 +47,5 @@ def aggregated_jaccard(prediction: Objects, truth: Objects) -> float:
     """
     metric = AggregatedJaccard()
     metric.add(compare(prediction, truth).of_one_class())
-    return metric.compute()["AJI"]
+    score: float = metric.compute()["AJI"]
+    return score

@@ -7,11 +7,13 @@ overlap, keeps no masks, and has a detection cap of 1000 an image, because dense
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
+from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import nan_mean
 
@@ -20,16 +22,16 @@ RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 """Pixels of an object, both ends included."""
 RECALL_CAPS = (1, 10, 100)
-AP50, AP75 = 0, 5  # places in IOU_THRESHOLDS
+AP50, AP75 = 0, 5  # indices into IOU_THRESHOLDS
 MISS, HIT, IGNORED = 0, 1, 2
 
 
 class _ImageRecord(NamedTuple):
     """What one image adds to a class: ``D`` detections by falling score, for each area range and threshold."""
 
-    scores: np.ndarray  # float64 [D]
-    outcomes: np.ndarray  # uint8 [areas, thresholds, D]
-    positives: np.ndarray  # int64 [areas], true objects to be found
+    scores: NDArray[np.float64]  # float64 [D]
+    outcomes: NDArray[np.uint8]  # uint8 [areas, thresholds, D]
+    positives: Integers  # int64 [areas], true objects to be found
 
 
 class AveragePrecision:
@@ -46,7 +48,7 @@ class AveragePrecision:
         self.max_detections = max_detections
         self._records: dict[int, list[_ImageRecord]] = defaultdict(list)
 
-    def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
+    def update(self, prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -> None:
         """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
         self.add(compare(prediction, truth, crowd=crowd))
 
@@ -60,7 +62,7 @@ class AveragePrecision:
         for number, records in other._records.items():
             self._records[number].extend(records)
 
-    def compute(self) -> dict:
+    def compute(self) -> dict[str, Any]:
         """The scores, and under ``per_class`` those of each class number that has objects to be found.
 
         AP is the mean over IoU 0.50, 0.55, …, 0.95 and ``AR@n`` the same mean of the recall with at most n detections
@@ -70,7 +72,7 @@ class AveragePrecision:
         per_class = {number: self._scores(records) for number, records in sorted(self._records.items())}
         per_class = {number: scores for number, scores in per_class.items() if np.isfinite(scores["AP"])}
         values = {name: [scores[name] for scores in per_class.values()] for name in self._scores([])}
-        means = {name: nan_mean(found) for name, found in values.items()}
+        means = {name: nan_mean(of_classes) for name, of_classes in values.items()}
         return {**means, "per_class": per_class}
 
     def _scores(self, records: list[_ImageRecord]) -> dict[str, float]:
@@ -95,7 +97,7 @@ def _evaluate(view: ClassView, max_detections: int) -> _ImageRecord:
     return _ImageRecord(view.scores[order], outcomes, np.count_nonzero(~ignored, axis=1))
 
 
-def _match(view: ClassView, order: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+def _match(view: ClassView, order: Integers, ignored: Mask) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
     `order` [D]: the detections that take part; `ignored` [areas, M]: what need not be found, taken only where nothing
@@ -116,23 +118,23 @@ def _match(view: ClassView, order: np.ndarray, ignored: np.ndarray) -> np.ndarra
     turn = _turns(detection, truth, view.crowd, len(order))[detection]
     for now in range(turn.max() + 1):
         pick = np.flatnonzero(turn == now)
-        who, whom = detection[pick], truth[pick]
-        start = np.flatnonzero(np.diff(who, prepend=-1))
-        wish = level[pick] + len(iou) * ~ignored[:, None, whom]
-        possible = (iou[pick] >= thresholds) & ~(taken[:, :, whom] & ~view.crowd[whom])
-        wish = np.where(possible, wish, -1)
-        best = np.repeat(np.maximum.reduceat(wish, start, axis=2), np.diff(start, append=len(pick)), axis=2)
+        chooser, candidate = detection[pick], truth[pick]
+        start = np.flatnonzero(np.diff(chooser, prepend=-1))
+        preference = level[pick] + len(iou) * ~ignored[:, None, candidate]
+        possible = (iou[pick] >= thresholds) & ~(taken[:, :, candidate] & ~view.crowd[candidate])
+        preference = np.where(possible, preference, -1)
+        best = np.repeat(np.maximum.reduceat(preference, start, axis=2), np.diff(start, append=len(pick)), axis=2)
         # Of two equally good ones COCO takes the later.
-        place = np.where((wish == best) & possible, np.arange(len(pick)), -1)
-        chosen = np.maximum.reduceat(place, start, axis=2)
+        position = np.where((preference == best) & possible, np.arange(len(pick)), -1)
+        chosen = np.maximum.reduceat(position, start, axis=2)
         area, threshold, column = np.nonzero(chosen >= 0)
-        mate = whom[chosen[area, threshold, column]]
-        taken[area, threshold, mate] = True
-        outcomes[area, threshold, who[start[column]]] = np.where(ignored[area, mate], IGNORED, HIT)
+        matched = candidate[chosen[area, threshold, column]]
+        taken[area, threshold, matched] = True
+        outcomes[area, threshold, chooser[start[column]]] = np.where(ignored[area, matched], IGNORED, HIT)
     return outcomes
 
 
-def _turns(detection: np.ndarray, truth: np.ndarray, crowd: np.ndarray, count: int) -> np.ndarray:
+def _turns(detection: Integers, truth: Integers, crowd: Mask, count: int) -> NDArray[np.int64]:
     """When each detection may choose [count]: those that compete for no common truth choose at the same time.
 
     A detection's turn is its rank by score among those it is linked with through shared truths.
@@ -147,7 +149,7 @@ def _turns(detection: np.ndarray, truth: np.ndarray, crowd: np.ndarray, count: i
     return turn
 
 
-def _precision(records: list[_ImageRecord], area: int) -> np.ndarray:
+def _precision(records: list[_ImageRecord], area: int) -> NDArray[np.float64]:
     """Precision [thresholds, recall points], the highest at that recall or beyond; NaN without true objects."""
     positives = sum(record.positives[area] for record in records)
     if not positives:
@@ -158,14 +160,15 @@ def _precision(records: list[_ImageRecord], area: int) -> np.ndarray:
     precision = hits / (hits + np.cumsum(outcomes == MISS, axis=1) + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last detection
-    places = np.stack([np.searchsorted(recall, RECALL_POINTS, side="left") for recall in hits / positives])
-    return np.take_along_axis(precision, places, axis=1)
+    indices = np.stack([np.searchsorted(recall, RECALL_POINTS, side="left") for recall in hits / positives])
+    return np.take_along_axis(precision, indices, axis=1)
 
 
-def _recall(records: list[_ImageRecord], area: int, cap: int) -> np.ndarray:
+def _recall(records: list[_ImageRecord], area: int, cap: int) -> NDArray[np.float64]:
     """Recall [thresholds] with at most `cap` detections an image; NaN without true objects."""
     positives = sum(record.positives[area] for record in records)
     if not positives:
         return np.full(len(IOU_THRESHOLDS), np.nan)
     hits = [np.count_nonzero(record.outcomes[area, :, :cap] == HIT, axis=1) for record in records]
-    return np.sum(hits, axis=0) / positives
+    recall: NDArray[np.float64] = np.sum(hits, axis=0) / positives
+    return recall

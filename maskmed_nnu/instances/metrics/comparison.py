@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.detections import INSIDE, Detections, from_instance_map
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.overlaps import Overlaps, label_overlaps, mask_overlaps
 
-Objects: TypeAlias = Detections | InstanceMap | np.ndarray
+Objects: TypeAlias = Detections | InstanceMap | Integers
 """The objects of an image: detections, an object map, or plain ids ([*spatial] in 2D, else [layers, *spatial])."""
 ONE_CLASS = LabelFormat({"object": 1})
 
@@ -21,19 +23,19 @@ ONE_CLASS = LabelFormat({"object": 1})
 class ClassView(NamedTuple):
     """The objects of one class: ``N`` predicted, ``M`` true (crowd regions among them), ``P`` pairs that meet."""
 
-    prediction: np.ndarray
+    prediction: Integers
     """int64 [P], index of the predicted object."""
-    truth: np.ndarray
+    truth: Integers
     """int64 [P], index of the true object."""
-    intersection: np.ndarray
+    intersection: Integers
     """int64 [P], pixels in both."""
-    iou: np.ndarray
+    iou: NDArray[np.float64]
     """float64 [P]; with a crowd region, as in COCO, the share of the prediction's area that lies in it."""
-    prediction_area: np.ndarray
-    truth_area: np.ndarray
-    scores: np.ndarray
+    prediction_area: Integers
+    truth_area: Integers
+    scores: NDArray[np.float64]
     """float64 [N]."""
-    crowd: np.ndarray
+    crowd: Mask
     """bool [M], regions of objects that are not told apart: neither to be found nor to be missed."""
 
     @property
@@ -42,16 +44,17 @@ class ClassView(NamedTuple):
         return int(np.count_nonzero(~self.crowd))
 
     @property
-    def excused(self) -> np.ndarray:
+    def excused(self) -> Mask:
         """bool [N], predictions that count as no error where they match nothing: more than half lies in crowd.
 
         The rule of the panoptic evaluation (Kirillov et al., arXiv 1801.00868).
         """
         in_crowd = self.crowd[self.truth]
         share = np.bincount(self.prediction[in_crowd], self.iou[in_crowd], minlength=len(self.scores))
-        return share > 0.5
+        excused: Mask = share > 0.5
+        return excused
 
-    def pairs_above(self, threshold: float, *, strict: bool = False) -> np.ndarray:
+    def pairs_above(self, threshold: float, *, strict: bool = False) -> Mask:
         """bool [P], pairs of objects proper (no crowd) whose IoU reaches the threshold, or exceeds it if `strict`."""
         return ~self.crowd[self.truth] & (self.iou > threshold if strict else self.iou >= threshold)
 
@@ -61,20 +64,21 @@ class Comparison:
     """All objects of one image's prediction [N] and truth [M], stuff and crowd regions among them."""
 
     overlaps: Overlaps
-    scores: np.ndarray
-    prediction_classes: np.ndarray
-    truth_classes: np.ndarray
-    prediction_regions: np.ndarray
+    scores: NDArray[np.float64]
+    prediction_classes: Integers
+    truth_classes: Integers
+    prediction_regions: Mask
     """bool [N], True for a region of stuff."""
-    truth_regions: np.ndarray
+    truth_regions: Mask
     """bool [M], True for a region of stuff or, in a class of objects, of crowd."""
-    crowd: np.ndarray
+    crowd: Mask
     """bool [M], objects that the caller declared crowd."""
 
     @property
     def classes(self) -> list[int]:
         """The class numbers that occur, sorted."""
-        return np.union1d(self.prediction_classes, self.truth_classes).tolist()
+        classes: list[int] = np.union1d(self.prediction_classes, self.truth_classes).tolist()
+        return classes
 
     def of_one_class(self) -> Comparison:
         """The same with all objects in class 1; regions, which without their class mean nothing, in class 0."""
@@ -87,20 +91,20 @@ class Comparison:
         In a class of objects the truth's region is a crowd, and a predicted region says nothing. An object without a
         pixel is none.
         """
-        chosen = (self.prediction_classes == number) & (self.prediction_regions == stuff)
-        chosen &= self.overlaps.prediction_area > 0
-        wanted = (self.truth_classes == number) & (self.truth_regions | (not stuff)) & (self.overlaps.truth_area > 0)
-        crowd = (self.truth_regions | self.crowd)[wanted] & (not stuff)
-        pairs = chosen[self.overlaps.prediction] & wanted[self.overlaps.truth]
-        prediction = (np.cumsum(chosen) - 1)[self.overlaps.prediction[pairs]]
-        truth = (np.cumsum(wanted) - 1)[self.overlaps.truth[pairs]]
-        area, shared = self.overlaps.prediction_area[chosen], self.overlaps.intersection[pairs]
+        predicted = (self.prediction_classes == number) & (self.prediction_regions == stuff)
+        predicted &= self.overlaps.prediction_area > 0
+        true = (self.truth_classes == number) & (self.truth_regions | (not stuff)) & (self.overlaps.truth_area > 0)
+        crowd = (self.truth_regions | self.crowd)[true] & (not stuff)
+        pairs = predicted[self.overlaps.prediction] & true[self.overlaps.truth]
+        prediction = (np.cumsum(predicted) - 1)[self.overlaps.prediction[pairs]]
+        truth = (np.cumsum(true) - 1)[self.overlaps.truth[pairs]]
+        area, shared = self.overlaps.prediction_area[predicted], self.overlaps.intersection[pairs]
         iou = np.where(crowd[truth], shared / area[prediction], self.overlaps.iou[pairs])
-        truth_area = self.overlaps.truth_area[wanted]
-        return ClassView(prediction, truth, shared, iou, area, truth_area, self.scores[chosen], crowd)
+        truth_area = self.overlaps.truth_area[true]
+        return ClassView(prediction, truth, shared, iou, area, truth_area, self.scores[predicted], crowd)
 
 
-def compare(prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> Comparison:
+def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -> Comparison:
     """Compare the objects of an image with the truth; plain ids are objects of class 1 with score 1.
 
     `crowd`: bool [M], which of the truth's objects are crowd regions, in addition to what its ``stuff`` says.
@@ -113,30 +117,33 @@ def compare(prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = N
         InputError: where prediction and truth are of different sizes.
     """
     as_masks = isinstance(prediction, Detections) or isinstance(truth, Detections)
-    found, wanted = [_cropped(objects) if as_masks else _layered(objects) for objects in (prediction, truth)]
-    if found.shape != wanted.shape:
-        sizes = [" × ".join(map(str, side.shape)) for side in (found, wanted)]
+    predicted, true = (
+        _cropped(objects) if as_masks or isinstance(objects, Detections) else _layered(objects)
+        for objects in (prediction, truth)
+    )
+    if predicted.shape != true.shape:
+        sizes = [" × ".join(map(str, side.shape)) for side in (predicted, true)]
         raise InputError(f"The prediction has {sizes[0]} pixels and the truth {sizes[1]}; both must be the same grid.")
     if as_masks:
-        overlaps = mask_overlaps(*found.pixels, *wanted.pixels)
+        overlaps = mask_overlaps(*predicted.pixels, *true.pixels)
     else:
-        counts = (len(found.classes), len(wanted.classes))
-        overlaps = label_overlaps(*found.pixels, *wanted.pixels, counts=counts)
-    declared = np.zeros(len(wanted.classes), dtype=bool)
+        counts = (len(predicted.classes), len(true.classes))
+        overlaps = label_overlaps(*predicted.pixels, *true.pixels, counts=counts)
+    declared = np.zeros(len(true.classes), dtype=bool)
     if crowd is not None:
         declared[: len(crowd)] = crowd
     return Comparison(
         overlaps=overlaps,
-        scores=found.scores,
-        prediction_classes=found.classes,
-        truth_classes=wanted.classes,
-        prediction_regions=found.regions,
-        truth_regions=wanted.regions,
+        scores=predicted.scores,
+        prediction_classes=predicted.classes,
+        truth_classes=true.classes,
+        prediction_regions=predicted.regions,
+        truth_regions=true.regions,
         crowd=declared,
     )
 
 
-def _instance_map(objects: InstanceMap | np.ndarray) -> InstanceMap:
+def _instance_map(objects: InstanceMap | Integers) -> InstanceMap:
     """Plain ids as objects of one class."""
     if isinstance(objects, InstanceMap):
         return objects
@@ -145,14 +152,14 @@ def _instance_map(objects: InstanceMap | np.ndarray) -> InstanceMap:
 
 class _Side(NamedTuple):
     shape: tuple[int, ...]
-    pixels: tuple
+    pixels: tuple[Any, ...]
     """Arguments for the function that counts overlaps: (layers,) or (boxes, masks)."""
-    classes: np.ndarray
-    scores: np.ndarray
-    regions: np.ndarray
+    classes: Integers
+    scores: NDArray[np.float64]
+    regions: Mask
 
 
-def _layered(objects: InstanceMap | np.ndarray) -> _Side:
+def _layered(objects: InstanceMap | Integers) -> _Side:
     """Ids 1..N in layers; regions of stuff, where no object covers them, in one layer more."""
     objects = _instance_map(objects)
     stuff = np.where((objects.ids > 0).any(axis=0), 0, objects.stuff)
@@ -169,21 +176,23 @@ def _layered(objects: InstanceMap | np.ndarray) -> _Side:
 def _cropped(objects: Objects) -> _Side:
     """Boxes and boolean masks cropped to them; regions of stuff, where no object covers them, behind the objects."""
     if isinstance(objects, Detections):
-        stuff = objects.stuff
+        detections, stuff = objects, objects.stuff
     else:
         objects = _instance_map(objects)
-        stuff, objects = objects.stuff, from_instance_map(objects.ids, objects.classes)
-    boxes, masks = objects.boxes.reshape(-1, 4), [mask >= INSIDE for mask in objects.masks]
-    numbers = np.zeros(0, dtype=np.int64)
+        detections, stuff = from_instance_map(objects.ids, objects.classes), objects.stuff
+    boxes: Integers = detections.boxes.reshape(-1, 4)
+    masks = [mask >= INSIDE for mask in detections.masks]
+    numbers: Integers = np.zeros(0, dtype=np.int64)
     if stuff is not None and stuff.any():
         stuff = stuff.copy()
         for (y0, x0, y1, x1), mask in zip(boxes.tolist(), masks, strict=True):
             stuff[y0:y1, x0:x1][mask] = 0
         numbers, regions = np.unique(stuff[stuff > 0]), ndimage.find_objects(stuff)
-        places = [regions[number - 1] for number in numbers]
-        masks += [stuff[place] == number for place, number in zip(places, numbers, strict=True)]
-        corners = [[y.start, x.start, y.stop, x.stop] for y, x in places]
+        stuff_boxes = [regions[number - 1] for number in numbers]
+        masks += [stuff[box] == number for box, number in zip(stuff_boxes, numbers, strict=True)]
+        corners = [[y.start, x.start, y.stop, x.stop] for y, x in stuff_boxes]
         boxes = np.concatenate([boxes, np.array(corners, dtype=boxes.dtype).reshape(-1, 4)])
-    classes = np.concatenate([objects.classes, numbers]).astype(np.int64)
-    scores = np.concatenate([objects.scores, np.ones(len(numbers))]).astype(np.float64)
-    return _Side(tuple(objects.shape), (boxes, masks), classes, scores, np.arange(len(classes)) >= len(objects.classes))
+    classes = np.concatenate([detections.classes, numbers]).astype(np.int64)
+    scores = np.concatenate([detections.scores, np.ones(len(numbers))]).astype(np.float64)
+    is_region = np.arange(len(classes)) >= len(detections.classes)
+    return _Side(tuple(detections.shape), (boxes, masks), classes, scores, is_region)

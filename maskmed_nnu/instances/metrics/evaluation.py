@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,11 +45,11 @@ def evaluate(
     truth: Path,
     prediction: Path,
     *,
-    dataset_json: dict,
-    results: dict[str, list[dict]] | None = None,
+    dataset_json: dict[str, Any],
+    results: dict[str, list[dict[str, Any]]] | None = None,
     max_detections: int = 1000,
     flat: bool = False,
-) -> tuple[dict, int]:
+) -> tuple[dict[str, Any], int]:
     """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
 
     `results`: COCO results by image, which is a case, or of a volume CASE_z. Where they are given, their masks and
@@ -65,22 +66,22 @@ def evaluate(
     images: list[str] = []
     for name in names:
         files = [folder / (name + ending) for folder in (prediction, truth)]
-        found, wanted = (_read(path, label_format) for path in files)
-        if found.stuff.shape != wanted.stuff.shape:
-            sizes = [" × ".join(map(str, objects.stuff.shape)) for objects in (found, wanted)]
+        prediction_map, truth_map = (_read(path, label_format) for path in files)
+        if prediction_map.stuff.shape != truth_map.stuff.shape:
+            sizes = [" × ".join(map(str, objects.stuff.shape)) for objects in (prediction_map, truth_map)]
             raise InputError(
                 f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be one grid."
             )
-        for image, predicted, true in zip(_image_names(name, wanted), _slices(found), _slices(wanted), strict=True):
-            if flat:
-                predicted, true = (flatten(from_instance_map(o.ids, o.classes, o.stuff)) for o in (predicted, true))
+        slices = zip(_slices(prediction_map), _slices(truth_map), strict=True)
+        for image, pair in zip(_image_names(name, truth_map), slices, strict=True):
+            predicted, true = (flatten(from_instance_map(o.ids, o.classes, o.stuff)) if flat else o for o in pair)
             comparison = compare(predicted, true)
             for metric in metrics.counted:
                 metric.add(comparison)
             if results is None:
                 metrics.average_precision.add(comparison)
             else:
-                shape = wanted.stuff.shape[-2:]
+                shape = (truth_map.stuff.shape[-2], truth_map.stuff.shape[-1])
                 detections = _detections(results.get(image, []), shape, image)
                 metrics.average_precision.update(flatten(detections) if flat else detections, true)
             images.append(image)
@@ -92,7 +93,7 @@ def evaluate(
     return metrics.compute(), len(images)
 
 
-def read_results(path: Path) -> dict[str, list[dict]]:
+def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
     """COCO results by image: a list of objects with ``image_id`` (CASE or CASE_z), ``segmentation`` and ``score``.
 
     Raises:
@@ -107,7 +108,7 @@ def read_results(path: Path) -> dict[str, list[dict]]:
     keys = {"image_id", "category_id", "segmentation", "score"}
     if not isinstance(content, list) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in content):
         raise InputError(f"{path} holds no COCO results; it must be a list of objects with {', '.join(sorted(keys))}.")
-    by_image = defaultdict(list)
+    by_image: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in content:
         by_image[str(entry["image_id"])].append(entry)
     return dict(by_image)
@@ -146,7 +147,7 @@ def _slices(objects: InstanceMap) -> Iterator[InstanceMap]:
         yield InstanceMap(objects.ids[:, z], objects.classes, stuff)
 
 
-def _detections(results: list[dict], shape: tuple[int, int], name: str) -> Detections:
+def _detections(results: list[dict[str, Any]], shape: tuple[int, int], name: str) -> Detections:
     boxes, masks, scores, classes = [], [], [], []
     for entry in results:
         try:

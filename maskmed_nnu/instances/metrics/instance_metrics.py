@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.instances.metrics.aggregated_jaccard import AggregatedJaccard
 from maskmed_nnu.instances.metrics.average_precision import AveragePrecision
@@ -29,7 +31,7 @@ class InstanceMetrics:
         self.average_precision = AveragePrecision(max_detections)
         self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes))
 
-    def update(self, prediction: Objects, truth: Objects, *, crowd: np.ndarray | None = None) -> None:
+    def update(self, prediction: Objects, truth: Objects, *, crowd: NDArray[np.bool_] | None = None) -> None:
         """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
         self.add(compare(prediction, truth, crowd=crowd))
 
@@ -44,18 +46,18 @@ class InstanceMetrics:
         for metric, more in zip(self.counted, other.counted, strict=True):
             metric.merge(more)
 
-    def compute(self) -> dict:
+    def compute(self) -> dict[str, Any]:
         """Every metric's scores side by side; ``per_class`` and ``image_mean`` hold the same names."""
         return join([metric.compute() for metric in (self.average_precision, *self.counted)])
 
 
-def with_names(scores: dict, names: dict[int, str]) -> dict:
+def with_names(scores: dict[Any, Any], names: dict[int, str]) -> dict[str, Any]:
     """`scores` with class names for numbers, and None, which json has, for NaN, which it has not.
 
     >>> with_names({"AP": math.nan, "per_class": {1: {"AP": 0.5}}}, {1: "cell"})
     {'AP': None, 'per_class': {'cell': {'AP': 0.5}}}
     """
-    named = {}
+    named: dict[str, Any] = {}
     for key, value in scores.items():
         if isinstance(value, dict):
             value = with_names(value, names)
@@ -65,9 +67,9 @@ def with_names(scores: dict, names: dict[int, str]) -> dict:
     return named
 
 
-def join(parts: list[dict]) -> dict:
+def join(parts: list[dict[Any, Any]]) -> dict[Any, Any]:
     """Scores of several metrics as one dict, nested ones joined level by level."""
-    joined: dict = {}
+    joined: dict[Any, Any] = {}
     for part in parts:
         for name, value in part.items():
             joined[name] = join([joined.get(name, {}), value]) if isinstance(value, dict) else value

@@ -7,11 +7,14 @@ takes objects that overlap each other, and leaves crowd regions out of the count
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.metrics.average_precision import AP50, AP75, IOU_THRESHOLDS
 from maskmed_nnu.instances.metrics.comparison import ClassView, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
@@ -50,10 +53,10 @@ class Matching:
 def matching(prediction: Objects, truth: Objects, threshold: float = 0.5) -> Matching:
     """Match the objects of one image, whatever their class.
 
-    >>> found = matching(np.array([[1, 1, 1, 0, 2, 2, 2]]), np.array([[1, 1, 1, 1, 0, 0, 2]]))
-    >>> found  # the first objects have an IoU of 3/4, the second ones of 1/3
+    >>> result = matching(np.array([[1, 1, 1, 0, 2, 2, 2]]), np.array([[1, 1, 1, 1, 0, 0, 2]]))
+    >>> result  # the first objects have an IoU of 3/4, the second ones of 1/3
     Matching(threshold=0.5, tp=1, fp=1, fn=1)
-    >>> found.f1, round(found.average_precision, 3)
+    >>> result.f1, round(result.average_precision, 3)
     (0.5, 0.333)
     """
     view = compare(prediction, truth).of_one_class().view(1)
@@ -84,10 +87,10 @@ class MatchingScores(CountedMetric):
     (0.667, 0.75)
     """
 
-    def _count(self, view: ClassView) -> np.ndarray:
+    def _count(self, view: ClassView) -> Integers:
         return np.stack([_count(view, threshold) for threshold in IOU_THRESHOLDS])
 
-    def _scores(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+    def _scores(self, counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         tp, fp, fn = np.moveaxis(counts, -1, 0)
         f1 = ratio(2 * tp, 2 * tp + fp + fn)
         return {
@@ -99,16 +102,17 @@ class MatchingScores(CountedMetric):
         }
 
 
-def match(view: ClassView, allowed: np.ndarray) -> np.ndarray:
+def match(view: ClassView, allowed: Mask) -> Integers:
     """Indices of the pairs in a one-to-one matching with the most pairs and, among those, the highest sum of IoUs.
 
     `allowed`: bool [P], the pairs to choose from.
     """
     pairs = np.flatnonzero(allowed)
-    sole = np.ones(len(pairs), dtype=bool)
+    sole: Mask = np.ones(len(pairs), dtype=bool)
     for side in (view.prediction[pairs], view.truth[pairs]):
         sole &= np.bincount(side, minlength=1)[side] == 1
-    chosen, pairs = [pairs[sole]], pairs[~sole]
+    chosen: list[Integers] = [pairs[sole]]
+    pairs = pairs[~sole]
     if not len(pairs):
         return chosen[0]
     rows, row = np.unique(view.prediction[pairs], return_inverse=True)
@@ -122,24 +126,24 @@ def match(view: ClassView, allowed: np.ndarray) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _assign(view: ClassView, pairs: np.ndarray) -> np.ndarray:
+def _assign(view: ClassView, pairs: Integers) -> Integers:
     row = np.unique(view.prediction[pairs], return_inverse=True)[1]
     column = np.unique(view.truth[pairs], return_inverse=True)[1]
     shape = (row.max() + 1, column.max() + 1)
-    gain, place = np.zeros(shape), np.full(shape, -1)
+    gain, pair_at = np.zeros(shape), np.full(shape, -1)
     gain[row, column] = 1 + view.iou[pairs] / (2 * min(shape))  # no sum of IoUs outweighs a pair
-    place[row, column] = pairs
-    found = place[linear_sum_assignment(gain, maximize=True)]
-    return found[found >= 0]
+    pair_at[row, column] = pairs
+    matched: Integers = pair_at[linear_sum_assignment(gain, maximize=True)]
+    return matched[matched >= 0]
 
 
-def _count(view: ClassView, threshold: float) -> np.ndarray:
+def _count(view: ClassView, threshold: float) -> Integers:
     """TP, FP and FN, int64 [3]."""
     pairs = match(view, view.pairs_above(threshold))
     return tally(view, pairs)
 
 
-def tally(view: ClassView, pairs: np.ndarray) -> np.ndarray:
+def tally(view: ClassView, pairs: Integers) -> Integers:
     """TP, FP and FN, int64 [3], where `pairs` are the matches; an unmatched prediction in a crowd is none of them."""
     wrong = ~view.excused
     wrong[view.prediction[pairs]] = False

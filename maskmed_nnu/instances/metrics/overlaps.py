@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
+
+from maskmed_nnu.instances.array_types import Integers, Mask
 
 CHUNK = 2**22  # box pairs compared at a time; bounds the memory for tens of thousands of objects
 
@@ -18,25 +21,25 @@ CHUNK = 2**22  # box pairs compared at a time; bounds the memory for tens of tho
 class Overlaps(NamedTuple):
     """The pairs of a predicted and a true object that share pixels, sorted by prediction, then truth."""
 
-    prediction: np.ndarray
+    prediction: Integers
     """int64 [P], index of the predicted object."""
-    truth: np.ndarray
+    truth: Integers
     """int64 [P], index of the true object."""
-    intersection: np.ndarray
+    intersection: Integers
     """int64 [P], pixels in both."""
-    prediction_area: np.ndarray
+    prediction_area: Integers
     """int64 [N], pixels of each predicted object."""
-    truth_area: np.ndarray
+    truth_area: Integers
     """int64 [M], pixels of each true object."""
 
     @property
-    def iou(self) -> np.ndarray:
+    def iou(self) -> NDArray[np.float64]:
         """float64 [P], intersection over union."""
         union = self.prediction_area[self.prediction] + self.truth_area[self.truth] - self.intersection
         return self.intersection / union
 
 
-def label_overlaps(prediction: np.ndarray, truth: np.ndarray, *, counts: tuple[int, int] = (0, 0)) -> Overlaps:
+def label_overlaps(prediction: Integers, truth: Integers, *, counts: tuple[int, int] = (0, 0)) -> Overlaps:
     """Overlaps of two id maps [layers, *spatial] whose ids 1..N and 1..M are the objects (index = id - 1).
 
     `counts`: N and M, where the last objects may have no pixel.
@@ -63,10 +66,10 @@ def label_overlaps(prediction: np.ndarray, truth: np.ndarray, *, counts: tuple[i
 
 
 def mask_overlaps(
-    prediction_boxes: np.ndarray,
-    prediction_masks: Sequence[np.ndarray],
-    truth_boxes: np.ndarray,
-    truth_masks: Sequence[np.ndarray],
+    prediction_boxes: Integers,
+    prediction_masks: Sequence[Mask],
+    truth_boxes: Integers,
+    truth_masks: Sequence[Mask],
 ) -> Overlaps:
     """Overlaps of objects given by boxes [N, 4] (y0, x0, y1, x1, half open) and boolean masks cropped to them.
 
@@ -90,21 +93,21 @@ def mask_overlaps(
     return Overlaps(first[meet], second[meet], shared[meet], *areas)
 
 
-def box_pairs(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def box_pairs(boxes: Integers, others: Integers) -> tuple[Integers, Integers]:
     """Indices (into `boxes` [N, 4], into `others` [M, 4]) of all pairs whose half-open boxes overlap, sorted."""
     rows = max(1, CHUNK // max(1, len(others)))
-    found = [np.zeros((2, 0), dtype=np.int64)]
+    pairs: list[Integers] = [np.zeros((2, 0), dtype=np.int64)]
     for start in range(0, len(boxes), rows):
         y0, x0, y1, x1 = (side[:, None] for side in boxes[start : start + rows].T)
         overlap = (y0 < others[:, 2]) & (y1 > others[:, 0]) & (x0 < others[:, 3]) & (x1 > others[:, 1])
         pair = np.stack(np.nonzero(overlap))
         pair[0] += start
-        found.append(pair)
-    first, second = np.concatenate(found, axis=1)
+        pairs.append(pair)
+    first, second = np.concatenate(pairs, axis=1)
     return first, second
 
 
-def _table(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+def _table(rows: Integers, columns: Integers, shape: tuple[int, int]) -> sparse.csr_array:
     """How often each (row, column) occurs."""
     if shape[0] * shape[1] <= CHUNK:
         keys = rows.astype(np.int64) * shape[1] + columns

@@ -7,8 +7,10 @@ one to one by the most matches, then the highest sum of IoUs. The background is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
@@ -38,11 +40,11 @@ class PanopticQuality(CountedMetric):
     def _view(self, comparison: Comparison, number: int) -> ClassView:
         return comparison.view(number, stuff=number in self.stuff_classes)
 
-    def _count(self, view: ClassView) -> np.ndarray:
+    def _count(self, view: ClassView) -> NDArray[Any]:
         pairs = match(view, view.pairs_above(THRESHOLD, strict=True))
         return np.concatenate([[view.iou[pairs].sum()], tally(view, pairs)])
 
-    def _scores(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+    def _scores(self, counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         iou, tp, fp, fn = np.moveaxis(counts, -1, 0)
         weight = tp + (fp + fn) / 2
         # Where nothing matches there is no mean IoU; 0 keeps PQ = SQ · RQ.

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
+from maskmed_nnu.instances.array_types import Box, Integers, Mask
 from maskmed_nnu.instances.detections import INSIDE, Detections
 
 PAIRS_AT_ONCE = 2**21
-Box = Sequence[int]
 
 
 class CroppedMasks:
     """Binary masks of ``N`` detections, each in the smallest box; none may be empty (see `without_empty`)."""
 
     def __init__(self, detections: Detections) -> None:
-        self.masks: list[np.ndarray] = []
+        self.masks: list[Mask] = []
         tight = []
         for (y0, x0, _, _), mask in zip(detections.boxes.tolist(), detections.masks, strict=True):
             inside = mask >= INSIDE
-            rows, columns = inside.any(1).nonzero()[0], inside.any(0).nonzero()[0]
+            rows, columns = (np.logical_or.reduce(inside, axis).nonzero()[0] for axis in (1, 0))
             top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
             tight.append((y0 + top, x0 + left, y0 + bottom, x0 + right))
             self.masks.append(inside[top:bottom, left:right])
@@ -43,7 +42,7 @@ class CroppedMasks:
         part = self.masks[i][y0 - a[0] : y1 - a[0], x0 - a[1] : x1 - a[1]]
         return np.count_nonzero(part & self.masks[j][y0 - b[0] : y1 - b[0], x0 - b[1] : x1 - b[1]])
 
-    def pairs_above(self, iou: float, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pairs_above(self, iou: float, pairs: Integers) -> tuple[Integers, NDArray[np.float64]]:
         """Those of ``pairs [P, 2]`` of meeting boxes whose masks' IoU is at least ``iou``, and their IoU."""
         first, second = pairs.T
         # No mask is looked at where the areas and the boxes' intersection rule it out.
@@ -62,7 +61,7 @@ def without_empty(detections: Detections) -> Detections:
     return detections if keep.all() else detections.select(keep)
 
 
-def overlapping_box_pairs(boxes: np.ndarray) -> np.ndarray:
+def overlapping_box_pairs(boxes: Integers) -> Integers:
     """All pairs ``[P, 2]``, first index smaller, of boxes ``[N, 4]`` that have a pixel in common; sorted.
 
     The boxes are sorted into the cells of a grid about as large as the boxes; a pair is found in the cell where its
@@ -76,14 +75,14 @@ def overlapping_box_pairs(boxes: np.ndarray) -> np.ndarray:
     first = (boxes[:, :2] - origin) // cell
     count = (boxes[:, 2:] - 1 - origin) // cell - first + 1
     of_box = np.repeat(np.arange(len(boxes)), count.prod(1))
-    place = np.arange(len(of_box)) - np.repeat(np.cumsum(count.prod(1)) - count.prod(1), count.prod(1))
-    row = first[of_box, 0] + place // count[of_box, 1]
-    column = first[of_box, 1] + place % count[of_box, 1]
+    offset = np.arange(len(of_box)) - np.repeat(np.cumsum(count.prod(1)) - count.prod(1), count.prod(1))
+    row = first[of_box, 0] + offset // count[of_box, 1]
+    column = first[of_box, 1] + offset % count[of_box, 1]
     number = row * (column.max() + 1) + column
     order = np.argsort(number, kind="stable")
     of_box, row, column, number = of_box[order], row[order], column[order], number[order]
     later = np.searchsorted(number, number, side="right") - np.arange(len(number)) - 1  # entries of the same cell
-    found = []
+    chunks = []
     ends = np.cumsum(later)
     begin = 0
     while begin < len(later):
@@ -94,10 +93,11 @@ def overlapping_box_pairs(boxes: np.ndarray) -> np.ndarray:
         step = np.arange(len(left)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         a, b = of_box[left], of_box[left + step + 1]
         corner = np.maximum(boxes[a, :2], boxes[b, :2])
-        meet = (corner < np.minimum(boxes[a, 2:], boxes[b, 2:])).all(1)
-        here = (corner - origin) // cell
-        meet &= (here[:, 0] == row[left]) & (here[:, 1] == column[left])
-        found.append(np.stack([a[meet], b[meet]], 1))
+        meet: Mask = np.all(corner < np.minimum(boxes[a, 2:], boxes[b, 2:]), axis=1)
+        corner_cell = (corner - origin) // cell
+        meet &= (corner_cell[:, 0] == row[left]) & (corner_cell[:, 1] == column[left])
+        chunks.append(np.stack([a[meet], b[meet]], 1))
         begin = end
-    pairs = np.concatenate(found)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    pairs: Integers = np.concatenate(chunks)
+    in_order: Integers = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return in_order

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
 from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
 from maskmed_nnu.instances.stitching.groups import DetectionGroups
@@ -28,7 +30,7 @@ def mask_nms(detections: Detections, iou: float = SAME_OBJECT) -> Detections:
     return detections.select(keep_best(detections.scores, pairs))
 
 
-def keep_best(scores: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def keep_best(scores: NDArray[np.float32], pairs: Integers) -> Mask:
     """bool ``[N]``: true where no kept object of a higher score (the first among equals) is a partner in ``pairs``."""
     rivals: dict[int, list[int]] = {}
     for i, j in pairs.tolist():
@@ -78,7 +80,9 @@ def vote(votes: Sequence[tuple[int, float]]) -> tuple[int, float]:
     return min(totals.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _mean(detections: Detections, members: list[int], views: int) -> tuple[np.ndarray, np.ndarray, float, int]:
+def _mean(
+    detections: Detections, members: list[int], views: int
+) -> tuple[NDArray[np.int32], NDArray[np.uint8], float, int]:
     """Box, mask, score and class of a group."""
     number, score = vote([(int(detections.classes[i]), float(detections.scores[i])) for i in members])
     if len(members) == 1:

@@ -20,7 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from maskmed_nnu.instances.array_types import Box, Integers, Mask
 from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
 from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
 from maskmed_nnu.instances.stitching.groups import DetectionGroups
@@ -64,22 +66,22 @@ def stitch(tiles: Sequence[Tile], detections_per_tile: Sequence[Detections], sha
         return Detections.empty(shape)
     tiled = _TiledDetections(tiles, np.repeat(np.arange(len(tiles)), [len(part) for part in moved]), concatenate(moved))
     groups = _group(tiled)
-    found, sources = [], []
+    objects, sources = [], []
     for members in groups.members():
         merged = _merge_group(tiled, members)
         if merged is not None:
-            found.append(merged)
+            objects.append(merged)
             sources.append(groups.sources[groups.find(members[0])])
-    if not found:
+    if not objects:
         return Detections.empty(shape)
-    boxes, masks, scores, classes = zip(*found, strict=True)
+    boxes, masks, scores, classes = zip(*objects, strict=True)
     return _remove_duplicates(make_detections(shape, boxes, list(masks), scores, classes), sources)
 
 
 class _TiledDetections:
     """All tiles' detections in the image's coordinates."""
 
-    def __init__(self, tiles: Sequence[Tile], source: np.ndarray, detections: Detections) -> None:
+    def __init__(self, tiles: Sequence[Tile], source: Integers, detections: Detections) -> None:
         self.tiles = tiles
         self.source: list[int] = source.tolist()
         """The tile of each detection."""
@@ -94,7 +96,7 @@ class _TiledDetections:
             inner[source], (self.cropped_masks.boxes - self.windows[source]) * [1, 1, -1, -1], 2**31
         )
         """``[N, 4]`` pixels between the object and its tile's top, left, bottom and right border, if inner."""
-        self.whole = (self.border_distance >= MARGIN).all(1)
+        self.whole: Mask = np.all(self.border_distance >= MARGIN, axis=1)
 
     def inside(self, i: int, tile: int) -> int:
         """How many pixels of detection ``i`` lie in a tile's window."""
@@ -119,22 +121,24 @@ class _TiledDetections:
                     return True
         return False
 
-    def overlapping_tiles(self, box: Sequence[int]) -> list[int]:
+    def overlapping_tiles(self, box: Box) -> list[int]:
         """The tiles that see a part of ``box``."""
         windows = self.windows
         apart = (windows[:, 0] >= box[2]) | (windows[:, 1] >= box[3]) | (windows[:, 2] <= box[0])
-        return np.flatnonzero(~apart & (windows[:, 3] > box[1])).tolist()
+        overlapping: list[int] = np.flatnonzero(~apart & (windows[:, 3] > box[1])).tolist()
+        return overlapping
 
-    def border_weight(self, tile: int, box: Sequence[int]) -> np.ndarray:
+    def border_weight(self, tile: int, box: Box) -> NDArray[np.int32]:
         """A tile's weight at the pixels of ``box``: their distance from its inner borders, 1 at these."""
         window, inner = self.boxes[tile], self.tiles[tile].inner
         axes = []
         for axis in (0, 1):
-            at = np.arange(box[axis], box[axis + 2], dtype=np.int32)
-            low = at - window[axis] + 1 if inner[axis] else CONTEXT
-            high = window[axis + 2] - at if inner[axis + 2] else CONTEXT
-            axes.append(np.minimum(np.minimum(low, high), np.full_like(at, CONTEXT)))
-        return np.minimum.outer(*axes)
+            position = np.arange(box[axis], box[axis + 2], dtype=np.int32)
+            low = position - window[axis] + 1 if inner[axis] else CONTEXT
+            high = window[axis + 2] - position if inner[axis + 2] else CONTEXT
+            axes.append(np.minimum(np.minimum(low, high), np.full_like(position, CONTEXT)))
+        weight: NDArray[np.int32] = np.minimum.outer(*axes)
+        return weight
 
 
 def _group(tiled: _TiledDetections) -> DetectionGroups:
@@ -174,10 +178,12 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
     return groups
 
 
-def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Sequence[int], np.ndarray, float, int] | None:
+def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Box, NDArray[np.uint8], float, int] | None:
     """Box, mask, score and class of a group, or nothing where too few tiles stand by it."""
     detections, cropped_masks = tiled.detections, tiled.cropped_masks
     owner = _owner(tiled, members)
+    box: Box
+    tight: Box
     if owner is None:
         box, mask = _mean(tiled, members)
         inside, tight = mask >= INSIDE, box
@@ -191,7 +197,7 @@ def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Sequence[
         return box, mask, float(detections.scores[owner]), int(detections.classes[owner])
     tile_weight = {}
     for tile in overlapping_tiles:
-        y0, x0, y1, x1 = _common(tight, tiled.boxes[tile])
+        y0, x0, y1, x1 = _intersection(tight, tiled.boxes[tile])
         part = inside[y0 - tight[0] : y1 - tight[0], x0 - tight[1] : x1 - tight[1]]
         tile_weight[tile] = int((tiled.border_weight(tile, (y0, x0, y1, x1)) * part).sum())
     reports: dict[tuple[int, int], float] = {}
@@ -215,31 +221,31 @@ def _owner(tiled: _TiledDetections, members: list[int]) -> int | None:
 
     candidates = [i for i in members if len(members) == 1 or is_all(i)]
     rank = {i: (int(tiled.border_distance[i].min()), float(tiled.detections.scores[i]), -i) for i in candidates}
-    return max(candidates, key=rank.get, default=None)
+    return max(candidates, key=rank.__getitem__, default=None)
 
 
-def _mean(tiled: _TiledDetections, members: list[int]) -> tuple[list[int], np.ndarray]:
+def _mean(tiled: _TiledDetections, members: list[int]) -> tuple[list[int], NDArray[np.uint8]]:
     """Box and mask of an object from its fragments: the mean over the tiles that report it, by `border_weight`."""
     boxes = tiled.detections.boxes[members].astype(int)
     box = [*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()]
     height, width = box[2] - box[0], box[3] - box[1]
     total, weight = np.zeros((height, width), np.int32), np.zeros((height, width), np.int32)
     for tile in sorted({tiled.source[i] for i in members}):
-        y0, x0, y1, x1 = _common(box, tiled.boxes[tile])
+        y0, x0, y1, x1 = _intersection(box, tiled.boxes[tile])
         soft = np.zeros((y1 - y0, x1 - x0), np.uint8)
         for i, (top, left, bottom, right) in zip(members, boxes.tolist(), strict=True):
             if tiled.source[i] == tile:
                 part = soft[top - y0 : bottom - y0, left - x0 : right - x0]
                 np.maximum(part, tiled.detections.masks[i], out=part)
         border_weight = tiled.border_weight(tile, (y0, x0, y1, x1))
-        place = slice(y0 - box[0], y1 - box[0]), slice(x0 - box[1], x1 - box[1])
-        total[place] += border_weight * soft
-        weight[place] += border_weight
+        window = slice(y0 - box[0], y1 - box[0]), slice(x0 - box[1], x1 - box[1])
+        total[window] += border_weight * soft
+        weight[window] += border_weight
     total += weight // 2
     return box, (total // np.maximum(weight, 1)).astype(np.uint8)
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> tuple[int, int, int, int]:
+def _intersection(a: Box, b: Box) -> tuple[int, int, int, int]:
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 

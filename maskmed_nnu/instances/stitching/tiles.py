@@ -7,8 +7,10 @@ write to a part of its own: `maskmed_nnu.instances.stitching.stitch` decides obj
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 
@@ -40,7 +42,7 @@ class Tile:
         """Zeros that the network reads (above, below), (left, right)."""
         return (0, self.size[0] - (self.y1 - self.y0)), (0, self.size[1] - (self.x1 - self.x0))
 
-    def read(self, image: np.ndarray) -> np.ndarray:
+    def read(self, image: NDArray[Any]) -> NDArray[Any]:
         """The tile's part of an image ``[..., H, W]``, padded with zeros to ``[..., *size]``."""
         window = image[..., self.y0 : self.y1, self.x0 : self.x1]
         return np.pad(window, ((0, 0),) * (image.ndim - 2) + self.padding)
@@ -56,15 +58,15 @@ def plan_tiles(shape: tuple[int, int], tile: tuple[int, int], overlap: tuple[int
     Raises:
         InputError: where the overlap is less than 1 or not less than the tile.
     """
-    overlap = (overlap, overlap) if np.isscalar(overlap) else overlap
-    for size, shared in zip(tile, overlap, strict=True):
+    overlaps = (overlap, overlap) if isinstance(overlap, (int, np.integer)) else overlap
+    for size, shared in zip(tile, overlaps, strict=True):
         if not 1 <= shared < size:
             raise InputError(
                 f"Tiles of {size} pixels cannot overlap by {shared} pixels; take an overlap from 1 to {size - 1}."
             )
-    rows, columns = (_starts(*axis) for axis in zip(shape, tile, overlap, strict=True))
+    rows, columns = (_starts(*axis) for axis in zip(shape, tile, overlaps, strict=True))
     height, width = (min(n, size) for n, size in zip(shape, tile, strict=True))
-    return [Tile(y, x, y + height, x + width, tuple(tile), tuple(shape)) for y in rows for x in columns]
+    return [Tile(y, x, y + height, x + width, (tile[0], tile[1]), (shape[0], shape[1])) for y in rows for x in columns]
 
 
 def _starts(length: int, size: int, overlap: int) -> list[int]:
