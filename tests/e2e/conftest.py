@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 SITE = Path(__file__).parent / "site"
+CHECKOUT = Path(__file__).parents[2]
 sys.path.insert(0, str(SITE))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workspace:
     """nnU-Net's folders below ``root``, and its commands run in them."""
 
     root: Path
+    server: subprocess.Popen | None = None
+    """Runs commands without starting interpreters; see ``site/command_server.py``."""
 
     @property
     def raw(self) -> Path:
@@ -44,11 +49,15 @@ class Workspace:
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",  # a killed process has said what it said
             "OMP_WAIT_POLICY": "passive",  # -device cpu starts a thread per core; they must not spin on a busy machine
-            "PYTHONPATH": str(SITE),
+            "PYTHONPATH": os.pathsep.join((str(SITE), str(CHECKOUT))),
         }
 
     def run(self, command: str, *arguments: object, fails: bool = False, **environ: str) -> str:
         """Everything that the command printed; it must succeed, or fail where ``fails``."""
+        return self._checked(*self._in_server(command, arguments, environ), command, fails)
+
+    def run_in_new_interpreter(self, command: str, *arguments: object, fails: bool = False, **environ: str) -> str:
+        """The same, as a user runs it: the installed script, and new interpreters for all that it spawns."""
         done = subprocess.run(
             [str(Path(sys.executable).parent / command), *map(str, arguments)],
             env={**os.environ, **self.environ, **environ},
@@ -59,14 +68,37 @@ class Workspace:
             timeout=3600,
             check=False,
         )
-        assert (done.returncode != 0) == fails, f"{command} ended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
+        return self._checked(done.returncode, done.stdout, command, fails)
+
+    def _in_server(self, command: str, arguments: tuple[object, ...], environ: dict[str, str]) -> tuple[int, str]:
+        log = self.root / "command.log"
+        if self.server is None:
+            self.server = subprocess.Popen(
+                [sys.executable, str(SITE / "command_server.py"), str(log)],
+                env={**os.environ, **self.environ},
+                cwd=self.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        request = {"argv": [command, *map(str, arguments)], "environ": environ}
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline()), log.read_text(encoding="utf-8")
+
+    @staticmethod
+    def _checked(status: int, printed: str, command: str, fails: bool) -> str:
+        assert (status != 0) == fails, f"{command} ended with {status}:\n{printed}"
+        return printed
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """One workspace for all tests of a file."""
     workspace = Workspace(tmp_path_factory.mktemp("nnunet"))
     for folder in (workspace.raw, workspace.preprocessed, workspace.results):
         folder.mkdir(parents=True)
-    return workspace
+    yield workspace
+    if workspace.server is not None:
+        workspace.server.stdin.close()
+        workspace.server.wait(timeout=60)

@@ -1,4 +1,7 @@
-"""The way of a user: the stock commands, one after the other, with our names behind -pl, -p and -tr."""
+"""The way of a user: the stock commands, one after the other, with our names behind -pl, -p and -tr.
+
+Planning, and training and prediction in 3D, are the installed commands in new interpreters, as at a user's.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def model_folder(workspace, configuration: str) -> Path:
 @pytest.fixture(scope="module")
 def planned(workspace):
     write_dataset(workspace.raw, NAME, test_cases=2)
-    printed = workspace.run(
+    printed = workspace.run_in_new_interpreter(
         "nnUNetv2_plan_and_preprocess",
         *("-d", 101, "-pl", "MaskMedPlanner", "-c", "2d", "3d_fullres", "--verify_dataset_integrity"),
         *("-np", 1, "-npfp", 1),
@@ -41,8 +44,10 @@ def planned(workspace):
 def trained(workspace, planned):
     """Both configurations, fold 0; the first is killed after an epoch and continued."""
     printed = [
-        workspace.run("nnUNetv2_train", 101, "3d_fullres", 0, *MODEL, *CPU, fails=True, TINY_KILL_AFTER="0"),
-        workspace.run("nnUNetv2_train", 101, "3d_fullres", 0, *MODEL, *CPU, "--npz", "--c"),
+        workspace.run_in_new_interpreter(
+            "nnUNetv2_train", 101, "3d_fullres", 0, *MODEL, *CPU, fails=True, TINY_KILL_AFTER="0"
+        ),
+        workspace.run_in_new_interpreter("nnUNetv2_train", 101, "3d_fullres", 0, *MODEL, *CPU, "--npz", "--c"),
         workspace.run("nnUNetv2_train", 101, "2d", 0, *MODEL, *CPU, "--npz"),
     ]
     return printed
@@ -54,7 +59,8 @@ def predicted(workspace, trained):
     folders = {}
     for configuration in ("2d", "3d_fullres"):
         folders[configuration] = workspace.root / f"predicted_{configuration}"
-        workspace.run(
+        run = workspace.run_in_new_interpreter if configuration == "3d_fullres" else workspace.run
+        run(
             "nnUNetv2_predict",
             *("-i", workspace.raw / NAME / "imagesTs", "-o", folders[configuration]),
             *("-d", 101, "-c", configuration, "-f", 0, *MODEL, *CPU, "--save_probabilities", "-npp", 1, "-nps", 1),

@@ -26,7 +26,7 @@ def touching(workspace):
     write_label_maps(workspace.root / "touching")
     data.convert("--images @touching/images --masks @touching/masks --split-pieces")
     printed = {"plan": data.plan(), "killed": data.train(fails=True, TINY_KILL_AFTER="0"), "trained": data.train("--c")}
-    return data, printed | {"predicted": data.predict()}
+    return data, printed | {"predicted": data.predict(new_interpreter=True)}
 
 
 @pytest.fixture(scope="module")

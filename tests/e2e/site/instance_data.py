@@ -87,8 +87,9 @@ class DataSet:
     def train(self, *options: str, **settings: Any) -> str:
         return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *self.model, *CPU, *options, **settings)
 
-    def predict(self) -> str:
-        return self.workspace.run(
+    def predict(self, *, new_interpreter: bool = False) -> str:
+        run = self.workspace.run_in_new_interpreter if new_interpreter else self.workspace.run
+        return run(
             "nnUNetv2_predict",
             *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", "2d", "-f", 0),
             *(*self.model, *CPU, "-npp", 1, "-nps", 1),
