@@ -7,12 +7,15 @@ as short as those of a feature map, whatever is averaged; this one does not.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.power_law import Curve, window_lengths
 
 
-def aggregated_deviation(sequences: np.ndarray) -> Curve:
+def aggregated_deviation(sequences: NDArray[np.floating[Any]]) -> Curve:
     """Root mean square of the sum over n positions in ``sequences [..., N]``; its exponent is the Hurst exponent H.
 
     Deviations are from the mean over all the sequences, which are samples of one process; every window counts,

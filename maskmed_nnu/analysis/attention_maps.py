@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import MaskAttention
@@ -17,7 +19,7 @@ def attention_modules(network: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in network.named_modules() if isinstance(module, MaskAttention)}
 
 
-def central_patch(data: np.ndarray, patch_size: Sequence[int]) -> tuple[Tensor, bool]:
+def central_patch(data: NDArray[np.floating[Any]], patch_size: Sequence[int]) -> tuple[Tensor, bool]:
     """The middle ``[C, *patch_size]`` of ``data [C, Z, Y, X]``, of the middle slice where the patch is 2D.
 
     A smaller image has zeros around it, as nnU-Net predicts it; the second answer says whether that is so.
@@ -31,9 +33,9 @@ def central_patch(data: np.ndarray, patch_size: Sequence[int]) -> tuple[Tensor, 
 
 
 @torch.inference_mode()
-def module_outputs(network: nn.Module, modules: dict[str, nn.Module], patch: Tensor) -> dict[str, np.ndarray]:
+def module_outputs(network: nn.Module, modules: dict[str, nn.Module], patch: Tensor) -> dict[str, NDArray[np.float32]]:
     """The output ``[C, *spatial]`` of each of ``modules`` for ``patch [C, *spatial]``, in float32."""
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, NDArray[np.float32]] = {}
 
     def keep(name: str, output: Tensor) -> None:
         found[name] = output[0].float().cpu().numpy()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 
-def autocorrelation(sequences: np.ndarray) -> np.ndarray:
+def autocorrelation(sequences: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """``[N // 2 + 1]``: the correlation of values 0, 1, … N // 2 positions apart in ``sequences [..., N]``.
 
     Deviations are from the mean over all the sequences, which are samples of one process; the sum at each lag is
@@ -19,10 +22,11 @@ def autocorrelation(sequences: np.ndarray) -> np.ndarray:
     power = (np.abs(rfft(deviation, size)) ** 2).mean(0)
     covariance = irfft(power, size)[lags] / (length - lags)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return covariance / covariance[0]
+        correlation: NDArray[np.float64] = covariance / covariance[0]
+    return correlation
 
 
-def correlation_length(correlation: np.ndarray) -> float:
+def correlation_length(correlation: NDArray[np.float64]) -> float:
     """The lag at which ``correlation [L]`` first falls below 1/e, between two lags by a straight line.
 
     Infinity where it never does, NaN where it is not known.

@@ -7,12 +7,15 @@ Physica A 295, 441 (2001), with the closed form of the white-noise fluctuation i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.power_law import Curve, window_lengths, windows
 
 
-def detrended_fluctuation(sequences: np.ndarray) -> Curve:
+def detrended_fluctuation(sequences: NDArray[np.floating[Any]]) -> Curve:
     """F(n) of ``sequences [..., N]`` at window lengths n; its exponent is α.
 
     F²(n) is the mean square of the profile (the running sum) around the straight line fitted to it in each window.
@@ -25,7 +28,7 @@ def detrended_fluctuation(sequences: np.ndarray) -> Curve:
     return Curve(lengths.astype(float), np.sqrt(np.array(squares)))
 
 
-def _mean_square_residual(pieces: np.ndarray) -> float:
+def _mean_square_residual(pieces: NDArray[np.float64]) -> float:
     """Mean square of ``pieces [..., n]`` around the line fitted to each."""
     n = pieces.shape[-1]
     line = np.arange(n) - (n - 1) / 2

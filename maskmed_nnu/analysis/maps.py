@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.aggregation import aggregated_deviation
 from maskmed_nnu.analysis.autocorrelation import autocorrelation
@@ -23,14 +24,14 @@ class MapCurves(NamedTuple):
     hurst: Curve
     dfa: Curve
     psd_slope: Curve
-    autocorrelation: np.ndarray
+    autocorrelation: NDArray[np.float64]
 
     def exponents(self) -> list[float]:
         """In the order of `EXPONENTS`; NaN where the map is too small."""
         return [fit(curve).exponent for curve in self[:3]]
 
 
-def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
+def sequences_of(feature_map: NDArray[np.floating[Any]]) -> NDArray[np.float64] | None:
     """``[S, N]``: rows and columns of every channel of ``feature_map [C, *spatial]``, N being the shortest axis.
 
     Each channel is brought to mean 0 and variance 1 over the map, so that all count the same; its lines keep their own
@@ -50,14 +51,14 @@ def sequences_of(feature_map: np.ndarray) -> np.ndarray | None:
     for axis in range(1, feature_map.ndim):
         along = np.moveaxis(standard, axis, -1)
         used = along.shape[-1] // shortest * shortest
-        pieces = along[..., :used].reshape(-1, shortest)
+        pieces: NDArray[np.float64] = along[..., :used].reshape(-1, shortest)
         if len(pieces) > LINES:  # every n-th would be the same piece of each line
             pieces = pieces[np.random.default_rng(0).permutation(len(pieces))[:LINES]]
         lines.append(pieces)
     return np.concatenate(lines)
 
 
-def map_curves(feature_map: np.ndarray) -> MapCurves | None:
+def map_curves(feature_map: NDArray[np.floating[Any]]) -> MapCurves | None:
     """The curves of ``feature_map [C, *spatial]``; None where no channel varies."""
     lines = sequences_of(feature_map)
     if lines is None:
@@ -69,5 +70,5 @@ def map_curves(feature_map: np.ndarray) -> MapCurves | None:
 
 def mean_of(curves: Sequence[MapCurves]) -> MapCurves:
     """Mean curves of maps of one size: geometric means, whose exponents are the means of the maps' exponents."""
-    together = [mean_curve([getattr(one, name) for one in curves]) for name in EXPONENTS]
-    return MapCurves(*together, np.mean([one.autocorrelation for one in curves], axis=0))
+    hurst, dfa, psd_slope = (mean_curve([getattr(one, name) for one in curves]) for name in EXPONENTS)
+    return MapCurves(hurst, dfa, psd_slope, np.mean([one.autocorrelation for one in curves], axis=0))

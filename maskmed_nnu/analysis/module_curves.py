@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.autocorrelation import correlation_length
 from maskmed_nnu.analysis.maps import EXPONENTS, MapCurves, map_curves, mean_of
@@ -23,7 +25,7 @@ class ModuleMaps:
         self.shape: tuple[int, ...] = ()
         self.curves: list[MapCurves] = []
 
-    def add(self, feature_map: np.ndarray) -> None:
+    def add(self, feature_map: NDArray[np.floating[Any]]) -> None:
         """Measure ``feature_map [C, *spatial]``; one that does not vary at all is not counted."""
         self.shape = feature_map.shape
         curves = map_curves(feature_map)
@@ -57,16 +59,17 @@ def markdown(maps: Mapping[str, ModuleMaps]) -> str:
     for name, measured in maps.items():
         row = measured.row()
         cells = [name, str(row["channels × size"])]
-        cells += [_cell(row.get(key), row.get(f"{key}_sd")) for key in EXPONENTS]
-        rows.append([*cells, _cell(row.get("autocorrelation_1")), _cell(row.get("correlation_length"))])
+        cells += [_cell(row, key) for key in (*EXPONENTS, "autocorrelation_1", "correlation_length")]
+        rows.append(cells)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"| {' | '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True))} |" for cells in rows]
     lines.insert(1, f"|{'|'.join('-' * (width + 2) for width in widths)}|")
     return "\n".join(lines)
 
 
-def _cell(value: float | None, deviation: float | None = None) -> str:
-    if value is None or np.isnan(value):
+def _cell(row: Mapping[str, float | str], key: str) -> str:
+    value, deviation = row.get(key), row.get(f"{key}_sd")
+    if not isinstance(value, float) or np.isnan(value):
         return "–"
     return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"
 

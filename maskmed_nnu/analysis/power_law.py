@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 SHORTEST = 16
 """Positions that a sequence needs for an exponent; a shorter one has too few scales."""
@@ -15,8 +16,8 @@ SMALLEST_WINDOW, WINDOWS_PER_OCTAVE = 4, 4
 class Curve(NamedTuple):
     """``y [P]`` above 0 at ``x [P]``: window lengths or frequencies, rising; no points where N < `SHORTEST`."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
 
 
 class PowerLaw(NamedTuple):
@@ -27,7 +28,7 @@ class PowerLaw(NamedTuple):
     r_squared: float
 
 
-def window_lengths(length: int) -> np.ndarray:
+def window_lengths(length: int) -> NDArray[np.int64]:
     """Window lengths for sequences of ``length`` positions: from 4 to half of them, four to an octave."""
     if length < SHORTEST:
         return np.zeros(0, np.int64)
@@ -36,7 +37,7 @@ def window_lengths(length: int) -> np.ndarray:
     return np.unique(np.rint(SMALLEST_WINDOW * 2**steps).astype(np.int64))
 
 
-def windows(sequences: np.ndarray, length: int) -> np.ndarray:
+def windows(sequences: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """``[..., 2 * (N // length), length]``: cut from the start and from the end, so that no position is left out."""
     count = sequences.shape[-1] // length
     used = count * length

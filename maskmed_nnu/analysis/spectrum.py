@@ -8,7 +8,10 @@ discrete steps the law is then exact, and at low frequencies nothing changes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import periodogram
 
 from maskmed_nnu.analysis.power_law import SHORTEST, Curve
@@ -16,7 +19,7 @@ from maskmed_nnu.analysis.power_law import SHORTEST, Curve
 FIRST_BIN = 2  # the Hann window spreads the differences' mean over bins 0 and 1
 
 
-def power_spectrum(sequences: np.ndarray) -> Curve:
+def power_spectrum(sequences: NDArray[np.floating[Any]]) -> Curve:
     """Mean power density of ``sequences [..., N]``; x is sin(π f) / π, f in cycles per position; the exponent is -β.
 
     The Hann periodogram of the first differences, divided by their filter's gain (2 sin π f)²; one-sided: white noise

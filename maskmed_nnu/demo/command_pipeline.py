@@ -50,16 +50,16 @@ def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mappin
         if unchanged and done.is_file() and done.read_text(encoding="utf-8") == line:
             print(f"\n{heading}: finished before, skipped", flush=True)
             continue
-        command = [*command.command, *command.options, *(command.resume if unchanged else ())]
+        arguments = [*command.command, *command.options, *(command.resume if unchanged else ())]
         unchanged = False
         for later in commands[number - 1 :]:
             (logs / f"{later.name}.done").unlink(missing_ok=True)
-        print(f"\n{heading}\n$ {shlex.join(command)}", flush=True)
+        print(f"\n{heading}\n$ {shlex.join(arguments)}", flush=True)
         start, log = time.monotonic(), logs / f"{command.name}.log"
-        status = _run(command, log=log, environment=environment)
+        status = _run(arguments, log=log, environment=environment)
         if status:
             raise CommandError(
-                f"{command.title} failed with status {status}: {shlex.join(command)}\nIts output is in {log}"
+                f"{command.title} failed with status {status}: {shlex.join(arguments)}\nIts output is in {log}"
             )
         done.write_text(line, encoding="utf-8")
         print(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s", flush=True)

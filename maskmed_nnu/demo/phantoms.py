@@ -138,15 +138,15 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
         shift = rng.normal(scale=4.0, size=3).clip(-9, 9)
         scale = rng.uniform(0.88, 1.12)
         mask = np.zeros(x.shape, bool)
-        for centre, radii in _ELLIPSOIDS[name]:
-            mask |= _ellipsoid(rng, points, np.add(centre, shift), scale * np.array(radii))
+        for place, radii in _ELLIPSOIDS[name]:
+            mask |= _ellipsoid(rng, points, np.add(place, shift), scale * np.array(radii))
         if "kidney" in name:
             hilum = np.add(_ELLIPSOIDS[name][0][0], shift) * (0.62, 1, 1)
             mask &= ~_ellipsoid(rng, points, hilum, np.array([13, 12, 16]))
         paint(mask, values[name], name if name in LABELS else "background")
     bend, sway = rng.uniform(-8, 8), rng.uniform(0, 2 * np.pi)
-    for name, centre, radius in (("background", -20, 14), ("aorta", 16, 16)):
-        middle = centre + rng.normal(scale=2) + bend * np.cos(z / 60 + sway)
+    for name, offset, radius in (("background", -20, 14), ("aorta", 16, 16)):
+        middle = offset + rng.normal(scale=2) + bend * np.cos(z / 60 + sway)
         paint(np.hypot(x - middle, y - 30) < radius * rng.uniform(0.9, 1.1), vessel, name)
 
     spine = np.hypot(x, y - 70)

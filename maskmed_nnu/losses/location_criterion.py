@@ -8,6 +8,7 @@ fixed number of points per batch, however many objects there are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -98,6 +99,7 @@ class LocationCriterion(nn.Module):
         entropy = -(wanted * logits.log_softmax(-1)).sum(-1) * weight
         classes = entropy.sum((1, 2)).mean() / (norm + batch)
         bce, dice = bce.sum() / layers / norm, dice.sum() / layers / norm
+        assert output.centre_logits is not None
         heat = self._heatmap_loss(at_least_float32(output.centre_logits), targets, found, norm, shape)
         vote = self._vote_loss(output.mask_features, targets, found, stride)
         total = self.class_weight * classes + self.bce_weight * bce + self.dice_weight * dice
@@ -106,12 +108,13 @@ class LocationCriterion(nn.Module):
 
     @torch.no_grad()
     def _match(
-        self, output: QueryOutput, targets: list[SetTargets], found: list[Centres], shape: tuple[int, int]
+        self, output: QueryOutput, targets: list[SetTargets], found: list[Centres], shape: Sequence[int]
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
         """Matched pairs of the batch: sample, query, and number of the target among those of all samples.
 
         The second answer is the weight of "no object" for queries that are not matched, ``[B, Q]``.
         """
+        assert output.reference_points is not None and output.centre_logits is not None
         reference = output.reference_points * output.reference_points.new_tensor([shape[1], shape[0]])
         score = at_least_float32(output.class_logits.detach()).softmax(-1).mean(0)  # [B, Q, K + 1]
         cell = shape[0] // output.centre_logits.shape[2]
@@ -119,21 +122,21 @@ class LocationCriterion(nn.Module):
         batch, queries = score.shape[:2]
         cost = score.new_full((1, batch, queries, max(max(counts), 1)), UNRELATED_COST)
         weight = score.new_ones(batch, queries)
-        for b, (sample, centres) in enumerate(zip(targets, found, strict=True)):
+        for b, (objects, centres) in enumerate(zip(targets, found, strict=True)):
             column, row = reference[b].long().unbind(1)
             pixel = row * shape[1] + column
             if counts[b]:
-                inside = sample.at_points(pixel).T  # [Q, T]
+                inside = objects.at_points(pixel).T  # [Q, T]
                 weight[b] = torch.where(inside.any(1), self.duplicate_weight, 1.0)
                 offset = reference[b][:, None] - centres.centre
                 distance = offset.norm(dim=-1) / centres.radius.clamp(min=1)
                 # the peak of a tiny object may be in a cell whose middle is not on it
                 peak = (offset.abs() <= cell / 2).all(-1)
                 near = inside | (distance < 0.5) | peak
-                pair = distance - score[b][:, sample.classes]
+                pair = distance - score[b][:, objects.classes]
                 cost[0, b, :, : counts[b]] = torch.where(near, pair, UNRELATED_COST)
-            if sample.valid is not None:
-                weight[b] *= sample.valid.flatten()[pixel]
+            if objects.valid is not None:
+                weight[b] *= objects.valid.flatten()[pixel]
         cost = cost.cpu()
         match = assign(cost, counts)[0]  # [B, T]
         sample, target = (match >= 0).nonzero().unbind(1)
@@ -142,7 +145,8 @@ class LocationCriterion(nn.Module):
         first = torch.tensor([0, *counts[:-1]]).cumsum(0)
         sample, query, target = sample[kept], query[kept], target[kept]
         pairs = (sample, query, first[sample] + target)
-        return tuple(part.to(score.device, non_blocking=True) for part in pairs), weight
+        sample, query, target = (part.to(score.device, non_blocking=True) for part in pairs)
+        return (sample, query, target), weight
 
     def _masks(
         self, output: QueryOutput, targets: list[SetTargets], pairs: tuple[Tensor, Tensor, Tensor], stride: int
@@ -153,6 +157,7 @@ class LocationCriterion(nn.Module):
         if not len(sample):
             nothing = at_least_float32(embeddings.sum(-1))  # a gradient of zero for every parameter, as DDP wants it
             return nothing, nothing, nothing.detach(), nothing.bool()
+        assert output.reference_points is not None
         height, width = output.mask_features.shape[2:]
         reference = output.reference_points[sample, query] * output.reference_points.new_tensor([width, height])
         offset = self._cells(len(sample), reference.device)  # [P, 2] x, y
@@ -183,7 +188,7 @@ class LocationCriterion(nn.Module):
         return torch.stack((index % self.window, index.div(self.window, rounding_mode="floor")), -1)
 
     def _heatmap_loss(
-        self, logits: Tensor, targets: list[SetTargets], found: list[Centres], norm: Tensor, shape: tuple[int, int]
+        self, logits: Tensor, targets: list[SetTargets], found: list[Centres], norm: Tensor, shape: Sequence[int]
     ) -> Tensor:
         stride = shape[0] // logits.shape[2]
         with torch.no_grad():
@@ -205,9 +210,9 @@ class LocationCriterion(nn.Module):
 
     def _vote_loss(self, features: Tensor, targets: list[SetTargets], found: list[Centres], stride: int) -> Tensor:
         with torch.no_grad():
-            wanted, has = zip(*(votes(c, t, stride=stride) for c, t in zip(found, targets, strict=True)), strict=True)
-            wanted = torch.stack(wanted) / (stride * self.mask_head.scale)
-            has, valid = torch.stack(has), valid_voxels(targets)
+            each = (votes(c, t, stride=stride) for c, t in zip(found, targets, strict=True))
+            wanted, has = (torch.stack(part) for part in zip(*each, strict=True))
+            wanted, valid = wanted / (stride * self.mask_head.scale), valid_voxels(targets)
             if valid is not None:
                 start = stride // 2
                 has &= valid.view(-1, *targets[0].maps.shape[-2:])[:, start::stride, start::stride]

@@ -46,7 +46,7 @@ class PairSums:
             self.soft += soft @ counted.mT
             self.sigmoid += sigmoid @ counted.mT
         self.count += counted.sum(-1, keepdim=True)
-        for owner in target_index.split(1, 1):
+        for owner in torch.split(target_index, 1, 1):
             index = owner.expand_as(logits)
             self.size.scatter_add_(2, owner, counted)
             self.logit_inside.scatter_add_(2, index, logits)

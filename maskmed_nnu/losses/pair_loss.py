@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 
 def chunk_size(device: torch.device) -> int:
@@ -24,7 +25,7 @@ class _PairLoss(torch.autograd.Function):
     """Keeps the sigmoid and the boolean masks for the gradient, where autograd would keep several full-size floats."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         pairs, layers, points = logits.shape
         sigmoid = logits.sigmoid()
         bce, overlap, size = logits.new_empty(3, pairs, layers)
@@ -46,7 +47,7 @@ class _PairLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_bce: Tensor, grad_dice: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_bce: Tensor, grad_dice: Tensor) -> tuple[Tensor, None, None]:
         sigmoid, masks, weight, counts, overlap, size = ctx.saved_tensors
         outside = (grad_dice * overlap / size**2)[..., None]
         inside = (-2 * grad_dice / size)[..., None]
@@ -72,7 +73,8 @@ def pair_loss(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Ten
     targets = masks.shape[1]
     if weight is not None:
         weight = weight[:, None].expand_as(masks).flatten(0, 1)
-    bce, dice = _PairLoss.apply(logits.flatten(0, 1), masks.flatten(0, 1), weight)
+    # torch gives apply no types
+    bce, dice = _PairLoss.apply(logits.flatten(0, 1), masks.flatten(0, 1), weight)  # type: ignore[no-untyped-call]
     return bce.unflatten(0, (-1, targets)), dice.unflatten(0, (-1, targets))
 
 

@@ -6,8 +6,9 @@ points sees none. A share of the points is therefore drawn with the same chance 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch import Tensor
 from maskmed_nnu.losses.targets import SetTargets
 
 
-class Points(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Points:
     """Voxels of a batch that carry a loss."""
 
     index: Tensor | None
@@ -46,7 +48,7 @@ class PointSampler:
         batch: int,
         voxels: int,
         device: torch.device,
-        targets: list[SetTargets] | None = None,
+        targets: Sequence[SetTargets] = (),
         balanced_ratio: float = 0.0,
     ) -> None:
         self.batch, self.voxels, self.device = batch, voxels, device
@@ -72,7 +74,7 @@ class PointSampler:
         if self.rank is None:
             return torch.randint(self.voxels, (self.batch, count), device=self.device)
         draw = torch.randint(2**31 - 1, (self.batch, count), device=self.device, dtype=torch.int32)
-        return self._voxel(draw % self.rank[:, -1:].clamp(min=1))
+        return self._voxel(self.rank, draw % self.rank[:, -1:].clamp(min=1))
 
     def points(self, index: Tensor) -> Points:
         """The drawn voxels ``[B, P]``, replaced by all valid voxels in samples that have no more than ``P`` of them."""
@@ -81,13 +83,13 @@ class PointSampler:
         count = self.rank[:, -1:]
         position = torch.arange(index.shape[1], device=self.device, dtype=torch.int32).expand_as(index)
         few = count <= index.shape[1]
-        return Points(torch.where(few, self._voxel(position), index), ~few | (position < count))
+        return Points(torch.where(few, self._voxel(self.rank, position), index), ~few | (position < count))
 
     @cached_property
     def _summed_balance(self) -> Tensor:
         """Running sum ``[B, N]`` of the targets' weights; a dense loss never asks for it."""
         return torch.stack([target.balance() for target in self.targets]).cumsum_(1)
 
-    def _voxel(self, position: Tensor) -> Tensor:
+    def _voxel(self, rank: Tensor, position: Tensor) -> Tensor:
         """The voxel that is number ``position`` among the valid ones (clamped where there are fewer)."""
-        return torch.searchsorted(self.rank, position + 1).clamp_(max=self.voxels - 1)
+        return torch.searchsorted(rank, position + 1).clamp_(max=self.voxels - 1)

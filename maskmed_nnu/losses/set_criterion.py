@@ -135,7 +135,7 @@ class SetCriterion(nn.Module):
         supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
         logits = self._logits(supervised, output.mask_features, points)
         truth = _masks(targets, points, classes.shape[1])
-        pair_logits = logits[:, : rows.shape[1]].unflatten(1, (-1, layers))
+        pair_logits = torch.unflatten(logits[:, : rows.shape[1]], 1, (-1, layers))
         with no_autocast(logits):
             bce, dice = pair_loss(pair_logits, truth, points.weight)  # [B, T, L]
         kept = paired.permute(1, 2, 0)
@@ -165,7 +165,8 @@ class SetCriterion(nn.Module):
         features = output.mask_features
         grid = targets[0].maps.shape[1:]
         voxels = grid.numel()
-        dense = self.num_points is None or self.num_points >= voxels
+        num_points = voxels if self.num_points is None else min(self.num_points, voxels)
+        dense = num_points == voxels
         sampler = PointSampler(
             valid,
             batch=batch,
@@ -175,7 +176,7 @@ class SetCriterion(nn.Module):
             balanced_ratio=self.balanced_ratio,
         )
         if not dense:
-            points = sampler.points(sampler.sample(self.num_points))
+            points = sampler.points(sampler.sample(num_points))
         elif features.shape[2:] == grid:
             points = Points(None, valid)
         else:  # the mask head interpolates coarser features
@@ -198,8 +199,11 @@ class SetCriterion(nn.Module):
         features = output.mask_features
         no_target = classes.shape[1]
         index = [None] * batch if points.index is None else points.index
-        target_index = [t.target_index(i, no_target=no_target) for t, i in zip(targets, index, strict=True)]
-        target_index = pad_sequence(target_index, batch_first=True, padding_value=no_target)
+        target_index = pad_sequence(
+            [t.target_index(i, no_target=no_target) for t, i in zip(targets, index, strict=True)],
+            batch_first=True,
+            padding_value=no_target,
+        )
         sums = PairSums(batch=batch, rows=layers * queries, targets=no_target, like=class_logits)
         step = max(1, chunk_size(features.device) // (batch * layers * queries))
         for start in range(0, target_index.shape[-1], step):
@@ -212,11 +216,12 @@ class SetCriterion(nn.Module):
             with no_autocast(logits):
                 sums.add(logits, target_index[..., part], weight)
         mask_cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
-        mask_cost = mask_cost.unflatten(1, (layers, queries)).transpose(0, 1)
+        mask_cost = torch.unflatten(mask_cost, 1, (layers, queries)).transpose(0, 1)
         return self.class_weight * class_cost(class_logits, classes) + mask_cost
 
     def _uncertain(self, output: QueryOutput, query: Tensor, is_target: Tensor, sampler: PointSampler) -> Points:
         """Points near the borders of the last layer's matched masks, and some that are not chosen."""
+        assert self.num_points is not None
         sharp = int(self.importance_ratio * self.num_points)
         index = sampler.sample(int(self.oversample_ratio * self.num_points))
         # the masks of unmatched queries and of padding mean nothing: a matched one takes their place
@@ -273,6 +278,7 @@ class SetCriterion(nn.Module):
 def _masks(targets: list[SetTargets], points: Points, rows: int) -> Tensor:
     """Target masks ``[B, T, P]`` bool, False in the padding and where a point does not count."""
     index = [None] * len(targets) if points.index is None else points.index
-    masks = [F.pad(t.at_points(i), (0, 0, 0, rows - len(t.ids))) for t, i in zip(targets, index, strict=True)]
-    masks = torch.stack(masks)
+    masks = torch.stack(
+        [F.pad(t.at_points(i), (0, 0, 0, rows - len(t.ids))) for t, i in zip(targets, index, strict=True)]
+    )
     return masks if points.weight is None else masks & points.weight[:, None]

@@ -72,6 +72,7 @@ class SetTargets(NamedTuple):
             share[outside] = 0
             weight = share.gather(0, slot)
             total = weight if total is None else total.add_(weight)
+        assert total is not None, "a sample has a map"
         return total
 
 

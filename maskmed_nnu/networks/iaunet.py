@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,9 @@ class IAUNet(nn.Module):
     pixel decoder has a structure of its own.
     """
 
+    backbone: PlannedBackbone | TimmBackbone
+    mask_head: DynamicMaskHead | DotProductMaskHead
+
     def __init__(
         self,
         *,
@@ -75,7 +78,7 @@ class IAUNet(nn.Module):
         mask_hidden: int = 8,
         masked_attention: bool = False,
         norm_op: type[nn.Module] = nn.InstanceNorm2d,
-        norm_op_kwargs: dict | None = None,
+        norm_op_kwargs: dict[str, Any] | None = None,
         backbone: str | None = None,
         backbone_weights: str | None = None,
         score_threshold: float = 0.05,
@@ -137,7 +140,9 @@ class IAUNet(nn.Module):
             ffn=ffn,
             dropout=dropout,
             num_classes=num_things,
-            embedding_size=self.mask_head.embedding_size if self.from_image else mask_channels + 1,
+            embedding_size=(
+                self.mask_head.embedding_size if isinstance(self.mask_head, DynamicMaskHead) else mask_channels + 1
+            ),
             mask_mlp=self.from_image,
             prior=0.5 if self.from_image else 0.01,
         )
@@ -170,14 +175,15 @@ class IAUNet(nn.Module):
         """The objects of each tile of ``image [B, C, h, w]``; scores below ``score_threshold`` are left out."""
         output = self.forward(image)
         scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
-        semantic = [None] * len(image)
+        semantic: Sequence[Tensor | None] = [None] * len(image)
         if output.dense_logits:
             semantic = list(to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1))
         answers = []
         for b in range(len(image)):
             kept = (scores[b] >= self.score_threshold).nonzero()[:, 0]
             embeddings, features = output.mask_embeddings[-1, b, kept], output.mask_features[b]
-            if self.from_image:
+            if isinstance(self.mask_head, DynamicMaskHead):
+                assert output.reference_points is not None
                 reference = output.reference_points[b, kept]
                 boxes, masks, found = windowed_instances(
                     self.mask_head, embeddings, features, reference, window=self.window, shape=image.shape[2:]
@@ -194,9 +200,10 @@ class IAUNet(nn.Module):
     @torch.no_grad()
     def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:
         """Positions of ``scale [B, dim, h, w]`` inside each query's mask; all where it is empty. ``[B, Q, h * w]``."""
-        shape = scale.shape[2:]
+        shape = scale.shape[2], scale.shape[3]
         cells, features = features.shape[2:], F.adaptive_avg_pool2d(features, shape)
-        if self.from_image:
+        if isinstance(self.mask_head, DynamicMaskHead):
+            assert reference is not None
             grid = voxel_centres(shape, features.device)
             size = grid.new_tensor(cells[::-1])
             relative = (grid - reference[:, :, None]) * size / self.mask_head.scale  # [B, Q, N, 2]
@@ -204,7 +211,7 @@ class IAUNet(nn.Module):
             logits = self.mask_head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
             # nothing teaches a mask how to end outside its window
             drawn = relative.abs().amax(-1) <= self.window / 2 / self.mask_head.scale
-            inside = (logits[0].unflatten(0, embeddings.shape[:2]) >= 0) & drawn
+            inside = (torch.unflatten(logits[0], 0, embeddings.shape[:2]) >= 0) & drawn
         else:
             inside = self.mask_head.dense(embeddings[None], features)[0] >= 0
         return inside | ~inside.any(-1, keepdim=True)
@@ -214,9 +221,9 @@ class IAUNet(nn.Module):
         size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
         scales = [math.prod(edge // stride for edge in input_size) for stride in self.backbone.strides[::-1]]
         size += self.pixel_decoder.compute_conv_feature_map_size(scales)
-        layers = sum(len(blocks) for blocks in self.decoder.blocks)
-        tokens = sum(n * len(blocks) for n, blocks in zip(scales, self.decoder.blocks, strict=False))
-        return size + tokens * 3 * self.width + layers * self.num_queries * 10 * self.width
+        layers = [len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks]
+        tokens = sum(n * blocks for n, blocks in zip(scales, layers, strict=False))
+        return size + tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:

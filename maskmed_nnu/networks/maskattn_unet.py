@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,9 @@ PLACEMENTS = ("both", "encoder", "decoder", "none")
 class ResidualDoubleConv(nn.Module):
     """3x3 convolution, norm, GELU, 3x3 convolution, norm; GELU of that and the input, or its 1x1 projection."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm_op: type[nn.Module], norm_op_kwargs: dict) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm_op: type[nn.Module], norm_op_kwargs: dict[str, Any]
+    ) -> None:
         super().__init__()
 
         def unit(channels: int, kernel: int) -> nn.Sequential:
@@ -66,7 +69,7 @@ class MaskAttnUNet(nn.Module):
         strides: Sequence[Sequence[int]],
         conv_op: type[nn.Module] = nn.Conv2d,
         norm_op: type[nn.Module] = nn.InstanceNorm2d,
-        norm_op_kwargs: dict | None = None,
+        norm_op_kwargs: dict[str, Any] | None = None,
         heads: int = 4,
         placement: str = "both",
         mask: str = "soft",
@@ -86,7 +89,7 @@ class MaskAttnUNet(nn.Module):
             )
         self.input_channels, self.deep_supervision = input_channels, deep_supervision
         self.thing_channels = tuple(thing_channels)
-        self.clustering = {"threshold": affinity_threshold, "min_pixels": min_pixels}
+        self.clustering: dict[str, Any] = {"threshold": affinity_threshold, "min_pixels": min_pixels}
         self.divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
         key_strides = key_strides or [1] * n_stages
 
@@ -115,17 +118,18 @@ class MaskAttnUNet(nn.Module):
         supervised = features_per_stage[: n_stages - 1 if deep_supervision else 1]
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
         self.heads = nn.ModuleDict({"seg_layers": nn.ModuleList(nn.Conv2d(c, num_classes, 1) for c in supervised)})
-        self.register_load_state_dict_pre_hook(_drop_deep_supervision_heads)
+        self.register_load_state_dict_pre_hook(_drop_deep_supervision_heads)  # type: ignore[no-untyped-call]  # in torch
         self.embedding = nn.Conv2d(features_per_stage[0], embedding_dim, 1) if embedding_dim else None
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor] | EmbeddingOutput:
         scales = self._decoder_scales(image)
-        heads = self.heads["seg_layers"]
+        heads = cast(nn.ModuleList, self.heads["seg_layers"])
+        finest: Tensor = heads[0](scales[0])
         if not self.training:
-            return heads[0](scales[0])
-        logits = heads[0](scales[0])
+            return finest
+        logits: Tensor | list[Tensor] = finest
         if self.deep_supervision:
-            logits = [logits, *(head(scale) for head, scale in zip(heads[1:], scales[1:], strict=True))]
+            logits = [finest, *(head(scale) for head, scale in zip(heads[1:], scales[1:], strict=True))]
         return logits if self.embedding is None else EmbeddingOutput(logits, self._embed(scales[0]))
 
     @property
@@ -142,7 +146,7 @@ class MaskAttnUNet(nn.Module):
                 "thing_channels (MaskAttnUNetPlanner does on a data set of objects)."
             )
         features = self._decoder_scales(image)[0]
-        probabilities = self.heads["seg_layers"][0](features).float().softmax(1)
+        probabilities = cast(nn.ModuleList, self.heads["seg_layers"])[0](features).float().softmax(1)
         embeddings = self._embed(features)
         answers = [
             embedding_tile_instances(embedding, labels, thing_channels=self.thing_channels, **self.clustering)
@@ -167,13 +171,13 @@ class MaskAttnUNet(nn.Module):
         return scales[::-1]
 
     def _embed(self, features: Tensor) -> Tensor:
-        return F.normalize(self.embedding(features).float(), dim=1)
+        return F.normalize(cast(nn.Conv2d, self.embedding)(features).float(), dim=1)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Numbers that convolutions and attention modules keep for one image, nnU-Net's unit of memory."""
         size = 0
 
-        def count(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             nonlocal size
             if isinstance(module, MaskAttention):
                 size += module.compute_conv_feature_map_size(output[0, 0].numel())
@@ -203,7 +207,7 @@ class MaskAttnUNet(nn.Module):
             )
 
 
-def _drop_deep_supervision_heads(network: nn.Module, state: dict, prefix: str, *_: object) -> None:
+def _drop_deep_supervision_heads(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Weights of a training with deep supervision load into a network without it, as nnU-Net predicts."""
     own = {f"{prefix}{name}" for name in network.state_dict()}
     for name in [name for name in state if name.startswith(f"{prefix}heads.seg_layers.") and name not in own]:

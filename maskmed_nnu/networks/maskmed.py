@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class MaskMed(nn.Module):
     full resolution first (heads without); in evaluation mode always dense logits ``[B, num_classes, *spatial]``.
     """
 
+    head: MaskedQueryHead | nn.ModuleDict
+
     def __init__(
         self,
         *,
@@ -51,19 +54,19 @@ class MaskMed(nn.Module):
         num_classes: int,
         n_stages: int,
         features_per_stage: Sequence[int],
-        conv_op: type[nn.Module],
-        kernel_sizes: Sequence,
-        strides: Sequence,
+        conv_op: type[nn.Conv2d] | type[nn.Conv3d],
+        kernel_sizes: Sequence[Sequence[int]],
+        strides: Sequence[Sequence[int]],
         n_conv_per_stage_decoder: Sequence[int],
         n_conv_per_stage: Sequence[int] | None = None,
         n_blocks_per_stage: Sequence[int] | None = None,
         conv_bias: bool = True,
         norm_op: type[nn.Module] | None = None,
-        norm_op_kwargs: dict | None = None,
+        norm_op_kwargs: dict[str, Any] | None = None,
         dropout_op: type[nn.Module] | None = None,
-        dropout_op_kwargs: dict | None = None,
+        dropout_op_kwargs: dict[str, Any] | None = None,
         nonlin: type[nn.Module] | None = None,
-        nonlin_kwargs: dict | None = None,
+        nonlin_kwargs: dict[str, Any] | None = None,
         deep_supervision: bool = True,
         regions: bool = False,
         head: str = "queries",
@@ -72,7 +75,7 @@ class MaskMed(nn.Module):
         head_heads: int = 8,
         head_ffn: int = 768,
         head_levels: Sequence[int] = (),
-        fsad: dict | None = None,
+        fsad: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -126,8 +129,9 @@ class MaskMed(nn.Module):
             )
         elif head == "class_embedding":
             # named as in MaskedQueryHead, for weights that travel between data sets
-            self.head = nn.ModuleDict({"seg_layers": nn.Sequential(conv_op(num_classes, num_classes, 1, bias=False))})
-            nn.init.dirac_(self.head["seg_layers"][0].weight)
+            mixing = conv_op(num_classes, num_classes, 1, bias=False)
+            self.head = nn.ModuleDict({"seg_layers": nn.Sequential(mixing)})
+            nn.init.dirac_(mixing.weight)
 
     @property
     def has_queries(self) -> bool:
@@ -152,7 +156,9 @@ class MaskMed(nn.Module):
         return tuple(self._mix(self.decoder.pixel_logits(features, level)) for level in range(len(features) - 1))
 
     def _mix(self, logits: Tensor) -> Tensor:
-        return self.head["seg_layers"](logits) if self.head_type == "class_embedding" else logits
+        if self.head_type == "class_embedding":
+            logits = cast(nn.ModuleDict, self.head)["seg_layers"](logits)
+        return logits
 
     def _semantic(self, class_logits: Tensor, embeddings: Tensor, mask_features: Tensor) -> Tensor:
         features = mask_features.flatten(2)
@@ -160,9 +166,9 @@ class MaskMed(nn.Module):
             scores_to_logits(
                 semantic_scores(class_logits, self.mask_head.dense(embeddings[None], part)[0]), self.regions
             )
-            for part in features.split(VOXELS_AT_ONCE, 2)
+            for part in torch.split(features, VOXELS_AT_ONCE, 2)
         ]
-        return torch.cat(logits, -1).unflatten(-1, mask_features.shape[2:])
+        return torch.unflatten(torch.cat(logits, -1), -1, mask_features.shape[2:])
 
     def _check_input(self, x: Tensor) -> None:
         if x.shape[1] != self.input_channels:
@@ -191,5 +197,6 @@ class MaskMed(nn.Module):
         if self.fsad is not None:
             kept += self.fsad.compute_feature_map_size(tokens)
         if self.has_queries:
-            kept += self.head.compute_feature_map_size([tokens[level] for level in self.head_levels])
+            head = cast(MaskedQueryHead, self.head)
+            kept += head.compute_feature_map_size([tokens[level] for level in self.head_levels])
         return size + kept // KEPT_PER_UNIT

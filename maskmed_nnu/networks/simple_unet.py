@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,10 @@ class FixedWidthUNet(nn.Module):
         num_classes: int,
         n_stages: int,
         strides: Sequence[Sequence[int]],
-        conv_op: type[nn.Module],
+        conv_op: type[nn.Conv2d] | type[nn.Conv3d],
         norm_op: type[nn.Module],
         selection_rate: float,
-        norm_op_kwargs: dict | None = None,
+        norm_op_kwargs: dict[str, Any] | None = None,
         width: int = 32,
         blocks_per_stage: int = 1,
         fusion: str = "concatenate",
@@ -65,7 +66,7 @@ class FixedWidthUNet(nn.Module):
         self.least = [2 * stride if stride > 1 else 1 for stride in total]
         self.early_reduction = early_reduction
         self.mode = "bilinear" if issubclass(conv_op, nn.Conv2d) else "trilinear"
-        self.ops = {"conv_op": conv_op, "norm_op": norm_op, "norm_op_kwargs": norm_op_kwargs or {}}
+        self.ops: dict[str, Any] = {"conv_op": conv_op, "norm_op": norm_op, "norm_op_kwargs": norm_op_kwargs or {}}
         pool = {nn.Conv2d: nn.MaxPool2d, nn.Conv3d: nn.MaxPool3d}[conv_op]
         deeper = range(1 + early_reduction, n_stages)
         last = n_stages - 1
@@ -75,12 +76,11 @@ class FixedWidthUNet(nn.Module):
         self.encoder = nn.ModuleList(self._stage(width, width, blocks_per_stage, stage) for stage in deeper)
         self.skips = nn.ModuleList(self.skip_unit(width, selected) for _ in deeper)
         self.bottleneck = self._stage(width, selected, blocks_per_stage, last)
-        self.fusions = nn.ModuleList(
-            Fusion(selected, kind=fusion, adaptive=adaptive_fusion, **self.ops) for _ in deeper
-        )
+        fusions = [Fusion(selected, kind=fusion, adaptive=adaptive_fusion, **self.ops) for _ in deeper]
+        self.fusions = nn.ModuleList(fusions)
         self.decoder = nn.ModuleList(
             self._stage(fused.out_channels, selected, blocks_per_stage, stage - 1)
-            for fused, stage in zip(self.fusions, deeper, strict=True)
+            for fused, stage in zip(fusions, deeper, strict=True)
         )
         logits = nn.Sequential(conv_op(selected, num_classes, 1, bias=not head_norm))
         if head_norm:
@@ -142,7 +142,7 @@ class FixedWidthUNet(nn.Module):
         """Numbers that the convolutions put out for one image, nnU-Net's unit of memory."""
         size = 0
 
-        def count(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             nonlocal size
             size += output.numel()
 
@@ -169,7 +169,7 @@ class SimpleUNet(FixedWidthUNet):
         kernel_sizes: Sequence[Sequence[int]],
         dilation: int = 1,
         operators: str = "dense",
-        **skeleton,
+        **skeleton: Any,
     ) -> None:
         if dilation < 1:
             raise InputError(f"The plans ask for a dilation of {dilation}; legal is 1 or more.")
@@ -182,7 +182,7 @@ class SimpleUNet(FixedWidthUNet):
 
     def unit(self, in_channels: int, out_channels: int, stage: int) -> ConvUnit:
         kernel = self.kernel_sizes[stage]
-        operators = {"operators": self.operators, "dilation": self.dilation}
+        operators: dict[str, Any] = {"operators": self.operators, "dilation": self.dilation}
         return ConvUnit(in_channels, out_channels, kernel, **operators, **self.ops)
 
     def skip_unit(self, in_channels: int, out_channels: int) -> ConvUnit:

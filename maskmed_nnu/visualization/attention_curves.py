@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.autocorrelation import correlation_length
 from maskmed_nnu.analysis.maps import mean_of
@@ -40,7 +42,7 @@ def attention_curves(name: str, measured: ModuleMaps) -> Figure:
     return figure
 
 
-def _autocorrelation(axis: Axes, each: list[np.ndarray], mean: np.ndarray) -> None:
+def _autocorrelation(axis: Axes, each: list[NDArray[np.float64]], mean: NDArray[np.float64]) -> None:
     axis.set(title="Autocorrelation", xlabel="lag [positions]", ylabel="correlation")
     axis.axhline(0, color=GREY, linewidth=0.8)
     axis.plot(np.transpose(each), color=BLUE, alpha=_faint(each), linewidth=0.8)
@@ -50,7 +52,9 @@ def _autocorrelation(axis: Axes, each: list[np.ndarray], mean: np.ndarray) -> No
     axis.legend(frameon=False, fontsize=9)
 
 
-def _power_law(axis: Axes, each: list[Curve], mean: Curve, noise: Callable[[np.ndarray], np.ndarray]) -> None:
+def _power_law(
+    axis: Axes, each: list[Curve], mean: Curve, noise: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> None:
     law: PowerLaw = fit(mean)
     if np.isnan(law.exponent):
         text = f"too small a map:\nlines of {SHORTEST} positions are needed"
@@ -68,7 +72,7 @@ def _power_law(axis: Axes, each: list[Curve], mean: Curve, noise: Callable[[np.n
     axis.legend(frameon=False, fontsize=9)
 
 
-def _ticks(low: float, high: float) -> np.ndarray:
+def _ticks(low: float, high: float) -> NDArray[np.floating[Any]]:
     """Powers of ten, or of two where there are few: matplotlib's own overlap or are missing on a short axis."""
     for base in (10.0, 2.0):
         exponents = np.log([low, high]) / np.log(base)
@@ -78,5 +82,5 @@ def _ticks(low: float, high: float) -> np.ndarray:
     return np.geomspace(low, high, 4)
 
 
-def _faint(each: list) -> float:
+def _faint(each: Sized) -> float:
     return max(0.08, min(0.5, 4 / len(each)))

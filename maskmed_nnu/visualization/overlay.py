@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from maskmed_nnu.instances.detections import INSIDE, Detections
@@ -15,7 +17,7 @@ STUFF_OPACITY = 0.25
 PIXELS_PER_LINE = 800
 
 
-def draw_overlay(image: np.ndarray, detections: Detections) -> np.ndarray:
+def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint8]:
     """uint8 ``[H, W, 3]``: ``image [C, H, W]`` in grey, or in colour where C = 3, stuff tinted, objects outlined.
 
     Intensities are stretched from the 0.5th to the 99.5th percentile. Lines lie inside the objects, so that touching
@@ -36,12 +38,12 @@ def draw_overlay(image: np.ndarray, detections: Detections) -> np.ndarray:
     return picture
 
 
-def _stretched(image: np.ndarray) -> np.ndarray:
+def _stretched(image: NDArray[Any]) -> NDArray[np.uint8]:
     channels = image if len(image) == 3 else image[:1].repeat(3, 0)
     low, high = np.percentile(channels[:, ::4, ::4], (0.5, 99.5))  # every fourth pixel says it as well
     scaled = (channels - low) * (255 / max(high - low, np.finfo(np.float32).tiny))
     return np.ascontiguousarray(np.clip(scaled, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
-def _colour(index: int) -> np.ndarray:
+def _colour(index: int) -> NDArray[np.float64]:
     return np.array(colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, *SHADES[index % len(SHADES)])) * 255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
@@ -50,29 +52,29 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
     return figure
 
 
-def _read(file: Path) -> tuple[np.ndarray, float]:
+def _read(file: Path) -> tuple[NDArray[Any], float]:
     """First channel of an image file as [slice, y, x], seen as a radiologist does, and a voxel's height over width."""
-    volume = sitk.ReadImage(str(file))
+    volume: Any = sitk.ReadImage(str(file))
     if volume.GetNumberOfComponentsPerPixel() > 1:
-        volume = sitk.VectorIndexSelectionCast(volume, 0)
+        volume = sitk.VectorIndexSelectionCast(volume, 0)  # type: ignore[no-untyped-call]  # in SimpleITK
     if volume.GetDimension() == 3 and min(volume.GetSize()) > 1:
-        volume = sitk.DICOMOrient(volume, "LPS")
+        volume = sitk.DICOMOrient(volume, "LPS")  # type: ignore[no-untyped-call]  # in SimpleITK
     array = sitk.GetArrayFromImage(volume)
     spacing = volume.GetSpacing()
     return array.reshape(-1, *array.shape[-2:]), spacing[1] / spacing[0]
 
 
-def _slice_with_most_labels(label: np.ndarray) -> int:
+def _slice_with_most_labels(label: NDArray[Any]) -> int:
     """The slice of [slice, y, x] that shows the most structures; among those, the one with the largest smallest one."""
 
-    def key(plane: np.ndarray) -> tuple[int, int]:
+    def key(plane: NDArray[Any]) -> tuple[int, int]:
         counts = np.unique(plane[plane > 0], return_counts=True)[1]
         return len(counts), counts.min(initial=np.iinfo(np.int64).max) if len(counts) else 0
 
     return max(range(len(label)), key=lambda index: key(label[index]))
 
 
-def _intensity_window(image: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, float]:
     """Grey values to show as black and white: the structures' own with a margin, or all where nothing is labelled."""
     values = image[label > 0] if (label > 0).any() else image
     low, high = np.percentile(values, (2, 98))
@@ -80,7 +82,7 @@ def _intensity_window(image: np.ndarray, label: np.ndarray) -> tuple[float, floa
     return low - 1.5 * margin, high + margin
 
 
-def _coloured(label: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
+def _coloured(label: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.float64]:
     """RGBA picture [y, x, 4] of a label map [y, x]."""
     picture = np.zeros((*label.shape, 4))
     for value, colour in colours.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +31,7 @@ class Fusion(nn.Module):
         adaptive: bool,
         conv_op: type[nn.Module],
         norm_op: type[nn.Module],
-        norm_op_kwargs: dict,
+        norm_op_kwargs: dict[str, Any],
     ) -> None:
         super().__init__()
         if kind not in FUSIONS:
@@ -48,7 +50,7 @@ class Fusion(nn.Module):
             )
 
     def forward(self, skip: Tensor, below: Tensor) -> Tensor:
-        if self.alpha is not None:
+        if self.alpha is not None and self.beta is not None:
             # parameters are float32, and would take half-precision maps along
             skip, below = self.alpha.to(skip.dtype) * skip, self.beta.to(below.dtype) * below
         below = F.interpolate(below, size=skip.shape[2:], mode=self.mode, align_corners=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 
 
 def build_encoder(
-    *, input_channels: int, n_conv_per_stage=None, n_blocks_per_stage=None, **plan
+    *,
+    input_channels: int,
+    n_conv_per_stage: Sequence[int] | None = None,
+    n_blocks_per_stage: Sequence[int] | None = None,
+    **plan: Any,
 ) -> PlainConvEncoder | ResidualEncoder:
     """The encoder of nnU-Net's plan: plain with ``n_conv_per_stage``, residual with ``n_blocks_per_stage``."""
     if (n_conv_per_stage is None) == (n_blocks_per_stage is None):
@@ -28,7 +33,7 @@ def build_encoder(
     return encoder
 
 
-class FeatureDecoder(UNetDecoder):
+class FeatureDecoder(UNetDecoder):  # type: ignore[misc]  # its library has no types
     """nnU-Net's decoder, whose stages' features come out beside the logits of its pixel-wise heads."""
 
     def __init__(self, encoder: nn.Module, num_classes: int, n_conv_per_stage: Sequence[int]) -> None:
@@ -47,4 +52,5 @@ class FeatureDecoder(UNetDecoder):
 
     def pixel_logits(self, features: Sequence[Tensor], level: int) -> Tensor:
         """The pixel-wise head of one level, ``[B, K, *shape_level]``."""
-        return self.seg_layers[len(self.seg_layers) - 1 - level](features[level])
+        logits: Tensor = self.seg_layers[len(self.seg_layers) - 1 - level](features[level])
+        return logits

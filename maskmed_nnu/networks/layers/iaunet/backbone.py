@@ -19,8 +19,9 @@ class PlannedBackbone(nn.Module):
     def __init__(self, *, input_channels: int, **plan: Any) -> None:
         super().__init__()
         self.encoder = build_encoder(input_channels=input_channels, **plan)
-        self.channels = list(self.encoder.output_channels)
-        self.strides, stride = [], 1
+        self.channels: list[int] = list(self.encoder.output_channels)
+        self.strides: list[int] = []
+        stride = 1
         for steps in self.encoder.strides:
             if len(set(steps)) > 1:
                 raise InputError(f"The plan's stride {list(steps)} differs between the axes; give one number for all.")
@@ -28,7 +29,8 @@ class PlannedBackbone(nn.Module):
             self.strides.append(stride)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return self.encoder(image)
+        features: list[Tensor] = self.encoder(image)
+        return features
 
     def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
         return int(self.encoder.compute_conv_feature_map_size(input_size))
@@ -41,8 +43,9 @@ class TimmBackbone(nn.Module):
         super().__init__()
         self.input_channels = input_channels
         self.model = _create(name, input_channels, weights)
-        self.channels = list(self.model.feature_info.channels())
-        self.strides = list(self.model.feature_info.reduction())
+        info: Any = self.model.feature_info
+        self.channels: list[int] = list(info.channels())
+        self.strides: list[int] = list(info.reduction())
         # Swin and its relatives
         self.channels_last = self.model.output_fmt == "NHWC"
 
@@ -81,7 +84,8 @@ def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:
         raise InputError(f"timm has no model '{name}'; models with a similar name are {', '.join(near)}.")
     settings: dict[str, Any] = {"features_only": True, "in_chans": input_channels}
     model = timm.create_model(name, **settings)
-    strides = model.feature_info.reduction()
+    info: Any = model.feature_info
+    strides = info.reduction()
     if sorted(set(strides)) != strides:
         raise InputError(
             f"The backbone '{name}' gives no pyramid of features, but maps of the strides {strides}; take a ResNet, "

@@ -43,10 +43,10 @@ class DynamicMaskHead:
         vote = relative + features[..., self.mask_channels :]
         x = torch.cat((features[..., : self.mask_channels], relative, vote, vote.square().sum(-1, keepdim=True)), -1)
         # [N, L, ...]: the layers of a query read the same positions
-        w1, b1, w2, b2, w3, b3 = embeddings.transpose(0, 1).split(self.sizes, -1)
+        w1, b1, w2, b2, w3, b3 = torch.split(embeddings.transpose(0, 1), self.sizes, -1)
         first = w1.reshape(queries, layers * self.hidden, -1)
         x = torch.baddbmm(b1.reshape(queries, 1, -1), x.to(first.dtype), first.mT).relu()
-        x = x.unflatten(-1, (layers, self.hidden)).transpose(1, 2).flatten(0, 1)  # [N L, P, hidden]
+        x = torch.unflatten(x, -1, (layers, self.hidden)).transpose(1, 2).flatten(0, 1)  # [N L, P, hidden]
         w2 = w2.reshape(queries * layers, self.hidden, self.hidden)
         x = torch.baddbmm(b2.reshape(queries * layers, 1, -1), x, w2).relu()
         x = torch.baddbmm(b3.reshape(queries * layers, 1, 1), x, w3.reshape(queries * layers, self.hidden, 1))

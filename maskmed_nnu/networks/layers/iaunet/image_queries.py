@@ -30,6 +30,7 @@ class ImageQueries(nn.Module):
         self.content = nn.Linear(channels, dim)
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
         heat = nn.Conv2d(channels, num_classes, 1)
+        assert heat.bias is not None
         nn.init.normal_(heat.weight, std=0.01)
         nn.init.constant_(heat.bias, -math.log(1 / PRIOR - 1))
         self.seg_layers = nn.ModuleDict({"heat": heat})

@@ -26,7 +26,8 @@ class SeparableBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + self.skip(x)
+        answer: Tensor = self.body(x) + self.skip(x)
+        return answer
 
 
 class SqueezeExcite(nn.Module):
@@ -40,7 +41,8 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(x.mean((2, 3)))[..., None, None]
+        gates: Tensor = self.gate(x.mean((2, 3)))
+        return x * gates[..., None, None]
 
 
 class PixelDecoder(nn.Module):
@@ -53,8 +55,11 @@ class PixelDecoder(nn.Module):
     def __init__(self, *, channels: Sequence[int], width: int, levels: int, pyramid: Sequence[int], norm: Norm) -> None:
         super().__init__()
         deep = list(reversed(channels))
-        self.skips = nn.ModuleList(nn.Conv2d(c, width, 1) for c in deep[:levels])
-        for skip in self.skips:
+        self.width, self.pyramid = width, pyramid
+        skips = [nn.Conv2d(c, width, 1) for c in deep[:levels]]
+        self.skips = nn.ModuleList(skips)
+        for skip in skips:
+            assert skip.bias is not None
             nn.init.normal_(skip.weight, std=0.01)
             nn.init.zeros_(skip.bias)
         self.blocks = nn.ModuleList(
@@ -88,7 +93,7 @@ class PixelDecoder(nn.Module):
         memory = []
         for skip, block, branch, feature in zip(self.skips, self.blocks, self.mask_branch, deep, strict=False):
             lateral = skip(feature)
-            if x is None:
+            if x is None or masks is None:
                 x = block(_with_coordinates(lateral))
                 masks = branch(x)
             else:
@@ -107,11 +112,11 @@ class PixelDecoder(nn.Module):
     def compute_conv_feature_map_size(self, scales: Sequence[int]) -> int:
         """Outputs of all convolutions; ``scales`` are the positions of the encoder's scales, deepest first."""
         size = 0
-        for skip, positions in zip(self.skips, scales, strict=False):
+        for positions in scales[: len(self.skips)]:
             # depthwise and pointwise twice, both skip connections, two convolutions of the mask branch
-            size += 9 * skip.out_channels * positions
-        for output, positions in zip(self.outputs, scales[len(self.skips) :], strict=False):
-            size += 3 * output[0].out_channels * positions
+            size += 9 * self.width * positions
+        for width, positions in zip(self.pyramid, scales[len(self.skips) :], strict=False):
+            size += 3 * width * positions
         return size
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +45,11 @@ class QueryDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         inner = [nn.Linear(dim, dim), nn.ReLU(inplace=True)] if mask_mlp else []
-        self.mask_embedding = nn.Sequential(*inner, nn.Linear(dim, embedding_size))
+        last = nn.Linear(dim, embedding_size)
+        self.mask_embedding = nn.Sequential(*inner, last)
         self.seg_layers = nn.Linear(dim, num_classes + 1)
         if not mask_mlp:
-            nn.init.normal_(self.mask_embedding[-1].weight, std=0.01)
+            nn.init.normal_(last.weight, std=0.01)
         nn.init.normal_(self.seg_layers.weight, std=0.01)
         nn.init.constant_(self.seg_layers.bias[:-1], -math.log(1 / prior - 1))
         nn.init.zeros_(self.seg_layers.bias[-1:])
@@ -70,7 +72,7 @@ class QueryDecoder(nn.Module):
         for blocks, scale in zip(self.blocks, memory, strict=False):
             tokens = scale.flatten(2).mT
             place = sine_position_encoding(scale.shape[2:], tokens.shape[-1], scale.device).to(tokens.dtype)
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 mask = allowed(predictions[-1][1], scale) if allowed is not None and predictions else None
                 queries = block(queries, position, tokens, place, mask)
                 predictions.append(self._predict(queries))

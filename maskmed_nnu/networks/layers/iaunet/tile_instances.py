@@ -34,7 +34,7 @@ def windowed_instances(
     parts = []
     # as in training: half precision would round the coordinates
     with torch.autocast(rows.device.type, enabled=False):
-        for part in torch.arange(len(embeddings), device=rows.device).split(max(1, CELLS_AT_ONCE // window**2)):
+        for part in torch.split(torch.arange(len(embeddings), device=rows.device), max(1, CELLS_AT_ONCE // window**2)):
             index, relative = window_cells(cells[part], window=window, shape=grid, scale=head.scale)
             logits = head(embeddings[None, part].float(), rows[index], relative)
             logits = to_pixels(logits.view(-1, 1, window, window), stride)[:, 0]
@@ -50,9 +50,9 @@ def full_frame_instances(
     if not len(embeddings):
         return _none()
     parts = []
-    for part in embeddings.split(max(1, CELLS_AT_ONCE // (shape[0] * shape[1]))):
-        logits = head.dense(part[None, None], features[None])[0].float().unflatten(-1, features.shape[1:])
-        logits = F.interpolate(logits, tuple(shape), mode="bilinear")[0]
+    for part in torch.split(embeddings, max(1, CELLS_AT_ONCE // (shape[0] * shape[1]))):
+        logits = head.dense(part[None, None], features[None])[0].float()
+        logits = F.interpolate(torch.unflatten(logits, -1, features.shape[1:]), tuple(shape), mode="bilinear")[0]
         parts.append(logits.sigmoid().mul_(255).round_().byte().cpu())
     masks = torch.cat(parts)
     return _crop(masks, torch.zeros(len(masks), 2, dtype=torch.int64), shape)

@@ -9,9 +9,11 @@ set aside goes to the core that it is most like.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 from torch import Tensor
@@ -45,24 +47,24 @@ def cluster(embeddings: Tensor, things: Tensor, *, threshold: float, min_pixels:
     core = _core(embeddings, things, threshold).cpu().numpy()
     inside = things > 0
     rows = embeddings.flatten(1).T[inside.flatten()].cpu().numpy()
-    things, inside = things.cpu().numpy(), inside.cpu().numpy()
-    ids = np.zeros(things.shape, np.int32)
+    classes, is_thing = things.cpu().numpy(), inside.cpu().numpy()
+    ids = np.zeros(classes.shape, np.int32)
     if not len(rows):
         return torch.from_numpy(ids)
-    edges = _edges(things, inside)
+    edges = _edges(classes, is_thing)
 
-    region = _components(core, things)[inside] - 1
+    region = _components(core, classes)[is_thing] - 1
     _grow(region, rows, edges, threshold)
     _label_remaining_pixels(region, rows, edges, threshold)
     count = int(region.max()) + 1
     regions = Regions(
         sum_rows(rows, region, count).astype(np.float64),
         np.bincount(region, minlength=count),
-        touching(*region[edges].T, count),
+        touching(region[edges[:, 0]], region[edges[:, 1]], count),
     )
     group, sizes = join_regions(regions, threshold=threshold, min_pixels=min_pixels)
     group = group[region]
-    ids[inside] = _in_order(group, sizes[group] >= min_pixels)
+    ids[is_thing] = _in_order(group, sizes[group] >= min_pixels)
     return torch.from_numpy(ids)
 
 
@@ -79,20 +81,21 @@ def embedding_tile_instances(
     """
     things = torch.zeros(probabilities.shape[1:], dtype=torch.int64, device=probabilities.device)
     winner = probabilities.argmax(0)
-    for number, channel in enumerate(thing_channels, 1):
-        things[winner == channel] = number
+    for thing, channel in enumerate(thing_channels, 1):
+        things[winner == channel] = thing
     ids = cluster(embeddings, things, threshold=threshold, min_pixels=min_pixels).numpy()
     soft = probabilities[list(thing_channels)].float().cpu().numpy()
     found = ids > 0
-    number, thing = ids[found] - 1, things.cpu().numpy()[found] - 1
+    number, class_index = ids[found] - 1, things.cpu().numpy()[found] - 1
     count = int(ids.max(initial=0))
     sizes = np.maximum(np.bincount(number, minlength=count), 1)
     classes = np.zeros(count, np.int64)
-    classes[number] = thing
+    classes[number] = class_index
     rows = embeddings.float().flatten(1).cpu().numpy().T[found.ravel()]
     # of unit vectors, the mean's length is their mean similarity to it
     likeness = np.linalg.norm(sum_rows(rows, number, count), axis=1) / sizes
-    certainty = np.bincount(number, weights=soft[:, found][thing, np.arange(len(thing))], minlength=count) / sizes
+    probability = soft[:, found][class_index, np.arange(len(class_index))]
+    certainty = np.bincount(number, weights=probability, minlength=count) / sizes
 
     boxes, masks = [], []
     for index, (rows_of, columns) in enumerate(ndimage.find_objects(ids)):
@@ -124,7 +127,7 @@ def _core(embeddings: Tensor, things: Tensor, threshold: float) -> Tensor:
     return core
 
 
-def _edges(things: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _edges(things: NDArray[np.int64], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
     """``[M, 2]`` neighbours of one class; pixels are numbered among those ``inside``, row by row."""
     number = np.zeros(things.shape, np.int64)
     number[inside] = np.arange(np.count_nonzero(inside))
@@ -135,7 +138,7 @@ def _edges(things: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.concatenate(edges)
 
 
-def _components(core: np.ndarray, things: np.ndarray) -> np.ndarray:
+def _components(core: NDArray[np.bool_], things: NDArray[np.int64]) -> NDArray[np.int64]:
     """Components of ``core`` within each class, numbered from 1 on; 0 elsewhere."""
     components, total = np.zeros(things.shape, np.int64), 0
     for thing in np.unique(things[core]):
@@ -145,7 +148,7 @@ def _components(core: np.ndarray, things: np.ndarray) -> np.ndarray:
     return components
 
 
-def _grow(region: np.ndarray, rows: np.ndarray, edges: np.ndarray, threshold: float) -> None:
+def _grow(region: NDArray[np.int64], rows: NDArray[np.float32], edges: NDArray[np.int64], threshold: float) -> None:
     """Give pixels without a region (-1) the adjacent one whose mean they are most like, if at all; in place."""
     count = int(region.max()) + 1
     has = region >= 0
@@ -167,7 +170,9 @@ def _grow(region: np.ndarray, rows: np.ndarray, edges: np.ndarray, threshold: fl
         region[pixel[worst_first]] = offer[worst_first]
 
 
-def _label_remaining_pixels(region: np.ndarray, rows: np.ndarray, edges: np.ndarray, threshold: float) -> None:
+def _label_remaining_pixels(
+    region: NDArray[np.int64], rows: NDArray[np.float32], edges: NDArray[np.int64], threshold: float
+) -> None:
     """Make regions of the pixels without one (-1): components of neighbours that are alike; in place."""
     left = region < 0
     edges = edges[left[edges].all(1)]
@@ -179,7 +184,7 @@ def _label_remaining_pixels(region: np.ndarray, rows: np.ndarray, edges: np.ndar
         region[left] = region.max() + 1 + csgraph.connected_components(graph, directed=False)[1]
 
 
-def _in_order(group: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _in_order(group: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Consecutive numbers from 1 on, by first appearance, of the groups that are ``kept``; 0 for the others."""
     ids = np.zeros(len(group), np.int32)
     _, first, inverse = np.unique(group[kept], return_index=True, return_inverse=True)

@@ -120,7 +120,7 @@ class MaskAttention(nn.Module):
             attended = soft + (attended - soft).detach()
         tokens = self.attention_norm(tokens + self.project(attended.transpose(1, 2).flatten(2)))
         tokens = self.norm(tokens + self.feed_forward(tokens))
-        return tokens.mT.unflatten(2, x.shape[2:])
+        return torch.unflatten(tokens.mT, 2, x.shape[2:])
 
     def bias(self, sources: Tensor) -> Tensor | None:
         """What ``sources [B, M, C]`` add to the scores of their keys: ``[B, heads, M]``."""

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
+
+Float = TypeVar("Float", np.float32, np.float64)
 
 
 class Regions(NamedTuple):
     """``R`` regions and which of them touch."""
 
-    sums: np.ndarray
+    sums: NDArray[np.float64]
     """``[R, E]`` float64, of the embeddings of a region's pixels"""
-    sizes: np.ndarray
+    sizes: NDArray[np.int64]
     """``[R]`` int64, in pixels"""
-    pairs: np.ndarray
+    pairs: NDArray[np.int64]
     """``[P, 2]`` int64 neighbours, each pair once, the smaller number first, sorted"""
 
 
-def join_regions(regions: Regions, *, threshold: float, min_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+def join_regions(
+    regions: Regions, *, threshold: float, min_pixels: int
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
     """The group of each region ``[R]`` and the groups' sizes.
 
     First, neighbours whose mean embeddings have a cosine similarity above ``threshold`` join, in rounds: a pair does if
     each is the other's most similar neighbour. Then regions of fewer than ``min_pixels`` join their most similar
     neighbour, however unlike, until those left have none. Ties go to the smaller numbers, so the result is unique.
     """
-    group = np.arange(len(regions.sizes))
+    group: NDArray[np.integer[Any]] = np.arange(len(regions.sizes))
     for only_small in (False, True):
         while len(regions.pairs):
             similarity, best = _most_similar(regions)
@@ -45,20 +50,22 @@ def join_regions(regions: Regions, *, threshold: float, min_pixels: int) -> tupl
     return group, regions.sizes
 
 
-def touching(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
+def touching(first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]], count: int) -> NDArray[np.int64]:
     """``[P, 2]`` as in `Regions`, from the numbers of the regions on either side of each border ``[M]``."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     key = np.unique((low.astype(np.int64) * count + high)[low != high])
     return np.stack(np.divmod(key, max(count, 1)), 1)
 
 
-def sum_rows(rows: np.ndarray, number: np.ndarray, count: int) -> np.ndarray:
+def sum_rows(rows: NDArray[Float], number: NDArray[np.integer[Any]], count: int) -> NDArray[Float]:
     """``[count, E]`` sums of the ``rows [N, E]`` with the same ``number [N]``."""
     one = np.ones(len(number), rows.dtype)
-    return sparse.csr_matrix((one, (number, np.arange(len(number)))), shape=(count, len(number))) @ rows
+    members = sparse.csr_matrix((one, (number, np.arange(len(number)))), shape=(count, len(number)))
+    sums: NDArray[Float] = members @ rows
+    return sums
 
 
-def _most_similar(regions: Regions) -> tuple[np.ndarray, np.ndarray]:
+def _most_similar(regions: Regions) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
     """Cosine similarity of each pair ``[P]`` and, per region, the pair with its most similar neighbour."""
     unit = regions.sums / np.maximum(np.linalg.norm(regions.sums, axis=1, keepdims=True), 1e-12)
     similarity = np.einsum("pe,pe->p", unit[regions.pairs[:, 0]], unit[regions.pairs[:, 1]])
@@ -71,12 +78,12 @@ def _most_similar(regions: Regions) -> tuple[np.ndarray, np.ndarray]:
     return similarity, np.append(order, -1)[best]
 
 
-def _contract(regions: Regions, chosen: np.ndarray) -> tuple[Regions, np.ndarray]:
+def _contract(regions: Regions, chosen: NDArray[np.int64]) -> tuple[Regions, NDArray[np.integer[Any]]]:
     """The regions with the ``chosen`` pairs joined, and the new number of each old one."""
     count = len(regions.sizes)
     graph = sparse.csr_matrix((np.ones(len(chosen), bool), tuple(chosen.T)), shape=(count, count))
     groups, joined = csgraph.connected_components(graph, directed=False)
     sizes = np.zeros(groups, np.int64)
     np.add.at(sizes, joined, regions.sizes)
-    pairs = touching(*joined[regions.pairs].T, groups)
+    pairs = touching(joined[regions.pairs[:, 0]], joined[regions.pairs[:, 1]], groups)
     return Regions(sum_rows(regions.sums, joined, groups), sizes, pairs), joined

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,13 +130,14 @@ class DeformableAttention(nn.Module):
         offsets = self.offsets(query).view(b, n, self.heads, self.levels, self.points, self.spatial_dims)
         weights = self.weights(query).view(b, n, self.heads, -1).softmax(-1)
         weights = weights.view(b, n, self.heads, self.levels, self.points)
-        heads = 0
+        heads: Any = 0
         for level, (value, projection) in enumerate(zip(values, self.value_projections, strict=True)):
             size = torch.tensor(value.shape[1:-1][::-1], device=query.device, dtype=reference.dtype)
             # coordinates need more than the 10 bits of a half's mantissa
             position = (reference * size - 0.5)[:, None, None] + offsets[:, :, :, level].to(reference.dtype)
-            heads = heads + self._attend(value, position, weights[:, :, :, level], projection.weight)
-        return self.output(heads.flatten(2))
+            heads = heads + self._attend(value, position, weights[:, :, :, level], cast(Tensor, projection.weight))
+        output: Tensor = self.output(heads.flatten(2))
+        return output
 
     def _attend(self, value: Tensor, position: Tensor, weight: Tensor, projection: Tensor) -> Tensor:
         """One level: ``position [B, N, heads, P, dim]``, ``weight [B, N, heads, P]`` → ``[B, N, heads, dim/heads]``."""

@@ -8,6 +8,7 @@ of the shallow levels stay the encoder's; the result is added to the encoder fea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -49,7 +50,8 @@ class FSADLayer(nn.Module):
     def forward(self, tokens: Tensor, position: Tensor, reference: Tensor, values: Sequence[Tensor]) -> Tensor:
         attended = self.attention(tokens + position, reference, values)
         tokens = self.attention_norm(tokens + self.dropout(attended))
-        return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+        refined: Tensor = self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+        return refined
 
 
 class FSADTransformer(nn.Module):
@@ -77,11 +79,13 @@ class FSADTransformer(nn.Module):
         if not self.query_levels or not 0 <= self.query_levels[0] <= self.query_levels[-1] < len(channels):
             raise ValueError(f"query_levels {list(query_levels)} must be some of the levels 0 to {len(channels) - 1}.")
         self.dim, self.points, self.heads, self.channels = dim, points, heads, tuple(channels)
+        self.spatial_dims, self.ffn = spatial_dims, ffn
         conv = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
         self.inputs = nn.ModuleList(
             nn.Sequential(conv(channels[i], dim, 1), nn.GroupNorm(1, dim)) for i in self.query_levels
         )
-        self.outputs = nn.ModuleList(conv(dim, channels[i], 1) for i in self.query_levels)
+        outputs = [conv(dim, channels[i], 1) for i in self.query_levels]
+        self.outputs = nn.ModuleList(outputs)
         self.level_embedding = nn.Parameter(torch.empty(len(self.query_levels), dim))
         self.layers = nn.ModuleList(
             FSADLayer(
@@ -97,7 +101,8 @@ class FSADTransformer(nn.Module):
             for _ in range(layers)
         )
         nn.init.normal_(self.level_embedding, std=0.02)
-        for output in self.outputs:
+        for output in outputs:
+            assert output.bias is not None
             nn.init.normal_(output.weight, std=0.02)
             nn.init.zeros_(output.bias)
 
@@ -112,32 +117,32 @@ class FSADTransformer(nn.Module):
                 for s, embedding in zip(shapes, self.level_embedding, strict=True)
             ]
         )
-        tokens = [
-            project(features[i]).flatten(2).transpose(1, 2)
-            for i, project in zip(self.query_levels, self.inputs, strict=True)
-        ]
-        counts = [t.shape[1] for t in tokens]
-        tokens = torch.cat(tokens, 1)
+        tokens = torch.cat(
+            [
+                project(features[i]).flatten(2).transpose(1, 2)
+                for i, project in zip(self.query_levels, self.inputs, strict=True)
+            ],
+            1,
+        )
+        counts = [math.prod(s) for s in shapes]
         values = [f.movedim(1, -1) for f in features]
         for layer in self.layers:
-            for i, shape, part in zip(self.query_levels, shapes, tokens.split(counts, 1), strict=True):
-                values[i] = part.unflatten(1, shape)
+            for i, shape, part in zip(self.query_levels, shapes, torch.split(tokens, counts, 1), strict=True):
+                values[i] = torch.unflatten(part, 1, shape)
             tokens = layer(tokens, position, reference, values)
         refined = list(features)
         for i, shape, part, output in zip(
-            self.query_levels, shapes, tokens.split(counts, 1), self.outputs, strict=True
+            self.query_levels, shapes, torch.split(tokens, counts, 1), self.outputs, strict=True
         ):
-            refined[i] = features[i] + output(part.transpose(1, 2).unflatten(2, shape))
+            refined[i] = features[i] + output(torch.unflatten(part.transpose(1, 2), 2, shape))
         return refined
 
     def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
         """Numbers kept for the backward pass; ``tokens`` are the voxels of each level."""
         queries = sum(tokens[i] for i in self.query_levels)
-        ffn = self.layers[0].feed_forward[0].out_features
         samples = queries * self.heads * self.points * len(tokens)
-        spatial_dims = self.layers[0].attention.spatial_dims
         # per sample its place, its weight and their gradients' needs, as on a GPU, for which nnU-Net plans
-        per_layer = queries * (6 * self.dim + 2 * ffn) + samples * 2 * (spatial_dims + 1)
+        per_layer = queries * (6 * self.dim + 2 * self.ffn) + samples * 2 * (self.spatial_dims + 1)
         for level, (count, width) in enumerate(zip(tokens, self.channels, strict=True)):
             width = self.dim if level in self.query_levels else width
             per_query = self.heads * self.points

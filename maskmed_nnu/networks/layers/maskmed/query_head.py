@@ -8,6 +8,7 @@ and "3D TransUNet" (arXiv 2310.07781); the paper's own numbers of layers, widths
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,9 @@ class Attention(nn.Module):
             for project, x in ((self.query, query), (self.key, key), (self.value, value))
         )
         mask = None if allowed is None else allowed[:, None]
-        return self.output(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+        output: Tensor = self.output(attended)
+        return output
 
 
 class QueryLayer(nn.Module):
@@ -55,7 +58,8 @@ class QueryLayer(nn.Module):
         queries = self.norms[0](queries + self.dropout(attended))
         attended = self.self_attention(queries + position, queries + position, queries)
         queries = self.norms[1](queries + self.dropout(attended))
-        return self.norms[2](queries + self.dropout(self.feed_forward(queries)))
+        refined: Tensor = self.norms[2](queries + self.dropout(self.feed_forward(queries)))
+        return refined
 
 
 class MaskedQueryHead(nn.Module):
@@ -78,7 +82,7 @@ class MaskedQueryHead(nn.Module):
         ffn: int = 768,
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.heads, self.ffn, self.num_queries = dim, heads, ffn, num_queries
         conv = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
         self.pool = F.avg_pool2d if spatial_dims == 2 else F.avg_pool3d
         self.inputs = nn.ModuleList(conv(c, dim, 1) for c in memory_channels)
@@ -109,7 +113,7 @@ class MaskedQueryHead(nn.Module):
         Returns class logits ``[L, B, Q, K + 1]`` and mask embeddings ``[L, B, Q, C + 1]`` for the initial queries and
         after each layer, ``L = layers + 1``.
         """
-        queries = self.seg_layers["queries"].weight.expand(mask_features.shape[0], -1, -1)
+        queries = cast(Tensor, self.seg_layers["queries"].weight).expand(mask_features.shape[0], -1, -1)
         position = self.seg_layers["positions"].weight
         predictions = [self._predict(queries)]
         resized = self._resize(mask_features, [scale.shape[2:] for scale in memory])
@@ -150,6 +154,7 @@ class MaskedQueryHead(nn.Module):
 
     def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
         """Numbers kept for the backward pass; ``tokens`` are the voxels of each layer's scale."""
-        queries, heads = len(self.seg_layers["queries"].weight), self.layers[0].cross_attention.heads
-        ffn = self.layers[0].feed_forward[0].out_features
-        return sum(n * (5 * self.dim + queries * heads) + queries * (12 * self.dim + 2 * ffn) for n in tokens)
+        return sum(
+            n * (5 * self.dim + self.num_queries * self.heads) + self.num_queries * (12 * self.dim + 2 * self.ffn)
+            for n in tokens
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class ChannelShuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return torch.unflatten(x, 1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class ConvUnit(nn.Sequential):
@@ -44,7 +45,7 @@ class ConvUnit(nn.Sequential):
         *,
         conv_op: type[nn.Module],
         norm_op: type[nn.Module],
-        norm_op_kwargs: dict,
+        norm_op_kwargs: dict[str, Any],
         operators: str = "dense",
         dilation: int = 1,
         stride: int | Sequence[int] = 1,
@@ -83,13 +84,13 @@ class ESKBlock(nn.Module):
         *,
         conv_op: type[nn.Module],
         norm_op: type[nn.Module],
-        norm_op_kwargs: dict,
+        norm_op_kwargs: dict[str, Any],
         stride: int | Sequence[int] = 1,
     ) -> None:
         super().__init__()
         dims = 2 if issubclass(conv_op, nn.Conv2d) else 3
 
-        def unit(channels: int, kernel: int, **spatial) -> nn.Sequential:
+        def unit(channels: int, kernel: int, **spatial: Any) -> nn.Sequential:
             padding = spatial.get("dilation", 1) * (kernel - 1) // 2
             return nn.Sequential(
                 conv_op(channels, out_channels, kernel, padding=padding, **spatial),
@@ -115,4 +116,5 @@ class ESKBlock(nn.Module):
         channel = channel.view(*channel.shape, *[1] * len(self.spatial_axes))
         spatial = self.spatial_gate(both.relu()).sigmoid()
         gated = (dilated * channel, wide * (1 - channel), dilated * spatial, wide * (1 - spatial))
-        return self.merge(torch.cat((*gated, x), 1))
+        merged: Tensor = self.merge(torch.cat((*gated, x), 1))
+        return merged
