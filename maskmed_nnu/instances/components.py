@@ -60,7 +60,7 @@ def split_disconnected(objects: InstanceMap) -> InstanceMap:
 def _components(ids: Integers) -> Integers:
     """Connected components of equal ids, numbered from 1; 0 is the background."""
     # skimage ships py.typed, but this function has no types
-    components: Integers = label(ids, connectivity=ids.ndim)  # type: ignore[no-untyped-call]
+    components: Integers = label(ids, connectivity=ids.ndim)
     return components
 
 

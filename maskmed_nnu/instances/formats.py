@@ -118,7 +118,7 @@ def _read_nifti(path: Path) -> Raster:
     image: Any = nibabel.load(path)
     values = np.asanyarray(image.dataobj).T
     # SimpleITK ships py.typed, but its classes have no types
-    reader: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
+    reader: Any = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     geometry = Geometry(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()).to(values.ndim)

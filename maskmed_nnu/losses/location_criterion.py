@@ -29,7 +29,7 @@ UNRELATED_COST = 1e4
 
 
 class WindowMaskHead(Protocol):
-    """Mask logits at positions given relative to the query; see ``networks.layers.dynamic_head``."""
+    """Mask logits at positions given relative to the query; see ``networks.layers.iaunet.dynamic_head``."""
 
     scale: float
 

@@ -56,9 +56,9 @@ def _read(file: Path) -> tuple[NDArray[Any], float]:
     """First channel of an image file as [slice, y, x], seen as a radiologist does, and a voxel's height over width."""
     volume: Any = sitk.ReadImage(str(file))
     if volume.GetNumberOfComponentsPerPixel() > 1:
-        volume = sitk.VectorIndexSelectionCast(volume, 0)  # type: ignore[no-untyped-call]  # in SimpleITK
+        volume = sitk.VectorIndexSelectionCast(volume, 0)
     if volume.GetDimension() == 3 and min(volume.GetSize()) > 1:
-        volume = sitk.DICOMOrient(volume, "LPS")  # type: ignore[no-untyped-call]  # in SimpleITK
+        volume = sitk.DICOMOrient(volume, "LPS")
     array = sitk.GetArrayFromImage(volume)
     spacing = volume.GetSpacing()
     return array.reshape(-1, *array.shape[-2:]), spacing[1] / spacing[0]
