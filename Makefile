@@ -1,8 +1,11 @@
 # Every target sets up what it needs by itself, from a plain python3.
 #
 #   make demo       train and evaluate MaskMed on a made-up data set, in minutes
-#   make test       lint and the fast tests
+#   make check      formatting, lint, types, imports and the fastest tests
+#   make test       all fast tests
+#   make test-slow  variants of the end-to-end tests, and what takes minutes
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
+#   make docs       write the tables of settings into docs/
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
 # and its libraries later. Without an NVIDIA driver its CPU build is taken wherever pip's indexes have it: it is a
@@ -18,17 +21,28 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+FAST := -m "not real_data and not slow"
+# Files without nnU-Net's commands, trainers or large networks.
+FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
+	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
-.PHONY: demo test lint test-slow test-real test-real-short wheel clean
+.PHONY: demo check lint test test-slow test-real test-real-short coverage docs wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo
 
-test: lint
-	$(PYTEST) -m "not real_data and not slow"
+check: lint
+	$(PYTEST) $(FAST) $(FASTEST)
 
 lint: $(READY)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.settings_tables --check
+
+test: $(READY)
+	$(PYTEST) $(FAST)
 
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not real_data"
@@ -39,13 +53,22 @@ test-real: $(READY)
 test-real-short: $(READY)
 	$(PYTEST) -m "real_data and not slow"
 
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(FAST)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+docs: $(READY)
+	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.settings_tables
+
 wheel: $(READY)
 	$(BIN)/python -m build --wheel
 
 $(READY): pyproject.toml maskmed_nnu.pth
 	$(PYTHON) -m venv $(VENV)
 	command -v nvidia-smi || $(BIN)/python -m pip install "$(TORCH)+cpu" || true
-	$(BIN)/python -m pip install "$(TORCH)" -e ".[test]"
+	$(BIN)/python -m pip install "$(TORCH)" -e ".[test,dev]"
 	touch $(READY)
 
 clean:
