@@ -1,8 +1,7 @@
-"""The settings and examples in docs/instances.md are those of planner, network and data format."""
+"""The rules and examples in docs/instances.md are those of planner, network and data format."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.plans_handling.settings.iaunet import IAUNetSettings
+from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
+from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET
+from maskmed_nnu.nnunet.plans_handling.settings.schema import detail
+from maskmed_nnu.nnunet.plans_handling.validation import validate_plans
 from maskmed_nnu.nnunet.training import data_augmentation
-
-SIZES = InstanceSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 256))
-STATISTICS = {"classes": {"nucleus": {"number": 1, "kind": "thing", "layers": 1, "overlap_depth": 1}}}
-NNUNET_ARGUMENTS = {"input_channels", "num_classes", "norm_op", "norm_op_kwargs", "deep_supervision", "plan"}
-NNUNET_ARGUMENTS |= {"n_conv_per_stage_decoder"}
+from tests.nnunet.plans_0_1 import plans_of_version_0_1
 
 
 @pytest.fixture
@@ -26,30 +24,12 @@ def page(checkout: Path) -> str:
     return (checkout / "docs" / "instances.md").read_text(encoding="utf-8")
 
 
-def documented(page: str, part: str) -> dict[str, str]:
-    """Setting → last cell of its row in the table below ``→ part**``; two names in a row may share two values."""
-    table = page.split(f"→ {part}`**")[1].split("\n\n")[1]
-    settings = {}
-    for row in re.findall(r"^\| (`.+) \|$", table, re.MULTILINE):
-        names, *_, value = row.split(" | ")
-        names = re.findall(r"`(\w+)`", names)
-        values = value.split(", ") if len(names) > 1 and value.count(",") == len(names) - 1 else [value] * len(names)
-        settings.update(zip(names, values, strict=True))
-    return settings
-
-
-def test_every_setting_of_the_network_is_documented_with_its_default(page):
-    found = documented(page, "architecture → arch_kwargs")
-    arguments = inspect.signature(IAUNet.__init__).parameters
-    ours = {name for name in arguments if name != "self"} - NNUNET_ARGUMENTS
-    planned = instance_rules.network_settings(STATISTICS, SIZES, (256, 256), 6)
-    assert set(found) == ours and set(planned) <= ours
-    for name in ("width", "heads", "ffn", "dropout", "mask_hidden", "score_threshold"):
-        assert float(found[name]) == arguments[name].default, name
-    for name in ("dense", "masked_attention", "backbone", "backbone_weights"):
-        assert json.loads(found[name].strip("`")) == arguments[name].default, name
-    assert found["queries"] == f"`{arguments['queries'].default}`"
-    assert float(found["mask_channels"]) == planned["mask_channels"]
+def test_what_the_settings_say_of_the_planners_rules_is_so():
+    found = {
+        name: detail(field, "chosen_by")
+        for section in (IAUNetSettings, InstanceSettings)
+        for name, field in section.model_fields.items()
+    }
     assert found["pyramid"].startswith(", ".join(map(str, instance_rules.PYRAMID)))
     assert found["num_queries"].endswith(f"× {instance_rules.QUERY_MARGIN}, next multiple of 50")
     assert instance_rules.QUERY_MULTIPLE == instance_rules.MIN_QUERIES == 50
@@ -58,18 +38,20 @@ def test_every_setting_of_the_network_is_documented_with_its_default(page):
     assert found["window"].endswith(f"multiple of {instance_rules.WINDOW_MULTIPLE}")
     blocks = instance_rules.BLOCKS_WITHOUT_OVERLAP, instance_rules.BLOCKS_WITH_OVERLAP
     assert found["blocks_per_level"] == "{}, or {} where objects of a class overlap".format(*blocks)
+    assert instance_rules.FRAGMENT_SHARE == 0.25 and found["min_fragment"].startswith("a quarter of the area")
+    assert found["min_fragment"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
 
 
-def test_every_other_setting_of_the_plan_is_documented(page):
-    instances = documented(page, "instances")
-    # the planner adds the last three
-    added = {"label_divisor", "overlap_layers", "scale"}
-    assert set(instances) == {*instance_rules.instance_settings(STATISTICS, SIZES), *added}
-    assert float(instances["score_threshold"]) == instance_rules.SCORE_THRESHOLD
-    assert instance_rules.FRAGMENT_SHARE == 0.25 and instances["min_fragment"].startswith("a quarter of the area")
-    assert instances["min_fragment"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
-    loss = documented(page, "instance_loss")
-    assert {name: float(value) for name, value in loss.items()} == instance_rules.loss_settings()
+def test_the_published_network_is_legal(page):
+    """The two examples, within the planner's plans."""
+    plans = plans_of_version_0_1("iaunet")
+    configuration = plans["configurations"]["2d"]
+    section = page.split("\n## IAUNet\n")[1].split("\n## Settings\n")[0]
+    network = json.loads(re.search(r"```json\n(.*?)```", section, re.S)[1])
+    configuration["architecture"]["arch_kwargs"].update(network, backbone="resnet50")
+    configuration["instance_loss"] = json.loads(re.search(r"`(\{[^`]*?\})` as `instance_loss`", section)[1])
+    with pytest.warns(UserWarning, match="balanced_ratio"):
+        validate_plans(plans, configuration, IAUNET)
 
 
 def test_the_rules_are_the_planners(page):

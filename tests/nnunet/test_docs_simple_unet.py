@@ -12,7 +12,8 @@ import torch
 from maskmed_nnu.nnunet.discovery import class_search
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.experiment_planning.planners import simple_unet
-from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import SimpleUNetPlanner
+from maskmed_nnu.nnunet.plans_handling.settings.schema import detail
+from maskmed_nnu.nnunet.plans_handling.settings.simple_unet import SimpleUNetSettings
 
 
 @pytest.fixture
@@ -26,14 +27,18 @@ def rows(text: str) -> dict[str, list[str]]:
     return {first.strip("`"): [other.strip() for other in others] for first, *others in cells}
 
 
-def test_settings_have_the_planners_defaults(page, make_planner):
-    documented = rows(page.split("\n## Settings\n")[1])
-    plan = make_planner(SimpleUNetPlanner).plan_experiment()["configurations"]["3d_fullres"]
-    given_by_nnunet = {"n_stages", "strides", "kernel_sizes", "conv_op"}
-    assert set(documented) == {*plan["architecture"]["arch_kwargs"], *plan["simple_unet"]} - given_by_nnunet
-    for name, value in {**SimpleUNetPlanner.preset, "deep_supervision": False}.items():
-        assert documented[name][-1].strip("`") == str(value).lower().removesuffix(".0"), name
-    assert float(documented["learning_rate"][-1]) == simple_unet.LEARNING_RATE
+def test_what_the_settings_say_of_the_presets_is_so():
+    share = detail(SimpleUNetSettings.model_fields["selection_rate"], "chosen_by")
+    small, default = simple_unet.PUBLISHED_SELECTION_RATE, simple_unet.SELECTION_RATE
+    assert share == f"{default}; {small} at width 16 and in SimpleESKNet"
+    for planner, width, rate, blocks in (
+        (simple_unet.SimpleUNetPlanner, 32, default, 1),
+        (simple_unet.SimpleUNetPlanner16, 16, small, 1),
+        (simple_unet.SimpleUNetPlanner48, 48, default, 1),
+        (simple_unet.SimpleUNetPlannerESK, 32, small, 2),
+    ):
+        found = [planner.preset[name] for name in ("width", "selection_rate", "blocks_per_stage")]
+        assert found == [width, rate, blocks]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES["planner"] if name.startswith("SimpleUNet")])

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.checks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET
+from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET
 
 
 def wrap_training(module: ModuleType) -> None:
@@ -44,13 +44,13 @@ def check_trainer(trainer: Any) -> None:
 
 def trainers_of(network: str, *, objects: bool) -> tuple[str, ...]:
     """Names of our trainers of ``network``, a class name in plans; none where it is not ours."""
-    if network in MASKMED:
+    if network in MASKMED.classes:
         return ("nnUNetTrainerMaskMed",)
-    if network in IAUNET:
+    if network in IAUNET.classes:
         return ("nnUNetTrainerIAUNet",)
-    if network in SIMPLE_UNET:
+    if network in SIMPLE_UNET.classes:
         return ("nnUNetTrainerSimpleUNet",)
-    if network in MASKATTN_UNET:
+    if network in MASKATTN_UNET.classes:
         return (
             ("nnUNetTrainerMaskAttnUNetInstance", "nnUNetTrainerMaskAttnUNetPanoptic")
             if objects

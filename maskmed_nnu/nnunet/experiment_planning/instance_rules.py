@@ -2,7 +2,8 @@
 
 Lengths are pixels of the planned images, after resampling. A cell is one position of the mask grid, on which masks are
 drawn; the query grid is the one whose peaks become queries. "Small" and "large" objects are those at a percentile of
-their class, and the class for which it matters most decides, so that a frequent class does not hide a rare one.
+their class, and the class for which it matters most decides, so that a frequent class does not hide a rare one. What
+is the same for every data set stands in `plans_handling.settings`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from math import ceil, log2, prod
 from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.plans_handling.settings.iaunet import IAUNetSettings, ImageQueryLoss
 
 MIN_CELLS = 5
 """Cells of the mask grid across a small object, below which its mask has no shape."""
@@ -30,10 +32,6 @@ MIN_STAGES, MAX_STAGES, MIN_BOTTLENECK = 4, 6, 4
 MIN_PATCH = MIN_BOTTLENECK * 2 ** (MIN_STAGES - 1)
 """Smaller images are padded."""
 PYRAMID = (48, 32, 16)
-WIDTH, FEED_FORWARD = 64, 256
-MASK_CHANNELS = 16
-SCORE_THRESHOLD = 0.25
-"""Scores are expected IoUs; chosen on dsb2018's training images, where F1 hardly changes between 0.15 and 0.4."""
 MAX_PIXELS = 2048**2
 """Where the search for a patch starts, as in nnU-Net."""
 
@@ -201,19 +199,13 @@ def overlap_depth(statistics: dict) -> int:
 
 
 def instance_settings(statistics: dict, sizes: InstanceSizes) -> dict:
-    """What preprocessor, targets and prediction need to know of the classes; ready for JSON.
-
-    ``layer_classes`` is the class of each layer of ids in the preprocessed data, ``min_fragment`` the pixels of each
-    thing class below which an object at a patch's border is ignored. Objects below ``score_threshold`` are not
-    predicted.
-    """
+    """What of the settings `InstanceSettings` follows from the objects; ready for JSON."""
     classes = statistics["classes"].values()
     things = [one for one in classes if one["kind"] == "thing"]
     return {
         "thing_classes": [one["number"] for one in things],
         "stuff_classes": [one["number"] for one in classes if one["kind"] != "thing"],
         "layer_classes": [one["number"] for one in things for _ in range(one["layers"])],
-        "score_threshold": SCORE_THRESHOLD,
         "min_fragment": [max(round(FRAGMENT_SHARE * area), MIN_FRAGMENT) for area in sizes.small_areas],
     }
 
@@ -227,32 +219,20 @@ def network_settings(statistics: dict, sizes: InstanceSizes, patch: Sequence[int
     classes = statistics["classes"].values()
     window = mask_window(sizes, patch)
     stride = mask_stride(sizes, window)
-    return {
-        "num_things": sum(one["kind"] == "thing" for one in classes),
-        "width": WIDTH,
-        "ffn": FEED_FORWARD,
-        "levels": stages - len(PYRAMID),
-        "blocks_per_level": BLOCKS_WITHOUT_OVERLAP if overlap_depth(statistics) < 2 else BLOCKS_WITH_OVERLAP,
-        "pyramid": list(PYRAMID[: len(PYRAMID) - int(log2(stride))]),
-        "num_queries": num_queries(sizes, patch),
-        "query_stride": max(query_stride(sizes), stride),
-        "window": window,
-        "mask_channels": MASK_CHANNELS,
-    }
+    return IAUNetSettings.plan(
+        num_things=sum(one["kind"] == "thing" for one in classes),
+        levels=stages - len(PYRAMID),
+        blocks_per_level=BLOCKS_WITHOUT_OVERLAP if overlap_depth(statistics) < 2 else BLOCKS_WITH_OVERLAP,
+        pyramid=list(PYRAMID[: len(PYRAMID) - int(log2(stride))]),
+        num_queries=num_queries(sizes, patch),
+        query_stride=max(query_stride(sizes), stride),
+        window=window,
+    )
 
 
 def loss_settings() -> dict:
     """What the trainer builds `LocationCriterion` from, and the weight of the dense head beside it; ready for JSON."""
-    return {
-        "class_weight": 1.0,
-        "bce_weight": 2.0,
-        "dice_weight": 2.0,
-        "heat_weight": 1.0,
-        "vote_weight": 1.0,
-        "duplicate_weight": 1.0,
-        "num_points": 2**17,
-        "dense_weight": 1.0,
-    }
+    return ImageQueryLoss.plan()
 
 
 def no_instances_error(name: str, images: int, classes: Iterable[str]) -> InputError:

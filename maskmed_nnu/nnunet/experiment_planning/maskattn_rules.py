@@ -1,4 +1,7 @@
-"""How MaskAttn-UNet's numbers follow from patch and objects: pure functions, and the planner's words about them."""
+"""How MaskAttn-UNet's numbers follow from patch and objects: pure functions, and the planner's words about them.
+
+What is the same for every data set stands in `plans_handling.settings.maskattn_unet`.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,17 @@ from math import ceil
 
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import EmbeddingLossSettings, MaskAttnUNetSettings
+from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 
 FEATURES = (64, 128, 256, 256)
 """Widths of the stages, as published. nnU-Net's further scales are left out: attention sees all of a patch."""
 MAX_KEYS = 256
 """Keys that every position attends to. At 128×128 attention then costs two thirds of what the convolutions do; with
 1024 keys it costs more than they, and a step takes twice as long."""
-LEARNING_RATE = 5e-4
 EMBEDDING_DIM = 32
 LOW_RESOLUTION = 128
 """Edge of the published images, and of patches of objects that need no more."""
-CONTRASTIVE_WEIGHT, TEMPERATURE, PIXELS = 0.5, 0.1, 1024
-"""The weight is published; the temperature, and how many pixels of a patch are compared, are not."""
 
 
 def key_strides(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
@@ -50,28 +52,20 @@ def architecture(patch: Sequence[int], strides: Sequence[Sequence[int]], **setti
             "conv_op": "torch.nn.modules.conv.Conv2d",
             "strides": strides,
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "heads": 4,
-            "placement": "both",
-            "mask": "soft",
-            "key_strides": key_strides([int(edge) for edge in patch], strides),
-            "embedding_dim": 0,
-            **settings,
+            "norm_op_kwargs": Norm.default("norm_op_kwargs"),
+            **MaskAttnUNetSettings.plan(key_strides=key_strides([int(edge) for edge in patch], strides), **settings),
         },
         "_kw_requires_import": ["conv_op", "norm_op"],
     }
 
 
 def object_settings(statistics: dict, sizes: InstanceSizes) -> dict:
-    """What the network needs to find objects; ready for JSON.
-
-    An object of fewer pixels than ``min_pixels`` is taken for a part of its neighbour, or for nothing.
-    """
+    """What the network needs to find objects; ready for JSON."""
     instances = instance_rules.instance_settings(statistics, sizes)
     return {
         "embedding_dim": EMBEDDING_DIM,
         "thing_channels": instances["thing_classes"],
-        "affinity_threshold": 0.5,
+        "affinity_threshold": MaskAttnUNetSettings.default("affinity_threshold"),
         "min_pixels": min(instances["min_fragment"]),
     }
 
@@ -81,12 +75,7 @@ def loss_settings(sizes: InstanceSizes) -> dict:
 
     ``reach`` is how far the pixels of two large objects that touch can be apart.
     """
-    return {
-        "contrastive_weight": CONTRASTIVE_WEIGHT,
-        "temperature": TEMPERATURE,
-        "pixels": PIXELS,
-        "reach": ceil(2 * sizes.large),
-    }
+    return EmbeddingLossSettings.plan(reach=ceil(2 * sizes.large))
 
 
 def context(sizes: InstanceSizes) -> tuple[float, float]:

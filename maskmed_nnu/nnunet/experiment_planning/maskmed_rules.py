@@ -1,7 +1,7 @@
 """How MaskMed's numbers follow from a data set: pure functions from patch, strides and classes to settings.
 
 Levels are counted as in the encoder: 0 is full resolution, the last one is the bottleneck. A token is one position of
-a level's feature map.
+a level's feature map. What is the same for every data set stands in `plans_handling.settings.maskmed`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import ceil, prod
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.plans_handling.settings.maskmed import FSADSettings, MaskMedSettings, SetLoss
 
 QUERIES_PER_CLASS = 1.5
 QUERIES_MULTIPLE = 8
@@ -22,21 +23,10 @@ HEAD_MAX_LEVELS = 3
 DENSE_LOSS_MAX_VOXELS = 100_000
 """Patches up to this size are supervised at every voxel."""
 NUM_POINTS = 12544
-BALANCED_RATIO = 0.25
-"""Share of the points that is drawn from every target alike, so that small structures are seen in every step."""
-WIDTH, HEADS, FFN = 192, 8, 768
-FSAD_HEADS, FSAD_POINTS, FSAD_MAX_LAYERS = 6, 4, 3
+FSAD_MAX_LAYERS = 3
 FSAD_SHARE = 0.03
 """Layers times query positions, as a share of the patch's voxels: what the transformer may cost beside the
 convolutions. On large patches it never binds; on small ones three layers would make a step twice as long."""
-LOSS_WEIGHTS = {
-    "class_weight": 0.2,
-    "bce_weight": 1.2,
-    "dice_weight": 1.2,
-    "no_object_weight": 0.1,
-    "semantic_weight": 1.0,
-    "aux_weight": 1.0,
-}
 
 
 def num_queries(num_classes: int) -> int:
@@ -127,29 +117,17 @@ def network_settings(
             "It needs at least 8 voxels along one axis after resampling; check the images' spacing or pass a finer "
             "one with -overwrite_target_spacing."
         )
-    return {
-        "regions": regions,
-        "head": "queries",
-        "num_queries": num_queries(num_classes),
-        "head_dim": WIDTH,
-        "head_heads": HEADS,
-        "head_ffn": FFN,
-        "head_levels": head_levels(tokens),
-        "fsad": {
-            "query_levels": fsad_query_levels(tokens),
-            "dim": WIDTH,
-            "heads": FSAD_HEADS,
-            "points": FSAD_POINTS,
-            "layers": fsad_layers(tokens),
-            "ffn": FFN,
-            "dropout": 0.0,
-        },
-    }
+    return MaskMedSettings.plan(
+        regions=regions,
+        num_queries=num_queries(num_classes),
+        head_levels=head_levels(tokens),
+        fsad=FSADSettings.plan(query_levels=fsad_query_levels(tokens), layers=fsad_layers(tokens)),
+    )
 
 
 def loss_settings(patch_size: Sequence[int]) -> dict:
     """What `maskmed_nnu.nnunet.training.loss.maskmed_loss` reads from the plans; ready for JSON."""
-    return {**LOSS_WEIGHTS, "num_points": num_points(patch_size), "balanced_ratio": BALANCED_RATIO}
+    return SetLoss.plan(num_points=num_points(patch_size))
 
 
 def explain(name: str, configuration: dict, *, num_classes: int) -> str:

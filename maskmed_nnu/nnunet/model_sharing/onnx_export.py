@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans, resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.version import package_version
 
 OPSET = 18  # the one that torch's exporter is written in; younger ones are converted from it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -18,6 +19,11 @@ def meta_network(
         return get_network_from_plans(
             class_name, arch_kwargs, requires_import, input_channels, output_channels, allow_init=False
         )
+
+
+def feature_map_size(network: Any, patch: Sequence[int]) -> float:
+    """nnU-Net's measure of memory, a method of its networks and of ours."""
+    return network.compute_conv_feature_map_size(tuple(int(edge) for edge in patch))
 
 
 def cost(network: nn.Module, channels: int, patch: Sequence[int]) -> tuple[int, float]:

@@ -55,10 +55,10 @@ def test_what_belongs_together_passes(make_planner):
 
 def test_the_names_are_those_of_trainers():
     networks = [
-        *trainer_choice.MASKMED,
-        *trainer_choice.IAUNET,
-        *trainer_choice.SIMPLE_UNET,
-        *trainer_choice.MASKATTN_UNET,
+        *trainer_choice.MASKMED.classes,
+        *trainer_choice.IAUNET.classes,
+        *trainer_choice.SIMPLE_UNET.classes,
+        *trainer_choice.MASKATTN_UNET.classes,
     ]
     for network in networks:
         for objects in (False, True):

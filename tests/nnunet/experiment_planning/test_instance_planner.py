@@ -114,7 +114,7 @@ def test_plan_of_nuclei(make_plans, capsys):
         "stuff_classes": [],
         "layer_classes": [1],
         "min_fragment": [39],  # 12.5² / 4
-        "score_threshold": instance_rules.SCORE_THRESHOLD,
+        "score_threshold": 0.25,
         "label_divisor": None,
         "overlap_layers": False,
         "scale": 1.0,

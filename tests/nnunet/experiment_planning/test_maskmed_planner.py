@@ -95,7 +95,7 @@ def test_large_images(make_planner):
     cascade = PlansManager(plans).get_configuration("3d_cascade_fullres").configuration
     for configuration in (plans["configurations"]["3d_fullres"], plans["configurations"]["3d_lowres"], cascade):
         assert configuration["set_loss"]["num_points"] == maskmed_rules.NUM_POINTS
-        assert configuration["set_loss"]["balanced_ratio"] == maskmed_rules.BALANCED_RATIO
+        assert configuration["set_loss"]["balanced_ratio"] == 0.25
         assert configuration["architecture"]["arch_kwargs"]["num_queries"] == 24
 
     full = plans["configurations"]["3d_fullres"]

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.checks import check_plans, check_regions, resolve_configuration
-
-CONFIGURATION = {
-    "patch_size": [40, 56, 40],
-    "set_loss": {},
-    "architecture": {
-        "network_class_name": "maskmed_nnu.networks.maskmed.MaskMed",
-        "arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]], "regions": False},
-    },
-}
-PLANS = {
-    "plans_name": "MaskMedPlans",
-    "dataset_name": "Dataset004_Hippocampus",
-    "experiment_planner_used": "MaskMedPlanner",
-    "maskmed_nnu": {"version": "0.1.0", "num_classes": 3},
-    "configurations": {
-        "3d_fullres": CONFIGURATION,
-        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
-    },
-}
+from maskmed_nnu.nnunet.plans_handling.checks import check_iaunet_plans, check_plans, check_regions
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from tests.nnunet.plans_0_1 import plans_of_version_0_1
 
 
 @pytest.fixture
 def plans() -> dict:
-    return copy.deepcopy(PLANS)
+    plans = plans_of_version_0_1("maskmed")
+    plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    return plans
 
 
 def check(plans: dict, *, num_heads: int = 3, name: str = "3d_fullres") -> None:
@@ -42,7 +25,7 @@ def test_good_plans_pass(plans):
     check(plans)
     check(plans, num_heads=2)
     check(plans, name="3d_cascade_fullres")
-    check_regions(plans, CONFIGURATION, has_regions=False)
+    check_regions(plans, resolve_configuration(plans, "3d_fullres"), has_regions=False)
 
 
 def test_inheritance(plans):
@@ -51,7 +34,7 @@ def test_inheritance(plans):
 
 
 def test_unknown_configuration(plans):
-    with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 3d_fullres, 3d_cascade_fullres"):
+    with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 2d, 3d_fullres, 3d_cascade_fullres"):
         resolve_configuration(plans, "3d_lowres")
 
 
@@ -64,7 +47,7 @@ def test_plans_of_an_old_nnunet(plans):
     configuration = plans["configurations"]["3d_fullres"]
     del configuration["architecture"]
     configuration["UNet_class_name"] = "PlainConvUNet"
-    with pytest.raises(InputError, match="nnU-Net before 2.4.*-d Dataset004_Hippocampus -pl MaskMedPlanner"):
+    with pytest.raises(InputError, match="nnU-Net before 2.4.*-d Dataset201_Hip -pl MaskMedPlanner"):
         check(plans)
 
 
@@ -96,7 +79,17 @@ def test_a_patch_that_a_level_cannot_divide(plans):
 
 def test_regions_for_labels(plans):
     with pytest.raises(InputError, match="made for plain labels, but dataset.json declares regions"):
-        check_regions(plans, CONFIGURATION, has_regions=True)
+        check_regions(plans, resolve_configuration(plans, "3d_fullres"), has_regions=True)
+
+
+def test_other_numbers_of_things():
+    plans = plans_of_version_0_1("iaunet")
+    configuration = resolve_configuration(plans, "2d")
+    configuration["architecture"]["arch_kwargs"]["num_things"] = 2
+    with pytest.raises(
+        InputError, match=r"arch_kwargs.num_things to 2; legal is the number of .* \[1\], 1. Plan again"
+    ):
+        check_iaunet_plans(plans, configuration)
 
 
 def test_an_input_error_ends_a_command_with_its_sentence_only(run_python):

@@ -254,21 +254,23 @@ def test_edited_plans_that_cannot_work(make_planner):
     two["arch_kwargs"].update(strides=[[1, 1], [2, 2]], n_stages=2)
     refused("deep supervision of a network of 2 stages; it needs 3", simple_unet=on, architecture=two)
     for rate in (None, "1e-3", 0, True):
-        refused("have the learning_rate .* legal is a number above 0", simple_unet={**on, "learning_rate": rate})
-    refused("'false' under simple_unet; legal are true and false", simple_unet={**on, "deep_supervision": "false"})
+        refused(
+            "set simple_unet.learning_rate to .*; legal is a number above 0", simple_unet={**on, "learning_rate": rate}
+        )
+    refused('deep_supervision to "false"; legal is true or false', simple_unet={**on, "deep_supervision": "false"})
 
     def refused_kwargs(match: str, **edits: object) -> None:
         architecture = copy.deepcopy(plans["configurations"]["2d"]["architecture"])
         architecture["arch_kwargs"].update(edits)
         refused(match, architecture=architecture)
 
-    refused_kwargs("no SimpleUNet that works with the patch .*fusoin.*: correct the arch_kwargs", fusoin="add")
+    refused_kwargs("set arch_kwargs.fusoin to .*, which .* not know.*did you mean fusion", fusoin="add")
     refused_kwargs(
         "the norm_op 'torch.nn.BatchNrm2d' in arch_kwargs, which does not exist", norm_op="torch.nn.BatchNrm2d"
     )
     refused_kwargs("no SimpleUNet that works", norm_op="torch.nn.modules.batchnorm.BatchNorm3d")
-    refused_kwargs("no SimpleUNet that works", blocks_per_stage=0)
-    refused_kwargs("dilation of 0; legal is 1 or more", dilation=0)
+    refused_kwargs("arch_kwargs.blocks_per_stage to 0; legal is an integer of 1 or more", blocks_per_stage=0)
+    refused_kwargs("arch_kwargs.dilation to 0; legal is an integer of 1 or more", dilation=0)
     with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 2d, 3d_fullres"):
         nnUNetTrainerSimpleUNet(copy.deepcopy(plans), "3d_lowres", 0, planner.dataset_json, CPU)
     del plans["configurations"]["2d"]["simple_unet"]

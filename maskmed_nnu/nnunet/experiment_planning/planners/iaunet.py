@@ -9,6 +9,7 @@ from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.experiment_planning import instance_report, instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import PREPROCESSOR, InstancePlanner
+from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 
 BASE_FEATURES, MAX_FEATURES = 16, 128
 """Widths at full resolution and at most, less than nnU-Net's: on nuclei, many steps of a narrow network found more
@@ -46,7 +47,7 @@ class IAUNetPlanner(InstancePlanner):
                 "n_conv_per_stage_decoder": list(self.UNet_blocks_per_stage_decoder[: stages - 1]),
                 "conv_bias": True,
                 "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
-                "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+                "norm_op_kwargs": Norm.default("norm_op_kwargs"),
                 "dropout_op": None,
                 "dropout_op_kwargs": None,
                 "nonlin": "torch.nn.LeakyReLU",

@@ -23,7 +23,9 @@ from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import explain_failure
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
-from maskmed_nnu.nnunet.plans_handling.meta_network import meta_network
+from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
+from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
+from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.version import package_version
 
 PREPROCESSOR = "InstancePreprocessor"
@@ -113,7 +115,7 @@ class InstancePlanner(ExperimentPlanner):
             "foreground_intensity_properties_per_channel": self.dataset_fingerprint[
                 "foreground_intensity_properties_per_channel"
             ],
-            "maskmed_nnu": {"version": package_version()},
+            "maskmed_nnu": Origin.plan(version=package_version()),
         }
         print(self._explain(plans["configurations"]["2d"], statistics), end="\n\n")
         self.plans = plans
@@ -135,7 +137,7 @@ class InstancePlanner(ExperimentPlanner):
             self._networks[key] = meta_network(
                 arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels
             )
-        return self._networks[key].compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
+        return feature_map_size(self._networks[key], patch_size)
 
     def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
         """nnU-Net's schemes over the whole image: zeros are a dark background in microscopy, not a missing one."""
@@ -213,12 +215,12 @@ class InstancePlanner(ExperimentPlanner):
             "resampling_fn_probabilities_kwargs": probabilities_kwargs,
             "architecture": self._architecture(patch, statistics, sizes),
             "batch_dice": True,
-            "instances": {
+            "instances": InstanceSettings.plan(
                 **instance_rules.instance_settings(statistics, sizes),
-                "label_divisor": self.label_format.label_divisor,
-                "overlap_layers": self.label_format.overlap_layers,
-                "scale": scale,
-            },
+                label_divisor=self.label_format.label_divisor,
+                overlap_layers=self.label_format.overlap_layers,
+                scale=scale,
+            ),
             **self._training(statistics, sizes),
         }
 

@@ -9,6 +9,7 @@ from maskmed_nnu.nnunet.experiment_planning import instance_rules, maskattn_rule
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import InstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, meta_network
+from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import ObjectTraining
 
 
 class MaskAttnInstancePlanner(InstancePlanner):
@@ -42,7 +43,7 @@ class MaskAttnInstancePlanner(InstancePlanner):
 
     def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
         return {
-            "maskattn_unet": {"learning_rate": maskattn_rules.LEARNING_RATE},
+            "maskattn_unet": ObjectTraining.plan(),
             "instance_loss": maskattn_rules.loss_settings(sizes),
         }
 

@@ -17,7 +17,9 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import READER, InstancePlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_instance import MaskAttnInstancePlanner
-from maskmed_nnu.nnunet.plans_handling.meta_network import cost, meta_network
+from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
+from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import LabelTraining
+from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import PREPROCESSOR, choose_preprocessor
 from maskmed_nnu.version import package_version
 
@@ -98,7 +100,7 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
             input_channels,
             output_channels,
         )
-        return network.compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
+        return feature_map_size(network, patch_size)
 
     def get_plans_for_configuration(
         self,
@@ -120,11 +122,11 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
         plan["median_image_size_in_voxels"] = median_shape
         stock = plan["architecture"]["arch_kwargs"]
         plan["architecture"] = maskattn_rules.architecture(plan["patch_size"], stock["strides"])
-        plan["maskattn_unet"] = {"learning_rate": maskattn_rules.LEARNING_RATE, "deep_supervision": False}
+        plan["maskattn_unet"] = LabelTraining.plan()
         return plan
 
     def save_plans(self, plans: dict) -> None:
-        plans["maskmed_nnu"] = {"version": package_version()}
+        plans["maskmed_nnu"] = Origin.plan(version=package_version())
         plans["configurations"] = {"2d": plans["configurations"]["2d"]}
         print(self._explain(plans["configurations"]["2d"]), end="\n\n")
         super().save_plans(plans)

@@ -15,7 +15,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
-from maskmed_nnu.nnunet.plans_handling.meta_network import meta_network
+from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
+from maskmed_nnu.nnunet.plans_handling.settings.maskmed import MaskMedOrigin
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import PREPROCESSOR, choose_preprocessor
 from maskmed_nnu.version import package_version
 
@@ -51,7 +52,7 @@ class MaskMedPlanning:
         """Feature map size of the whole network for a candidate."""
         settings = {**arch_kwargs, **self._settings(patch_size, arch_kwargs)}
         network = meta_network(arch_class_name, settings, arch_kwargs_req_import, input_channels, self.num_classes)
-        return network.compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
+        return feature_map_size(network, patch_size)
 
     def get_plans_for_configuration(
         self,
@@ -70,7 +71,7 @@ class MaskMedPlanning:
         return plan
 
     def save_plans(self, plans: dict) -> None:
-        plans["maskmed_nnu"] = {"version": package_version(), "num_classes": self.num_classes}
+        plans["maskmed_nnu"] = MaskMedOrigin.plan(version=package_version(), num_classes=self.num_classes)
         for name, configuration in plans["configurations"].items():
             if "architecture" in configuration:
                 print(maskmed_rules.explain(name, configuration, num_classes=self.num_classes), end="\n\n")

@@ -12,18 +12,20 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.simple_unet import SimpleESKNet, SimpleUNet
-from maskmed_nnu.nnunet.plans_handling.meta_network import cost, meta_network
+from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
+from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
+from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
+from maskmed_nnu.nnunet.plans_handling.settings.simple_unet import (
+    PixelwiseTraining,
+    SimpleUNetSettings,
+    SkeletonSettings,
+)
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import PREPROCESSOR, choose_preprocessor
 from maskmed_nnu.version import package_version
 
 CONFIGURATIONS = ("2d", "3d_fullres")
-COMMON = {"fusion": "concatenate", "adaptive_fusion": True, "head_norm": False}
-"""Settings of both networks, whatever the width."""
-CONVOLUTIONS = {"dilation": 1, "operators": "dense", "early_reduction": False}
-"""Settings that only `SimpleUNet` has."""
 SELECTION_RATE, PUBLISHED_SELECTION_RATE = 0.375, 0.5
 """On the hippocampus in 3D the smaller one was no worse, and it keeps width 32 below 1/40 of nnU-Net's parameters."""
-LEARNING_RATE = 5e-3
 
 
 class SimpleUNetPlanner(ExperimentPlanner):
@@ -34,7 +36,7 @@ class SimpleUNetPlanner(ExperimentPlanner):
     """
 
     network: type[torch.nn.Module] = SimpleUNet
-    preset = {"width": 32, "blocks_per_stage": 1, "selection_rate": SELECTION_RATE, **COMMON, **CONVOLUTIONS}
+    preset = SimpleUNetSettings.plan(selection_rate=SELECTION_RATE)
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class SimpleUNetPlanner(ExperimentPlanner):
                 "which it does not downsample along any axis. Use images of at least 8 voxels along one axis."
             )
         network = meta_network(arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels)
-        return network.compute_conv_feature_map_size(tuple(int(edge) for edge in patch_size))
+        return feature_map_size(network, patch_size)
 
     def get_plans_for_configuration(
         self,
@@ -78,11 +80,11 @@ class SimpleUNetPlanner(ExperimentPlanner):
             spacing, median_shape, data_identifier, approximate_n_voxels_dataset, _cache
         )
         plan["architecture"] = self._architecture(plan["architecture"]["arch_kwargs"])
-        plan["simple_unet"] = {"deep_supervision": False, "learning_rate": LEARNING_RATE}
+        plan["simple_unet"] = PixelwiseTraining.plan()
         return plan
 
     def save_plans(self, plans: dict) -> None:
-        plans["maskmed_nnu"] = {"version": package_version()}
+        plans["maskmed_nnu"] = Origin.plan(version=package_version())
         for name in [name for name in plans["configurations"] if name not in CONFIGURATIONS]:
             del plans["configurations"][name]
         for name, configuration in plans["configurations"].items():
@@ -99,7 +101,7 @@ class SimpleUNetPlanner(ExperimentPlanner):
                 **{name: stock[name] for name in kept},
                 # nnU-Net's batches are small, for which a batch norm, as published, was clearly worse
                 "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{len(stock['strides'][0])}d",
-                "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+                "norm_op_kwargs": Norm.default("norm_op_kwargs"),
                 **self.preset,
             },
             "_kw_requires_import": ["conv_op", "norm_op"],
@@ -133,7 +135,7 @@ class SimpleUNetPlanner(ExperimentPlanner):
 class SimpleUNetPlanner16(SimpleUNetPlanner):
     """Width 16: the smallest of the published ones."""
 
-    preset = {**SimpleUNetPlanner.preset, "width": 16, "selection_rate": PUBLISHED_SELECTION_RATE}
+    preset = SimpleUNetSettings.plan(width=16, selection_rate=PUBLISHED_SELECTION_RATE)
 
     def __init__(
         self,
@@ -149,7 +151,7 @@ class SimpleUNetPlanner16(SimpleUNetPlanner):
 class SimpleUNetPlanner48(SimpleUNetPlanner):
     """Width 48."""
 
-    preset = {**SimpleUNetPlanner.preset, "width": 48}
+    preset = SimpleUNetSettings.plan(width=48, selection_rate=SELECTION_RATE)
 
     def __init__(
         self,
@@ -166,7 +168,7 @@ class SimpleUNetPlannerESK(SimpleUNetPlanner):
     """SimpleESKNet of width 32 with two blocks per stage, the published SimpleESKNet2+AFF_32."""
 
     network = SimpleESKNet
-    preset = {"width": 32, "blocks_per_stage": 2, "selection_rate": PUBLISHED_SELECTION_RATE, **COMMON}
+    preset = SkeletonSettings.plan(blocks_per_stage=2, selection_rate=PUBLISHED_SELECTION_RATE)
 
     def __init__(
         self,

@@ -8,7 +8,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
-from maskmed_nnu.nnunet.plans_handling.checks import check_instance_plans, resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.checks import check_iaunet_plans, check_instance_labels
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.training.loss.instance_loss import InstanceLoss
 from maskmed_nnu.nnunet.training.trainers.instance import InstanceTrainer
 
@@ -17,6 +18,8 @@ ATTENTION_LR_SCALE = 0.1
 
 class nnUNetTrainerIAUNet(InstanceTrainer):
     """Instance segmentation; the best checkpoint is the one of the highest AP50."""
+
+    check = staticmethod(check_iaunet_plans)
 
     def __init__(
         self,
@@ -28,7 +31,8 @@ class nnUNetTrainerIAUNet(InstanceTrainer):
     ) -> None:
         resolved = resolve_configuration(plans, configuration)
         labels = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
-        check_instance_plans(plans, resolved, labels=labels)
+        type(self).check(plans, resolved)
+        check_instance_labels(plans, resolved, labels=labels, planner="IAUNetPlanner")
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 5e-3
         self.weight_decay = 1e-2

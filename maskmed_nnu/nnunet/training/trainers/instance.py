@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ class InstanceTrainer(PluginTrainer):
     """
 
     tracked_metric = "AP50"
+    check: Callable[[dict, dict], None]
+    """Refuses plans of another network and illegal settings."""
 
     def __init__(
         self,
@@ -53,14 +55,16 @@ class InstanceTrainer(PluginTrainer):
         self._validation_images: Iterator[tuple[str, Tensor, np.ndarray, dict]] = iter(())
         self._metrics = InstanceMetrics()
 
-    @staticmethod
+    @classmethod
     def build_network_architecture(
+        cls,
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
         num_input_channels: int,
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
+        cls.check(plans_manager.plans, configuration_manager.configuration)
         return nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )

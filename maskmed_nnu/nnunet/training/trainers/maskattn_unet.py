@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from maskmed_nnu.nnunet.plans_handling.checks import check_instance_labels, check_maskattn_plans, resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.checks import check_instance_labels, check_maskattn_plans
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.training.loss.embedding_loss import EmbeddingLoss
 from maskmed_nnu.nnunet.training.trainers.instance import InstanceTrainer
 from maskmed_nnu.nnunet.training.trainers.semantic import PixelwiseTrainer
@@ -26,6 +27,8 @@ class nnUNetTrainerMaskAttnUNet(PixelwiseTrainer):
 class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
     """Objects, by an embedding of pixels; the best checkpoint is the one of the highest AP50."""
 
+    check = staticmethod(partial(check_maskattn_plans, objects=True))
+
     def __init__(
         self,
         plans: dict,
@@ -35,7 +38,7 @@ class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         resolved = resolve_configuration(plans, configuration)
-        check_maskattn_plans(plans, resolved, objects=True)
+        type(self).check(plans, resolved)
         labels = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
         check_instance_labels(plans, resolved, labels=labels, planner="MaskAttnUNetPlanner")
         super().__init__(plans, configuration, fold, dataset_json, device)

@@ -10,7 +10,8 @@ from torch import nn
 
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
-from maskmed_nnu.nnunet.plans_handling.checks import check_plans, check_regions, resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.checks import check_plans, check_regions
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import use_stock_preprocessor_without_hook
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss
 from maskmed_nnu.nnunet.training.trainers.semantic import SemanticTrainer
