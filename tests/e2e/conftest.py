@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Workspace:
     """nnU-Net's folders below ``root``, and its commands run in them."""
 
     root: Path
+    checkout: Path = CHECKOUT
     server: subprocess.Popen | None = None
     """Runs commands without starting interpreters; see ``site/command_server.py``."""
 
@@ -49,7 +51,7 @@ class Workspace:
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",  # a killed process has said what it said
             "OMP_WAIT_POLICY": "passive",  # -device cpu starts a thread per core; they must not spin on a busy machine
-            "PYTHONPATH": os.pathsep.join((str(SITE), str(CHECKOUT))),
+            "PYTHONPATH": os.pathsep.join((str(SITE), str(self.checkout))),
         }
 
     def run(self, command: str, *arguments: object, fails: bool = False, **environ: str) -> str:
@@ -92,13 +94,20 @@ class Workspace:
         return printed
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """One workspace for all tests of a file."""
-    workspace = Workspace(tmp_path_factory.mktemp("nnunet"))
+@contextmanager
+def open_workspace(root: Path, **settings: Path) -> Iterator[Workspace]:
+    """A workspace with empty folders; the server of its commands ends with it."""
+    workspace = Workspace(root, **settings)
     for folder in (workspace.raw, workspace.preprocessed, workspace.results):
         folder.mkdir(parents=True)
     yield workspace
     if workspace.server is not None:
         workspace.server.stdin.close()
         workspace.server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """One workspace for all tests of a file."""
+    with open_workspace(tmp_path_factory.mktemp("nnunet")) as workspace:
+        yield workspace

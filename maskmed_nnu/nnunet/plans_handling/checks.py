@@ -6,7 +6,8 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.plans_handling.fit import check_deep_supervision, check_network, check_patch
-from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET
+from maskmed_nnu.nnunet.plans_handling.settings import pixelwise
+from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET, Network
 from maskmed_nnu.nnunet.plans_handling.settings.refusals import lacking, planning_command
 from maskmed_nnu.nnunet.plans_handling.validation import validate_plans
 
@@ -52,6 +53,25 @@ def check_regions(plans: dict, configuration: dict, *, has_regions: bool) -> Non
             f"The plans {plans.get('plans_name')} were made for {kinds[planned]}, but dataset.json declares "
             f"{kinds[has_regions]}. Plan again after changing dataset.json."
         )
+
+
+def check_pixelwise_plans(plans: dict, configuration: dict, *, planner: str) -> None:
+    """Refuse plans that ``planner``, a `PixelwisePlanner`, did not make, and settings that its network cannot have.
+
+    Raises
+    ------
+    InputError
+    """
+    made_by = plans.get("experiment_planner_used", "another planner")
+    if made_by != planner:
+        raise InputError(
+            f"The plans {plans.get('plans_name')} were made by {made_by}, not by {planner}. Plan again with "
+            f"{planning_command(plans, planner)} and pass the new plans' name behind -p."
+        )
+    network = Network((configuration["architecture"]["network_class_name"],), planner, pixelwise.sections)
+    validate_plans(plans, configuration, network)
+    check_deep_supervision(plans, configuration, pixelwise.SECTION)
+    check_network(plans, configuration)
 
 
 def check_simple_unet_plans(plans: dict, configuration: dict) -> None:

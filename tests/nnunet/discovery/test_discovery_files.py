@@ -55,7 +55,7 @@ def test_there_is_one_thin_file_for_each_registered_name(checkout, kind):
 def test_planner_files_name_the_plans_that_their_planner_writes(checkout):
     for name in NAMES["planner"]:
         planner = class_search.find("planner", name)
-        plans = inspect.signature(planner).parameters["plans_name"].default
+        plans = inspect.signature(planner).parameters["plans_name"].default or planner.default_plans_name()
         assert f"-p {plans} " in (checkout / "planners" / f"{name}.py").read_text()
 
 

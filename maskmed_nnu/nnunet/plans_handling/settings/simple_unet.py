@@ -8,8 +8,10 @@ from annotated_types import Gt, Le
 
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm, PerStage, Stages
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
+from maskmed_nnu.nnunet.plans_handling.settings.pixelwise import PixelwiseTraining
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Count, Positive, Settings, setting
 
+SECTION = "simple_unet"
 ESK_NETWORK = "maskmed_nnu.networks.simple_unet.SimpleESKNet"
 
 
@@ -64,13 +66,9 @@ class SimpleESKNetKwargs(SkeletonSettings, Norm, Stages):
     early_reduction: bool = early_reduction(in_plans=False)
 
 
-class PixelwiseTraining(Settings):
+class SimpleUNetTraining(PixelwiseTraining):
     """``simple_unet``."""
 
-    used_by = "trainer"
-    deep_supervision: bool = setting(
-        "nnU-Net's loss at every scale of the decoder, all through the same last layer", default=False
-    )
     learning_rate: Positive = setting("at the start of the cosine", default=5e-3)
 
 
@@ -80,5 +78,5 @@ def sections(configuration: dict[str, Any]) -> dict[str, type[Settings]]:
     return {
         "maskmed_nnu": Origin,
         "arch_kwargs": SimpleESKNetKwargs if esk else SimpleUNetKwargs,
-        "simple_unet": PixelwiseTraining,
+        SECTION: SimpleUNetTraining,
     }

@@ -25,7 +25,7 @@ TABLES: dict[str, tuple[type[Settings], ...]] = {
     "maskattn_unet maskattn_unet": (maskattn_unet.LabelTraining,),
     "maskattn_unet instance_loss": (maskattn_unet.EmbeddingLossSettings,),
     "simple_unet arch_kwargs": (simple_unet.SimpleUNetSettings, nnunet.Norm),
-    "simple_unet simple_unet": (simple_unet.PixelwiseTraining,),
+    "simple_unet simple_unet": (simple_unet.SimpleUNetTraining,),
 }
 """Name of a table in the documentation → the classes whose settings it lists."""
 HEAD = "| setting | meaning | default | legal | used by |\n|---|---|---|---|---|"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
@@ -11,7 +12,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from maskmed_nnu.nnunet.plans_handling.checks import check_pixelwise_plans
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.settings.pixelwise import SECTION
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import use_stock_preprocessor_without_hook
 from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
 
@@ -43,12 +46,23 @@ class SemanticTrainer(PluginTrainer):
 class PixelwiseTrainer(SemanticTrainer):
     """nnU-Net's loss on labels or regions, with or without an ignore label.
 
-    Learning rate and deep supervision come from ``plans_section`` of the plans, which ``check`` has accepted.
+    Learning rate and deep supervision come from ``plans_section`` of the plans, which ``check`` has accepted. A
+    subclass for plans of a `PixelwisePlanner` names the ``planner`` alone.
     """
 
-    plans_section: str
-    check: Callable[[dict, dict], None]
-    published_weight_decay: float
+    planner: ClassVar[str]
+    plans_section: ClassVar[str] = SECTION
+    published_weight_decay: ClassVar[float] = 1e-4
+
+    @classmethod
+    def check(cls, plans: dict, configuration: dict) -> None:
+        """Refuse plans of another planner than ``planner``, and settings that its network cannot have.
+
+        Raises
+        ------
+        InputError
+        """
+        check_pixelwise_plans(plans, configuration, planner=cls.planner)
 
     def __init__(
         self,
