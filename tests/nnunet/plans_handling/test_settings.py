@@ -231,7 +231,7 @@ def test_a_section_that_is_none(example):
             "iaunet",
             "arch_kwargs",
             {"queries": "learned"},
-            "instance_loss.heat_weight to 1.0, but instance_loss of learned",
+            "heat_weight to 1.0, but instance_loss of learned queries has",
         ),
         ("iaunet", "instances", {"min_fragment": [7, 7]}, r"an entry for each of the thing_classes \[1\]"),
         ("iaunet", "instances", {"layer_classes": [2]}, r"a list of thing_classes, which are \[1\]"),

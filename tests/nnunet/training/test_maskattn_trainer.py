@@ -247,7 +247,7 @@ def test_an_embedding_is_for_objects_and_objects_need_one(make_planner, make_cel
             planner,
             nnUNetTrainerMaskAttnUNet,
             {"featurs": 0},
-            "featurs to 0, but .* no such setting.* features_per_stage",
+            "featurs to 0, but .* no such .* features_per_stage",
         ),
     ):
         plans = shrunk(one.plan_experiment())

@@ -35,6 +35,7 @@ class SimpleUNetPlanner(ExperimentPlanner):
     the same patches; memory for them is more than enough. Configurations other than 2d and 3d_fullres are left out.
     """
 
+    preprocessor_name: str
     network: type[torch.nn.Module] = SimpleUNet
     preset = SimpleUNetSettings.plan(selection_rate=SELECTION_RATE)
 
