@@ -12,6 +12,13 @@ knows the module still loads it.
 import os
 import sys
 
+TYPE_CHECKING = False  # that of typing is true for type checkers, and so is this one
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
 OFF_SWITCH = "MASKMED_NNU_DISABLE_HOOK"
 
 ON_IMPORT = {
@@ -35,11 +42,13 @@ ON_IMPORT = {
 class ImportHook:
     """A finder for ``sys.meta_path``: modules named in ``actions`` are loaded as ever, then handed to their action."""
 
-    def __init__(self, actions):
+    def __init__(self, actions: "dict[str, str]") -> None:
         self.actions = actions
-        self._searching = set()
+        self._searching: set[str] = set()
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         if fullname not in self.actions or fullname in self._searching:
             return None
         self._searching.add(fullname)
@@ -48,10 +57,13 @@ class ImportHook:
         finally:
             self._searching.discard(fullname)
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _ActingLoader(spec.loader, self.actions[fullname])
+            acting: Any = _ActingLoader(spec.loader, self.actions[fullname])  # it has what any loader has
+            spec.loader = acting
         return spec
 
-    def _spec_of_others(self, fullname, path, target):
+    def _spec_of_others(
+        self, fullname: str, path: "Sequence[str] | None", target: "ModuleType | None"
+    ) -> "ModuleSpec | None":
         for finder in list(sys.meta_path):
             if finder is not self and hasattr(finder, "find_spec"):
                 spec = finder.find_spec(fullname, path, target)
@@ -63,23 +75,23 @@ class ImportHook:
 class _ActingLoader:
     """Stands in for a module's loader until the module is executed, then gives the original its place back."""
 
-    def __init__(self, loader, action):
+    def __init__(self, loader: "Any", action: str) -> None:
         self.loader = loader
         self.action = action
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> "Any":
         return getattr(self.loader, name)
 
-    def create_module(self, spec):
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         return self.loader.create_module(spec)
 
-    def exec_module(self, module):
+    def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         _call(self.action, module)
 
 
-def _call(action, module):
+def _call(action: str, module: "ModuleType") -> None:
     """Call ``"package.module:function"`` with ``module``; a broken installation of ours costs nnU-Net a warning."""
     name, _, attribute = action.partition(":")
     try:

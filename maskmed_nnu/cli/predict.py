@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
                 tqdm.write(f"{cases[i].name}: {error}")
     found = [files for files in outputs if files.complete()]
     if options.coco:
-        count = _join([files.coco for files in found], options.output / RESULTS)
+        count = _join([files.coco for files in found if files.coco is not None], options.output / RESULTS)
         print(f"{count} results in {len(found)} images: {options.output / RESULTS}")
     print(f"predictions {options.output}")
     if failed:

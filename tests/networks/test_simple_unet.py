@@ -83,7 +83,7 @@ class SimpleContract(NetworkContract):
         truth = (image.abs() > 0.8).sum(1)  # 0, 1 or 2 channels are bright: a rule for each pixel
         network = self.build(spatial_dims, width=24).train()
         optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
-        for _ in range(60):
+        for _ in range(self.steps):
             loss = F.cross_entropy(network(image), truth)
             optimizer.zero_grad()
             loss.backward()
@@ -115,6 +115,7 @@ class TestSimpleUNetReduced(SimpleContract):
 
 
 class TestSimpleESKNet(SimpleContract):
+    steps = 30  # each takes ten times as long as SimpleUNet's
     settings = {"network": SimpleESKNet, "width": 16}  # of four units behind a ReLU, all may be idle
 
 

@@ -15,7 +15,6 @@ import importlib
 import os
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
@@ -54,7 +53,7 @@ def find(kind: str, name: str) -> Any | None:
     return getattr(importlib.import_module(module), attribute)
 
 
-def wrap_class_finder(module: ModuleType) -> None:
+def wrap_class_finder(module: Any) -> None:
     """Wrap ``recursive_find_python_class`` in ``nnunetv2.utilities.find_class_by_name``."""
     stock = module.recursive_find_python_class
 
@@ -80,7 +79,7 @@ def wrap_class_finder(module: ModuleType) -> None:
     module.recursive_find_python_class = recursive_find_python_class
 
 
-def wrap_trainer_search(module: ModuleType) -> None:
+def wrap_trainer_search(module: Any) -> None:
     """Wrap ``recursive_find_trainer_class_by_name`` in ``nnunetv2.utilities.find_objects``.
 
     It looks through nnU-Net, then through ``nnUNet_extTrainer``; only when both have failed is the name unknown.
@@ -100,7 +99,7 @@ def wrap_trainer_search(module: ModuleType) -> None:
     module.recursive_find_trainer_class_by_name = recursive_find_trainer_class_by_name
 
 
-def find_planner_first(module: ModuleType) -> None:
+def find_planner_first(module: Any) -> None:
     """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting.
 
     A planner of ours that has a ``check_data_set`` is asked about the data sets, too; where nnU-Net's arithmetic fails,
@@ -116,17 +115,18 @@ def find_planner_first(module: ModuleType) -> None:
         parser.add_argument("-pl")
         parser.add_argument("-d", nargs="*", default=[])
         given = parser.parse_known_args()[0]
-        planner, data_sets = None, [int(n) for n in given.d if n.isdigit()]  # nnU-Net refuses anything else
+        data_sets = [int(n) for n in given.d if n.isdigit()]  # nnU-Net refuses anything else
+        planner: Any = None
         if given.pl is not None:
             folder = os.path.dirname(module.__file__)
             planner = recursive_find_python_class(folder, given.pl, current_module="nnunetv2.experiment_planning")
-            check = getattr(planner, "check_data_set", None)
+            check: Any = getattr(planner, "check_data_set", None)
             for data_set in data_sets if check is not None else ():
                 check(data_set)
         try:
             stock()
         except (IndexError, ValueError) as error:
-            explain = getattr(planner, "explain_failure", None)
+            explain: Any = getattr(planner, "explain_failure", None)
             for data_set in data_sets if explain is not None and not isinstance(error, InputError) else ():
                 explain(data_set)
             raise

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET
 
 
-def wrap_training(module: ModuleType) -> None:
+def wrap_training(module: Any) -> None:
     """Wrap ``get_trainer_from_args`` in ``nnunetv2.run.run_training``, where ``-tr`` and ``-p`` come together."""
     stock = module.get_trainer_from_args
 

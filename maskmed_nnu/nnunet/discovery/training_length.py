@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from typing import Any
 
 from maskmed_nnu.nnunet.discovery.names import NAMES
 
@@ -23,7 +24,7 @@ def split_length(name: str) -> tuple[str, int | None, str | None]:
 def trainer_of_length(name: str) -> type | None:
     """The subclass called ``name`` of one of our trainers; ``None`` if it has no such suffix or is not ours."""
     base_name, length, unit = split_length(name)
-    if length is None or base_name not in NAMES["trainer"]:
+    if length is None or unit is None or base_name not in NAMES["trainer"]:
         return None
     if name not in globals():
         module, _, attribute = NAMES["trainer"][base_name].partition(":")
@@ -32,23 +33,27 @@ def trainer_of_length(name: str) -> type | None:
     return globals()[name]
 
 
-def _subclass(name: str, base: type, length: int, unit: str) -> type:
+def _subclass(name: str, base: Any, length: int, unit: str) -> type:
     import torch
 
     # nnU-Net's trainer reads the signature of __init__ and expects exactly these names.
     def __init__(  # noqa: N807
-        self,
+        self: Any,
         plans: dict,
         configuration: str,
         fold: int,
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008
-    ):
+    ) -> None:
         base.__init__(self, plans, configuration, fold, dataset_json, device)
         if unit == "epoch":
             self.num_epochs = length
 
-    members = {"__init__": __init__, "__module__": __name__, "__doc__": f"{base.__name__} for {length} {unit}s."}
+    members: dict[str, Any] = {
+        "__init__": __init__,
+        "__module__": __name__,
+        "__doc__": f"{base.__name__} for {length} {unit}s.",
+    }
     if unit == "minute":
         members["minutes"] = length
     return type(name, (base,), members)

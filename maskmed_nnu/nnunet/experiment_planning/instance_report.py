@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 
@@ -92,7 +94,7 @@ def _scale(factor: float, sizes: InstanceSizes, stride: int) -> str:
     return f"images keep their scale: small objects (10th percentile) cover {cells}"
 
 
-def _times(edges: object) -> str:
+def _times(edges: Sequence[float]) -> str:
     return "×".join(f"{edge:.0f}" for edge in edges)
 
 

@@ -105,7 +105,7 @@ def downsampling(sizes: InstanceSizes, patch: Sequence[int]) -> float:
     return max(1.0, min(needed, sizes.small / MIN_CELLS))
 
 
-def num_stages(patch: Sequence[int]) -> int:
+def num_stages(patch: Sequence[float]) -> int:
     """Scales of the encoder, each half of the one before: the last has stride 32, or less in small patches.
 
     >>> num_stages((512, 512)), num_stages((128, 300)), num_stages((64, 64)), num_stages((32, 99))

@@ -86,7 +86,8 @@ def context(sizes: InstanceSizes) -> tuple[float, float]:
     ((128, 100), (180, 100))
     """
     wanted = max(LOW_RESOLUTION, instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large)
-    return tuple(min(edge, wanted) for edge in sizes.image)
+    height, width = sizes.image
+    return min(height, wanted), min(width, wanted)
 
 
 def explain(configuration: dict, *, parameters: int, macs: float) -> str:

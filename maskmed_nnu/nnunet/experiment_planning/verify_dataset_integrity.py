@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Sequence
 from os.path import isfile
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 MOST_LISTED = 20
 
 
-def wrap_verification(module: ModuleType) -> None:
+def wrap_verification(module: Any) -> None:
     """Wrap ``verify_dataset_integrity`` in the module of that name in ``nnunetv2.experiment_planning``.
 
     Ours come first, because in nnU-Net's pool of processes a file that cannot be read ends a worker for good.

@@ -47,6 +47,7 @@ class InstanceIO(BaseReaderWriter):
                     f"{_size(channels[0].shape[1:])}; all channels of a case need one size."
                 )
         kind = formats.ending(image_fnames[0])
+        assert kind is not None, "formats.read refuses other files"
         stem = re.sub(r"_\d{4}$", "", str(image_fnames[0])[: -len(kind)])
         properties = _properties(rasters[0].geometry, channels[0].shape[1], stem if kind in TIFF else None)
         return np.concatenate(channels, dtype=np.float32, casting="unsafe"), properties
@@ -97,12 +98,14 @@ class InstanceIO(BaseReaderWriter):
 
     def _write(self, raw: np.ndarray, output_fname: str, properties: dict) -> None:
         stuff = properties.get("sitk_stuff")
-        geometry = None if stuff is None else Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
-        if geometry is not None:
-            geometry = geometry.to(stuff["dimension"])
+        geometry = None
+        if stuff is not None:
+            geometry = Geometry(stuff["spacing"], stuff["origin"], stuff["direction"]).to(stuff["dimension"])
         write_ids(output_fname, raw, geometry=geometry)
         if properties.get("spacing_file"):
-            stem = str(output_fname)[: -len(formats.ending(output_fname))]
+            kind = formats.ending(output_fname)
+            assert kind is not None, "write_ids refuses other files"
+            stem = str(output_fname)[: -len(kind)]
             spacing_json = json.dumps({"spacing": [float(s) for s in properties["spacing"]]})
             write_atomically(Path(f"{stem}.json"), lambda partial: partial.write_text(spacing_json))
 

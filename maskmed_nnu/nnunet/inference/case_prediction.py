@@ -69,11 +69,11 @@ def predict_case(
     order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
     belong together, so that no fragments of one view are left beside the whole object of another.
     """
-    network = instance_network(network)
-    assert network is not None, "the network has no predict_instances"
-    network = network.to(device).eval()
-    shape = tuple(data.shape[2:])
-    tiles = plan_tiles(shape, tuple(tile_size), tuple(overlap))
+    inner: Any = instance_network(network)
+    assert inner is not None, "the network has no predict_instances"
+    inner = inner.to(device).eval()
+    shape = _pair(data.shape[2:])
+    tiles = plan_tiles(shape, _pair(tile_size), _pair(overlap))
     slice_tiles = [(z, tile) for z in range(data.shape[1]) for tile in tiles]
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)]
     views: list[list[Detections]] = [[] for _ in slice_tiles]
@@ -82,16 +82,16 @@ def predict_case(
     steps = [
         range(first, min(first + batch_size, len(slice_tiles))) for first in range(0, len(slice_tiles), batch_size)
     ]
-    num_queries, confident = getattr(network, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
+    num_queries, confident = getattr(inner, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
     saturated: set[int] = set()
     with autocast, tqdm(total=len(slice_tiles) * max(len(states), 1), disable=not show_progress) as bar:
         for state in states or (None,):
             if state is not None:
-                network.load_state_dict(state)
+                inner.load_state_dict(state)
             for step in steps:
                 batch = torch.stack([_crop_tile(data, *slice_tiles[i]) for i in step]).to(device)
                 for axes in flips:
-                    answers = network.predict_instances(batch.flip([2 + axis for axis in axes]))
+                    answers = inner.predict_instances(batch.flip([2 + axis for axis in axes]))
                     for i, answer in zip(step, answers, strict=True):
                         z, tile = slice_tiles[i]
                         if (
@@ -121,6 +121,11 @@ def predict_case(
     return slices
 
 
+def _pair(edges: Sequence[int]) -> tuple[int, int]:
+    height, width = edges
+    return height, width
+
+
 def _crop_tile(data: Tensor, z: int, tile: Tile) -> Tensor:
     """``[C, *tile.size]``, zeros below and to the right of a smaller image."""
     (_, below), (_, right) = tile.padding
@@ -133,9 +138,9 @@ def _tile_detections(
     """A network's answer for a mirrored tile as objects of the tile's window, each of them once."""
     found = make_detections(
         tile.size,
-        answer.boxes.cpu().numpy(),
+        answer.boxes.tolist(),
         [mask.cpu().numpy() for mask in answer.masks],
-        answer.scores.float().cpu().numpy(),
+        answer.scores.float().tolist(),
         np.asarray(thing_classes, np.int64)[answer.classes.cpu().numpy()],
     )
     return mask_nms(found.flip(axes).shift(0, 0, (tile.y1 - tile.y0, tile.x1 - tile.x0)))
@@ -160,6 +165,7 @@ class _StuffMap:
     def numbers(self, z: int) -> np.ndarray:
         """int16 ``[H, W]``: the most probable class where that is stuff, else 0. No weight divides it: all classes
         of a pixel have the same."""
+        assert self.total is not None, "every tile is added before"
         number = self.total[z].argmax(0).to(torch.int16)
         is_stuff = torch.isin(number, torch.tensor(self.stuff_classes, dtype=torch.int16))
         return torch.where(is_stuff, number, 0).numpy()

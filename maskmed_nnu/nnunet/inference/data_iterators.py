@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
-def wrap_data_iterators(module: ModuleType) -> None:
+def wrap_data_iterators(module: Any) -> None:
     """Wrap ``preprocessing_iterator_fromfiles`` in ``nnunetv2.inference.data_iterators``.
 
     nnU-Net's iterator only knows that a worker is gone. The cases that did not arrive are read and checked again here,
@@ -46,7 +45,7 @@ def wrap_data_iterators(module: ModuleType) -> None:
             from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
 
             if issubclass(configuration_manager.preprocessor_class, MaskMedPreprocessor):
-                segs = list_of_segs_from_prev_stage_files or [None] * len(list_of_lists)
+                segs: Sequence[str | None] = list_of_segs_from_prev_stage_files or [None] * len(list_of_lists)
                 for images, seg in list(zip(list_of_lists, segs, strict=True))[arrived:]:
                     check_files(images, seg, plans_manager, dataset_json)
             raise

@@ -6,7 +6,6 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.nnunet.inference.refusals import has_instances, refuse_instances
 
 
-def wrap_export(module: ModuleType) -> None:
+def wrap_export(module: Any) -> None:
     """Wrap the functions of ``nnunetv2.inference.export_prediction``, which work on logits in 8 or 16 bits."""
     stock_convert = module.convert_predicted_logits_to_segmentation_with_correct_shape
     stock_export = module.export_prediction_from_logits
@@ -72,18 +71,19 @@ def wrap_export(module: ModuleType) -> None:
         **kwargs: Any,
     ) -> None:
         if has_instances(plans_manager.plans):
-            if isinstance(dataset_json_dict_or_file, str):
-                dataset_json_dict_or_file = json.loads(Path(dataset_json_dict_or_file).read_text(encoding="utf-8"))
+            dataset_json: Any = dataset_json_dict_or_file
+            if isinstance(dataset_json, str):
+                dataset_json = json.loads(Path(dataset_json).read_text(encoding="utf-8"))
             slices = revert_preprocessing(predicted_array_or_file, properties_dict)
             if save_probabilities:
                 save_detections(slices, output_file_truncated + ".npz")
             return write_slices(
                 slices,
-                output_file_truncated + dataset_json_dict_or_file["file_ending"],
+                output_file_truncated + dataset_json["file_ending"],
                 properties_dict,
                 plans_manager=plans_manager,
                 plan=configuration_manager.configuration,
-                dataset_json=dataset_json_dict_or_file,
+                dataset_json=dataset_json,
             )
         return stock_export(
             predicted_array_or_file,
@@ -98,7 +98,9 @@ def wrap_export(module: ModuleType) -> None:
         )
 
     @functools.wraps(stock_resample)
-    def resample_and_save(predicted: Any, target_shape: Any, output_file: str, plans_manager: Any, *args, **kwargs):
+    def resample_and_save(
+        predicted: Any, target_shape: Any, output_file: str, plans_manager: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         refuse_instances(plans_manager.plans, "the next stage of a cascade")
         return stock_resample(predicted, target_shape, output_file, plans_manager, *args, **kwargs)
 
@@ -117,12 +119,12 @@ def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Det
     """
     (z0, z1), (y0, _), (x0, _) = properties["bbox_used_for_cropping"]
     cropped = tuple(properties["shape_after_cropping_and_before_resampling"])
-    whole = tuple(int(n) for n in properties["shape_before_cropping"])
+    depth, height, width = (int(n) for n in properties["shape_before_cropping"])
     slices = unpack(np.asarray(packed))
     assert len(slices) == cropped[0] == z1 - z0, "slices are not resampled"
-    found = [part.resize(cropped[1:]).shift(int(y0), int(x0), whole[1:]) for part in slices]
-    nothing = Detections.empty(whole[1:])
-    return [nothing] * int(z0) + found + [nothing] * int(whole[0] - z1)
+    found = [part.resize(cropped[1:]).shift(int(y0), int(x0), (height, width)) for part in slices]
+    nothing = Detections.empty((height, width))
+    return [nothing] * int(z0) + found + [nothing] * int(depth - z1)
 
 
 def planned_layers(instances: Mapping[str, Any]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -85,7 +86,8 @@ def check_nifti_files(files: Sequence[str]) -> None:
         if not str(file).endswith((".nii", ".nii.gz")):
             continue
         try:
-            proxy = nibabel.load(file).dataobj
+            image: Any = nibabel.load(file)  # the type of its result has no data, but what it reads has
+            proxy = image.dataobj
         except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error):
             continue  # the data set's own reader says what is wrong, or reads what nibabel cannot
         with name_files_in_errors([file], None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
@@ -13,13 +14,13 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
-from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import (
-    MaskMedPreprocessor,
+from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
     check_case,
     check_nifti_files,
     name_files_in_errors,
 )
+from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
 
 MAX_OBJECTS = np.iinfo(np.int16).max
 
@@ -46,8 +47,9 @@ class InstancePreprocessor(MaskMedPreprocessor):
         configuration_manager: ConfigurationManager,
         dataset_json: dict | str,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
-        if isinstance(dataset_json, str):
-            dataset_json = json.loads(Path(dataset_json).read_text())
+        declared: Any = dataset_json
+        if isinstance(declared, str):
+            declared = json.loads(Path(declared).read_text())
         check_nifti_files(image_files)
         with name_files_in_errors(image_files, seg_file):
             reader = plans_manager.image_reader_writer_class()
@@ -56,7 +58,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
             if seg_file is not None:
                 objects, _ = reader.read_instances(seg_file)
                 seg = label_stack(objects, configuration_manager.configuration["instances"]["layer_classes"])
-            return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
+            return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, declared)
 
     def run_case_npy(
         self,

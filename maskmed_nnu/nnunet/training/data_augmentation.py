@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class SymmetryTransform(BasicTransform):
         chance = np.random.rand(3) < 0.5
         return {"flipped": [axis for axis in (-2, -1) if chance[axis]], "transposed": self.square and chance[0]}
 
-    def _apply_to_image(self, img: torch.Tensor, **params: object) -> torch.Tensor:
+    def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         if params["flipped"]:
             img = img.flip(params["flipped"])
         return img.transpose(-2, -1) if params["transposed"] else img

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from torch.optim import Optimizer
 
@@ -27,6 +28,13 @@ def warmup_poly_factor(step: float, *, total_steps: int, warmup_steps: float, po
 def warmup_steps_for(total_steps: int, *, fraction: float = 0.05, at_most: int = 1000) -> float:
     """Steps of warm-up: a fixed share of a short training, a fixed number of a long one."""
     return min(total_steps * fraction, at_most)
+
+
+class EpochSchedule(Protocol):
+    """What nnU-Net asks of a schedule."""
+
+    def step(self, epoch: float) -> None:
+        """Set the learning rate for this epoch, which may be a fraction."""
 
 
 class WarmupPolyLR:

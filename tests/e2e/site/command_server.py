@@ -16,6 +16,8 @@ import os
 import sys
 import traceback
 
+import torch
+
 PRELOADED = (
     "maskmed_nnu.cli.main",
     "nnunetv2.ensembling.ensemble",
@@ -43,6 +45,9 @@ def serve() -> None:
     multiprocessing.forkserver.ensure_running()
     for name in PRELOADED:
         importlib.import_module(name)
+    # -device cpu takes a thread per core, but tests run in as many processes as there are cores
+    torch.set_num_threads(1)
+    torch.set_num_threads = lambda number: None
     stock_context = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: stock_context("forkserver" if method == "spawn" else method)
     scripts = {script.name: script for script in importlib.metadata.entry_points(group="console_scripts")}

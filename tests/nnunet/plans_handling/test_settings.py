@@ -199,8 +199,8 @@ def test_what_is_unknown_is_refused_with_the_legal_names(example):
         with pytest.raises(InputError) as caught:
             validate(plans, configuration)
         sentence = str(caught.value)
-        assert f"set {section}.{name}s to 1, which maskmed_nnu does not know" in sentence
-        assert f"did you mean {name}?" in sentence and ", ".join(model.model_fields) in sentence
+        assert f"set {section}.{name}s to 1, but {section}{model.of} has no such setting" in sentence
+        assert f"(did you mean {name}?); legal are {', '.join(model.model_fields)}. Correct it in" in sentence
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -227,7 +227,12 @@ def test_a_section_that_is_none(example):
         ("maskmed", "arch_kwargs", {"head_levels": []}, "one or more of the levels 0 to 3"),
         ("maskmed", "arch_kwargs", {"n_stages": 3}, "strides to .*; legal is a list of as many entries as n_stages"),
         ("iaunet", "arch_kwargs", {"heads": 5}, "arch_kwargs.heads to 5; legal is a divisor of width, which is 64"),
-        ("iaunet", "arch_kwargs", {"queries": "learned"}, "instance_loss.heat_weight to 1.0, which .* not know"),
+        (
+            "iaunet",
+            "arch_kwargs",
+            {"queries": "learned"},
+            "heat_weight to 1.0, but instance_loss of learned queries has",
+        ),
         ("iaunet", "instances", {"min_fragment": [7, 7]}, r"an entry for each of the thing_classes \[1\]"),
         ("iaunet", "instances", {"layer_classes": [2]}, r"a list of thing_classes, which are \[1\]"),
     ],
@@ -260,7 +265,7 @@ def test_a_later_version_is_named():
     plans, configuration = make_plans("iaunet")
     plans["maskmed_nnu"]["version"] = "9.1.0"
     configuration["instance_loss"]["boundary_weight"] = 1.0
-    with pytest.raises(InputError, match=r"does not know \(the plans were made by its version 9.1.0\)"):
+    with pytest.raises(InputError, match=r"no such setting in this version .* \(version 9.1.0 made the plans\)"):
         validate(plans, configuration)
 
 

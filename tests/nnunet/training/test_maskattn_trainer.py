@@ -243,7 +243,12 @@ def test_an_embedding_is_for_objects_and_objects_need_one(make_planner, make_cel
         (planner, nnUNetTrainerMaskAttnUNet, {"embedding_dim": 8}, "labels need none; legal is neither"),
         (of_cells, nnUNetTrainerMaskAttnUNetInstance, {"embedding_dim": 0}, "from an embedding; legal is both"),
         (of_cells, nnUNetTrainerMaskAttnUNetInstance, {"thing_channels": []}, "from an embedding; legal is both"),
-        (planner, nnUNetTrainerMaskAttnUNet, {"featurs": 0}, "featurs to 0, which .* not know.* features_per_stage"),
+        (
+            planner,
+            nnUNetTrainerMaskAttnUNet,
+            {"featurs": 0},
+            "featurs to 0, but .* no such .* features_per_stage",
+        ),
     ):
         plans = shrunk(one.plan_experiment())
         plans["configurations"]["2d"]["architecture"]["arch_kwargs"].update(edits)

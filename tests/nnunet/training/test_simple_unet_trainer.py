@@ -264,7 +264,7 @@ def test_edited_plans_that_cannot_work(make_planner):
         architecture["arch_kwargs"].update(edits)
         refused(match, architecture=architecture)
 
-    refused_kwargs("set arch_kwargs.fusoin to .*, which .* not know.*did you mean fusion", fusoin="add")
+    refused_kwargs("set arch_kwargs.fusoin to .*, but .* no such setting.*did you mean fusion", fusoin="add")
     refused_kwargs(
         "the norm_op 'torch.nn.BatchNrm2d' in arch_kwargs, which does not exist", norm_op="torch.nn.BatchNrm2d"
     )

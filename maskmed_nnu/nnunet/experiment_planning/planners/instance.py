@@ -44,6 +44,8 @@ class InstancePlanner(ExperimentPlanner):
     and why (`_explain`).
     """
 
+    preprocessor_name: str
+
     def __init__(
         self,
         dataset_name_or_id: str | int,

@@ -31,6 +31,7 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
     are kept. `maskattn_rules` says how the network follows.
     """
 
+    preprocessor_name: str
     longest_side: int | None = None
     """Edge of the median image after resampling; None leaves images as they are."""
 
@@ -53,8 +54,9 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
         if has_instances(self.dataset_json):
             # what the command line passes where the user chose nothing is the default of another kind of data
             given = (*given[:2], "DefaultPreprocessor" if given[2] == PREPROCESSOR else given[2], given[3])
-            ours = {"planner": type(self).__name__, "longest_side": self.longest_side}
-            self._of_objects = MaskAttnInstancePlanner(*given, **ours, **kwargs)
+            self._of_objects = MaskAttnInstancePlanner(
+                *given, planner=type(self).__name__, longest_side=self.longest_side, **kwargs
+            )
         else:
             self.preprocessor_name = choose_preprocessor(self.preprocessor_name)
 

@@ -21,12 +21,14 @@ from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import PREPROCESSOR, 
 from maskmed_nnu.version import package_version
 
 
-class MaskMedPlanning:
+class MaskMedPlanning(ExperimentPlanner):
     """Mixed into one of nnU-Net's planners: the same plan, made for MaskMed.
 
     nnU-Net searches the patch with `static_estimate_VRAM_usage`; here that sees the whole network with the settings
     that the candidate patch would get, so that its memory target holds with the transformers in it.
     """
+
+    preprocessor_name: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,7 +85,7 @@ class MaskMedPlanning:
         )
 
 
-class MaskMedPlanner(MaskMedPlanning, ExperimentPlanner):
+class MaskMedPlanner(MaskMedPlanning):
     """nnU-Net's plain encoder and decoder, 8 GB."""
 
     def __init__(

@@ -125,6 +125,7 @@ class LearnedQueryLoss(DenseHead, SemanticTerm, SampledPoints, MatchingWeights):
     """``instance_loss`` of learned queries, which users write themselves."""
 
     used_by = "loss"
+    of = " of learned queries"
     num_points: Count | None = setting("pixels at which the masks are compared; `null` for all", default=12544)
 
 

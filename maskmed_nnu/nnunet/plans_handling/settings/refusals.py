@@ -51,9 +51,9 @@ def refusal(
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, owner.model_fields, n=1)
         return InputError(
-            f"{start} set {path} to {_short(value)}, which maskmed_nnu does not know{_made_by(plans)}"
-            f"{f'; did you mean {near[0]}' if near else ''}? Legal beside it are {', '.join(owner.model_fields)}. "
-            f"{correct}"
+            f"{start} set {path} to {_short(value)}, but {path.rpartition('.')[0]}{owner.of} has no such setting"
+            f"{_made_by(plans)}{f' (did you mean {near[0]}?)' if near else ''}; legal are "
+            f"{', '.join(owner.model_fields)}. {correct}"
         )
     if first["type"] == CROSS:
         legal = first["ctx"]["legal"]
@@ -94,4 +94,4 @@ def _made_by(plans: dict[str, Any]) -> str:
     origin = plans.get("maskmed_nnu")
     version = origin.get("version") if isinstance(origin, dict) else None
     known = version in (None, package_version())
-    return "" if known else f" (the plans were made by its version {version})"
+    return "" if known else f" in this version of maskmed_nnu (version {version} made the plans)"

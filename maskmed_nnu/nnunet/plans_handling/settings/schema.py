@@ -62,6 +62,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     used_by: ClassVar[str] = "network"
+    of: ClassVar[str] = ""
+    """What tells this section from one of the same name, where sentences need it."""
 
     @classmethod
     def default(cls, name: str) -> Any:

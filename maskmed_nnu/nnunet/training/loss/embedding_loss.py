@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class EmbeddingLoss(nn.Module):
     recognised. In evaluation mode the network answers logits alone, and the loss is the cross-entropy.
     """
 
-    def __init__(self, *, layer_classes: Sequence[int], contrastive_weight: float, **settings: float | None) -> None:
+    def __init__(self, *, layer_classes: Sequence[int], contrastive_weight: float, **settings: Any) -> None:
         super().__init__()
         self.contrast, self.contrastive_weight = InstanceContrastiveLoss(**settings), contrastive_weight
         self.layer_classes = torch.tensor(layer_classes).view(-1, 1, 1)
@@ -32,6 +33,7 @@ class EmbeddingLoss(nn.Module):
     def forward(self, output: EmbeddingOutput | Tensor, target: Tensor) -> Tensor:
         semantic, ids = target[:, 0].long(), target[:, 1:]
         logits = output.logits if isinstance(output, EmbeddingOutput) else output
+        assert isinstance(logits, Tensor), "objects have no deep supervision"
         loss = F.cross_entropy(logits.float(), semantic, ignore_index=UNKNOWN, reduction="sum")
         # a batch of which nothing is known has no loss, where a mean would be NaN
         loss = loss / (semantic != UNKNOWN).sum().clamp(min=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -10,10 +11,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch._dynamo import OptimizedModule
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.training.lr_scheduler import WarmupPolyLR
+from maskmed_nnu.nnunet.training.lr_scheduler import EpochSchedule, WarmupPolyLR
 from maskmed_nnu.nnunet.training.progress import Progress
 from maskmed_nnu.nnunet.training.time_budget import TimeBudget
 
+Number = TypeVar("Number", int, float)
 MAX_EPOCHS = 10
 CPU_BATCH = 2
 """A short training on a CPU makes more of many small steps than of a few large ones."""
@@ -27,6 +29,13 @@ class PluginTrainer(nnUNetTrainer):
     """
 
     minutes: int | None = None
+    # set by nnU-Net's __init__, from plans or by its methods
+    batch_size: int
+    enable_deep_supervision: bool
+    loss: Any
+    num_epochs: int
+    num_iterations_per_epoch: int
+    num_val_iterations_per_epoch: int
 
     def __init__(
         self,
@@ -71,7 +80,7 @@ class PluginTrainer(nnUNetTrainer):
         network = network._orig_mod if isinstance(network, OptimizedModule) else network
         network.deep_supervision = enabled
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLR]:
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
         optimizer = torch.optim.AdamW(
             self._parameter_groups(), self.initial_lr, weight_decay=self.weight_decay, eps=self.adam_eps
         )
@@ -130,7 +139,7 @@ class PluginTrainer(nnUNetTrainer):
         if self._budget is not None:
             stamps = [self.logger.get_value(f"epoch_{end}_timestamps", step=None) for end in ("start", "end")]
             used = sum(end - start for start, end in zip(*stamps, strict=False))
-            self._budget = TimeBudget(seconds=60 * self.minutes, used=used)
+            self._budget = TimeBudget(seconds=self._budget.seconds, used=used)
 
     def on_epoch_end(self) -> None:
         if self._budget is not None and self.current_epoch == 0:
@@ -138,7 +147,7 @@ class PluginTrainer(nnUNetTrainer):
             self.logger.local_logger.my_fantastic_logging["ema_fg_dice"][0] = 0.0
         super().on_epoch_end()
 
-    def _broadcast(self, number: float) -> float:
+    def _broadcast(self, number: Number) -> Number:
         """The first rank's, since all ranks must do the same steps, as many of them, and at one learning rate."""
         if not self.is_ddp:
             return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from torch import nn
 
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
@@ -45,7 +46,7 @@ class nnUNetTrainerIAUNet(InstanceTrainer):
         network = getattr(network, "_orig_mod", network)
         common = {"num_classes": len(plan["instances"]["thing_classes"]), "mask_head": network.mask_head}
         if isinstance(network.mask_head, DynamicMaskHead):
-            criterion = LocationCriterion(window=network.window, **common, **settings)
+            criterion: nn.Module = LocationCriterion(window=network.window, **common, **settings)
         else:
             criterion = SetCriterion(**common, **settings)
         return InstanceLoss(
@@ -58,8 +59,9 @@ class nnUNetTrainerIAUNet(InstanceTrainer):
 
     def _parameter_groups(self) -> list[dict]:
         """The decoder's attention learns at a tenth of the rate, without which it diverged."""
-        attention, others = [], []
+        attention: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in self.network.named_parameters():
             (attention if "decoder.blocks." in name and "pixel_decoder" not in name else others).append(parameter)
-        groups = [{"params": others}]
+        groups: list[dict] = [{"params": others}]
         return [*groups, {"params": attention, "lr_scale": ATTENTION_LR_SCALE}] if attention else groups

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ class InstanceTrainer(PluginTrainer):
     """
 
     tracked_metric = "AP50"
+    dataset_class: Any
+    """nnU-Net's, chosen by its __init__ or when data are loaded."""
     check: Callable[[dict, dict], None]
     """Refuses plans of another network and illegal settings."""
 
@@ -129,7 +132,8 @@ class InstanceTrainer(PluginTrainer):
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         loss = float(np.mean([output["loss"] for output in val_outputs]))
-        scores, losses = self._gather_metrics(self._metrics).compute(), [loss]
+        scores = self._gather_metrics(self._metrics).compute()
+        losses: list[Any] = [loss]
         if self.is_ddp:
             losses = [None] * dist.get_world_size()
             dist.all_gather_object(losses, loss)
@@ -185,8 +189,8 @@ class InstanceTrainer(PluginTrainer):
             text = json.dumps(with_names(scores, numbers), indent=2, allow_nan=False)
             write_atomically(folder / "instances.json", lambda partial: partial.write_text(text))
             names = ("AP", "AP50", "AP75", "PQ", "AJI", "F1@0.5")
-            found = ", ".join(f"{name} {scores[name]:.4f}" for name in names)
-            self.print_to_log_file(f"Validation complete: {found} ({folder / 'instances.json'})")
+            summary = ", ".join(f"{name} {scores[name]:.4f}" for name in names)
+            self.print_to_log_file(f"Validation complete: {summary} ({folder / 'instances.json'})")
 
     @property
     def _instances(self) -> dict:
@@ -225,7 +229,7 @@ class InstanceTrainer(PluginTrainer):
     def _gather_metrics(self, metrics: InstanceMetrics) -> InstanceMetrics:
         if not self.is_ddp:
             return metrics
-        everyone = [None] * dist.get_world_size()
+        everyone: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everyone, metrics)
         total = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
         for part in everyone:
