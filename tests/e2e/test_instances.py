@@ -56,12 +56,17 @@ def volumes(workspace):
     return data, {"plan": data.plan(), "trained": data.train(), "predicted": data.predict()}
 
 
-def test_planning_says_what_it_found_and_chose(touching, overlapping, with_stuff):
-    for _, printed in (touching, overlapping, with_stuff):
-        assert "If you didn't see any error messages then your dataset is most likely OK!" in printed["plan"]
-        assert "IAUNet 2d: patch" in printed["plan"] and "queries: a patch of a dense image shows" in printed["plan"]
-    assert "no overlaps" in touching[1]["plan"] and "share a pixel" in overlapping[1]["plan"]
-    assert "matrix: a region without objects" in with_stuff[1]["plan"]
+OBJECTS = {"touching": "no overlaps", "overlapping": "share a pixel", "with_stuff": "matrix: a region without objects"}
+"""Fixture → what planning says of its objects."""
+FIXTURES = ["touching", "overlapping", pytest.param("with_stuff", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("objects", FIXTURES)
+def test_planning_says_what_it_found_and_chose(request, objects):
+    _, printed = request.getfixturevalue(objects)
+    assert "If you didn't see any error messages then your dataset is most likely OK!" in printed["plan"]
+    assert "IAUNet 2d: patch" in printed["plan"] and "queries: a patch of a dense image shows" in printed["plan"]
+    assert OBJECTS[objects] in printed["plan"]
 
 
 def test_a_killed_training_continues(touching):
@@ -74,13 +79,14 @@ def test_a_killed_training_continues(touching):
     assert np.isfinite(checkpoint["logging"]["train_losses"]).all()
 
 
-def test_training_leaves_scores_of_whole_images(touching, overlapping, with_stuff):
-    for data, printed in (touching, overlapping, with_stuff):
-        assert "whole images: AP " in printed["trained"] and "Validation complete: AP " in printed["trained"]
-        assert {"checkpoint_best.pth", "progress.png"} <= {path.name for path in data.fold.iterdir()}
-        scores = json.loads((data.fold / "validation" / "instances.json").read_text())
-        assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1
-        assert len(list((data.fold / "validation").glob(f"*{data.description['file_ending']}"))) >= 1
+@pytest.mark.parametrize("objects", FIXTURES)
+def test_training_leaves_scores_of_whole_images(request, objects):
+    data, printed = request.getfixturevalue(objects)
+    assert "whole images: AP " in printed["trained"] and "Validation complete: AP " in printed["trained"]
+    assert {"checkpoint_best.pth", "progress.png"} <= {path.name for path in data.fold.iterdir()}
+    scores = json.loads((data.fold / "validation" / "instances.json").read_text())
+    assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1
+    assert len(list((data.fold / "validation").glob(f"*{data.description['file_ending']}"))) >= 1
 
 
 def test_validation_alone_says_the_same(touching):
@@ -128,6 +134,7 @@ def test_overlapping_cells_and_nuclei_are_layers_of_panoptic_ids(overlapping):
     assert set(scores) == {"cell", "nucleus"} and scores["cell"]["recall@0.5"] > 0.3
 
 
+@pytest.mark.slow
 def test_stuff_stands_beside_the_objects(with_stuff):
     data, _ = with_stuff
     data.check_stuff()

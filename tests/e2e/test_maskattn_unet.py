@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,18 @@ LABELS = {
     "regions_ignore": (122, "Dataset122_Regions", "MaskAttnUNetPlannerLowRes", "MaskAttnUNetLowResPlans", 64),
 }
 """Scenario → number, name, planner, plans, patch. Slices are small, so that the other preset enlarges them."""
+SCENARIOS = ["plain", pytest.param("regions_ignore", marks=pytest.mark.slow)]
+OBJECTS = ["touching", pytest.param("with_stuff", marks=pytest.mark.slow)]
+"""Fixtures of data sets of objects."""
 
 
 @pytest.fixture(scope="module")
-def labels(workspace) -> dict[str, tuple[Path, str]]:
-    """The folder with the predictions of two test cases, and what planning printed, per scenario."""
-    done = {}
-    for scenario, (number, name, planner, plans, patch) in LABELS.items():
+def labels(workspace) -> Callable[[str], tuple[Path, str]]:
+    """``labels(scenario)``: the folder with the predictions of two test cases, and what planning printed."""
+
+    @functools.cache
+    def train_and_predict(scenario: str) -> tuple[Path, str]:
+        number, name, planner, plans, patch = LABELS[scenario]
         write_dataset(workspace.raw, name, scenario=scenario, test_cases=2)
         command = ("-d", number, "-pl", planner, "-c", "2d", "--verify_dataset_integrity", "-np", 1, "-npfp", 1)
         printed = workspace.run("nnUNetv2_plan_and_preprocess", *command, nnUNet_n_proc_DA="1")
@@ -39,8 +46,9 @@ def labels(workspace) -> dict[str, tuple[Path, str]]:
         images = workspace.raw / name / "imagesTs"
         arguments = ("-i", images, "-o", folder, "-d", number, "-c", "2d", "-f", 0, *model, *CPU)
         workspace.run("nnUNetv2_predict", *arguments, "-npp", 1, "-nps", 1)
-        done[scenario] = folder, printed
-    return done
+        return folder, printed
+
+    return train_and_predict
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +74,9 @@ def dataset(workspace, number: int, name: str, trainer: str) -> DataSet:
     return DataSet(workspace, number, name, "MaskAttnUNetPlanner", trainer, shrink_maskattn_plans)
 
 
-@pytest.mark.parametrize("scenario", LABELS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_labels_lie_on_the_grid_and_on_the_truth(workspace, labels, scenario):
-    folder, printed = labels[scenario]
+    folder, printed = labels(scenario)
     assert "If you didn't see any error messages then your dataset is most likely OK!" in printed
     assert f"patch {'128×128' if scenario == 'regions_ignore' else '28×24'}, batch size" in printed
     raw = workspace.raw / LABELS[scenario][1]
@@ -85,10 +93,11 @@ def test_labels_lie_on_the_grid_and_on_the_truth(workspace, labels, scenario):
         assert 2 * overlap / ((found[known] > 0).sum() + (wanted[known] > 0).sum()) > 0.5
 
 
-def test_planning_says_what_it_found_and_chose(touching, with_stuff):
-    for _, printed in (touching, with_stuff):
-        assert "If you didn't see any error messages then your dataset is most likely OK!" in printed["plan"]
-        assert "MaskAttnUNet 2d: 7," in printed["plan"] and "objects in" in printed["plan"]
+@pytest.mark.parametrize("objects", OBJECTS)
+def test_planning_says_what_it_found_and_chose(request, objects):
+    _, printed = request.getfixturevalue(objects)
+    assert "If you didn't see any error messages then your dataset is most likely OK!" in printed["plan"]
+    assert "MaskAttnUNet 2d: 7," in printed["plan"] and "objects in" in printed["plan"]
 
 
 def test_a_killed_training_continues(touching):
@@ -100,12 +109,14 @@ def test_a_killed_training_continues(touching):
     assert np.isfinite(checkpoint["logging"]["train_losses"]).all()
 
 
-def test_training_leaves_scores_of_whole_images(touching, with_stuff):
-    for (data, printed), score in ((touching, "AP50"), (with_stuff, "PQ")):
-        assert f"({score} stands in for the pseudo Dice)" in printed["trained"]
-        assert "Validation complete: AP " in printed["trained"]
-        scores = json.loads((data.fold / "validation" / "instances.json").read_text())
-        assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1
+@pytest.mark.parametrize("objects", OBJECTS)
+def test_training_leaves_scores_of_whole_images(request, objects):
+    data, printed = request.getfixturevalue(objects)
+    score = "AP50" if objects == "touching" else "PQ"
+    assert f"({score} stands in for the pseudo Dice)" in printed["trained"]
+    assert "Validation complete: AP " in printed["trained"]
+    scores = json.loads((data.fold / "validation" / "instances.json").read_text())
+    assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1
 
 
 def test_objects_are_ids(touching):
@@ -115,6 +126,7 @@ def test_objects_are_ids(touching):
     assert scores["images"] == 2 and scores["per_class"]["object"]["recall@0.5"] > 0.3
 
 
+@pytest.mark.slow
 def test_stuff_stands_beside_the_objects(with_stuff):
     data, _ = with_stuff
     data.check_stuff()
@@ -122,6 +134,7 @@ def test_stuff_stands_beside_the_objects(with_stuff):
 
 def test_a_trainer_of_another_kind(touching, labels):
     data, _ = touching
+    labels("plain")
     model = ("-p", data.plans, "-tr", "nnUNetTrainerMaskAttnUNet")
     printed = data.workspace.run("nnUNetv2_train", data.number, "2d", 0, *model, *CPU, fails=True)
     assert "are for the objects of Dataset131_Touching" in printed.strip().splitlines()[-1]

@@ -1,5 +1,7 @@
 """Plain labels, regions, an ignore label and both, in 2D and 3D, and a cascade: two epochs and a prediction each.
 
+What differs in one respect from others is slow: `make test-slow` runs it.
+
 In one process and without nnU-Net's worker pools; `test_commands.py` runs the commands themselves.
 """
 
@@ -119,8 +121,17 @@ def predict(folders, trainer, output: Path, *, previous: Path | None = None) -> 
     return found
 
 
-@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-@pytest.mark.parametrize("scenario", list(SCENARIOS))
+FAST = {("plain", "3d_fullres"), ("regions_ignore", "2d")}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "configuration"),
+    [
+        pytest.param(scenario, configuration, marks=() if (scenario, configuration) in FAST else pytest.mark.slow)
+        for scenario in SCENARIOS
+        for configuration in ("2d", "3d_fullres")
+    ],
+)
 def test_label_scenarios(folders, tmp_path, scenario: str, configuration: str):
     plans = plan(folders, scenario)
     assert plans["configurations"][configuration]["architecture"]["arch_kwargs"]["regions"] == ("regions" in scenario)
@@ -128,6 +139,7 @@ def test_label_scenarios(folders, tmp_path, scenario: str, configuration: str):
     predict(folders, train(folders, plans, configuration), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_residual_encoder(folders, tmp_path):
     plans = plan(folders, "plain", planner=MaskMedPlannerResEncM)
     preprocess(folders, plans, "3d_fullres")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,11 @@ TRAINER = "nnUNetTrainerSimpleUNetTiny"
 MODEL = ("-p", "SimpleUNetPlans", "-tr", TRAINER)
 CPU = ("-device", "cpu")
 DATA = {"plain": (111, "Dataset111_Plain"), "regions_ignore": (112, "Dataset112_Regions")}
-RUNS = [("plain", "2d"), ("plain", "3d_fullres"), ("regions_ignore", "3d_fullres")]
+RUNS = [
+    ("plain", "2d"),
+    pytest.param("plain", "3d_fullres", marks=pytest.mark.slow),
+    ("regions_ignore", "3d_fullres"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +47,22 @@ def planned(workspace) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def predicted(workspace, planned) -> dict[tuple[str, str], Path]:
-    """The folder with the predictions of the two test cases, per data set and configuration."""
-    folders = {}
-    for scenario, configuration in RUNS:
+def predicted(workspace, planned) -> Callable[[str, str], Path]:
+    """``predicted(scenario, configuration)``: the folder with the predictions of the two test cases."""
+
+    @functools.cache
+    def train_and_predict(scenario: str, configuration: str) -> Path:
         number, name = DATA[scenario]
         workspace.run("nnUNetv2_train", number, configuration, 0, *MODEL, *CPU)
-        folder = folders[scenario, configuration] = workspace.root / f"predicted_{number}_{configuration}"
+        folder = workspace.root / f"predicted_{number}_{configuration}"
         workspace.run(
             "nnUNetv2_predict",
             *("-i", workspace.raw / name / "imagesTs", "-o", folder, "-d", number, "-c", configuration, "-f", 0),
             *(*MODEL, *CPU, "--save_probabilities", "-npp", 1, "-nps", 1),
         )
-    return folders
+        return folder
+
+    return train_and_predict
 
 
 def test_planning_explains_itself(planned):
@@ -66,6 +75,7 @@ def test_planning_explains_itself(planned):
 
 @pytest.mark.parametrize(("scenario", "configuration"), RUNS)
 def test_training_leaves_what_nnunet_leaves(workspace, predicted, scenario, configuration):
+    predicted(scenario, configuration)
     fold = workspace.results / DATA[scenario][1] / f"{TRAINER}__SimpleUNetPlans__{configuration}" / "fold_0"
     names = {path.name for path in fold.iterdir()}
     assert {"checkpoint_final.pth", "checkpoint_best.pth", "progress.png", "debug.json"} <= names
@@ -78,7 +88,7 @@ def test_training_leaves_what_nnunet_leaves(workspace, predicted, scenario, conf
 
 @pytest.mark.parametrize(("scenario", "configuration"), RUNS)
 def test_predictions_lie_on_the_grid_and_on_the_truth(workspace, predicted, scenario, configuration):
-    raw, folder = workspace.raw / DATA[scenario][1], predicted[scenario, configuration]
+    raw, folder = workspace.raw / DATA[scenario][1], predicted(scenario, configuration)
     images = sorted((raw / "imagesTs").glob("*.nii.gz"))
     assert len(images) == 2
     for path in images:

@@ -62,6 +62,7 @@ def parameters(network: nn.Module) -> int:
 
 class SimpleContract(NetworkContract):
     settings: dict = {}
+    steps = 60
 
     def build(self, spatial_dims, **overrides):
         return build(spatial_dims, **(self.settings | overrides))

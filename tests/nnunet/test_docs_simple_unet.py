@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def test_what_the_settings_say_of_the_presets_is_so():
 def test_every_preset_has_a_row_with_its_parameters(page, name: str):
     planner = class_search.find("planner", name)
     plans_name, described, in_2d, in_3d, _ = rows(page.split("\n## Measured\n")[0])[name]
-    assert plans_name == f"`{inspect.signature(planner).parameters['plans_name'].default}`"
+    assert plans_name == f"`{planner.default_plans_name()}`"
     assert described.startswith(f"{planner.network.__name__}, width {planner.preset['width']}")
     for dims, stages, channels, classes, cell in ((2, 5, 3, 2, in_2d), (3, 4, 1, 3, in_3d)):
         kwargs = dict(planner.preset)

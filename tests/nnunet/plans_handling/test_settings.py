@@ -324,9 +324,9 @@ def test_planners_get_what_they_chose_among_the_constants_in_order():
     planned = iaunet.LearnedQueryLoss.plan(num_points=7, semantic_weight=0.5)
     assert list(planned) == [*maskmed.MatchingWeights.model_fields, *list(planned)[4:]]
     assert planned["num_points"] == 7 and planned["semantic_weight"] == 0.5 and "importance_ratio" not in planned
-    first = simple_unet.PixelwiseTraining.plan()
+    first = simple_unet.SimpleUNetTraining.plan()
     first["learning_rate"] = 1.0
-    assert simple_unet.PixelwiseTraining.plan() != first
+    assert simple_unet.SimpleUNetTraining.plan() != first
     fresh = Norm.default("norm_op_kwargs")
     fresh["affine"] = False
     assert copy.deepcopy(Norm.default("norm_op_kwargs"))["affine"] is True

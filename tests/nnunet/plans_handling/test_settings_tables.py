@@ -31,7 +31,7 @@ PAGES = {
     "simple_unet.md": (
         simple_unet.SimpleUNetKwargs,
         simple_unet.SimpleESKNetKwargs,
-        simple_unet.PixelwiseTraining,
+        simple_unet.SimpleUNetTraining,
     ),
 }
 

@@ -29,6 +29,7 @@ class PixelwisePlanner(ExperimentPlanner):
     ``default_plans`` says otherwise. The configurations' ``section`` holds what the trainer needs.
     """
 
+    preprocessor_name: str
     network: ClassVar[type[torch.nn.Module]]
     nnunet_arguments: ClassVar[tuple[str, ...]] = (
         *("n_stages", "conv_op", "strides", "kernel_sizes"),
