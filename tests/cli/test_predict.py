@@ -66,6 +66,23 @@ def images(tmp_path):
     return folder, truths
 
 
+def test_the_model_is_found_by_the_names_of_its_training(model, images, tmp_path, monkeypatch, capsys):
+    folder, _ = images
+    options = ["predict", "-i", str(folder), "-o", str(tmp_path / "out"), "--device", "cpu", "--no-overlays"]
+    monkeypatch.delenv("nnUNet_results", raising=False)
+    assert main([*options, "-d", "7"]) == 1
+    assert "-d needs the environment variable nnUNet_results" in capsys.readouterr().err
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    monkeypatch.setattr("nnunetv2.utilities.file_path_utilities.nnUNet_results", str(tmp_path))
+    trained = tmp_path / "Dataset007_Cells" / "nnUNetTrainerIAUNet__IAUNetPlans__2d"
+    trained.parent.mkdir()
+    model.rename(trained)
+    assert main([*options, "-d", "Dataset007_Cells"]) == 0
+    assert (tmp_path / "out" / "predictions_coco.json").is_file()
+    assert main([*options, "-d", "99"]) == 1
+    assert "-d 99 is no data set that nnU-Net knows" in capsys.readouterr().err
+
+
 def predict(model, source, out, *more):
     return main(["predict", "-i", str(source), "-o", str(out), "-m", str(model), "--device", "cpu", *more])
 

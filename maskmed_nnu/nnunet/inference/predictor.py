@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maskmed_nnu.instances.detections import pack
 from maskmed_nnu.instances.stitching.stitch import MARGIN
-from maskmed_nnu.nnunet.inference.case_prediction import instance_network, predict_case
+from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
 
 
 def wrap_predictor(module: ModuleType) -> None:
@@ -98,8 +98,8 @@ def prediction_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
     instances = plan["instances"]
     return {
         "thing_classes": instances["thing_classes"],
-        "stuff_classes": instances["stuff_classes"],
-        "score_threshold": instances["score_threshold"],
+        "stuff_classes": instances.get("stuff_classes", ()),
+        "score_threshold": instances.get("score_threshold", SCORE_THRESHOLD),
         # what fits into memory in training fits all the more without gradients
         "batch_size": plan.get("batch_size", 1),
     }

@@ -9,9 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.convert import convert
 from maskmed_nnu.instances.conversion.sources import LabelMapSource
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
@@ -60,6 +62,30 @@ def test_16_bit_colour_goes_to_tiff(tmp_path):
     convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder)
     assert description(folder)["file_ending"] == ".tif" and len(description(folder)["channel_names"]) == 3
     np.testing.assert_array_equal(read_image(folder)[:, 0], np.moveaxis(image, -1, 0))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (np.full((8, 8), np.nan, np.float32), "holds NaN or infinite values; replace them"),
+        (np.zeros((8, 8), np.complex64), "holds values of the type complex64; integers or real numbers are needed"),
+        (np.zeros((20, 8, 8), np.uint8), "has the shape 20 × 8 × 8; an image of 2 axes, and up to 16 channels"),
+    ],
+)
+def test_images_that_hold_no_intensities_are_refused(tmp_path, values, sentence):
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    with pytest.raises(InputError, match=sentence):
+        source_images.read(tmp_path / "a.tif", axes=2)
+
+
+def test_a_mask_in_colour_is_refused_and_one_of_equal_channels_is_not(tmp_path):
+    ids = np.zeros((6, 5), np.uint8)
+    ids[1:3] = 7
+    Image.fromarray(np.stack([ids] * 3, -1)).save(tmp_path / "grey.png")
+    assert np.array_equal(source_images.read_mask(tmp_path / "grey.png")[0], ids)
+    Image.fromarray(np.stack([ids, ids, 0 * ids], -1)).save(tmp_path / "colour.png")
+    with pytest.raises(InputError, match="is a picture in colour; a mask holds one whole number for each pixel"):
+        source_images.read_mask(tmp_path / "colour.png")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, ">u2", "bool"])

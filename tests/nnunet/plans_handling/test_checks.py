@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.checks import check_iaunet_plans, check_plans, check_regions
+from maskmed_nnu.nnunet.plans_handling.checks import (
+    check_iaunet_plans,
+    check_instance_labels,
+    check_plans,
+    check_regions,
+)
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from tests.nnunet.plans_0_1 import plans_of_version_0_1
 
@@ -36,6 +43,14 @@ def test_inheritance(plans):
 def test_unknown_configuration(plans):
     with pytest.raises(InputError, match="no configuration '3d_lowres'. They have: 2d, 3d_fullres, 3d_cascade_fullres"):
         resolve_configuration(plans, "3d_lowres")
+
+
+@pytest.mark.parametrize(("has_regions", "kind"), [(True, "regions"), (False, "an ignore label")])
+def test_objects_have_neither_regions_nor_an_ignore_label(has_regions, kind):
+    plans = plans_of_version_0_1("iaunet")
+    labels = SimpleNamespace(has_regions=has_regions, has_ignore_label=not has_regions, foreground_labels=[1])
+    with pytest.raises(InputError, match=f"dataset.json declares {kind}, which objects do not have"):
+        check_instance_labels(plans, plans["configurations"]["2d"], labels=labels, planner="IAUNetPlanner")
 
 
 def test_no_plans_at_all():

@@ -14,6 +14,7 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.discovery.training_length import trainer_of_length
 from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import (
     SimpleUNetPlanner,
@@ -39,6 +40,7 @@ def make_trainer(make_planner, nnunet_env):
         planner: type = SimpleUNetPlanner16,
         deep_supervision: bool = False,
         initialize: bool = True,
+        trainer_class: type = nnUNetTrainerSimpleUNet,
         **data: object,
     ) -> nnUNetTrainerSimpleUNet:
         planner = make_planner(planner, shape=(16, 16, 16), **{**SCENARIOS[scenario], **data})
@@ -52,8 +54,9 @@ def make_trainer(make_planner, nnunet_env):
         (folder / "x.b2nd").touch()
         plans["continue_training"] = False
         torch.manual_seed(0)
-        trainer = nnUNetTrainerSimpleUNet(plans, name, 0, planner.dataset_json, CPU)
-        trainer.num_epochs, trainer.num_iterations_per_epoch = 4, 10
+        trainer = trainer_class(plans, name, 0, planner.dataset_json, CPU)
+        if trainer.minutes is None:
+            trainer.num_epochs, trainer.num_iterations_per_epoch = 4, 10
         if initialize:
             trainer.initialize()
             trainer.on_train_epoch_start()
@@ -194,6 +197,38 @@ def test_the_ten_steps_of_a_clocked_trainings_first_epoch_are_not_its_best(make_
         trainer.on_epoch_end()
     assert saved == [(epoch, f"checkpoint_{kind}") for epoch in (0, 1) for kind in ("latest", "best")]
     assert trainer._best_ema == pytest.approx(0.03) and "logging issue" not in capsys.readouterr().out
+
+
+def test_a_training_of_minutes_follows_the_clock_and_remembers_it(make_trainer, tmp_path):
+    """Learning rate, iterations and validations by the time that is spent; a resumed training has what is left."""
+    trainer = make_trainer(trainer_class=trainer_of_length("nnUNetTrainerSimpleUNet_3minutes"), initialize=False)
+    assert (trainer.minutes, trainer.num_epochs, trainer.save_every) == (3, 3, 1)
+    now = [0.0]
+    trainer._budget = TimeBudget(seconds=180, clock=lambda: now[0])
+    trainer.initialize()
+    trainer.on_train_epoch_start()
+    assert trainer.num_iterations_per_epoch == 10 and trainer.batch_size == 2
+    rates = []
+    for second in (0.0, 45.0, 90.0, 180.0):
+        now[0] = second
+        trainer.train_step(make_batch(trainer))
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    initial, final = trainer.initial_lr, 1e-6
+    cosine = [final + (initial - final) * (1 + np.cos(np.pi * second / 180)) / 2 for second in (0, 45, 90, 180)]
+    assert rates == pytest.approx(cosine)
+    now[0] = 20.0
+    trainer.on_train_epoch_end([{"loss": np.array(1.0)}])
+    trainer.on_validation_epoch_start()
+    assert trainer.num_val_iterations_per_epoch == trainer._budget.validations == 2
+    now[0], trainer.current_epoch = 24.0, 1
+    trainer.on_train_epoch_start()  # of the 78 seconds of this epoch, 8 go to four validations of 2 seconds each
+    assert trainer.num_iterations_per_epoch == 34 and trainer._budget.validations == 5
+    for name, second in (("epoch_start_timestamps", 5.0), ("epoch_end_timestamps", 105.0)):
+        trainer.logger.log(name, second, 0)
+    trainer.save_checkpoint(str(tmp_path / "checkpoint.pth"))
+    resumed = make_trainer(trainer_class=type(trainer))
+    resumed.load_checkpoint(str(tmp_path / "checkpoint.pth"))
+    assert resumed._budget.elapsed() == 100.0 and resumed._budget.seconds == 180
 
 
 def test_what_was_trained_runs_in_onnxruntime(make_trainer, tmp_path):
