@@ -39,7 +39,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.settings_tables --check
+	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs --check
 
 test: $(READY)
 	$(PYTEST) $(FAST)
@@ -60,7 +60,7 @@ coverage: $(READY)
 	$(BIN)/coverage report
 
 docs: $(READY)
-	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.settings_tables
+	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import ceil, prod
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.settings.maskmed import FSADSettings, MaskMedSettings, SetLoss
+from maskmed_nnu.nnunet.plans_handling.settings.maskmed import FSADSettings, MaskMedSettings, SetLossSettings
 
 QUERIES_PER_CLASS = 1.5
 QUERIES_MULTIPLE = 8
@@ -127,7 +127,7 @@ def network_settings(
 
 def loss_settings(patch_size: Sequence[int]) -> dict:
     """What `maskmed_nnu.nnunet.training.loss.maskmed_loss` reads from the plans; ready for JSON."""
-    return SetLoss.plan(num_points=num_points(patch_size))
+    return SetLossSettings.plan(num_points=num_points(patch_size))
 
 
 def explain(name: str, configuration: dict, *, num_classes: int) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.plans_handling.settings.error_messages import lacking, planning_command, refusal
 from maskmed_nnu.nnunet.plans_handling.settings.legal import nested_settings
 from maskmed_nnu.nnunet.plans_handling.settings.networks import Network
-from maskmed_nnu.nnunet.plans_handling.settings.refusals import lacking, planning_command, refusal
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, as_json, detail
 
 

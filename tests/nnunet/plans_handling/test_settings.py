@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic.fields import FieldInfo
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
@@ -25,6 +26,7 @@ from maskmed_nnu.networks.simple_unet import FixedWidthUNet, SimpleUNet
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.plans_handling.settings import iaunet, maskattn_unet, maskmed, simple_unet
 from maskmed_nnu.nnunet.plans_handling.settings.legal import legal_values, nested_settings
+from maskmed_nnu.nnunet.plans_handling.settings.matched_queries import SampledPoints
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail
 from maskmed_nnu.nnunet.plans_handling.settings.tables import TABLES
@@ -299,7 +301,7 @@ def test_defaults_are_legal():
         (MaskAttnUNet, (maskattn_unet.MaskAttnUNetKwargs,)),
         (FixedWidthUNet, (simple_unet.SimpleESKNetKwargs,)),
         (SimpleUNet, (simple_unet.SimpleUNetKwargs,)),
-        (SetCriterion, (maskmed.SetLoss, iaunet.LearnedQueryLoss)),
+        (SetCriterion, (maskmed.SetLossSettings, iaunet.LearnedQueryLoss)),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
@@ -314,6 +316,16 @@ def test_every_argument_is_declared_and_what_planners_leave_out_has_the_same_def
         if not field.is_required() and not detail(field, "in_plans") and name in arguments:
             default, ours = arguments[name].default, field.default
             assert default == (tuple(ours) if isinstance(ours, list) else ours), name
+
+
+@pytest.mark.parametrize(
+    ("criterion", "declared"),
+    [(SetCriterion, maskmed.MatchingWeights), (SetCriterion, SampledPoints), (LocationCriterion, iaunet.QueryTerms)],
+)
+def test_a_criterion_used_alone_has_the_defaults_of_the_plans(criterion, declared):
+    arguments = inspect.signature(criterion.__init__).parameters
+    constant = {name: field.default for name, field in declared.model_fields.items() if not field.is_required()}
+    assert constant == {name: arguments[name].default for name in constant}
 
 
 def test_instance_norm_of_small_batches_is_affine():

@@ -8,6 +8,7 @@ from annotated_types import MinLen
 from pydantic import model_validator
 
 from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
+from maskmed_nnu.nnunet.plans_handling.settings.matched_queries import MatchingWeights, SampledPoints
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import (
     PlainEncoder,
     ResidualEncoder,
@@ -16,7 +17,6 @@ from maskmed_nnu.nnunet.plans_handling.settings.nnunet import (
 )
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Count, Index, Settings, Share, Weight, misfit, setting
-from maskmed_nnu.nnunet.plans_handling.settings.set_loss import MatchingWeights, SampledPoints
 
 
 class IAUNetSettings(Settings):

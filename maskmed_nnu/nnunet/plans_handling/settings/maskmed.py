@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from pydantic import model_validator
 
+from maskmed_nnu.nnunet.plans_handling.settings.matched_queries import MatchingWeights, SampledPoints
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import PlainEncoder, ResidualEncoder, network_arguments
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Count, Index, Settings, Share, Weight, misfit, setting
-from maskmed_nnu.nnunet.plans_handling.settings.set_loss import MatchingWeights, SampledPoints
 
 HEADS_WITH_QUERIES = ("queries", "unmatched_queries")
 
@@ -101,7 +101,7 @@ class MaskMedTerms(Settings):
     aux_weight: Weight = setting("weight of the auxiliary pixel-wise loss", default=1.0)
 
 
-class SetLoss(SampledPoints, MaskMedTerms, MatchingWeights):
+class SetLossSettings(SampledPoints, MaskMedTerms, MatchingWeights):
     """``set_loss``."""
 
     used_by = "loss"
@@ -123,5 +123,5 @@ def sections(configuration: dict[str, Any]) -> dict[str, type[Settings]]:
     return {
         "maskmed_nnu": MaskMedOrigin,
         "arch_kwargs": ResidualMaskMed if residual else PlainMaskMed,
-        "set_loss": SetLoss,
+        "set_loss": SetLossSettings,
     }

@@ -16,7 +16,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail
 TABLES: dict[str, tuple[type[Settings], ...]] = {
     "maskmed maskmed_nnu": (maskmed.MaskMedOrigin,),
     "maskmed arch_kwargs": (maskmed.MaskMedSettings,),
-    "maskmed set_loss": (maskmed.SetLoss,),
+    "maskmed set_loss": (maskmed.SetLossSettings,),
     "iaunet arch_kwargs": (iaunet.IAUNetSettings,),
     "iaunet instance_loss": (iaunet.ImageQueryLoss,),
     "iaunet instance_loss, learned queries": (iaunet.LearnedQueryLoss,),

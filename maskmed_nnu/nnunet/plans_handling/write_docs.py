@@ -1,6 +1,6 @@
 """Rewrites the tables of settings in the documentation.
 
-``python -m maskmed_nnu.nnunet.plans_handling.settings_tables [--check] [docs]``; ``--check`` writes nothing and
+``python -m maskmed_nnu.nnunet.plans_handling.write_docs [--check] [docs]``; ``--check`` writes nothing and
 fails where a page does not have the tables of today.
 """
 

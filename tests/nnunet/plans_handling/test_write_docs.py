@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling import settings_tables
+from maskmed_nnu.nnunet.plans_handling import write_docs
 from maskmed_nnu.nnunet.plans_handling.settings import iaunet, maskattn_unet, maskmed, simple_unet
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Encoder, PlainEncoder, ResidualEncoder, Stages
 from maskmed_nnu.nnunet.plans_handling.settings.tables import TABLES, table, with_tables
 
 OF_NNUNET = {name for one in (Encoder, PlainEncoder, ResidualEncoder, Stages) for name in one.model_fields}
 PAGES = {
-    "maskmed.md": (maskmed.PlainMaskMed, maskmed.SetLoss, maskmed.MaskMedOrigin),
+    "maskmed.md": (maskmed.PlainMaskMed, maskmed.SetLossSettings, maskmed.MaskMedOrigin),
     "instances.md": (
         iaunet.PlainIAUNet,
         iaunet.InstanceSettings,
@@ -37,8 +37,8 @@ PAGES = {
 
 
 def test_the_documentation_is_up_to_date(checkout):
-    assert settings_tables.outdated_pages(checkout / "docs") == {}, (
-        "run python -m maskmed_nnu.nnunet.plans_handling.settings_tables"
+    assert write_docs.outdated_pages(checkout / "docs") == {}, (
+        "run python -m maskmed_nnu.nnunet.plans_handling.write_docs"
     )
 
 
@@ -77,16 +77,16 @@ def test_the_command(checkout, tmp_path, monkeypatch, capsys):
     page = folder / "maskmed.md"
     right = page.read_text(encoding="utf-8")
     page.write_text(right.replace("| feed-forward width | `768` |", "| feed-forward width | `7` |"), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["settings_tables", str(folder), "--check"])
+    monkeypatch.setattr(sys, "argv", ["write_docs", str(folder), "--check"])
     with pytest.raises(InputError, match=r"The tables of settings in .*maskmed.md are not up to date"):
-        settings_tables.main()
-    monkeypatch.setattr(sys, "argv", ["settings_tables", str(folder)])
-    settings_tables.main()
+        write_docs.main()
+    monkeypatch.setattr(sys, "argv", ["write_docs", str(folder)])
+    write_docs.main()
     assert capsys.readouterr().out == f"rewritten: {page}\n"
     assert page.read_text(encoding="utf-8") == right
-    monkeypatch.setattr(sys, "argv", ["settings_tables", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["write_docs", str(tmp_path)])
     with pytest.raises(InputError, match="no page of documentation"):
-        settings_tables.main()
+        write_docs.main()
 
 
 def test_pydantic_is_for_those_who_read_plans(run_python):
