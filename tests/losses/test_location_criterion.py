@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from maskmed_nnu.losses.centres import find_centres, heatmap, votes
+from maskmed_nnu.losses.centres import find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
@@ -125,7 +125,7 @@ def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_wei
                 p = output.centre_logits[b, c, i, j].sigmoid()
                 on, off = -((1 - p) ** 2) * p.log(), -((1 - peaks[c, i, j]) ** 4) * p**2 * (1 - p).log()
                 parts["heat"] += (on if peaks[c, i, j] == 1 else off) / count
-        vote, has = votes(found, sample, stride=STRIDE)
+        vote, has = vote_targets(found, sample, stride=STRIDE)
         has &= valid[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
         for i, j in has.nonzero().tolist():
             for axis in (0, 1):
