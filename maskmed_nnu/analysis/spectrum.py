@@ -29,7 +29,7 @@ def power_spectrum(sequences: NDArray[np.floating[Any]]) -> Curve:
     if length < MIN_LENGTH:
         return Curve(np.zeros(0), np.zeros(0))
     frequency, power = periodogram(np.diff(sequences).astype(np.float64), window="hann")
-    kept = slice(FIRST_BIN, length // 4 + 1)
-    mean = power.reshape(-1, len(frequency)).mean(0)[kept]
-    sine = np.sin(np.pi * frequency[kept])
+    band = slice(FIRST_BIN, length // 4 + 1)
+    mean = power.reshape(-1, len(frequency)).mean(0)[band]
+    sine = np.sin(np.pi * frequency[band])
     return Curve(sine / np.pi, mean / (2 * sine) ** 2)

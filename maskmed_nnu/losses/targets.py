@@ -92,7 +92,7 @@ def semantic_targets(label_map: Tensor, *, num_classes: int, ignore_label: int |
     targets = []
     for sample, is_present in zip(maps, present, strict=True):
         ids = is_present[:num_classes].nonzero().squeeze(1).to(maps.device)
-        # most patches have no ignored voxel; None then spares them the masked sampling
+        # most patches have no ignored voxel: None avoids masked sampling for them
         valid = sample[0] != ignore_label if is_present[num_classes] else None
         targets.append(SetTargets(sample, torch.zeros_like(ids), ids, ids, valid))
     return targets

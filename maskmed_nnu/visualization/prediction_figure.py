@@ -53,7 +53,7 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
 
 
 def _read(file: Path) -> tuple[NDArray[Any], float]:
-    """First channel of an image file as [slice, y, x], seen as a radiologist does, and a voxel's height over width."""
+    """First channel of an image file as [slice, y, x], in radiological orientation, and a voxel's height over width."""
     volume: Any = sitk.ReadImage(str(file))
     if volume.GetNumberOfComponentsPerPixel() > 1:
         volume = sitk.VectorIndexSelectionCast(volume, 0)
@@ -65,7 +65,7 @@ def _read(file: Path) -> tuple[NDArray[Any], float]:
 
 
 def _slice_with_most_labels(label: NDArray[Any]) -> int:
-    """The slice of [slice, y, x] that shows the most structures; among those, the one with the largest smallest one."""
+    """The slice of [slice, y, x] with the most structures; among those, the one whose smallest structure is largest."""
 
     def key(plane: NDArray[Any]) -> tuple[int, int]:
         counts = np.unique(plane[plane > 0], return_counts=True)[1]
