@@ -71,9 +71,8 @@ class InstanceContrastiveLoss(nn.Module):
         is_anchor = sampled.valid & (num_positives > 0) & negative.any(2)
         # the anchors of an object share its weight of 1; one in two objects has a share of both
         anchors_of_object = (same & is_anchor[:, None, None]).sum(3)
-        object_weight = ((sampled.instance_index > 0) & is_anchor[:, None]).to(
-            sampled_embeddings.dtype
-        ) / anchors_of_object.clamp(min=1)
+        in_object = (sampled.instance_index > 0) & is_anchor[:, None]
+        object_weight = in_object.to(sampled_embeddings.dtype) / anchors_of_object.clamp(min=1)
         weight = object_weight.sum(1)
         return (weight * anchor_loss).sum() / weight.sum().clamp(min=1)
 

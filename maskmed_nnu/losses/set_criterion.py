@@ -58,7 +58,7 @@ class SetCriterion(nn.Module):
 
     The mask losses are computed at ``num_points`` voxels per sample: ``oversample_ratio`` times as many are drawn, of
     which the most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and newly
-    drawn ones the rest. Of all points, for the matching and for the loss, a share of ``balanced_ratio`` is drawn
+    drawn ones the rest. Of all points drawn, for the matching and for the loss, a share of ``balanced_ratio`` is drawn
     equally often from every target of a sample, however small, and the rest uniformly. ``num_points=None``, or no fewer
     points than voxels: all valid voxels. ``matching="fixed"`` gives the target of class ``c`` to query ``c``.
     ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.

@@ -166,10 +166,8 @@ def _grow_regions(
         if not border.any():
             return
         pixel, candidate = pixel_index[border], region[neighbour[border]]
-        pixel_index, neighbour = (
-            pixel_index[~border],
-            neighbour[~border],
-        )  # a region's mean is fixed, so no candidate is tried twice
+        # a region's mean is fixed, so no candidate is tried twice
+        pixel_index, neighbour = pixel_index[~border], neighbour[~border]
         similarity = np.einsum("pe,pe->p", rows[pixel], mean[candidate])
         similar = similarity > threshold
         pixel, candidate, similarity = pixel[similar], candidate[similar], similarity[similar]
