@@ -19,8 +19,8 @@ def aggregated_deviation(sequences: NDArray[np.floating[Any]]) -> Curve:
     """Root mean square of the sum over n positions in ``sequences [..., N]``; its exponent is the Hurst exponent H.
 
     Deviations are from the mean over all the sequences, which are samples of one process; every window counts,
-    overlapping ones too. The sequence is taken for a noise: H is close to 1, its largest value, for everything smoother
-    than that, such as a random walk.
+    overlapping ones too. The sequence is assumed to be noise: H is close to 1, its largest value, for everything
+    smoother than that, such as a random walk.
     """
     deviation = sequences - np.mean(sequences, dtype=np.float64)
     sums = np.cumsum(deviation, axis=-1)

@@ -1,4 +1,4 @@
-"""What the attention modules of a network answer for one patch of an image."""
+"""Outputs of a network's attention modules for one patch of an image."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def attention_modules(network: nn.Module) -> dict[str, nn.Module]:
 def central_patch(data: NDArray[np.floating[Any]], patch_size: Sequence[int]) -> tuple[Tensor, bool]:
     """The middle ``[C, *patch_size]`` of ``data [C, Z, Y, X]``, of the middle slice where the patch is 2D.
 
-    A smaller image has zeros around it, as nnU-Net predicts it; the second answer says whether that is so.
+    A smaller image has zeros around it, as nnU-Net predicts it; the second result says whether that is so.
     """
     image = torch.from_numpy(data[:, data.shape[1] // 2] if len(patch_size) == 2 else data)
-    smaller = any(edge < wanted for edge, wanted in zip(image.shape[1:], patch_size, strict=True))
+    smaller = any(edge < size for edge, size in zip(image.shape[1:], patch_size, strict=True))
     padded = pad_nd_image(image, patch_size)
-    starts = [(edge - wanted) // 2 for edge, wanted in zip(padded.shape[1:], patch_size, strict=True)]
-    middle = [slice(start, start + wanted) for start, wanted in zip(starts, patch_size, strict=True)]
+    starts = [(edge - size) // 2 for edge, size in zip(padded.shape[1:], patch_size, strict=True)]
+    middle = [slice(start, start + size) for start, size in zip(starts, patch_size, strict=True)]
     return padded[(slice(None), *middle)].contiguous(), smaller
 
 
 @torch.inference_mode()
 def module_outputs(network: nn.Module, modules: dict[str, nn.Module], patch: Tensor) -> dict[str, NDArray[np.float32]]:
     """The output ``[C, *spatial]`` of each of ``modules`` for ``patch [C, *spatial]``, in float32."""
-    found: dict[str, NDArray[np.float32]] = {}
+    outputs: dict[str, NDArray[np.float32]] = {}
 
     def keep(name: str, output: Tensor) -> None:
-        found[name] = output[0].float().cpu().numpy()
+        outputs[name] = output[0].float().cpu().numpy()
 
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: keep(name, output))
@@ -49,4 +49,4 @@ def module_outputs(network: nn.Module, modules: dict[str, nn.Module], patch: Ten
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return outputs

@@ -1,4 +1,4 @@
-"""What was measured of each attention module: a table on the screen, and a CSV file."""
+"""Measurements of each attention module, as a table and as a CSV file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.autocorrelation import correlation_length
-from maskmed_nnu.analysis.maps import EXPONENTS, MapCurves, map_curves, mean_of
+from maskmed_nnu.analysis.maps import EXPONENTS, MapCurves, map_curves, mean_curves
 from maskmed_nnu.analysis.power_law import fit
 from maskmed_nnu.atomic_write import write_atomically
 
 HEADINGS = {"hurst": "Hurst exponent", "dfa": "DFA exponent", "psd_slope": "PSD slope"}
 
 
-class ModuleMaps:
+class ModuleCurves:
     """The curves of one module's maps, one map for each image."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class ModuleMaps:
         row: dict[str, float | str] = {"channels × size": self.size, "images": len(self.curves)}
         if not self.curves:
             return row
-        mean = mean_of(self.curves)
+        mean = mean_curves(self.curves)
         each = np.array([one.exponents() for one in self.curves])
         for index, name in enumerate(EXPONENTS):
             law = fit(getattr(mean, name))
@@ -52,7 +52,7 @@ class ModuleMaps:
         return row
 
 
-def markdown(maps: Mapping[str, ModuleMaps]) -> str:
+def markdown_table(maps: Mapping[str, ModuleCurves]) -> str:
     """A table with a row for each module: exponents as mean ± standard deviation over the images."""
     headings = ["module", "channels × size", *HEADINGS.values(), "autocorrelation at 1", "correlation length"]
     rows = [headings]
@@ -74,8 +74,8 @@ def _cell(row: Mapping[str, float | str], key: str) -> str:
     return f"{value:.2f}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"
 
 
-def write_csv(path: Path, maps: Mapping[str, ModuleMaps]) -> None:
-    """Write a row for each module, whole or not at all; what is not known is empty."""
+def write_csv(path: Path, maps: Mapping[str, ModuleCurves]) -> None:
+    """Write a row for each module, atomically; unknown values are empty."""
     rows = [{"module": name, **measured.row()} for name, measured in maps.items()]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
 

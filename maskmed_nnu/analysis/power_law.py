@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SHORTEST = 16
+MIN_LENGTH = 16
 """Positions that a sequence needs for an exponent; a shorter one has too few scales."""
 SMALLEST_WINDOW, WINDOWS_PER_OCTAVE = 4, 4
 
 
 class Curve(NamedTuple):
-    """``y [P]`` above 0 at ``x [P]``: window lengths or frequencies, rising; no points where N < `SHORTEST`."""
+    """``y [P]`` above 0 at ``x [P]``: window lengths or frequencies, rising; no points where N < `MIN_LENGTH`."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -30,7 +30,7 @@ class PowerLaw(NamedTuple):
 
 def window_lengths(length: int) -> NDArray[np.int64]:
     """Window lengths for sequences of ``length`` positions: from 4 to half of them, four to an octave."""
-    if length < SHORTEST:
+    if length < MIN_LENGTH:
         return np.zeros(0, np.int64)
     octaves = np.log2(length // 2 / SMALLEST_WINDOW)
     steps = np.arange(int(octaves * WINDOWS_PER_OCTAVE + 1e-9) + 1) / WINDOWS_PER_OCTAVE

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import periodogram
 
-from maskmed_nnu.analysis.power_law import SHORTEST, Curve
+from maskmed_nnu.analysis.power_law import MIN_LENGTH, Curve
 
 FIRST_BIN = 2  # the Hann window spreads the differences' mean over bins 0 and 1
 
@@ -26,10 +26,10 @@ def power_spectrum(sequences: NDArray[np.floating[Any]]) -> Curve:
     of variance 1 has a density of 2. Frequencies up to half of Nyquist's, above which aliasing bends the law.
     """
     length = sequences.shape[-1]
-    if length < SHORTEST:
+    if length < MIN_LENGTH:
         return Curve(np.zeros(0), np.zeros(0))
     frequency, power = periodogram(np.diff(sequences).astype(np.float64), window="hann")
-    kept = slice(FIRST_BIN, length // 4 + 1)
-    mean = power.reshape(-1, len(frequency)).mean(0)[kept]
-    sine = np.sin(np.pi * frequency[kept])
+    band = slice(FIRST_BIN, length // 4 + 1)
+    mean = power.reshape(-1, len(frequency)).mean(0)[band]
+    sine = np.sin(np.pi * frequency[band])
     return Curve(sine / np.pi, mean / (2 * sine) ** 2)

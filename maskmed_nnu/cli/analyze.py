@@ -13,7 +13,7 @@ from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
 
 if TYPE_CHECKING:
-    from maskmed_nnu.analysis.module_curves import ModuleMaps
+    from maskmed_nnu.analysis.module_curves import ModuleCurves
 
 DESCRIPTION = """\
 Measure the output of every attention module of a trained network on the middle patch of each image: Hurst exponent,
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from maskmed_nnu.analysis.attention_maps import attention_modules, central_patch, module_outputs
-    from maskmed_nnu.analysis.module_curves import ModuleMaps, markdown
+    from maskmed_nnu.analysis.module_curves import ModuleCurves, markdown_table
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
             "placement is not none."
         )
     cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
-    maps = {name: ModuleMaps() for name in modules}
+    maps = {name: ModuleCurves() for name in modules}
     failed = padded = 0
     with tqdm(cases, unit="image") as bar:
         for case in bar:
@@ -82,12 +82,12 @@ def run(options: argparse.Namespace) -> None:
         print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
     if failed < len(cases):
         _write(options.output, maps)
-        print(f"\nfold {fold} of {folder}\n\n{markdown(maps)}\n\ntable {options.output / TABLE}, plots beside it")
+        print(f"\nfold {fold} of {folder}\n\n{markdown_table(maps)}\n\ntable {options.output / TABLE}, plots beside it")
     if failed:
         raise InputError(f"{failed} of {len(cases)} images could not be measured; the reason for each stands above.")
 
 
-def _write(folder: Path, maps: dict[str, ModuleMaps]) -> None:
+def _write(folder: Path, maps: dict[str, ModuleCurves]) -> None:
     from tqdm import tqdm
 
     from maskmed_nnu.analysis.module_curves import write_csv

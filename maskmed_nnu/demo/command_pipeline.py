@@ -1,4 +1,4 @@
-"""Run nnU-Net's commands one after the other: shown, streamed, logged, and skipped where a former run finished them."""
+"""Run nnU-Net's commands in order: printed, streamed, logged, and skipped if an earlier run finished them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _run(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -
         reader.start()
         try:
             status = process.wait()
-        except KeyboardInterrupt:  # the terminal has told the command as well; give it time to end
+        except KeyboardInterrupt:  # the command received it from the terminal too; give it time to end
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:

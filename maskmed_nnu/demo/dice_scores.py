@@ -22,7 +22,7 @@ def dice_scores(summary: Mapping, labels: Mapping[str, int | list[int]]) -> dict
 
 
 def mean_dice(scores: Mapping[str, np.ndarray]) -> float:
-    """Mean over the structures of their means over the cases; NaN where nothing was there to be found."""
+    """Mean over the structures of their means over the cases; NaN if no structure occurs."""
     means = [float(np.nanmean(values)) for values in scores.values() if np.isfinite(values).any()]
     return float(np.mean(means)) if means else float("nan")
 
@@ -32,9 +32,9 @@ def dice_table(scores: Mapping[str, np.ndarray]) -> str:
     width = max(map(len, scores), default=0)
     lines = [f"{'':{width}}   mean  worst   best  cases"]
     for name, values in scores.items():
-        found = values[np.isfinite(values)]
-        numbers = (found.mean(), found.min(), found.max()) if len(found) else (np.nan,) * 3
-        lines.append(f"{name:{width}}  {'  '.join(f'{n:5.3f}' for n in numbers)}  {len(found):5d}")
+        defined = values[np.isfinite(values)]
+        numbers = (defined.mean(), defined.min(), defined.max()) if len(defined) else (np.nan,) * 3
+        lines.append(f"{name:{width}}  {'  '.join(f'{n:5.3f}' for n in numbers)}  {len(defined):5d}")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
 
-HELD_OUT = 0.2
+HELD_OUT_FRACTION = 0.2
 
 
 class Case(NamedTuple):
@@ -73,12 +73,12 @@ def split(cases: list[Case]) -> tuple[list[Case], list[Case]]:
 
     A contiguous piece, because scans of one patient usually have neighbouring names.
     """
-    held_out = max(1, round(HELD_OUT * len(cases)))
+    held_out = max(1, round(HELD_OUT_FRACTION * len(cases)))
     return cases[:-held_out], cases[-held_out:]
 
 
 def hold_out(source: Path, raw: Path) -> Path:
-    """Lay the data set `source` out under the folder `raw` again, with a fifth of its cases moved to imagesTs/labelsTs.
+    """Recreate the data set `source` in the folder `raw`, with a fifth of its cases moved to imagesTs/labelsTs.
 
     The files are links where the file system has them, else copies. Returns the new data set's folder.
     """

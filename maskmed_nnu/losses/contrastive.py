@@ -1,8 +1,8 @@
-"""Pixels of one object are to have like embeddings, pixels of different objects unlike ones.
+"""Contrastive loss: similar embeddings for pixels of one object, dissimilar ones for pixels of different objects.
 
-InfoNCE over sampled pixels, as MaskAttn-UNet trains instances (arXiv 2503.10686, Eqs. 4-6). The paper leaves open the
-temperature, how pixels are sampled and what averages what; here every object counts alike, however large it is. One
-setting goes beyond it: how far away a negative may be.
+InfoNCE over sampled pixels, as MaskAttn-UNet trains instances (arXiv 2503.10686, Eqs. 4-6). The paper does not state
+the temperature, the sampling of pixels and the averaging; here every object has the same weight, whatever its size. One
+setting is new: how far away a negative may be.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SampledPixels(NamedTuple):
     """``[B, N]`` int64 flat index"""
     instance_index: Tensor
     """``[B, L, N]`` int32 ids of the objects there, 0 for none"""
-    counts: Tensor
+    valid: Tensor
     """``[B, N]`` bool, False where the sample had too few pixels"""
 
 
@@ -34,9 +34,9 @@ class InstanceContrastiveLoss(nn.Module):
 
     ``s`` being the cosine similarity and ``n`` the sampled pixels that share no object with ``a``.
 
-    ``reach``: negatives are no farther than so many pixels from ``a`` (None: anywhere, as published). A convolutional
-    network cannot tell distant objects that look alike, and does not have to. ``pixels`` are sampled per sample; those
-    without a negative or without a partner do not count.
+    ``reach``: negatives are at most this many pixels from ``a`` (None: anywhere, as published). A convolutional
+    network cannot distinguish distant objects that look alike, and need not. ``pixels`` are sampled per sample; those
+    without a negative or a positive do not count.
     """
 
     def __init__(self, *, temperature: float = 0.1, pixels: int = 1024, reach: float | None = None) -> None:
@@ -44,44 +44,45 @@ class InstanceContrastiveLoss(nn.Module):
         self.temperature, self.pixels, self.reach = temperature, pixels, reach
 
     def forward(self, embeddings: Tensor, ids: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A scalar, 0 where nothing can be compared.
+        """A scalar, 0 if no pixels can be compared.
 
         ``embeddings [B, E, H, W]`` of unit length; ``ids [B, L, H, W]`` of integers, unique in a sample; 0 or less is
-        no object. ``L`` layers for objects that overlap: a pixel of two objects is like both.
+        no object. ``L`` layers for objects that overlap: a pixel of two objects is positive for both.
         """
         sampled = sample_pixels(ids, self.pixels, generator)
         index = sampled.pixel[:, None].expand(-1, embeddings.shape[1], -1)
-        rows = at_least_float32(embeddings.flatten(2).gather(2, index))
-        with no_autocast(rows):
-            similarity = rows.mT @ rows / self.temperature
+        sampled_embeddings = at_least_float32(embeddings.flatten(2).gather(2, index))
+        with no_autocast(sampled_embeddings):
+            similarity = sampled_embeddings.mT @ sampled_embeddings / self.temperature
         same = (sampled.instance_index[:, :, :, None] == sampled.instance_index[:, :, None]) & (
             sampled.instance_index > 0
         )[:, :, None]
         shared = same.any(1)
-        negative = ~shared & sampled.counts[:, None]
+        negative = ~shared & sampled.valid[:, None]
         if self.reach is not None:
-            negative &= _within(sampled.pixel, ids.shape[-1], self.reach)
-        positive = shared & sampled.counts[:, None]
+            negative &= _within_reach(sampled.pixel, ids.shape[-1], self.reach)
+        positive = shared & sampled.valid[:, None]
         positive.diagonal(dim1=1, dim2=2).fill_(False)
-        rivals = similarity.masked_fill(~negative, torch.finfo(similarity.dtype).min).logsumexp(2, keepdim=True)
-        # the formula above, without its quotient of large numbers
-        pairs = F.softplus(rivals - similarity).masked_fill(~positive, 0.0)
-        partners = positive.sum(2)
-        of_anchor = pairs.sum(2) / partners.clamp(min=1)
-        graded = sampled.counts & (partners > 0) & negative.any(2)
-        # an object's pixels share its weight of 1; a pixel of two objects has a share in both
-        siblings = (same & graded[:, None, None]).sum(3)
-        share = ((sampled.instance_index > 0) & graded[:, None]).to(rows.dtype) / siblings.clamp(min=1)
-        weight = share.sum(1)
-        return (weight * of_anchor).sum() / weight.sum().clamp(min=1)
+        negatives = similarity.masked_fill(~negative, torch.finfo(similarity.dtype).min).logsumexp(2, keepdim=True)
+        # the formula above without a quotient of large numbers
+        pairs = F.softplus(negatives - similarity).masked_fill(~positive, 0.0)
+        num_positives = positive.sum(2)
+        anchor_loss = pairs.sum(2) / num_positives.clamp(min=1)
+        is_anchor = sampled.valid & (num_positives > 0) & negative.any(2)
+        # the anchors of an object share its weight of 1; one in two objects has a share of both
+        anchors_of_object = (same & is_anchor[:, None, None]).sum(3)
+        in_object = (sampled.instance_index > 0) & is_anchor[:, None]
+        object_weight = in_object.to(sampled_embeddings.dtype) / anchors_of_object.clamp(min=1)
+        weight = object_weight.sum(1)
+        return (weight * anchor_loss).sum() / weight.sum().clamp(min=1)
 
 
 @torch.no_grad()
 def sample_pixels(ids: Tensor, count: int, generator: torch.Generator | None = None) -> SampledPixels:
-    """Pixels of objects ``[B, L, H, W]`` without replacement, alike from every object of a sample.
+    """Pixels of objects ``[B, L, H, W]`` without replacement, equally often from every object of a sample.
 
-    Samples that have fewer give all of them. Every pixel waits for a random time, its mean the size of its object, and
-    the first ones are taken: objects come in turn until they are used up.
+    A sample with fewer pixels gives all of them. Every pixel draws an exponential waiting time, its mean the size of
+    its object, and the first ones are taken.
     """
     batch, layers = ids.shape[:2]
     label = ids.flatten(1).long().clamp(min=0)
@@ -96,7 +97,7 @@ def sample_pixels(ids: Tensor, count: int, generator: torch.Generator | None = N
     return SampledPixels(pixel, instance_index, time < torch.inf)
 
 
-def _within(pixel: Tensor, width: int, reach: float) -> Tensor:
+def _within_reach(pixel: Tensor, width: int, reach: float) -> Tensor:
     """``[B, N, N]`` bool: which pixels (flat indices ``[B, N]``) are no farther apart than ``reach``."""
-    place = torch.stack((pixel.div(width, rounding_mode="floor"), pixel % width), 2).float()
-    return torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist") <= reach
+    position = torch.stack((pixel.div(width, rounding_mode="floor"), pixel % width), 2).float()
+    return torch.cdist(position, position, compute_mode="donot_use_mm_for_euclid_dist") <= reach

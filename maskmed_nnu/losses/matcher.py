@@ -1,8 +1,9 @@
 """Bipartite matching of queries and targets.
 
 "Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527), with its three costs. How this
-version differs: logits are summed per target instead of multiplied with a stack of masks, so that the number of targets
-costs nothing; points come in chunks; the costs of all supervised layers and samples go to the host in one transfer.
+version differs: logits are summed per target instead of multiplied with a stack of masks, so that the cost does not
+depend on the number of targets; points come in chunks; the costs of all supervised layers and samples go to the host in
+one transfer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from maskmed_nnu.losses.pair_loss import softplus
 
 
 class PairSums:
-    """What the mask costs of all pairs need, summed over points that come in any number of chunks.
+    """Sums over points for the mask costs of all pairs; the points may come in any number of chunks.
 
     ``B`` samples, ``R`` mask predictions each, ``T`` targets each (padded).
     """
@@ -46,9 +47,9 @@ class PairSums:
             self.soft += soft @ counted.mT
             self.sigmoid += sigmoid @ counted.mT
         self.count += counted.sum(-1, keepdim=True)
-        for owner in torch.split(target_index, 1, 1):
-            index = owner.expand_as(logits)
-            self.size.scatter_add_(2, owner, counted)
+        for layer_index in torch.split(target_index, 1, 1):
+            index = layer_index.expand_as(logits)
+            self.size.scatter_add_(2, layer_index, counted)
             self.logit_inside.scatter_add_(2, index, logits)
             self.sigmoid_inside.scatter_add_(2, index, sigmoid)
 
@@ -74,7 +75,7 @@ def assign(cost: Tensor, counts: list[int]) -> Tensor:
     """The query of each target, ``[L, B, T]`` int64 on the host, -1 where a target has none.
 
     ``cost [L, B, Q, T]``; sample ``b`` has ``counts[b]`` targets, what follows is padding. With more targets than
-    queries the dearest targets stay without a query. A cost that is not finite is taken only if nothing else is left.
+    queries, the most expensive targets stay without one. A cost that is not finite is used only if no other is left.
     """
     limit = float(np.finfo(np.float32).max)
     host = np.nan_to_num(cost.cpu().double().numpy(), nan=limit, posinf=limit, neginf=limit)

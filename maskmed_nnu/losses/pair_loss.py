@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 
 def chunk_size(device: torch.device) -> int:
-    """Elements to work on at a time: what a cache holds on the CPU, few kernels and bounded memory elsewhere."""
+    """Elements to process at a time: as many as fit a cache on the CPU; few kernels and bounded memory elsewhere."""
     return 2**19 if device.type == "cpu" else 2**24
 
 
@@ -22,7 +22,7 @@ def softplus(logits: Tensor, sigmoid: Tensor, out: Tensor | None = None) -> Tens
 
 
 class _PairLoss(torch.autograd.Function):
-    """Keeps the sigmoid and the boolean masks for the gradient, where autograd would keep several full-size floats."""
+    """Stores the sigmoid and the boolean masks for the gradient; autograd would store several full-size floats."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,7 @@ def pair_loss(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Ten
 
 
 def _chunks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Pairs to work on at a time, and a buffer for them."""
+    """Pairs to process at a time, and a buffer for them."""
     pairs, layers, points = logits.shape
     step = max(1, chunk_size(logits.device) // (layers * points))
     buffer = torch.empty_like(logits[:step])

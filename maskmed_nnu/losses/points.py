@@ -1,7 +1,7 @@
 """Where the set loss is evaluated: voxels drawn among the valid ones, without a transfer to the host.
 
 On a large patch, uniform points miss small structures: of 300 voxels among two million, every sixth draw of 12544
-points sees none. A share of the points is therefore drawn with the same chance for every target.
+points hits none. A share of the points is therefore drawn with the same chance for every target.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from maskmed_nnu.losses.targets import SetTargets
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Voxels of a batch that carry a loss."""
+    """Voxels of a batch at which the loss is computed."""
 
     index: Tensor | None
     """``[B, P]`` int64 flat voxel indices; None: every voxel, in order."""
@@ -37,8 +37,8 @@ def valid_voxels(targets: list[SetTargets]) -> Tensor | None:
 class PointSampler:
     """Random voxels with replacement among the valid voxels of each sample.
 
-    A ``balanced_ratio`` of them falls on every one of the sample's ``targets`` alike, the rest is uniform. A sample
-    with no more valid voxels than points asked for gets each of them exactly once.
+    A share of ``balanced_ratio`` is drawn equally often from each of the sample's ``targets``, the rest uniformly. A
+    sample with no more valid voxels than requested points gets each of them exactly once.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class PointSampler:
 
     def balanced(self, count: int) -> Tensor:
         """``[B, count]`` flat voxel indices: any target, then any of its voxels; uniform in samples without targets."""
-        total = self._summed_balance[:, -1:]
+        total = self._cumulative_weights[:, -1:]
         draw = torch.randint(2**62, (self.batch, count), device=self.device) % total.clamp(min=1)
-        index = torch.searchsorted(self._summed_balance, draw, right=True).clamp_(max=self.voxels - 1)
+        index = torch.searchsorted(self._cumulative_weights, draw, right=True).clamp_(max=self.voxels - 1)
         return torch.where(total > 0, index, self.uniform(count))
 
     def uniform(self, count: int) -> Tensor:
@@ -86,9 +86,9 @@ class PointSampler:
         return Points(torch.where(few, self._voxel(self.rank, position), index), ~few | (position < count))
 
     @cached_property
-    def _summed_balance(self) -> Tensor:
-        """Running sum ``[B, N]`` of the targets' weights; a dense loss never asks for it."""
-        return torch.stack([target.balance() for target in self.targets]).cumsum_(1)
+    def _cumulative_weights(self) -> Tensor:
+        """Running sum ``[B, N]`` of the targets' weights; a dense loss never needs it."""
+        return torch.stack([target.balanced_weights() for target in self.targets]).cumsum_(1)
 
     def _voxel(self, rank: Tensor, position: Tensor) -> Tensor:
         """The voxel that is number ``position`` among the valid ones (clamped where there are fewer)."""

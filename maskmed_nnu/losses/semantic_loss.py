@@ -1,12 +1,12 @@
-"""Loss on the semantic output itself, the scores that prediction will use."""
+"""Loss on the semantic output itself, the scores used in prediction."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-FLOOR = 1e-6
-CEILING = 0.99
+MIN_SCORE = 1e-6
+MAX_SCORE = 0.99
 
 
 def semantic_loss(
@@ -21,21 +21,21 @@ def semantic_loss(
     """
     probability = class_logits.softmax(-1)[..., :-1]
     score = probability.mT @ mask_logits.sigmoid()
-    counts = torch.ones_like(truth[:, 0]) if weight is None else weight
-    truth, counts = truth.to(score.dtype), counts.to(score.dtype)
+    valid = torch.ones_like(truth[:, 0]) if weight is None else weight
+    truth, valid = truth.to(score.dtype), valid.to(score.dtype)
     if regions:
-        # several queries may claim one voxel: above the ceiling the penalty goes on as a straight line
-        capped = score.clamp(max=CEILING)
-        negative = (score - capped) / (1 - CEILING) - (1 - capped).log()
-        entropy = ((1 - truth) * negative - truth * (score.clamp(max=1) + FLOOR).log()).mean(1)
+        # several queries may claim one voxel: above the maximum the penalty is linear
+        capped = score.clamp(max=MAX_SCORE)
+        negative = (score - capped) / (1 - MAX_SCORE) - (1 - capped).log()
+        entropy = ((1 - truth) * negative - truth * (score.clamp(max=1) + MIN_SCORE).log()).mean(1)
         score = score.clamp(max=1)
-        graded = counts.amax(1, keepdim=True).expand(-1, score.shape[1])
+        class_weight = valid.amax(1, keepdim=True).expand(-1, score.shape[1])
     else:
-        score = (score + FLOOR) / (score + FLOOR).sum(1, keepdim=True)
+        score = (score + MIN_SCORE) / (score + MIN_SCORE).sum(1, keepdim=True)
         entropy = -(truth * score.log()).sum(1) / truth.sum(1).clamp(min=1)
-        graded = (truth.amax(2) > 0).to(score.dtype)
+        class_weight = (truth.amax(2) > 0).to(score.dtype)
     overlap = (truth * score).sum(2)
-    size = (score * counts[:, None]).sum(2) + truth.sum(2)
+    size = (score * valid[:, None]).sum(2) + truth.sum(2)
     dice = 1 - (2 * overlap + 1) / (size + 1)
-    entropy = (entropy * counts).sum(1) / counts.sum(1).clamp(min=1)
-    return entropy + (dice * graded).sum(1) / graded.sum(1).clamp(min=1)
+    entropy = (entropy * valid).sum(1) / valid.sum(1).clamp(min=1)
+    return entropy + (dice * class_weight).sum(1) / class_weight.sum(1).clamp(min=1)

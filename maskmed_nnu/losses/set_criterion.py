@@ -2,8 +2,8 @@
 
 "Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527). How this version differs:
 targets are label maps; points are voxels, shared by all queries and layers of a sample and drawn among the valid ones,
-a share of them from every target alike; one transfer to the host serves the matching of all layers and samples; mask
-logits that need a gradient are built for matched queries only; optional loss on the semantic output.
+a share of them equally often from every target; one transfer to the host serves the matching of all layers and samples;
+mask logits that need a gradient are built for matched queries only; optional loss on the semantic output.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class SetLoss(NamedTuple):
 class SetCriterion(nn.Module):
     """Class, BCE and Dice loss of matched queries, after every supervised layer.
 
-    ``num_points`` voxels per sample carry the mask losses: ``oversample_ratio`` times as many are drawn, of which the
-    most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and newly drawn ones
-    the rest. Of all that is drawn, for the matching and for the loss, ``balanced_ratio`` falls on every target of a
-    sample alike, however small, and the rest is uniform. ``num_points=None``, or no fewer points than voxels: all valid
-    voxels. ``matching="fixed"`` gives the target of class ``c`` to query ``c``.
+    The mask losses are computed at ``num_points`` voxels per sample: ``oversample_ratio`` times as many are drawn, of
+    which the most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and newly
+    drawn ones the rest. Of all points drawn, for the matching and for the loss, a share of ``balanced_ratio`` is drawn
+    equally often from every target of a sample, however small, and the rest uniformly. ``num_points=None``, or no fewer
+    points than voxels: all valid voxels. ``matching="fixed"`` gives the target of class ``c`` to query ``c``.
     ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.
     """
 
@@ -108,7 +108,7 @@ class SetCriterion(nn.Module):
         """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
         class_logits = at_least_float32(output.class_logits)
         layers, batch, queries, _ = class_logits.shape
-        self._check(targets, batch, queries)
+        self._check_targets(targets, batch, queries)
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
         classes = F.pad(classes, (0, 1)) if classes.shape[1] == 0 else classes
@@ -121,26 +121,26 @@ class SetCriterion(nn.Module):
         is_target = is_target & has_valid[:, None]
 
         query, points = self._match(output, class_logits, targets, classes, is_target, counts, valid)
-        paired = (query >= 0) & is_target  # [L, B, T]
-        num_targets, num_weight, num_samples = self._norms(is_target, paired[0], has_valid, queries)
+        is_matched = (query >= 0) & is_target  # [L, B, T]
+        num_targets, sum_weight, num_samples = self._normalizers(is_target, is_matched[0], has_valid, queries)
 
-        slot = torch.where(paired, query, queries)
-        wanted = classes.new_full((layers, batch, queries + 1), self.num_classes)
-        wanted = wanted.scatter_(2, slot, classes.expand(layers, -1, -1))[..., :queries]
-        weight = torch.where(wanted == self.num_classes, self.no_object_weight, 1.0) * has_valid[:, None]
-        entropy = F.cross_entropy(class_logits.flatten(0, 2), wanted.flatten(), reduction="none").view_as(weight)
-        class_loss = (entropy * weight).sum((1, 2)) / num_weight
+        slot = torch.where(is_matched, query, queries)
+        target_class = classes.new_full((layers, batch, queries + 1), self.num_classes)
+        target_class = target_class.scatter_(2, slot, classes.expand(layers, -1, -1))[..., :queries]
+        weight = torch.where(target_class == self.num_classes, self.no_object_weight, 1.0) * has_valid[:, None]
+        entropy = F.cross_entropy(class_logits.flatten(0, 2), target_class.flatten(), reduction="none").view_as(weight)
+        class_loss = (entropy * weight).sum((1, 2)) / sum_weight
 
-        rows = self._gather(output.mask_embeddings, query)
+        rows = self._gather_embeddings(output.mask_embeddings, query)
         supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
         logits = self._logits(supervised, output.mask_features, points)
-        truth = _masks(targets, points, classes.shape[1])
+        truth = _target_masks(targets, points, classes.shape[1])
         pair_logits = torch.unflatten(logits[:, : rows.shape[1]], 1, (-1, layers))
         with no_autocast(logits):
             bce, dice = pair_loss(pair_logits, truth, points.weight)  # [B, T, L]
-        kept = paired.permute(1, 2, 0)
-        bce = (bce * kept).sum((0, 1)) / num_targets
-        dice = (dice * kept).sum((0, 1)) / num_targets
+        pair_weight = is_matched.permute(1, 2, 0)
+        bce = (bce * pair_weight).sum((0, 1)) / num_targets
+        dice = (dice * pair_weight).sum((0, 1)) / num_targets
 
         semantic = class_logits.new_zeros(())
         if self.semantic_weight:
@@ -188,7 +188,7 @@ class SetCriterion(nn.Module):
             query = assign(cost, counts).to(is_target.device)
         if dense or self.importance_ratio == 0:
             return query, points
-        return query, self._uncertain(output, query[-1:], is_target, sampler)
+        return query, self._uncertain_points(output, query[-1:], is_target, sampler)
 
     def _cost(
         self, output: QueryOutput, class_logits: Tensor, targets: list[SetTargets], classes: Tensor, points: Points
@@ -219,18 +219,18 @@ class SetCriterion(nn.Module):
         mask_cost = torch.unflatten(mask_cost, 1, (layers, queries)).transpose(0, 1)
         return self.class_weight * class_cost(class_logits, classes) + mask_cost
 
-    def _uncertain(self, output: QueryOutput, query: Tensor, is_target: Tensor, sampler: PointSampler) -> Points:
-        """Points near the borders of the last layer's matched masks, and some that are not chosen."""
+    def _uncertain_points(self, output: QueryOutput, query: Tensor, is_target: Tensor, sampler: PointSampler) -> Points:
+        """Points near the borders of the last layer's matched masks, and some newly drawn ones."""
         assert self.num_points is not None
-        sharp = int(self.importance_ratio * self.num_points)
+        num_uncertain = int(self.importance_ratio * self.num_points)
         index = sampler.sample(int(self.oversample_ratio * self.num_points))
-        # the masks of unmatched queries and of padding mean nothing: a matched one takes their place
-        matched = torch.where(is_target, query[0], -1)
-        query = torch.where(matched < 0, matched.amax(1, keepdim=True), matched)[None]
-        embeddings = self._gather(output.mask_embeddings[-1:], query)
+        # the masks of unmatched queries and of padding are meaningless: a matched one replaces them
+        matched_query = torch.where(is_target, query[0], -1)
+        query = torch.where(matched_query < 0, matched_query.amax(1, keepdim=True), matched_query)[None]
+        embeddings = self._gather_embeddings(output.mask_embeddings[-1:], query)
         certainty = self._logits(embeddings, output.mask_features, Points(index, None)).abs_().amin(1)
-        chosen = index.gather(1, certainty.topk(sharp, dim=1, largest=False, sorted=False).indices)
-        return sampler.points(torch.cat([chosen, sampler.sample(self.num_points - sharp)], 1))
+        chosen = index.gather(1, certainty.topk(num_uncertain, dim=1, largest=False, sorted=False).indices)
+        return sampler.points(torch.cat([chosen, sampler.sample(self.num_points - num_uncertain)], 1))
 
     def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
         """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
@@ -239,33 +239,33 @@ class SetCriterion(nn.Module):
         return at_least_float32(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
 
     @staticmethod
-    def _gather(embeddings: Tensor, query: Tensor) -> Tensor:
+    def _gather_embeddings(embeddings: Tensor, query: Tensor) -> Tensor:
         """The embeddings ``[B, T * L, E]`` of the queries ``[L, B, T]``, targets outermost."""
         index = query.clamp(min=0)[..., None].expand(-1, -1, -1, embeddings.shape[-1])
         return embeddings.gather(2, index).permute(1, 2, 0, 3).flatten(1, 2)
 
-    def _norms(self, is_target: Tensor, paired: Tensor, has_valid: Tensor, queries: int) -> Tensor:
+    def _normalizers(self, is_target: Tensor, is_matched: Tensor, has_valid: Tensor, queries: int) -> Tensor:
         """Number of targets, sum of class weights and number of samples, as averages over the ranks of DDP."""
-        matched = paired.sum()
-        weight = matched + self.no_object_weight * (has_valid.sum() * queries - matched)
-        norms = torch.stack([is_target.sum().float(), weight.float(), has_valid.sum().float()])
+        num_matched = is_matched.sum()
+        weight = num_matched + self.no_object_weight * (has_valid.sum() * queries - num_matched)
+        sums = torch.stack([is_target.sum().float(), weight.float(), has_valid.sum().float()])
         ranks = 1
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(norms)
+            dist.all_reduce(sums)
             ranks = dist.get_world_size()
-        least = norms.new_tensor([1.0, torch.finfo(norms.dtype).tiny, 1.0])
-        return torch.maximum(norms, least) / ranks
+        minimum = sums.new_tensor([1.0, torch.finfo(sums.dtype).tiny, 1.0])
+        return torch.maximum(sums, minimum) / ranks
 
     def _semantic(
         self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, is_target: Tensor, points: Points
     ) -> Tensor:
         with no_autocast(logits):
-            each = torch.arange(self.num_classes, device=classes.device)[:, None]
-            member = (classes[:, None] == each) & is_target[:, None]  # [B, K, T]
-            present = member.to(logits.dtype) @ truth.to(logits.dtype) > 0
+            class_index = torch.arange(self.num_classes, device=classes.device)[:, None]
+            has_class = (classes[:, None] == class_index) & is_target[:, None]  # [B, K, T]
+            present = has_class.to(logits.dtype) @ truth.to(logits.dtype) > 0
             return semantic_loss(class_logits, logits, present, points.weight, regions=self.regions)
 
-    def _check(self, targets: list[SetTargets], batch: int, queries: int) -> None:
+    def _check_targets(self, targets: list[SetTargets], batch: int, queries: int) -> None:
         if len(targets) != batch:
             raise InputError(f"The set loss got {len(targets)} targets for {batch} samples: give one per sample.")
         if self.matching == "fixed" and queries < self.num_classes:
@@ -275,7 +275,7 @@ class SetCriterion(nn.Module):
             )
 
 
-def _masks(targets: list[SetTargets], points: Points, rows: int) -> Tensor:
+def _target_masks(targets: list[SetTargets], points: Points, rows: int) -> Tensor:
     """Target masks ``[B, T, P]`` bool, False in the padding and where a point does not count."""
     index = [None] * len(targets) if points.index is None else points.index
     masks = torch.stack(

@@ -1,8 +1,8 @@
-"""Targets of the set loss: label maps and the list of what is to be found in them, never stacks of masks.
+"""Targets of the set loss: label maps and a list of the targets in them, never stacks of masks.
 
 One structure serves semantic labels (one map, one target per class that is present), regions (one 0/1 map each, free
 to overlap) and instances (one map of ids per overlap layer). Memory is that of the label maps, whatever the number of
-targets; a mask exists only at the points where a loss asks for it.
+targets; a mask is computed only at the points where a loss needs it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SHARE = 2**40
-"""What a target's voxels divide among them: integers, whose running sum is exact for any volume."""
+TOTAL_WEIGHT = 2**40
+"""Sum of the weights of a target's voxels: integers, whose running sum is exact for any volume."""
 ID_RANGE = 2**16
 
 
 class SetTargets(NamedTuple):
-    """What is to be found in one sample: ``T`` targets that live in a few label maps."""
+    """Targets of one sample: ``T`` targets in a few label maps."""
 
     maps: Tensor
     """``[layers, *spatial]`` integer label maps."""
     layers: Tensor
-    """``[T]`` int64, the map that a target lives in."""
+    """``[T]`` int64, the map that contains a target."""
     ids: Tensor
     """``[T]`` int64, the value that marks a target in its map."""
     classes: Tensor
@@ -39,24 +39,24 @@ class SetTargets(NamedTuple):
         return values[self.layers] == self.ids.to(values.dtype)[:, None]
 
     def target_index(self, index: Tensor | None, *, no_target: int) -> Tensor:
-        """Number of the target that a point belongs to in each map: ``[layers, P]`` int64; ``no_target`` if to none.
+        """Number of the target at each point of each map: ``[layers, P]`` int64; ``no_target`` where there is none.
 
-        It says the same as ``at_points`` at a cost that does not grow with the number of targets.
+        The same information as ``at_points``, at a cost that does not grow with the number of targets.
         """
         values = self.maps.flatten(1) if index is None else self.maps.flatten(1)[:, index]
         if not len(self.ids):
             return torch.full_like(values, no_target, dtype=torch.int64)
         layer = torch.arange(len(values), device=values.device)[:, None]
-        wanted, order = ((self.layers << 32) + self.ids).sort()
+        target_key, order = ((self.layers << 32) + self.ids).sort()
         key = (layer << 32) + values
-        found = torch.searchsorted(wanted, key).clamp_(max=len(wanted) - 1)
-        return torch.where(wanted[found] == key, order[found], no_target)
+        nearest = torch.searchsorted(target_key, key).clamp_(max=len(target_key) - 1)
+        return torch.where(target_key[nearest] == key, order[nearest], no_target)
 
-    def balance(self) -> Tensor:
-        """Weights ``[N]`` int64 under which every target is as likely as any other, and its voxels among themselves.
+    def balanced_weights(self) -> Tensor:
+        """Weights ``[N]`` int64 by which all targets are sampled equally often, and so are the voxels of a target.
 
-        A voxel's weight is the sum of ``SHARE`` / (valid voxels of the target) over the targets that contain it; it is
-        zero where the truth is unknown. Ids count by their last 16 bits, so that one table serves all of them.
+        A voxel's weight is the sum of ``TOTAL_WEIGHT`` / (valid voxels of the target) over the targets that contain it;
+        it is zero where the truth is unknown. Ids count by their last 16 bits, so that one table serves all of them.
         """
         outside = ID_RANGE
         one = torch.ones((), dtype=torch.int64, device=self.maps.device)
@@ -66,9 +66,9 @@ class SetTargets(NamedTuple):
             if self.valid is not None:
                 slot.masked_fill_(~self.valid.flatten(), outside)
             size = slot.new_zeros(ID_RANGE + 1).scatter_add_(0, slot, one.expand_as(slot))
-            wanted = torch.where(self.layers == layer, self.ids & (ID_RANGE - 1), outside)
+            slots = torch.where(self.layers == layer, self.ids & (ID_RANGE - 1), outside)
             share = torch.zeros_like(size)
-            share[wanted] = SHARE // size[wanted].clamp(min=1)
+            share[slots] = TOTAL_WEIGHT // size[slots].clamp(min=1)
             share[outside] = 0
             weight = share.gather(0, slot)
             total = weight if total is None else total.add_(weight)
@@ -90,10 +90,10 @@ def semantic_targets(label_map: Tensor, *, num_classes: int, ignore_label: int |
     present = torch.zeros(len(maps), num_classes + 2, dtype=torch.bool, device=maps.device)
     present = present.scatter_(1, slot, torch.ones((), dtype=torch.bool, device=maps.device).expand_as(slot)).cpu()
     targets = []
-    for sample, found in zip(maps, present, strict=True):
-        ids = found[:num_classes].nonzero().squeeze(1).to(maps.device)
-        # most patches have no ignored voxel; None then spares them the masked sampling
-        valid = sample[0] != ignore_label if found[num_classes] else None
+    for sample, is_present in zip(maps, present, strict=True):
+        ids = is_present[:num_classes].nonzero().squeeze(1).to(maps.device)
+        # most patches have no ignored voxel: None avoids masked sampling for them
+        valid = sample[0] != ignore_label if is_present[num_classes] else None
         targets.append(SetTargets(sample, torch.zeros_like(ids), ids, ids, valid))
     return targets
 
@@ -107,13 +107,13 @@ def region_targets(stack: Tensor, *, has_ignore: bool) -> list[SetTargets]:
     stack = stack if stack.dtype == torch.bool else stack > 0
     ignored = stack[:, -1] if has_ignore else None
     regions = stack[:, :-1] if has_ignore else stack
-    seen = regions.flatten(2) if ignored is None else regions.flatten(2) & ~ignored.flatten(1)[:, None]
-    present = seen.any(2)
+    valid_regions = regions.flatten(2) if ignored is None else regions.flatten(2) & ~ignored.flatten(1)[:, None]
+    present = valid_regions.any(2)
     if ignored is not None:
         present = torch.cat([present, ignored.flatten(1).any(1, keepdim=True)], 1)
     targets = []
-    for b, found in enumerate(present.cpu()):
-        index = found[: regions.shape[1]].nonzero().squeeze(1).to(stack.device)
-        valid = ~ignored[b] if ignored is not None and found[-1] else None
+    for b, is_present in enumerate(present.cpu()):
+        index = is_present[: regions.shape[1]].nonzero().squeeze(1).to(stack.device)
+        valid = ~ignored[b] if ignored is not None and is_present[-1] else None
         targets.append(SetTargets(regions[b], index, torch.ones_like(index), index, valid))
     return targets

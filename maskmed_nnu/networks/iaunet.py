@@ -2,10 +2,10 @@
 
 "IAUNet: Instance-Aware U-Net" (arXiv 2508.01928). With a timm backbone ``resnet50``, width 256, ``pyramid=(256,)``,
 batch norm, learned queries and three blocks per level it is the published network and has as many parameters, but for
-its layers for boxes and objectness, which no loss reaches, and with a prior for "no object" that its shared bias does
-not give. How the default of the planner differs: nnU-Net's own encoder; queries taken from the peaks of a heatmap of
-object centres; masks drawn by a small network per query in a window around its place, down to full resolution; a dense
-head beside them that finds stuff and lets short trainings converge.
+its layers for boxes and objectness, which no loss trains, and has a prior for "no object" that its shared bias cannot
+express. How the default of the planner differs: nnU-Net's own encoder; queries taken from the peaks of a heatmap of
+object centres; masks predicted by a small network per query in a window around its reference point, up to full
+resolution; a dense head besides, which segments stuff and lets short trainings converge.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ QUERIES = ("image", "learned")
 class IAUNet(nn.Module):
     """Instance segmentation of 2D images.
 
-    ``num_classes`` counts the labels with background, which the ``dense`` head tells apart, ``num_things`` those of
-    them that come as objects. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or
+    ``num_classes`` counts the labels with background, which the ``dense`` head predicts, ``num_things`` those of them
+    whose instances are segmented. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or
     ``learned`` (dot product masks of the full frame). ``levels`` scales are read by the queries, the deepest first;
     ``pyramid`` are the widths of the next finer ones, and the last of them carries the masks. ``query_stride`` is the
     scale whose peaks become queries. The encoder is nnU-Net's, described by the rest of the arguments, or timm's
     ``backbone`` with the file ``backbone_weights``.
 
-    The answer is a :class:`QueryOutput` in both modes; ``predict_instances`` gives the objects of tiles. nnU-Net passes
-    ``deep_supervision`` and ``n_conv_per_stage_decoder`` to every network; every block is supervised here, and the
-    pixel decoder has a structure of its own.
+    The output is a :class:`QueryOutput` in both modes; ``predict_instances`` returns the objects of tiles. nnU-Net
+    passes ``deep_supervision`` and ``n_conv_per_stage_decoder`` to every network; every block is supervised here, and
+    the pixel decoder has a structure of its own.
     """
 
     backbone: PlannedBackbone | TimmBackbone
@@ -178,46 +178,48 @@ class IAUNet(nn.Module):
         semantic: Sequence[Tensor | None] = [None] * len(image)
         if output.dense_logits:
             semantic = list(to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1))
-        answers = []
+        tiles = []
         for b in range(len(image)):
-            kept = (scores[b] >= self.score_threshold).nonzero()[:, 0]
-            embeddings, features = output.mask_embeddings[-1, b, kept], output.mask_features[b]
+            query = (scores[b] >= self.score_threshold).nonzero()[:, 0]
+            embeddings, features = output.mask_embeddings[-1, b, query], output.mask_features[b]
             if isinstance(self.mask_head, DynamicMaskHead):
                 assert output.reference_points is not None
-                reference = output.reference_points[b, kept]
-                boxes, masks, found = windowed_instances(
+                reference = output.reference_points[b, query]
+                boxes, masks, nonempty = windowed_instances(
                     self.mask_head, embeddings, features, reference, window=self.window, shape=image.shape[2:]
                 )
             else:
-                boxes, masks, found = full_frame_instances(self.mask_head, embeddings, features, shape=image.shape[2:])
-            kept = kept[found]
-            score = scores[b, kept]
-            if not self.from_image:  # the published score; scores of image queries are trained to tell the mask's IoU
+                boxes, masks, nonempty = full_frame_instances(
+                    self.mask_head, embeddings, features, shape=image.shape[2:]
+                )
+            query = query[nonempty]
+            score = scores[b, query]
+            if not self.from_image:  # the published score; scores of image queries are trained on the mask's IoU
                 score = score * maskness(masks).to(score.device)
-            answers.append(TileInstances(score, classes[b, kept], boxes, masks, semantic[b]))
-        return answers
+            tiles.append(TileInstances(score, classes[b, query], boxes, masks, semantic[b]))
+        return tiles
 
     @torch.no_grad()
     def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:
         """Positions of ``scale [B, dim, h, w]`` inside each query's mask; all where it is empty. ``[B, Q, h * w]``."""
         shape = scale.shape[2], scale.shape[3]
-        cells, features = features.shape[2:], F.adaptive_avg_pool2d(features, shape)
+        grid_shape, features = features.shape[2:], F.adaptive_avg_pool2d(features, shape)
         if isinstance(self.mask_head, DynamicMaskHead):
             assert reference is not None
             grid = voxel_centres(shape, features.device)
-            size = grid.new_tensor(cells[::-1])
+            size = grid.new_tensor(grid_shape[::-1])
             relative = (grid - reference[:, :, None]) * size / self.mask_head.scale  # [B, Q, N, 2]
             rows = features.flatten(2).mT[:, None].expand(-1, embeddings.shape[1], -1, -1)
             logits = self.mask_head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
-            # nothing teaches a mask how to end outside its window
-            drawn = relative.abs().amax(-1) <= self.window / 2 / self.mask_head.scale
-            inside = (torch.unflatten(logits[0], 0, embeddings.shape[:2]) >= 0) & drawn
+            # masks are not trained outside their windows
+            in_window = relative.abs().amax(-1) <= self.window / 2 / self.mask_head.scale
+            inside = (torch.unflatten(logits[0], 0, embeddings.shape[:2]) >= 0) & in_window
         else:
             inside = self.mask_head.dense(embeddings[None], features)[0] >= 0
         return inside | ~inside.any(-1, keepdim=True)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """What a forward pass keeps for the backward pass, queries and attention included, in nnU-Net's unit."""
+        """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit."""
         size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
         scales = [math.prod(edge // stride for edge in input_size) for stride in self.backbone.strides[::-1]]
         size += self.pixel_decoder.compute_conv_feature_map_size(scales)

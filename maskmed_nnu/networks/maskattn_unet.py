@@ -1,9 +1,9 @@
 """MaskAttn-UNet: a U-Net with masked attention at every stage, for labels, and for objects by an embedding of pixels.
 
-After "MaskAttn-UNet" (arXiv 2503.10686), as its text describes it; for what the released code does otherwise see
-`MaskAttention`. That code ties the network to images of 128×128 and puts a ReLU on the logits; here every size works
-that the strides divide, and stages are nnU-Net's. How the paper's embeddings become objects is not known, so that is
-ours (`embedding_instances`).
+After "MaskAttn-UNet" (arXiv 2503.10686), as its text describes it; for where the released code differs see
+`MaskAttention`. That code ties the network to images of 128×128 and puts a ReLU on the logits; here every size
+that the strides divide works, and stages are nnU-Net's. The paper does not say how its embeddings become objects; our
+way is `embedding_instances`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import embedding_tile_instances
+from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import instances_from_embeddings
 from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import MaskAttention
 from maskmed_nnu.networks.output import EmbeddingOutput, TileInstances
 
@@ -55,7 +55,7 @@ class MaskAttnUNet(nn.Module):
     ``embedding_dim`` adds the embedding of pixels (0: none), from which ``predict_instances`` takes the objects of the
     labels ``thing_channels``; ``affinity_threshold`` and ``min_pixels`` are those of `embedding_instances.cluster`.
 
-    The answer is logits ``[B, num_classes, h, w]``. In training mode, with ``deep_supervision`` it is a list of them,
+    The output is logits ``[B, num_classes, h, w]``. In training mode, with ``deep_supervision`` it is a list of logits,
     one for each stage of the decoder, the finest first, and with an embedding an `EmbeddingOutput`.
     """
 
@@ -93,12 +93,12 @@ class MaskAttnUNet(nn.Module):
         self.divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
         key_strides = key_strides or [1] * n_stages
 
-        def stage(in_channels: int, level: int, attends: bool, number: int) -> nn.Sequential:
+        def stage(in_channels: int, level: int, has_attention: bool, seed: int) -> nn.Sequential:
             features = features_per_stage[level]
             block = ResidualDoubleConv(in_channels, features, norm_op=norm_op, norm_op_kwargs=norm_op_kwargs or {})
-            if not attends:
+            if not has_attention:
                 return nn.Sequential(block)
-            attention = MaskAttention(features, heads=heads, mask=mask, key_stride=key_strides[level], seed=number)
+            attention = MaskAttention(features, heads=heads, mask=mask, key_stride=key_strides[level], seed=seed)
             return nn.Sequential(block, attention)
 
         widths = [input_channels, *features_per_stage]
@@ -134,7 +134,7 @@ class MaskAttnUNet(nn.Module):
 
     @property
     def predicts_instances(self) -> bool:
-        """Whether there is an embedding to take objects from; else ``predict_instances`` refuses."""
+        """Whether there is an embedding to take objects from; else ``predict_instances`` raises."""
         return self.embedding is not None and bool(self.thing_channels)
 
     @torch.no_grad()
@@ -148,13 +148,13 @@ class MaskAttnUNet(nn.Module):
         features = self._decoder_scales(image)[0]
         probabilities = cast(nn.ModuleList, self.heads["seg_layers"])[0](features).float().softmax(1)
         embeddings = self._embed(features)
-        answers = [
-            embedding_tile_instances(embedding, labels, thing_channels=self.thing_channels, **self.clustering)
+        tiles = [
+            instances_from_embeddings(embedding, labels, thing_channels=self.thing_channels, **self.clustering)
             for embedding, labels in zip(embeddings, probabilities, strict=True)
         ]
         if probabilities.shape[1] == 1 + len(self.thing_channels):
-            return answers
-        return [found._replace(semantic=labels) for found, labels in zip(answers, probabilities, strict=True)]
+            return tiles
+        return [tile._replace(semantic=labels) for tile, labels in zip(tiles, probabilities, strict=True)]
 
     def _decoder_scales(self, image: Tensor) -> list[Tensor]:
         """Features of each stage of the decoder, the finest first."""
@@ -174,7 +174,7 @@ class MaskAttnUNet(nn.Module):
         return F.normalize(cast(nn.Conv2d, self.embedding)(features).float(), dim=1)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Numbers that convolutions and attention modules keep for one image, nnU-Net's unit of memory."""
+        """Numbers that convolutions and attention modules store for one image, nnU-Net's unit of memory."""
         size = 0
 
         def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -182,7 +182,7 @@ class MaskAttnUNet(nn.Module):
             if isinstance(module, MaskAttention):
                 size += module.compute_conv_feature_map_size(output[0, 0].numel())
             else:
-                size += output[0].numel() * 3 // 2  # GELU keeps its input beside its output
+                size += output[0].numel() * 3 // 2  # GELU stores its input besides its output
 
         network = copy.deepcopy(self).to("meta").train()
         for module in network.modules():
@@ -198,7 +198,7 @@ class MaskAttnUNet(nn.Module):
                 f"The image has {image.shape[1]} channel(s), but the network was planned for {self.input_channels}; "
                 "give the channels of channel_names in dataset.json."
             )
-        # two positions at the deepest scale: a norm of one takes everything away
+        # two positions at the deepest scale: normalising a single one leaves only zeros
         legal = tuple(max(math.ceil(edge / d), 2) * d for edge, d in zip(image.shape[2:], self.divisor, strict=True))
         if legal != tuple(image.shape[2:]):
             raise InputError(

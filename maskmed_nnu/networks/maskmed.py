@@ -1,7 +1,7 @@
 """MaskMed: decoupled masks and classes on top of nnU-Net's encoder and decoder.
 
 A reconstruction of "MaskMed: Decoupled Mask and Class Prediction for Medical Image Segmentation" (arXiv 2511.15603)
-from its published description; what the paper does not tell is a setting here. The network reads like its figure:
+from its published description; what the paper leaves open is a setting here. The network reads like its figure:
 encoder → FSAD-Transformer → decoder → Masked Multi-Scale Segmentation Head.
 """
 
@@ -22,10 +22,10 @@ from maskmed_nnu.networks.layers.semantic import scores_to_logits, semantic_scor
 from maskmed_nnu.networks.layers.unet import FeatureDecoder, build_encoder
 from maskmed_nnu.networks.output import QueryOutput
 
-VOXELS_AT_ONCE = 2**18
-"""Full-resolution masks of all queries exist for so many voxels at a time in evaluation mode."""
-KEPT_PER_UNIT = 2
-"""nnU-Net counts one number per output of a convolution, for which about two are kept (its input and its norm's)."""
+VOXELS_PER_CHUNK = 2**18
+"""In evaluation mode, the masks of all queries are computed for this many voxels at a time."""
+STORED_PER_OUTPUT = 2
+"""nnU-Net counts one number per output of a convolution; about two are stored (its input and that of its norm)."""
 HEADS = ("pointwise", "class_embedding", "unmatched_queries", "queries")
 
 
@@ -41,8 +41,8 @@ class MaskMed(nn.Module):
     head's layers attend to, in order. ``fsad`` holds the keyword arguments of :class:`FSADTransformer`, ``None``
     leaves it out. ``regions`` makes the output ``logit S`` instead of ``log S``.
 
-    In training mode the answer is a :class:`QueryOutput` (heads with queries) or a tuple of deep-supervised logits,
-    full resolution first (heads without); in evaluation mode always dense logits ``[B, num_classes, *spatial]``.
+    In training mode the output is a :class:`QueryOutput` (heads with queries) or a tuple of deep-supervised logits,
+    full resolution first (heads without); in evaluation mode it is always dense logits ``[B, num_classes, *spatial]``.
     """
 
     head: MaskedQueryHead | nn.ModuleDict
@@ -128,7 +128,7 @@ class MaskMed(nn.Module):
                 ffn=head_ffn,
             )
         elif head == "class_embedding":
-            # named as in MaskedQueryHead, for weights that travel between data sets
+            # named as in MaskedQueryHead, so that weights can be transferred between data sets
             mixing = conv_op(num_classes, num_classes, 1, bias=False)
             self.head = nn.ModuleDict({"seg_layers": nn.Sequential(mixing)})
             nn.init.dirac_(mixing.weight)
@@ -150,12 +150,14 @@ class MaskMed(nn.Module):
             return self._semantic(classes[-1], embeddings[-1], features[0])
         if self.training and self.deep_supervision:
             return self._pixel_logits(features)
-        return self._mix(self.decoder.pixel_logits(features, 0))
+        return self._mix_classes(self.decoder.pixel_logits(features, 0))
 
     def _pixel_logits(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(self._mix(self.decoder.pixel_logits(features, level)) for level in range(len(features) - 1))
+        return tuple(
+            self._mix_classes(self.decoder.pixel_logits(features, level)) for level in range(len(features) - 1)
+        )
 
-    def _mix(self, logits: Tensor) -> Tensor:
+    def _mix_classes(self, logits: Tensor) -> Tensor:
         if self.head_type == "class_embedding":
             logits = cast(nn.ModuleDict, self.head)["seg_layers"](logits)
         return logits
@@ -166,7 +168,7 @@ class MaskMed(nn.Module):
             scores_to_logits(
                 semantic_scores(class_logits, self.mask_head.dense(embeddings[None], part)[0]), self.regions
             )
-            for part in torch.split(features, VOXELS_AT_ONCE, 2)
+            for part in torch.split(features, VOXELS_PER_CHUNK, 2)
         ]
         return torch.unflatten(torch.cat(logits, -1), -1, mask_features.shape[2:])
 
@@ -186,17 +188,17 @@ class MaskMed(nn.Module):
             )
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """What a forward pass keeps for the backward pass, transformer parts included, in nnU-Net's unit."""
+        """Activations stored for the backward pass, transformer parts included, in nnU-Net's unit."""
         size = int(self.encoder.compute_conv_feature_map_size(input_size))
         size += int(self.decoder.compute_conv_feature_map_size(input_size))
         tokens, shape = [], list(input_size)
         for stride in self.encoder.strides:
             shape = [n // s for n, s in zip(shape, stride, strict=True)]
             tokens.append(math.prod(shape))
-        kept = 0
+        stored = 0
         if self.fsad is not None:
-            kept += self.fsad.compute_feature_map_size(tokens)
+            stored += self.fsad.compute_feature_map_size(tokens)
         if self.has_queries:
             head = cast(MaskedQueryHead, self.head)
-            kept += head.compute_feature_map_size([tokens[level] for level in self.head_levels])
-        return size + kept // KEPT_PER_UNIT
+            stored += head.compute_feature_map_size([tokens[level] for level in self.head_levels])
+        return size + stored // STORED_PER_OUTPUT

@@ -1,4 +1,4 @@
-"""What the networks for objects answer."""
+"""What the networks for objects return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class QueryOutput(NamedTuple):
 
     ``L`` supervised layers (the initial queries first, the last layer last), ``B`` samples, ``Q`` queries, ``K``
     classes, ``E`` numbers in a mask embedding, ``C`` channels of the mask features. A mask head turns ``E`` and ``C``
-    into mask logits where they are wanted; for the dot product ``E = C + 1``, the last number being a bias.
+    into mask logits where they are needed; for the dot product ``E = C + 1``, the last number being a bias.
     """
 
     class_logits: Tensor
@@ -24,15 +24,15 @@ class QueryOutput(NamedTuple):
     dense_logits: tuple[Tensor, ...] = ()
     """Auxiliary pixel-wise head, ``[B, K, *spatial / stride]`` per decoder scale, the finest first."""
     reference_points: Tensor | None = None
-    """``[B, Q, dim]`` in ``(x, y, z)`` order within ``[0, 1]``, for queries that have a place."""
+    """``[B, Q, dim]`` in ``(x, y, z)`` order within ``[0, 1]``, for queries that have a reference point."""
     quality_logits: Tensor | None = None
     """``[L, B, Q]``: how well the query's mask fits (logit of its IoU with the truth)."""
     centre_logits: Tensor | None = None
-    """``[B, K, *spatial / stride]`` heatmap of the objects' centres, that image queries are taken from."""
+    """``[B, K, *spatial / stride]`` heatmap of the objects' centres, from which image queries are taken."""
 
 
 class EmbeddingOutput(NamedTuple):
-    """What a network with an embedding of pixels answers in training mode."""
+    """What a network with an embedding of pixels returns in training mode."""
 
     logits: Tensor | list[Tensor]
     """``[B, K, h, w]``; under deep supervision one map for each scale, the finest first."""
@@ -41,7 +41,7 @@ class EmbeddingOutput(NamedTuple):
 
 
 class TileInstances(NamedTuple):
-    """The objects of one tile, each mask cropped to its box; ``N`` of them, the same object may come twice."""
+    """The objects of one tile, each mask cropped to its box; ``N`` of them; an object may occur twice."""
 
     scores: Tensor
     """``[N]`` within ``[0, 1]``"""
@@ -52,4 +52,4 @@ class TileInstances(NamedTuple):
     masks: list[Tensor]
     """``N`` times uint8 ``[h, w]``, probability * 255; a pixel belongs to the object from 128 on"""
     semantic: Tensor | None = None
-    """``[1 + K, h, w]`` probabilities of the dense head, where there is stuff to be found"""
+    """``[1 + K, h, w]`` probabilities of the dense head, if there are stuff classes"""

@@ -1,7 +1,7 @@
 """SimpleUNet and SimpleESKNet: one width at every scale, from 16 thousand parameters, in 2D and 3D.
 
-After "SimpleUNet" (arXiv 2506.13415) and its released code, whose parameter counts these networks reproduce. Ours is
-the third dimension, strides and kernels from nnU-Net's plan, and the settings that answer what the paper leaves open.
+After "SimpleUNet" (arXiv 2506.13415) and its released code, whose parameter counts these networks reproduce. Ours are
+the third dimension, strides and kernels from nnU-Net's plan, and settings for what the paper leaves open.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from maskmed_nnu.networks.layers.simple_unet.units import ConvUnit, ESKBlock
 
 
 class FixedWidthUNet(nn.Module):
-    """The skeleton of both networks; subclasses say what a unit is.
+    """Base class of both networks; subclasses define the units.
 
     ``n_stages``, ``strides`` (of each stage, the first of ones) and ``conv_op`` are nnU-Net's. Every stage of the
     encoder has ``width`` channels: one unit at full resolution, then max-pooling and ``blocks_per_stage`` units each.
@@ -29,10 +29,10 @@ class FixedWidthUNet(nn.Module):
     that width (partial feature selection). ``fusion`` and ``adaptive_fusion``: see `Fusion`. ``head_norm`` puts a norm
     and a ReLU behind the 1x1 head, as the released code does.
 
-    Every image works, odd edges too, that leaves two positions along each axis at the deepest scale, which a norm needs
-    (one along an axis that is never halved). The answer is logits
+    The image may have any size, odd edges included, that leaves two positions along each axis at the deepest scale, as
+    norms need (one along an axis that is never halved). The output is logits
     ``[B, num_classes, *spatial]``; in training mode with ``deep_supervision`` one map for each scale of the decoder,
-    the finest first, all from the same head, which costs no parameter.
+    the finest first, all from the same head, which adds no parameters.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FixedWidthUNet(nn.Module):
             )
         self.input_channels, self.num_classes, self.deep_supervision = input_channels, num_classes, deep_supervision
         total = [math.prod(axis) for axis in zip(*strides, strict=True)]
-        self.least = [2 * stride if stride > 1 else 1 for stride in total]
+        self.min_size = [2 * stride if stride > 1 else 1 for stride in total]
         self.early_reduction = early_reduction
         self.mode = "bilinear" if issubclass(conv_op, nn.Conv2d) else "trilinear"
         self.ops: dict[str, Any] = {"conv_op": conv_op, "norm_op": norm_op, "norm_op_kwargs": norm_op_kwargs or {}}
@@ -89,7 +89,7 @@ class FixedWidthUNet(nn.Module):
         self.head = nn.ModuleDict({"seg_layers": logits})
 
     def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> nn.Module:
-        """The unit that sees the image and answers at the resolution of ``stage``."""
+        """The first unit: from the image to features at the resolution of ``stage``."""
         raise NotImplementedError
 
     def unit(self, in_channels: int, out_channels: int, stage: int) -> nn.Module:
@@ -117,11 +117,11 @@ class FixedWidthUNet(nn.Module):
             x = self.decoder[level](self.fusions[level](skips[level], x))
             scales.append(x)
         if not (self.training and self.deep_supervision):
-            return self._full_size(self.head["seg_layers"](x), spatial)
+            return self._upsample_to_image(self.head["seg_layers"](x), spatial)
         logits = [self.head["seg_layers"](scale) for scale in reversed(scales)]
-        return [self._full_size(logits[0], spatial), *logits] if self.early_reduction else logits
+        return [self._upsample_to_image(logits[0], spatial), *logits] if self.early_reduction else logits
 
-    def _full_size(self, logits: Tensor, spatial: Sequence[int]) -> Tensor:
+    def _upsample_to_image(self, logits: Tensor, spatial: Sequence[int]) -> Tensor:
         if not self.early_reduction:
             return logits
         return F.interpolate(logits, size=spatial, mode=self.mode, align_corners=False)
@@ -132,14 +132,14 @@ class FixedWidthUNet(nn.Module):
                 f"The image has {x.shape[1]} channel(s), but the network was planned for {self.input_channels}; give "
                 "one file per channel, in the order of channel_names in dataset.json."
             )
-        if any(edge < least for edge, least in zip(x.shape[2:], self.least, strict=True)):
+        if any(edge < minimum for edge, minimum in zip(x.shape[2:], self.min_size, strict=True)):
             raise InputError(
                 f"The patch {tuple(x.shape[2:])} leaves nothing to see at the network's deepest scale: the edges must "
-                f"be at least {tuple(self.least)} (patch_size in the plans)."
+                f"be at least {tuple(self.min_size)} (patch_size in the plans)."
             )
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Numbers that the convolutions put out for one image, nnU-Net's unit of memory."""
+        """Numbers that the convolutions output for one image, nnU-Net's unit of memory."""
         size = 0
 
         def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -169,12 +169,12 @@ class SimpleUNet(FixedWidthUNet):
         kernel_sizes: Sequence[Sequence[int]],
         dilation: int = 1,
         operators: str = "dense",
-        **skeleton: Any,
+        **shared_arguments: Any,
     ) -> None:
         if dilation < 1:
             raise InputError(f"The plans ask for a dilation of {dilation}; legal is 1 or more.")
         self.kernel_sizes, self.dilation, self.operators = kernel_sizes, dilation, operators
-        super().__init__(**skeleton)
+        super().__init__(**shared_arguments)
 
     def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> ConvUnit:
         kernel = self.kernel_sizes[stage]
@@ -186,11 +186,11 @@ class SimpleUNet(FixedWidthUNet):
         return ConvUnit(in_channels, out_channels, kernel, **operators, **self.ops)
 
     def skip_unit(self, in_channels: int, out_channels: int) -> ConvUnit:
-        return ConvUnit(in_channels, out_channels, [1] * len(self.least), **self.ops)
+        return ConvUnit(in_channels, out_channels, [1] * len(self.min_size), **self.ops)
 
 
 class SimpleESKNet(FixedWidthUNet):
-    """The same skeleton with `ESKBlock` in the place of every unit; 673 thousand parameters at width 32, two blocks."""
+    """The same network with an `ESKBlock` in place of every unit; 673 thousand parameters at width 32, two blocks."""
 
     def stem_unit(self, out_channels: int, stage: int, stride: int | Sequence[int]) -> ESKBlock:
         return ESKBlock(self.input_channels, out_channels, stride=stride, **self.ops)

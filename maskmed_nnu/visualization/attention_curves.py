@@ -13,14 +13,14 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.autocorrelation import correlation_length
-from maskmed_nnu.analysis.maps import mean_of
-from maskmed_nnu.analysis.module_curves import HEADINGS, ModuleMaps
-from maskmed_nnu.analysis.power_law import SHORTEST, Curve, PowerLaw, fit
+from maskmed_nnu.analysis.maps import mean_curves
+from maskmed_nnu.analysis.module_curves import HEADINGS, ModuleCurves
+from maskmed_nnu.analysis.power_law import MIN_LENGTH, Curve, PowerLaw, fit
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
 
 
-def attention_curves(name: str, measured: ModuleMaps) -> Figure:
+def attention_curves(name: str, measured: ModuleCurves) -> Figure:
     """The four curves of a module, thin for each image, thick for their mean, with the laws fitted to it."""
     figure = Figure(figsize=(14, 3.8), facecolor="white")
     FigureCanvasAgg(figure)
@@ -30,7 +30,7 @@ def attention_curves(name: str, measured: ModuleMaps) -> Figure:
     if not measured.curves:
         axes[0].text(0, 0.5, "the maps do not vary", color=GREY)
     else:
-        mean = mean_of(measured.curves)
+        mean = mean_curves(measured.curves)
         _autocorrelation(axes[0], [one.autocorrelation for one in measured.curves], mean.autocorrelation)
         for axis, key, x, y, noise in (
             (axes[1], "psd_slope", "cycles per position", "power density", lambda x: np.full_like(x, 2)),
@@ -45,7 +45,7 @@ def attention_curves(name: str, measured: ModuleMaps) -> Figure:
 def _autocorrelation(axis: Axes, each: list[NDArray[np.float64]], mean: NDArray[np.float64]) -> None:
     axis.set(title="Autocorrelation", xlabel="lag [positions]", ylabel="correlation")
     axis.axhline(0, color=GREY, linewidth=0.8)
-    axis.plot(np.transpose(each), color=BLUE, alpha=_faint(each), linewidth=0.8)
+    axis.plot(np.transpose(each), color=BLUE, alpha=_line_opacity(each), linewidth=0.8)
     length = correlation_length(mean)
     axis.plot(mean, color=BLUE, linewidth=2, label=f"1/e at {length:.1f}" if np.isfinite(length) else "above 1/e")
     axis.axhline(np.exp(-1), color=GREY, linewidth=0.8, linestyle=":")
@@ -57,11 +57,11 @@ def _power_law(
 ) -> None:
     law: PowerLaw = fit(mean)
     if np.isnan(law.exponent):
-        text = f"too small a map:\nlines of {SHORTEST} positions are needed"
+        text = f"too small a map:\nlines of {MIN_LENGTH} positions are needed"
         axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=GREY)
         axis.set(xticks=[], yticks=[])
         return
-    axis.loglog(mean.x, np.transpose([curve.y for curve in each]), color=BLUE, alpha=_faint(each), linewidth=0.8)
+    axis.loglog(mean.x, np.transpose([curve.y for curve in each]), color=BLUE, alpha=_line_opacity(each), linewidth=0.8)
     axis.loglog(mean.x, mean.y, "o", color=BLUE, markersize=3.5)
     label = f"exponent {law.exponent:.2f}, R² {law.r_squared:.2f}"
     axis.loglog(mean.x, law.factor * mean.x**law.exponent, color=ORANGE, linewidth=2, label=label)
@@ -82,5 +82,5 @@ def _ticks(low: float, high: float) -> NDArray[np.floating[Any]]:
     return np.geomspace(low, high, 4)
 
 
-def _faint(each: Sized) -> float:
+def _line_opacity(each: Sized) -> float:
     return max(0.08, min(0.5, 4 / len(each)))

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from maskmed_nnu.instances.detections import INSIDE, Detections
 
-GOLDEN_RATIO = 0.618034  # few steps of it on the circle of hues come close to each other …
+GOLDEN_RATIO = 0.618034  # a few steps of it around the circle of hues rarely come close to each other …
 SHADES = ((0.9, 1.0), (0.45, 1.0), (0.9, 0.7))  # … and those that do differ in saturation or brightness
 STUFF_OPACITY = 0.25
 PIXELS_PER_LINE = 800
@@ -23,14 +23,14 @@ def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint
     Intensities are stretched from the 0.5th to the 99.5th percentile. Lines lie inside the objects, so that touching
     ones can be told apart; they get thicker in larger images.
     """
-    picture = _stretched(image)
+    picture = _stretch_contrast(image)
     if detections.stuff is not None:
         for number in np.unique(detections.stuff[detections.stuff > 0]).tolist():
-            here = detections.stuff == number
+            is_class = detections.stuff == number
             tint = STUFF_OPACITY * _colour(-number)
-            picture[here] = ((1 - STUFF_OPACITY) * picture[here] + tint).astype(np.uint8)
+            picture[is_class] = ((1 - STUFF_OPACITY) * picture[is_class] + tint).astype(np.uint8)
     thickness = max(1, round(min(detections.shape) / PIXELS_PER_LINE))
-    for index in np.argsort(detections.scores, kind="stable"):  # the surest on top
+    for index in np.argsort(detections.scores, kind="stable"):  # the highest score on top
         y0, x0, y1, x1 = detections.boxes[index]
         inside = np.pad(detections.masks[index] >= INSIDE, 1)
         line = inside & ~ndimage.binary_erosion(inside, iterations=thickness)
@@ -38,9 +38,9 @@ def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint
     return picture
 
 
-def _stretched(image: NDArray[Any]) -> NDArray[np.uint8]:
+def _stretch_contrast(image: NDArray[Any]) -> NDArray[np.uint8]:
     channels = image if len(image) == 3 else image[:1].repeat(3, 0)
-    low, high = np.percentile(channels[:, ::4, ::4], (0.5, 99.5))  # every fourth pixel says it as well
+    low, high = np.percentile(channels[:, ::4, ::4], (0.5, 99.5))  # every fourth pixel is enough
     scaled = (channels - low) * (255 / max(high - low, np.finfo(np.float32).tiny))
     return np.ascontiguousarray(np.clip(scaled, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 

@@ -33,7 +33,7 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
             aspect = height_over_width
             axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
             if overlay is not None:
-                axis.imshow(_coloured(overlay[index], colours), aspect=aspect, interpolation="nearest")
+                axis.imshow(_colour_labels(overlay[index], colours), aspect=aspect, interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
@@ -53,7 +53,7 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
 
 
 def _read(file: Path) -> tuple[NDArray[Any], float]:
-    """First channel of an image file as [slice, y, x], seen as a radiologist does, and a voxel's height over width."""
+    """First channel of an image file as [slice, y, x], in radiological orientation, and a voxel's height over width."""
     volume: Any = sitk.ReadImage(str(file))
     if volume.GetNumberOfComponentsPerPixel() > 1:
         volume = sitk.VectorIndexSelectionCast(volume, 0)
@@ -65,7 +65,7 @@ def _read(file: Path) -> tuple[NDArray[Any], float]:
 
 
 def _slice_with_most_labels(label: NDArray[Any]) -> int:
-    """The slice of [slice, y, x] that shows the most structures; among those, the one with the largest smallest one."""
+    """The slice of [slice, y, x] with the most structures; among those, the one whose smallest structure is largest."""
 
     def key(plane: NDArray[Any]) -> tuple[int, int]:
         counts = np.unique(plane[plane > 0], return_counts=True)[1]
@@ -82,7 +82,7 @@ def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, 
     return low - 1.5 * margin, high + margin
 
 
-def _coloured(label: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.float64]:
+def _colour_labels(label: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.float64]:
     """RGBA picture [y, x, 4] of a label map [y, x]."""
     picture = np.zeros((*label.shape, 4))
     for value, colour in colours.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskmed_nnu.analysis.maps import map_curves, mean_of, sequences_of
+from maskmed_nnu.analysis.maps import extract_sequences, map_curves, mean_curves
 from tests.analysis.signals import fractional_maps
 
 
@@ -36,7 +36,7 @@ def test_scale_and_offset_of_a_channel_do_not_matter_nor_do_constant_channels():
 
 def test_lines_are_rows_columns_and_pieces_of_the_longer_axis():
     maps = np.random.default_rng(0).standard_normal((2, 3, 7))
-    lines = sequences_of(maps)
+    lines = extract_sequences(maps)
     standard = (maps - maps.mean((1, 2), keepdims=True)) / maps.std((1, 2), keepdims=True)
     expected = [*standard.transpose(0, 2, 1).reshape(-1, 3), *standard[..., :3].reshape(-1, 3)]
     expected += [*standard[..., 3:6].reshape(-1, 3)]
@@ -47,11 +47,11 @@ def test_of_many_lines_every_part_of_the_map_has_some():
     """The right half is another noise, so that its lines can be told; what is drawn is always the same."""
     maps = np.random.default_rng(0).standard_normal((64, 64, 128))
     maps[:, :, 64:] *= 10
-    lines = sequences_of(maps)
+    lines = extract_sequences(maps)
     assert len(lines) == 2 * 4096
     loud = lines[4096:].std(1) > lines[4096:].std(1).mean()
     assert 0.45 < loud.mean() < 0.55
-    np.testing.assert_array_equal(lines, sequences_of(maps))
+    np.testing.assert_array_equal(lines, extract_sequences(maps))
 
 
 def test_small_maps_have_an_autocorrelation_only():
@@ -63,6 +63,6 @@ def test_small_maps_have_an_autocorrelation_only():
 
 def test_the_mean_over_maps_has_the_mean_exponents():
     curves = [map_curves(fractional_maps(hurst, 4, 32, 32)) for hurst in (0.3, 0.6, 0.8)]
-    np.testing.assert_allclose(mean_of(curves).exponents(), np.mean([one.exponents() for one in curves], axis=0))
+    np.testing.assert_allclose(mean_curves(curves).exponents(), np.mean([one.exponents() for one in curves], axis=0))
     small = [map_curves(fractional_maps(hurst, 4, 8, 8)) for hurst in (0.3, 0.6)]
-    assert np.isnan(mean_of(small).exponents()).all()
+    assert np.isnan(mean_curves(small).exponents()).all()

@@ -65,7 +65,7 @@ def test_equals_mask2former(theirs, make_output, monkeypatch, points, targets):
     ours._cost = lambda *args: costs.append(compute(*args)) or costs[-1]
     if points == "sampled":
         monkeypatch.setattr(PointSampler, "uniform", lambda self, count: matching.expand(2, -1))
-        ours._uncertain = lambda *args: Points(loss.expand(2, -1), None)
+        ours._uncertain_points = lambda *args: Points(loss.expand(2, -1), None)
     result = ours(output, targets)
     assert len(costs) == 1
 

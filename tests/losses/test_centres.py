@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from maskmed_nnu.losses.centres import HEAT_WIDTH, MIN_WIDTH, find_centres, heatmap, votes
+from maskmed_nnu.losses.centres import MIN_SIGMA, PEAK_SIGMA, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.targets import SetTargets
 
 SHAPE = (24, 32)
@@ -81,7 +81,7 @@ def test_the_heatmap_falls_off_as_a_gaussian_of_scipys_distance_within_the_objec
     for mask, (x, y), c in zip(masks(targets), found.centre.tolist(), targets.classes.tolist(), strict=True):
         seed = np.ones(SHAPE)
         seed[int(y), int(x)] = 0
-        width = max(HEAT_WIDTH * np.sqrt(mask.sum() / np.pi), MIN_WIDTH)
+        width = max(PEAK_SIGMA * np.sqrt(mask.sum() / np.pi), MIN_SIGMA)
         gaussian = np.exp(-(ndimage.distance_transform_edt(seed) ** 2) / (2 * width**2))
         expected[c] = np.maximum(expected[c], gaussian * mask)
     np.testing.assert_allclose(heat, expected, atol=1e-5)
@@ -91,7 +91,7 @@ def test_the_heatmap_falls_off_as_a_gaussian_of_scipys_distance_within_the_objec
 def test_votes_point_to_the_centre_of_the_last_layers_object(stride):
     targets = blobs(4, layers=2)
     found = find_centres(targets)
-    vote, has = votes(found, targets, stride=stride)
+    vote, has = vote_targets(found, targets, stride=stride)
     assert vote.shape == (2, SHAPE[0] // stride, SHAPE[1] // stride)
     everything = masks(targets)
     covered = everything.any(0)
@@ -122,7 +122,7 @@ def test_no_object_has_no_centre():
     found = find_centres(targets)
     assert found.centre.shape == (0, 2) and found.radius.shape == (0,)
     assert not heatmap(found, targets, num_classes=3, stride=4).any()
-    vote, has = votes(found, targets, stride=2)
+    vote, has = vote_targets(found, targets, stride=2)
     assert vote.isfinite().all() and not has.any()
 
 

@@ -133,7 +133,7 @@ def test_objects_are_drawn_alike_until_they_are_used_up(dtype):
     before = ids.clone()
     sampled = sample_pixels(ids, 100, torch.Generator().manual_seed(0))
     assert torch.equal(ids, before)
-    assert sampled.counts.all() and sampled.pixel.shape == (1, 100)
+    assert sampled.valid.all() and sampled.pixel.shape == (1, 100)
     assert sampled.pixel.unique().numel() == 100
     expected = ids.flatten(2)[0][:, sampled.pixel[0]].int()
     assert torch.equal(sampled.instance_index[0], expected)
@@ -148,8 +148,8 @@ def test_a_sample_with_few_pixels_gives_all_of_them_once():
     ids = torch.zeros(2, 1, 8, 8, dtype=torch.int16)
     ids[0, 0, 2, 1:4], ids[1, 0, 3:, :] = 6, 2
     sampled = sample_pixels(ids, 20)
-    assert sampled.counts.sum(1).tolist() == [3, 20]
-    assert sampled.pixel[0, sampled.counts[0]].sort()[0].tolist() == [17, 18, 19]
+    assert sampled.valid.sum(1).tolist() == [3, 20]
+    assert sampled.pixel[0, sampled.valid[0]].sort()[0].tolist() == [17, 18, 19]
     assert (sampled.instance_index[0, 0] > 0).sum() == 3
 
 

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from maskmed_nnu.losses.centres import find_centres, heatmap, votes
+from maskmed_nnu.losses.centres import find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
@@ -125,7 +125,7 @@ def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_wei
                 p = output.centre_logits[b, c, i, j].sigmoid()
                 on, off = -((1 - p) ** 2) * p.log(), -((1 - peaks[c, i, j]) ** 4) * p**2 * (1 - p).log()
                 parts["heat"] += (on if peaks[c, i, j] == 1 else off) / count
-        vote, has = votes(found, sample, stride=STRIDE)
+        vote, has = vote_targets(found, sample, stride=STRIDE)
         has &= valid[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
         for i, j in has.nonzero().tolist():
             for axis in (0, 1):
@@ -316,7 +316,7 @@ def test_fewer_points_than_the_window_are_right_on_average():
     with torch.no_grad():
         bce, dice, iou, _ = criterion._masks(output, targets, pairs, STRIDE)
         criterion.num_points = count * len(pairs[0])
-        assert len(criterion._cells(len(pairs[0]), bce.device)) == count
+        assert len(criterion._sample_cells(len(pairs[0]), bce.device)) == count
         draws = [torch.stack([*criterion._masks(output, targets, pairs, STRIDE)]) for _ in range(1500)]
     sampled = torch.stack(draws)  # [draws, 4, L, pairs]
     seen = sampled[:, 3]
@@ -349,11 +349,11 @@ def test_an_object_that_no_point_fell_on_is_not_taught_to_be_none():
 def test_the_points_of_a_batch_do_not_grow_with_the_objects():
     criterion = LocationCriterion(num_classes=1, mask_head=LinearHead(), window=96, num_points=2**14)
     for objects in (1, 2, 30, 300):
-        cells = criterion._cells(objects, torch.device("cpu"))
+        cells = criterion._sample_cells(objects, torch.device("cpu"))
         assert len(cells) * objects <= 2**14
         assert len(cells.unique(dim=0)) == len(cells) and cells.min() >= 0 and cells.max() < 96
     assert torch.equal(
-        criterion._cells(1, torch.device("cpu"))[:97], torch.tensor([*((x, 0) for x in range(96)), (0, 1)])
+        criterion._sample_cells(1, torch.device("cpu"))[:97], torch.tensor([*((x, 0) for x in range(96)), (0, 1)])
     )
 
 

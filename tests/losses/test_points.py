@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskmed_nnu.losses.points import PointSampler, valid_voxels
-from maskmed_nnu.losses.targets import SHARE, SetTargets, region_targets, semantic_targets
+from maskmed_nnu.losses.targets import TOTAL_WEIGHT, SetTargets, region_targets, semantic_targets
 
 CPU = torch.device("cpu")
 
@@ -96,8 +96,8 @@ def test_regions_that_overlap_share_their_voxels():
     stack = torch.zeros(1, 4, 10, 10, dtype=torch.bool)
     stack[0, 0, :5], stack[0, 1, :2], stack[0, 2, 0, 0] = True, True, True  # nested; the last region is absent
     (targets,) = region_targets(stack, has_ignore=False)
-    expected = sum(SHARE // int(region.sum()) * region.flatten().long() for region in stack[0, :3])
-    assert torch.equal(targets.balance(), expected)
+    expected = sum(TOTAL_WEIGHT // int(region.sum()) * region.flatten().long() for region in stack[0, :3])
+    assert torch.equal(targets.balanced_weights(), expected)
     drawn = balanced([targets], 30000)[0].bincount(minlength=100)
     assert drawn[50:].sum() == 0
     # one third each for the regions: voxel 0 is all of the smallest one, and belongs to the others
@@ -144,6 +144,6 @@ def test_the_running_sum_is_exact():
     labels[..., -1, -1] = 1
     (targets,) = semantic_targets(labels, num_classes=2)
     rest = labels.numel() - 1
-    running = targets.balance().cumsum(0)
-    assert torch.equal(running[:-1], torch.arange(1, rest + 1) * (SHARE // rest))
-    assert running[-1] - running[-2] == SHARE
+    running = targets.balanced_weights().cumsum(0)
+    assert torch.equal(running[:-1], torch.arange(1, rest + 1) * (TOTAL_WEIGHT // rest))
+    assert running[-1] - running[-2] == TOTAL_WEIGHT

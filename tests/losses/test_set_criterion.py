@@ -315,7 +315,7 @@ def test_matching_costs_the_same_for_any_number_of_objects(make_output):
     counts = []
     for count in (3, 30):
         targets, loss = objects(count, 64), criterion(num_classes=1, num_points=2048)
-        loss._uncertain = lambda output, query, real, sampler: sampler.points(sampler.uniform(2048))
+        loss._uncertain_points = lambda output, query, real, sampler: sampler.points(sampler.uniform(2048))
         with Recorder() as recorder, torch.no_grad():
             real = torch.ones(1, count, dtype=torch.bool)
             loss._match(output, output.class_logits, [targets], targets.classes[None], real, [count], None)

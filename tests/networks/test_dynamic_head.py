@@ -155,7 +155,7 @@ def test_many_queries_are_drawn_in_parts(monkeypatch):
     embeddings, features = torch.randn(20, head.embedding_size), torch.randn(CHANNELS + 2, 10, 10)
     arguments = head, embeddings, features, torch.rand(20, 2)
     whole = windowed_instances(*arguments, window=5, shape=(10, 10))
-    monkeypatch.setattr("maskmed_nnu.networks.layers.iaunet.tile_instances.CELLS_AT_ONCE", 60)
+    monkeypatch.setattr("maskmed_nnu.networks.layers.iaunet.tile_instances.CELLS_PER_CHUNK", 60)
     parts = windowed_instances(*arguments, window=5, shape=(10, 10))
     assert torch.equal(parts[0], whole[0])
     assert all(torch.equal(a, b) for a, b in zip(parts[1], whole[1], strict=True))

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import cluster, embedding_tile_instances
+from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import cluster, instances_from_embeddings
 
 SHAPE = (64, 80)
 SETTINGS = {"threshold": 0.6, "min_pixels": 12}
@@ -156,7 +156,7 @@ def test_a_tiles_instances_are_the_clusters_with_masks_classes_and_scores():
     truth = discs()
     classes = np.arange(truth.max()) % 2 + 2
     embeddings, probabilities = embed(truth, noise=0.4), probabilities_of(truth, classes)
-    found = embedding_tile_instances(embeddings, probabilities, thing_channels=(3, 2), **SETTINGS)
+    found = instances_from_embeddings(embeddings, probabilities, thing_channels=(3, 2), **SETTINGS)
     assert found.semantic is None
     assert found.classes.tolist() == [{3: 0, 2: 1}[c] for c in classes]
     for number, (score, box, mask) in enumerate(zip(found.scores, found.boxes, found.masks, strict=True), 1):
@@ -179,7 +179,7 @@ def test_a_tiles_instances_are_the_clusters_with_masks_classes_and_scores():
 def test_a_tile_without_objects_answers_with_none(small):
     truth = np.zeros((16, 16), np.int64)
     truth[3:6, 3:6] = int(small)
-    found = embedding_tile_instances(
+    found = instances_from_embeddings(
         embed(truth), probabilities_of(truth, np.array([2])), thing_channels=(2, 3), **SETTINGS
     )
     assert found.scores.shape == (0,) and found.classes.shape == (0,)

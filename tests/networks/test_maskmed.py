@@ -148,7 +148,7 @@ def test_evaluation_in_chunks_of_voxels_is_the_same(monkeypatch):
     image = torch.randn(1, 2, 8, 16, 16)
     with torch.no_grad():
         whole = network(image)
-        monkeypatch.setattr("maskmed_nnu.networks.maskmed.VOXELS_AT_ONCE", 300)
+        monkeypatch.setattr("maskmed_nnu.networks.maskmed.VOXELS_PER_CHUNK", 300)
         torch.testing.assert_close(network(image), whole)
 
 

@@ -71,13 +71,13 @@ class SimpleContract(NetworkContract):
 
     def test_every_size_works_down_to_the_refused_ones(self, spatial_dims):
         network = self.build(spatial_dims).eval()
-        least = network.least
+        min_size = network.min_size
         with torch.no_grad():
             for add in (0, 1, 2, 3, 5, 8):
-                size = [edge + add for edge in least]
+                size = [edge + add for edge in min_size]
                 assert network(torch.randn(1, 2, *size)).shape == (1, 3, *size)
-        with pytest.raises(InputError, match=rf"must be at least \({', '.join(map(str, least))}\)"):
-            network(torch.randn(1, 2, *[edge - 1 for edge in least]))
+        with pytest.raises(InputError, match=rf"must be at least \({', '.join(map(str, min_size))}\)"):
+            network(torch.randn(1, 2, *[edge - 1 for edge in min_size]))
 
     def test_one_case_can_be_learnt_by_heart(self, spatial_dims):
         image = self.image(spatial_dims)

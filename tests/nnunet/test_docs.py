@@ -51,6 +51,6 @@ def test_what_we_decided_is_what_the_rules_say(page):
     )
     assert f"weight {weights['aux_weight']:g};" in decided["auxiliary loss"]
     assert f"weight {weights['semantic_weight']:g}:" in decided["semantic loss"]
-    where = decided["where the loss is taken"]
+    where = decided["where the loss is computed"]
     assert f"up to {rules.DENSE_LOSS_MAX_VOXELS:,} voxels, else at {rules.NUM_POINTS:,} points" in where
-    assert weights["balanced_ratio"] == 0.25 and "a quarter of what is drawn" in where
+    assert weights["balanced_ratio"] == 0.25 and "a quarter of the points drawn comes equally often" in where

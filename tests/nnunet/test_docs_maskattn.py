@@ -42,7 +42,7 @@ def test_what_is_ours_is_what_the_rules_say(page):
     loss = EmbeddingLossSettings.plan(reach=None)
     assert f"temperature {loss['temperature']}, {loss['pixels']} pixels per patch" in ours["loss of objects"]
     assert f"cross-entropy + {loss['contrastive_weight']} · InfoNCE" in page
-    assert f"nobody attends to more\nthan {maskattn_rules.MAX_KEYS} of them" in page
+    assert f"no query attends to more than {maskattn_rules.MAX_KEYS} of them" in page
     assert f"{maskattn_rules.EMBEDDING_DIM} numbers for each pixel" in page
 
 

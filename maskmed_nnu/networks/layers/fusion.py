@@ -1,4 +1,4 @@
-"""How a decoder stage of SimpleUNet joins its skip connection with what comes from below."""
+"""How a decoder stage of SimpleUNet fuses its skip connection with the features of the next coarser scale."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FUSIONS = ("concatenate", "add", "gate")
 
 
 class Fusion(nn.Module):
-    """``skip [B, s, *spatial]`` and ``below [B, s, *smaller]`` become ``[B, out_channels, *spatial]``.
+    """``skip [B, s, *spatial]`` and ``coarse [B, s, *smaller]`` become ``[B, out_channels, *spatial]``.
 
-    ``below`` is upsampled (linearly, corners aligned) to the skip's size, whatever that is. With ``adaptive`` (the
+    ``coarse`` is upsampled (linearly, corners aligned) to the skip's size, whatever that is. With ``adaptive`` (the
     paper's adaptive feature fusion) both are first weighted per channel, by weights that start at 1 and have no bounds.
     ``concatenate`` is the published way, ``add`` the sum, ``gate`` weighs each position of the skip by how well it
-    agrees with what comes from below (attention gate, arXiv 1804.03999, with a norm in place of its biases) and
+    agrees with the coarser features (attention gate, arXiv 1804.03999, with a norm in place of its biases) and
     concatenates.
     """
 
@@ -49,13 +49,13 @@ class Fusion(nn.Module):
                 conv_op(channels, 1, 1),
             )
 
-    def forward(self, skip: Tensor, below: Tensor) -> Tensor:
+    def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         if self.alpha is not None and self.beta is not None:
-            # parameters are float32, and would take half-precision maps along
-            skip, below = self.alpha.to(skip.dtype) * skip, self.beta.to(below.dtype) * below
-        below = F.interpolate(below, size=skip.shape[2:], mode=self.mode, align_corners=True)
+            # parameters are float32, and would turn half-precision maps into float32
+            skip, coarse = self.alpha.to(skip.dtype) * skip, self.beta.to(coarse.dtype) * coarse
+        coarse = F.interpolate(coarse, size=skip.shape[2:], mode=self.mode, align_corners=True)
         if self.kind == "add":
-            return skip + below
+            return skip + coarse
         if self.kind == "gate":
-            skip = skip * self.agreement(torch.cat((skip, below), 1)).sigmoid()
-        return torch.cat((skip, below), 1)
+            skip = skip * self.agreement(torch.cat((skip, coarse), 1)).sigmoid()
+        return torch.cat((skip, coarse), 1)

@@ -1,8 +1,8 @@
-"""From mask embeddings and mask features to mask logits, where they are wanted.
+"""From mask embeddings and mask features to mask logits, at all or at given points.
 
 The dot product of "Per-Pixel Classification is Not All You Need" (arXiv 2107.06278), with one difference: a 1x1
-convolution between the decoder and the product is linear and so absorbed into the embedding, which carries a bias as
-its last number. No full-resolution tensor of the transformer's width exists.
+convolution between the decoder and the product is linear and therefore absorbed into the embedding, whose last number
+is a bias. No full-resolution tensor of the transformer's width exists.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DotProductMaskHead:
         ``stride`` times as fine) → ``[L, B, Q, P]``.
         """
         if self.stride > 1:
-            return self._product(embeddings, _between(features, index, self.stride))
+            return self._product(embeddings, _interpolate(features, index, self.stride))
         flat = features.flatten(2)
         return self._product(embeddings, flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)))
 
@@ -46,11 +46,11 @@ class DotProductMaskHead:
         return logits.view(b, layers, q, features.shape[-1]).transpose(0, 1)
 
 
-def _between(features: Tensor, index: Tensor, stride: int) -> Tensor:
+def _interpolate(features: Tensor, index: Tensor, stride: int) -> Tensor:
     """``features [B, C, h, w]`` enlarged by ``stride``, at the flat pixels ``index [B, P]`` only: ``[B, C, P]``."""
     height, width = (stride * n for n in features.shape[2:])
     x = (2 * (index % width) + 1) / width - 1
     y = (2 * index.div(width, rounding_mode="floor") + 1) / height - 1
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    place = torch.stack((x, y), -1)[:, None].to(features.dtype)
-    return F.grid_sample(features, place, padding_mode="border", align_corners=False)[:, :, 0]
+    grid = torch.stack((x, y), -1)[:, None].to(features.dtype)
+    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)[:, :, 0]

@@ -1,4 +1,4 @@
-"""From query predictions to one dense map that nnU-Net's inference averages and thresholds as usual."""
+"""From query predictions to one dense map, which nnU-Net's inference averages and thresholds as usual."""
 
 from __future__ import annotations
 

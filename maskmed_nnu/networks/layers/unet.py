@@ -34,7 +34,7 @@ def build_encoder(
 
 
 class FeatureDecoder(UNetDecoder):  # type: ignore[misc]  # its library has no types
-    """nnU-Net's decoder, whose stages' features come out beside the logits of its pixel-wise heads."""
+    """nnU-Net's decoder, which returns the features of its stages; its pixel-wise heads are applied separately."""
 
     def __init__(self, encoder: nn.Module, num_classes: int, n_conv_per_stage: Sequence[int]) -> None:
         super().__init__(encoder, num_classes, n_conv_per_stage, deep_supervision=True)
@@ -43,11 +43,11 @@ class FeatureDecoder(UNetDecoder):  # type: ignore[misc]  # its library has no t
 
     def forward(self, skips: Sequence[Tensor]) -> list[Tensor]:
         """``skips``: one per encoder level. Returns one feature map per level, full resolution first."""
-        from_below = skips[-1]
-        features = [from_below]
+        x = skips[-1]
+        features = [x]
         for skip, upsample, stage in zip(reversed(skips[:-1]), self.transpconvs, self.stages, strict=True):
-            from_below = stage(torch.cat((upsample(from_below), skip), 1))
-            features.append(from_below)
+            x = stage(torch.cat((upsample(x), skip), 1))
+            features.append(x)
         return features[::-1]
 
     def pixel_logits(self, features: Sequence[Tensor], level: int) -> Tensor:

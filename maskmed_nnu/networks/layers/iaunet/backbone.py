@@ -42,7 +42,7 @@ class TimmBackbone(nn.Module):
     def __init__(self, *, name: str, input_channels: int, weights: str | None = None) -> None:
         super().__init__()
         self.input_channels = input_channels
-        self.model = _create(name, input_channels, weights)
+        self.model = _create_model(name, input_channels, weights)
         info: Any = self.model.feature_info
         self.channels: list[int] = list(info.channels())
         self.strides: list[int] = list(info.reduction())
@@ -54,24 +54,24 @@ class TimmBackbone(nn.Module):
         return [f.permute(0, 3, 1, 2).contiguous() for f in features] if self.channels_last else features
 
     def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
-        """Half the numbers that autograd keeps, as in nnU-Net's networks; counted on tensors that have no data."""
+        """Half the numbers that autograd stores, as in nnU-Net's networks; counted on tensors without data."""
         model = copy.deepcopy(self.model).to("meta").train()
         weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        kept: dict[int, torch.UntypedStorage] = {}
+        stored: dict[int, torch.UntypedStorage] = {}
 
-        def remember(tensor: Tensor) -> Tensor:
+        def record(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             if storage._cdata not in weights:
-                kept[storage._cdata] = storage  # held, so that no address is used twice
+                stored[storage._cdata] = storage  # keeps a reference, so that no address is reused
             return tensor
 
         image = torch.empty(1, self.input_channels, *input_size, device="meta")
-        with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
             model(image)
-        return sum(storage.nbytes() for storage in kept.values()) // (2 * image.element_size())
+        return sum(storage.nbytes() for storage in stored.values()) // (2 * image.element_size())
 
 
-def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:
+def _create_model(name: str, input_channels: int, weights: str | None) -> nn.Module:
     try:
         import timm
     except (ImportError, RuntimeError) as error:
@@ -80,8 +80,8 @@ def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:
             "release made for your torch, from the same index."
         ) from error
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5] or ["resnet50", "swin_small_patch4_window7_224"]
-        raise InputError(f"timm has no model '{name}'; models with a similar name are {', '.join(near)}.")
+        similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5] or ["resnet50", "swin_small_patch4_window7_224"]
+        raise InputError(f"timm has no model '{name}'; models with a similar name are {', '.join(similar)}.")
     settings: dict[str, Any] = {"features_only": True, "in_chans": input_channels}
     model = timm.create_model(name, **settings)
     info: Any = model.feature_info
@@ -92,16 +92,16 @@ def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:
             "ConvNeXt or Swin."
         )
     if any(getattr(part, "strict_img_size", False) for part in model.modules()):
-        settings["strict_img_size"] = False  # Swin takes any image that its strides divide, once it is asked to
+        settings["strict_img_size"] = False  # Swin takes any image that its strides divide only with this option
         model = timm.create_model(name, **settings)
     if weights is None:
         return model
-    state = _read(weights)
+    state = _load_weights(weights)
     try:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **settings)
-        # timm says nothing of weights that it did not find; its wrapper writes a block's number after an underscore
-        found = {key.replace(".", "_") for key in state}
-        missing = [key for key, _ in model.named_parameters() if key.replace(".", "_") not in found]
+        # timm does not report missing weights; its wrapper writes a block's number after an underscore
+        given = {key.replace(".", "_") for key in state}
+        missing = [key for key, _ in model.named_parameters() if key.replace(".", "_") not in given]
         problem = f"{missing[0]} is missing" if missing else ""
     except RuntimeError as error:
         problem = str(error).splitlines()[-1].strip()
@@ -113,7 +113,7 @@ def _create(name: str, input_channels: int, weights: str | None) -> nn.Module:
     return model
 
 
-def _read(weights: str) -> dict[str, Tensor]:
+def _load_weights(weights: str) -> dict[str, Tensor]:
     import timm
 
     try:

@@ -1,10 +1,10 @@
-"""A small network per query that draws its mask in a window around the query's place.
+"""A small network per query that predicts its mask in a window around the query's reference point.
 
 "Conditional Convolutions for Instance Segmentation" (arXiv 2003.05664): the query's embedding holds the weights of
-three pointwise layers that see the mask features and the coordinates relative to the query. How this version differs:
-beside its own coordinates a position brings those of the object centre that it votes for ("Instance Segmentation by
-Jointly Optimizing Spatial Embeddings and Clustering Bandwidth", arXiv 1906.11109), so that touching objects are told
-apart from the first steps of a training on; and masks exist in windows or at points only.
+three pointwise layers on the mask features and the coordinates relative to the query. How this version differs: besides
+its own coordinates, each position has those of the object centre that it votes for ("Instance Segmentation by
+Jointly Optimizing Spatial Embeddings and Clustering Bandwidth", arXiv 1906.11109), so that touching objects are
+separated from the first training steps on; and masks are computed in windows or at points only.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def window_cells(reference: Tensor, *, window: int, shape: Sequence[int], scale:
 
     ``reference [N, 2]`` (x, y) in cells of a grid of ``shape`` (rows, columns). Returns flat cell numbers
     ``[N, W * W]`` and the cells' coordinates relative to the reference point in units of ``scale``, ``[N, W * W, 2]``.
-    In the place of a cell off the grid stands the nearest one at the border.
+    A cell off the grid is replaced by the nearest one at the border.
     """
     corner = window_corner(reference, window)
     steps = torch.arange(window, device=reference.device)

@@ -1,7 +1,7 @@
-"""Queries taken from the image: the peaks of a heatmap of object centres.
+"""Queries from the image: the peaks of a heatmap of object centres.
 
 "Objects as Points" (arXiv 1904.07850) for the heatmap; queries chosen from image features as in "Deformable DETR"
-(arXiv 2010.04159, two-stage) instead of learned ones, which need days to find their places.
+(arXiv 2010.04159, two-stage) instead of learned ones, which need days of training to specialise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ImageQueries(nn.Module):
     """The ``num_queries`` highest peaks of the classes' heatmaps, and the image's features there.
 
     Each class has peaks of its own, so that a nucleus and the cell around it do not have to share a query; with several
-    classes the query's content says whose peak it is.
+    classes the query's content encodes the class of its peak.
     """
 
     def __init__(self, *, channels: int, dim: int, num_classes: int, num_queries: int) -> None:
@@ -43,7 +43,7 @@ class ImageQueries(nn.Module):
         hidden = self.hidden(features)
         logits = self.seg_layers["heat"](hidden)
         height, width = features.shape[2:]
-        # half precision could not rank what follows after the peaks
+        # half precision cannot rank the positions that are no peaks
         peak = self._peaks(logits.detach().float())
         index = peak % (height * width)
         content = hidden.flatten(2).gather(2, index[:, None].expand(-1, hidden.shape[1], -1)).mT
@@ -56,8 +56,8 @@ class ImageQueries(nn.Module):
 
     def _peaks(self, heat: Tensor) -> Tensor:
         """Flat positions ``[B, Q]`` of the highest local maxima of ``heat [B, K, h, w]``, others after them."""
-        highest = F.max_pool2d(heat, 3, 1, 1)
-        # a position that is no peak comes after all peaks, in the order of its heat
-        span = 1 + heat.amax((1, 2, 3), keepdim=True) - heat.amin((1, 2, 3), keepdim=True)
-        rank = torch.where(heat == highest, heat, heat - span).flatten(1)
-        return rank.topk(min(self.num_queries, rank.shape[1]), 1).indices
+        local_maximum = F.max_pool2d(heat, 3, 1, 1)
+        # all other positions follow after the peaks, by their heat
+        heat_range = 1 + heat.amax((1, 2, 3), keepdim=True) - heat.amin((1, 2, 3), keepdim=True)
+        score = torch.where(heat == local_maximum, heat, heat - heat_range).flatten(1)
+        return score.topk(min(self.num_queries, score.shape[1]), 1).indices

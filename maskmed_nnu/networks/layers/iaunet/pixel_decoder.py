@@ -1,4 +1,4 @@
-"""Pixel decoder of IAUNet: from the encoder's scales to the features that queries read and masks are made of.
+"""Pixel decoder of IAUNet: from the encoder's scales to the features for queries and masks.
 
 "IAUNet: Instance-Aware U-Net" (arXiv 2508.01928): CoordConv, depthwise-separable residual blocks and
 squeeze-and-excitation per scale, a mask branch beside them, one step of a feature pyramid to a quarter of the image.
@@ -18,7 +18,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise 3x3, pointwise, norm, ReLU; twice, beside a skip connection."""
+    """Depthwise 3x3, pointwise, norm, ReLU; twice, with a skip connection."""
 
     def __init__(self, *, inputs: int, outputs: int, norm: Norm) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class SeparableBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        answer: Tensor = self.body(x) + self.skip(x)
-        return answer
+        output: Tensor = self.body(x) + self.skip(x)
+        return output
 
 
 class SqueezeExcite(nn.Module):
@@ -54,9 +54,9 @@ class PixelDecoder(nn.Module):
 
     def __init__(self, *, channels: Sequence[int], width: int, levels: int, pyramid: Sequence[int], norm: Norm) -> None:
         super().__init__()
-        deep = list(reversed(channels))
+        deepest_first = list(reversed(channels))
         self.width, self.pyramid = width, pyramid
-        skips = [nn.Conv2d(c, width, 1) for c in deep[:levels]]
+        skips = [nn.Conv2d(c, width, 1) for c in deepest_first[:levels]]
         self.skips = nn.ModuleList(skips)
         for skip in skips:
             assert skip.bias is not None
@@ -72,7 +72,7 @@ class PixelDecoder(nn.Module):
         self.mask_branch = nn.ModuleList(
             nn.Sequential(*_conv(width, width, norm), *_conv(width, width, norm)) for _ in range(levels)
         )
-        finer = deep[levels : levels + len(pyramid)]
+        finer = deepest_first[levels : levels + len(pyramid)]
         assert len(finer) == len(pyramid), "the encoder has no scale that fine"
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, w, 1, bias=False), norm(w)) for c, w in zip(finer, pyramid, strict=True)
@@ -86,12 +86,12 @@ class PixelDecoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """``features`` of the encoder, finest first.
 
-        Returns what the queries read, ``levels`` maps of ``width`` channels, and the pyramid's maps, deep to fine.
+        Returns the queries' memory, ``levels`` maps of ``width`` channels, and the pyramid's maps, deep to fine.
         """
-        deep = list(reversed(features))
+        deepest_first = list(reversed(features))
         x = masks = None
         memory = []
-        for skip, block, branch, feature in zip(self.skips, self.blocks, self.mask_branch, deep, strict=False):
+        for skip, block, branch, feature in zip(self.skips, self.blocks, self.mask_branch, deepest_first, strict=False):
             lateral = skip(feature)
             if x is None or masks is None:
                 x = block(_with_coordinates(lateral))
@@ -103,7 +103,7 @@ class PixelDecoder(nn.Module):
             memory.append(masks)
         pyramid = []
         for lateral, reduce, output, feature in zip(
-            self.laterals, self.reductions, self.outputs, deep[len(self.skips) :], strict=False
+            self.laterals, self.reductions, self.outputs, deepest_first[len(self.skips) :], strict=False
         ):
             masks = output(lateral(feature) + _upsample(reduce(masks), feature))
             pyramid.append(masks)

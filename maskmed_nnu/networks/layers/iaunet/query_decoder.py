@@ -1,8 +1,8 @@
-"""Transformer decoder of IAUNet: queries read the pixel decoder's scales, deep to fine, several blocks at each.
+"""Transformer decoder of IAUNet: queries attend to the pixel decoder's scales, deep to fine, several blocks at each.
 
 "IAUNet: Instance-Aware U-Net" (arXiv 2508.01928): cross-attention, self-attention, feed-forward; sequential; every
-block is supervised. How this version differs: queries may come from the image, with their places; attention may be
-restricted to the query's present mask ("Masked-attention Mask Transformer", arXiv 2112.01527).
+block is supervised. How this version differs: queries may come from the image, with reference points; attention may be
+restricted to the query's current mask ("Masked-attention Mask Transformer", arXiv 2112.01527).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from maskmed_nnu.networks.layers.maskmed.query_head import QueryLayer
 from maskmed_nnu.networks.layers.position import sine_position_encoding
 
 Allowed = Callable[[Tensor, Tensor], Tensor]
-"""Positions of a scale ``[B, dim, h, w]`` that each of the queries ``[B, Q, E]`` may read, ``[B, Q, h * w]`` bool."""
+"""Positions of a scale ``[B, dim, h, w]`` that each query ``[B, Q, E]`` may attend to, ``[B, Q, h * w]`` bool."""
 
 
 class QueryDecoder(nn.Module):
-    """``blocks`` per scale; ``embedding_size`` numbers make a mask, through an MLP or a single linear layer."""
+    """``blocks`` per scale; mask embeddings of ``embedding_size`` numbers come from an MLP or one linear layer."""
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class QueryDecoder(nn.Module):
         predictions = [self._predict(queries)] if predict_initial else []
         for blocks, scale in zip(self.blocks, memory, strict=False):
             tokens = scale.flatten(2).mT
-            place = sine_position_encoding(scale.shape[2:], tokens.shape[-1], scale.device).to(tokens.dtype)
+            key_position = sine_position_encoding(scale.shape[2:], tokens.shape[-1], scale.device).to(tokens.dtype)
             for block in cast(nn.ModuleList, blocks):
                 mask = allowed(predictions[-1][1], scale) if allowed is not None and predictions else None
-                queries = block(queries, position, tokens, place, mask)
+                queries = block(queries, position, tokens, key_position, mask)
                 predictions.append(self._predict(queries))
         classes, embeddings = zip(*predictions, strict=True)
         return torch.stack(classes), torch.stack(embeddings)

@@ -11,21 +11,21 @@ from torch.nn import functional as F
 from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead, window_cells, window_corner
 from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 
-CELLS_AT_ONCE = 2**20
+CELLS_PER_CHUNK = 2**20
 
-Cropped = tuple[Tensor, list[Tensor], Tensor]
-"""Boxes ``[N, 4]``, masks, and which of the queries they belong to."""
+CroppedMasks = tuple[Tensor, list[Tensor], Tensor]
+"""Boxes ``[N, 4]``, masks, and the indices of their queries."""
 
 
 def windowed_instances(
     head: DynamicMaskHead, embeddings: Tensor, features: Tensor, reference: Tensor, *, window: int, shape: Sequence[int]
-) -> Cropped:
+) -> CroppedMasks:
     """Masks of the queries ``embeddings [N, E]`` at ``reference [N, 2]`` in [0, 1].
 
     ``features [C, h, w]`` of the mask grid; ``window`` in its cells; ``shape`` of the tile in pixels.
     """
     if not len(embeddings):
-        return _none()
+        return _no_masks()
     grid = features.shape[1:]
     stride = shape[0] // grid[0]
     cells = reference * reference.new_tensor([grid[1], grid[0]])
@@ -34,7 +34,9 @@ def windowed_instances(
     parts = []
     # as in training: half precision would round the coordinates
     with torch.autocast(rows.device.type, enabled=False):
-        for part in torch.split(torch.arange(len(embeddings), device=rows.device), max(1, CELLS_AT_ONCE // window**2)):
+        for part in torch.split(
+            torch.arange(len(embeddings), device=rows.device), max(1, CELLS_PER_CHUNK // window**2)
+        ):
             index, relative = window_cells(cells[part], window=window, shape=grid, scale=head.scale)
             logits = head(embeddings[None, part].float(), rows[index], relative)
             logits = to_pixels(logits.view(-1, 1, window, window), stride)[:, 0]
@@ -45,12 +47,12 @@ def windowed_instances(
 
 def full_frame_instances(
     head: DotProductMaskHead, embeddings: Tensor, features: Tensor, *, shape: Sequence[int]
-) -> Cropped:
+) -> CroppedMasks:
     """Masks of the queries ``embeddings [N, E]`` over the whole tile of ``shape``; ``features [C, h, w]``."""
     if not len(embeddings):
-        return _none()
+        return _no_masks()
     parts = []
-    for part in torch.split(embeddings, max(1, CELLS_AT_ONCE // (shape[0] * shape[1]))):
+    for part in torch.split(embeddings, max(1, CELLS_PER_CHUNK // (shape[0] * shape[1]))):
         logits = head.dense(part[None, None], features[None])[0].float()
         logits = F.interpolate(torch.unflatten(logits, -1, features.shape[1:]), tuple(shape), mode="bilinear")[0]
         parts.append(logits.sigmoid().mul_(255).round_().byte().cpu())
@@ -61,8 +63,8 @@ def full_frame_instances(
 def to_pixels(cells: Tensor, stride: int) -> Tensor:
     """``[N, C, h, w]`` enlarged by ``stride``, linear between the cells.
 
-    The truth of a cell is read at its pixel number ``stride // 2`` along each axis, so that is where its value goes;
-    with the cell's centre instead, all masks of an even stride would be half a pixel off.
+    A cell's ground truth is its pixel number ``stride // 2`` along each axis, so its value belongs there; at the cell's
+    centre, all masks of an even stride would be off by half a pixel.
     """
     if stride == 1:
         return cells
@@ -78,29 +80,29 @@ def maskness(masks: list[Tensor]) -> Tensor:
     return torch.tensor([float(mask[mask >= 128].float().mean()) / 255 for mask in masks])
 
 
-def _none() -> Cropped:
+def _no_masks() -> CroppedMasks:
     return torch.zeros(0, 4, dtype=torch.int64), [], torch.zeros(0, dtype=torch.int64)
 
 
-def _crop(masks: Tensor, corner: Tensor, shape: Sequence[int]) -> Cropped:
-    """Cut ``masks [N, h, w]``, whose first pixels are at ``corner [N, 2]`` (x, y), to what is inside."""
+def _crop(masks: Tensor, corner: Tensor, shape: Sequence[int]) -> CroppedMasks:
+    """Cut ``masks [N, h, w]``, whose first pixels are at ``corner [N, 2]`` (x, y), to the objects' boxes."""
     inside = masks >= 128
-    found = inside.flatten(1).any(1)
+    nonempty = inside.flatten(1).any(1)
     boxes, crops = [], []
-    spans = [_span(inside.any(axis)) for axis in (2, 1)]
-    for n in found.nonzero()[:, 0].tolist():
-        (y0, y1), (x0, x1) = spans[0][n], spans[1][n]
+    ranges = [_true_range(inside.any(axis)) for axis in (2, 1)]
+    for n in nonempty.nonzero()[:, 0].tolist():
+        (y0, y1), (x0, x1) = ranges[0][n], ranges[1][n]
         x, y = corner[n].tolist()
         # the soft rim is kept where it is on the tile, for the averaging of several views
         y0, x0 = max(y0 - 1, -y, 0), max(x0 - 1, -x, 0)
         y1, x1 = min(y1 + 1, masks.shape[1], shape[0] - y), min(x1 + 1, masks.shape[2], shape[1] - x)
         boxes.append((y + y0, x + x0, y + y1, x + x1))
         crops.append(masks[n, y0:y1, x0:x1].clone())
-    return torch.tensor(boxes, dtype=torch.int64).view(-1, 4), crops, found.nonzero()[:, 0]
+    return torch.tensor(boxes, dtype=torch.int64).view(-1, 4), crops, nonempty.nonzero()[:, 0]
 
 
-def _span(hit: Tensor) -> list[tuple[int, int]]:
-    """First and one past the last True of each row of ``hit [N, n]``."""
-    hit = hit.byte()
-    first, last = hit.argmax(1), hit.shape[1] - hit.flip(1).argmax(1)
+def _true_range(mask: Tensor) -> list[tuple[int, int]]:
+    """First True of each row of ``mask [N, n]``, and one past the last."""
+    mask = mask.byte()
+    first, last = mask.argmax(1), mask.shape[1] - mask.flip(1).argmax(1)
     return list(zip(first.tolist(), last.tolist(), strict=True))

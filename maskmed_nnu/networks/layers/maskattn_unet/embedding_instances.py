@@ -1,9 +1,9 @@
-"""From embeddings of pixels to objects, for one tile.
+"""From pixel embeddings to objects, for one tile.
 
-How MaskAttn-UNet's embeddings become objects is not published. The plain way, components of neighbouring pixels that
-are alike, joins two objects wherever the embedding turns from one to the other over a few pixels, as it does in most
-networks. So pixels near such a turn are set aside, the components of the others are the objects' cores, and what was
-set aside goes to the core that it is most like.
+How MaskAttn-UNet's embeddings become objects is not published. The simple way, components of similar neighbouring
+pixels, joins two objects wherever the embedding changes from one to the other gradually, over a few pixels, as it does
+in most networks. So pixels near such an edge of the embedding are left out first. The components of the others are the
+objects' cores, and each pixel left out then goes to the most similar core.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 from torch import Tensor
 
-from maskmed_nnu.networks.layers.maskattn_unet.region_joining import Regions, join_regions, sum_rows, touching
+from maskmed_nnu.networks.layers.maskattn_unet.region_merging import Regions, adjacent_pairs, merge_regions, sum_rows
 from maskmed_nnu.networks.output import TileInstances
 
-STRADDLES = (2, 4)
-"""Distances in pixels over which the embedding must not turn at a core pixel, which is in the middle. A turn that takes
-longer than the last is not seen; an object that is no wider, between two others, has no core (step 3 finds it)."""
+EDGE_DISTANCES = (2, 4)
+"""A core pixel is in the middle of two pixels at each of these distances, which must be similar. An edge wider than the
+largest distance is not noticed; an object no wider than that, between two others, has no core (step 3 finds it)."""
 
 
 @torch.no_grad()
@@ -31,17 +31,17 @@ def cluster(embeddings: Tensor, things: Tensor, *, threshold: float, min_pixels:
     """Ids ``[h, w]`` int32, from 1 on in order of the objects' first pixels, 0 for none; on the CPU.
 
     ``embeddings [E, h, w]`` of unit length; ``things [h, w]`` number of the thing class, 0 for none. An object lies
-    within one class and is connected (4 neighbours). Two embeddings are alike if their cosine similarity exceeds
+    within one class and is connected (4 neighbours). Two embeddings are similar if their cosine similarity exceeds
     ``threshold``.
 
-    1. Core pixels: like their 4 neighbours of the class, and those at equal distances on either side of them along an
-       axis (``STRADDLES``) like each other. Their components are regions.
-    2. Regions grow by neighbouring pixels that are like their mean; a pixel goes to the one that it is most like.
-    3. Of the pixels left, components of neighbours that are alike are regions too.
-    4. Regions whose means are alike join, then those below ``min_pixels`` join their most similar neighbour, or vanish
-       where they have none of their class (`join_regions`).
+    1. Core pixels are similar to their 4 neighbours of the class, and the pixels at equal distances on either side of
+       them along an axis (``EDGE_DISTANCES``) are similar to each other. Their components are regions.
+    2. Regions grow by neighbouring pixels that are similar to their mean; a pixel goes to the most similar region.
+    3. Of the remaining pixels, components of similar neighbours are regions too.
+    4. Regions with similar means merge, then those below ``min_pixels`` merge into their most similar neighbour, or
+       vanish if they have none of their class (`merge_regions`).
 
-    Nothing is random, and ties are broken by place.
+    Nothing is random; ties go to the first in order.
     """
     embeddings = embeddings.float()
     core = _core(embeddings, things, threshold).cpu().numpy()
@@ -54,76 +54,78 @@ def cluster(embeddings: Tensor, things: Tensor, *, threshold: float, min_pixels:
     edges = _edges(classes, is_thing)
 
     region = _components(core, classes)[is_thing] - 1
-    _grow(region, rows, edges, threshold)
+    _grow_regions(region, rows, edges, threshold)
     _label_remaining_pixels(region, rows, edges, threshold)
     count = int(region.max()) + 1
     regions = Regions(
         sum_rows(rows, region, count).astype(np.float64),
         np.bincount(region, minlength=count),
-        touching(region[edges[:, 0]], region[edges[:, 1]], count),
+        adjacent_pairs(region[edges[:, 0]], region[edges[:, 1]], count),
     )
-    group, sizes = join_regions(regions, threshold=threshold, min_pixels=min_pixels)
+    group, sizes = merge_regions(regions, threshold=threshold, min_pixels=min_pixels)
     group = group[region]
-    ids[is_thing] = _in_order(group, sizes[group] >= min_pixels)
+    ids[is_thing] = _renumber(group, sizes[group] >= min_pixels)
     return torch.from_numpy(ids)
 
 
-def embedding_tile_instances(
+def instances_from_embeddings(
     embeddings: Tensor, probabilities: Tensor, *, thing_channels: Sequence[int], threshold: float, min_pixels: int
 ) -> TileInstances:
     """The objects of a tile, without the ``semantic`` map, which the caller has.
 
     ``embeddings [E, h, w]`` of unit length; ``probabilities [K, h, w]`` of the labels, of which ``thing_channels`` are
-    things, in their order. A pixel is a thing's where that is its most probable label; `cluster` finds the objects. A
-    mask is the probability of its class, at least 128 / 255 on the object itself and less beside it; the pixels of
-    other objects are no part of it. The score is the mean probability times the mean similarity of the object's pixels
-    to their mean embedding.
+    things, in their order. A pixel belongs to a thing class if that is its most probable label; `cluster` finds the
+    objects. A mask is the probability of its class, at least 128 / 255 on the object itself, less around it, and 0 at
+    the pixels of other objects. The score is the mean probability times the mean similarity of the object's pixels to
+    their mean embedding.
     """
     things = torch.zeros(probabilities.shape[1:], dtype=torch.int64, device=probabilities.device)
-    winner = probabilities.argmax(0)
+    most_probable = probabilities.argmax(0)
     for thing, channel in enumerate(thing_channels, 1):
-        things[winner == channel] = thing
+        things[most_probable == channel] = thing
     ids = cluster(embeddings, things, threshold=threshold, min_pixels=min_pixels).numpy()
-    soft = probabilities[list(thing_channels)].float().cpu().numpy()
-    found = ids > 0
-    number, class_index = ids[found] - 1, things.cpu().numpy()[found] - 1
+    thing_probabilities = probabilities[list(thing_channels)].float().cpu().numpy()
+    is_object = ids > 0
+    number, class_index = ids[is_object] - 1, things.cpu().numpy()[is_object] - 1
     count = int(ids.max(initial=0))
     sizes = np.maximum(np.bincount(number, minlength=count), 1)
     classes = np.zeros(count, np.int64)
     classes[number] = class_index
-    rows = embeddings.float().flatten(1).cpu().numpy().T[found.ravel()]
-    # of unit vectors, the mean's length is their mean similarity to it
-    likeness = np.linalg.norm(sum_rows(rows, number, count), axis=1) / sizes
-    probability = soft[:, found][class_index, np.arange(len(class_index))]
-    certainty = np.bincount(number, weights=probability, minlength=count) / sizes
+    rows = embeddings.float().flatten(1).cpu().numpy().T[is_object.ravel()]
+    # the length of a mean of unit vectors is their mean similarity to it
+    similarity = np.linalg.norm(sum_rows(rows, number, count), axis=1) / sizes
+    probability = thing_probabilities[:, is_object][class_index, np.arange(len(class_index))]
+    mean_probability = np.bincount(number, weights=probability, minlength=count) / sizes
 
     boxes, masks = [], []
-    for index, (rows_of, columns) in enumerate(ndimage.find_objects(ids)):
+    for index, (y_range, x_range) in enumerate(ndimage.find_objects(ids)):
         # the soft rim is kept, for the averaging of several views
-        y0, x0 = max(rows_of.start - 1, 0), max(columns.start - 1, 0)
-        y1, x1 = min(rows_of.stop + 1, ids.shape[0]), min(columns.stop + 1, ids.shape[1])
-        near = ids[y0:y1, x0:x1]
-        mask = np.rint(soft[classes[index], y0:y1, x0:x1] * 255)
-        mask = np.where(near == index + 1, np.maximum(mask, 128), np.where(near == 0, np.minimum(mask, 127), 0))
+        y0, x0 = max(y_range.start - 1, 0), max(x_range.start - 1, 0)
+        y1, x1 = min(y_range.stop + 1, ids.shape[0]), min(x_range.stop + 1, ids.shape[1])
+        ids_in_box = ids[y0:y1, x0:x1]
+        mask = np.rint(thing_probabilities[classes[index], y0:y1, x0:x1] * 255)
+        mask = np.where(
+            ids_in_box == index + 1, np.maximum(mask, 128), np.where(ids_in_box == 0, np.minimum(mask, 127), 0)
+        )
         boxes.append((y0, x0, y1, x1))
         masks.append(torch.from_numpy(mask.astype(np.uint8)))
-    scores = torch.from_numpy(np.clip(likeness * certainty, 0, 1)).float()
+    scores = torch.from_numpy(np.clip(similarity * mean_probability, 0, 1)).float()
     return TileInstances(scores, torch.from_numpy(classes), torch.tensor(boxes, dtype=torch.int64).view(-1, 4), masks)
 
 
 def _core(embeddings: Tensor, things: Tensor, threshold: float) -> Tensor:
-    """``[h, w]`` bool: thing pixels at which the embedding does not turn."""
+    """``[h, w]`` bool: thing pixels that are not near an edge of the embedding."""
     core = things > 0
     for axis in (0, 1):
-        for distance in (1, *STRADDLES):
+        for distance in (1, *EDGE_DISTANCES):
             length = things.shape[axis] - distance
             if length <= 0:
                 continue
             first, last = (embeddings.narrow(axis + 1, start, length) for start in (0, distance))
             thing = things.narrow(axis, 0, length)
-            turn = ((first * last).sum(0) <= threshold) & (thing == things.narrow(axis, distance, length))
-            for place in {distance // 2, (distance + 1) // 2}:
-                core.narrow(axis, place, length).logical_and_(~turn | (things.narrow(axis, place, length) != thing))
+            edge = ((first * last).sum(0) <= threshold) & (thing == things.narrow(axis, distance, length))
+            for middle in {distance // 2, (distance + 1) // 2}:
+                core.narrow(axis, middle, length).logical_and_(~edge | (things.narrow(axis, middle, length) != thing))
     return core
 
 
@@ -148,43 +150,46 @@ def _components(core: NDArray[np.bool_], things: NDArray[np.int64]) -> NDArray[n
     return components
 
 
-def _grow(region: NDArray[np.int64], rows: NDArray[np.float32], edges: NDArray[np.int64], threshold: float) -> None:
-    """Give pixels without a region (-1) the adjacent one whose mean they are most like, if at all; in place."""
+def _grow_regions(
+    region: NDArray[np.int64], rows: NDArray[np.float32], edges: NDArray[np.int64], threshold: float
+) -> None:
+    """Add pixels without a region (-1) to the adjacent region of the most similar mean, if any is; in place."""
     count = int(region.max()) + 1
-    has = region >= 0
-    mean = sum_rows(rows[has], region[has], count)
+    assigned = region >= 0
+    mean = sum_rows(rows[assigned], region[assigned], count)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    to, source = np.concatenate([edges, edges[:, ::-1]]).T
+    pixel_index, neighbour = np.concatenate([edges, edges[:, ::-1]]).T
     while True:
-        waiting = region[to] < 0
-        to, source = to[waiting], source[waiting]
-        border = region[source] >= 0
+        unassigned = region[pixel_index] < 0
+        pixel_index, neighbour = pixel_index[unassigned], neighbour[unassigned]
+        border = region[neighbour] >= 0
         if not border.any():
             return
-        pixel, offer = to[border], region[source[border]]
-        to, source = to[~border], source[~border]  # a region's mean stays, so no offer is made twice
-        similarity = np.einsum("pe,pe->p", rows[pixel], mean[offer])
-        alike = similarity > threshold
-        pixel, offer, similarity = pixel[alike], offer[alike], similarity[alike]
-        worst_first = np.lexsort((-offer, similarity))  # the last of several assignments holds
-        region[pixel[worst_first]] = offer[worst_first]
+        pixel, candidate = pixel_index[border], region[neighbour[border]]
+        # a region's mean is fixed, so no candidate is tried twice
+        pixel_index, neighbour = pixel_index[~border], neighbour[~border]
+        similarity = np.einsum("pe,pe->p", rows[pixel], mean[candidate])
+        similar = similarity > threshold
+        pixel, candidate, similarity = pixel[similar], candidate[similar], similarity[similar]
+        by_similarity = np.lexsort((-candidate, similarity))  # the last of several assignments holds
+        region[pixel[by_similarity]] = candidate[by_similarity]
 
 
 def _label_remaining_pixels(
     region: NDArray[np.int64], rows: NDArray[np.float32], edges: NDArray[np.int64], threshold: float
 ) -> None:
-    """Make regions of the pixels without one (-1): components of neighbours that are alike; in place."""
-    left = region < 0
-    edges = edges[left[edges].all(1)]
+    """Make regions of the pixels without one (-1): components of similar neighbours; in place."""
+    unassigned = region < 0
+    edges = edges[unassigned[edges].all(1)]
     edges = edges[np.einsum("pe,pe->p", rows[edges[:, 0]], rows[edges[:, 1]]) > threshold]
-    number = np.cumsum(left) - 1
-    count = int(np.count_nonzero(left))
+    number = np.cumsum(unassigned) - 1
+    count = int(np.count_nonzero(unassigned))
     graph = sparse.csr_matrix((np.ones(len(edges), bool), tuple(number[edges].T)), shape=(count, count))
     if count:
-        region[left] = region.max() + 1 + csgraph.connected_components(graph, directed=False)[1]
+        region[unassigned] = region.max() + 1 + csgraph.connected_components(graph, directed=False)[1]
 
 
-def _in_order(group: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _renumber(group: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Consecutive numbers from 1 on, by first appearance, of the groups that are ``kept``; 0 for the others."""
     ids = np.zeros(len(group), np.int32)
     _, first, inverse = np.unique(group[kept], return_index=True, return_inverse=True)

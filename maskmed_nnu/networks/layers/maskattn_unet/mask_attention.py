@@ -2,8 +2,8 @@
 
 The module of "MaskAttn-UNet" (arXiv 2503.10686) as its text has it: several heads, ``softmax(q kᵀ / √d + M) v``, an
 output projection, and a feed-forward network with GELU, both with a residual and a norm. The released code has one
-head, no projection and no feed-forward network, mixes up positions and channels, and ``M`` is a random draw there,
-which is here the mask ``random``. Ours: ``M`` is one number for each key and head, so that fused attention computes it
+head, no projection and no feed-forward network, mixes up positions and channels, and its ``M`` is random, which is
+the mask ``random`` here. Ours: ``M`` is one number for each key and head, so that fused attention computes it
 without a tensor of positions by positions; keys may be averaged over squares (as in arXiv 2102.12122).
 """
 
@@ -17,63 +17,63 @@ from maskmed_nnu.errors import InputError
 
 MASKS = ("soft", "hard", "random", "none")
 EXPANSION = 4
-# its exponential is zero in every precision, and a product with √d is still finite in half precision
-CLOSED = -1000.0
+# bias of a masked key: its exponential is 0 in every precision, and its product with √d is finite in half precision
+MASKED_BIAS = -1000.0
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """``softmax(q kᵀ / √d + bias) v``: ``[B, heads, N, d]`` of queries, twice ``[B, heads, M, d]``, ``[B, heads, M]``.
 
     The bias is one more channel, in which every query is 1, because the mask argument of fused attention costs a tensor
-    of ``N * M`` and closes its fastest kernels.
+    of ``N * M`` and rules out its fastest kernels.
     """
     if bias is None:
         return F.scaled_dot_product_attention(query, key, value)
     dim = query.shape[-1]
-    spare = -(dim + 1) % 8  # the kernels of GPUs ask for a multiple of eight
-    channel = (bias * dim**0.5).to(key.dtype)[..., None]
+    padding = -(dim + 1) % 8  # GPU kernels need a multiple of eight
+    bias_channel = (bias * dim**0.5).to(key.dtype)[..., None]
     attended = F.scaled_dot_product_attention(
-        F.pad(query, (0, 1 + spare), value=1.0),
-        F.pad(torch.cat((key, channel), -1), (0, spare)),
-        F.pad(value, (0, 1 + spare)),
+        F.pad(query, (0, 1 + padding), value=1.0),
+        F.pad(torch.cat((key, bias_channel), -1), (0, padding)),
+        F.pad(value, (0, 1 + padding)),
         scale=dim**-0.5,
     )
     return attended[..., :dim]
 
 
 def soft_bias(logits: Tensor) -> Tensor:
-    """``log sigmoid(logits [B, heads, M])``, moved so that the most open key has 0.
+    """``log sigmoid(logits [B, heads, M])``, shifted so that its maximum is 0.
 
-    What all keys share has no effect on a softmax; without it no row can underflow, however closed the mask is.
+    The shift has no effect on a softmax, but no row can underflow then, however low all logits are.
     """
     bias = F.logsigmoid(logits)
-    return (bias - bias.detach().amax(-1, keepdim=True)).clamp(min=CLOSED)
+    return (bias - bias.detach().amax(-1, keepdim=True)).clamp(min=MASKED_BIAS)
 
 
 def hard_bias(logits: Tensor) -> Tensor:
-    """0 for keys whose ``sigmoid(logits)`` is at least 0.5, closed for the others; where all would be closed, 0."""
-    closed = _never_all(logits < 0)
-    return torch.zeros_like(logits).masked_fill(closed, CLOSED)
+    """0 for keys whose ``sigmoid(logits)`` is at least 0.5, the others masked; 0 for all if all would be masked."""
+    masked = _unless_all(logits < 0)
+    return torch.zeros_like(logits).masked_fill(masked, MASKED_BIAS)
 
 
 def random_bias(keys: int, *, seed: int, device: torch.device) -> Tensor:
-    """``[keys]``, half of them closed: a hash of the position, so that every process and every run has the same."""
+    """``[keys]``, half of them masked by a hash of their position, so that every process and run has the same mask."""
     x = torch.arange(keys, device=device) + 1 + seed * 0x9E3779B1
     for _ in range(2):
         x = (((x >> 16) ^ x) & 0xFFFFFFFF) * 0x45D9F3B & 0xFFFFFFFF
-    closed = _never_all(((x >> 16) ^ x) & 1 == 1)
-    return torch.zeros(keys, device=device).masked_fill(closed, CLOSED)
+    masked = _unless_all(((x >> 16) ^ x) & 1 == 1)
+    return torch.zeros(keys, device=device).masked_fill(masked, MASKED_BIAS)
 
 
-def _never_all(closed: Tensor) -> Tensor:
-    return closed & ~closed.all(-1, keepdim=True)
+def _unless_all(masked: Tensor) -> Tensor:
+    return masked & ~masked.all(-1, keepdim=True)
 
 
 class MaskAttention(nn.Module):
     """``[B, C, h, w]`` → ``[B, C, h, w]``; memory grows with the number of positions, not with its square.
 
-    ``mask``: ``soft`` weighs keys, ``hard`` chooses them and learns as if it weighed them (straight through, at the
-    price of a second attention in training), ``random`` closes a fixed half of them (``seed`` says which), ``none`` is
+    ``mask``: ``soft`` weighs keys, ``hard`` selects them and is trained as if it weighed them (straight-through, at the
+    cost of a second attention in training), ``random`` masks a fixed half of them (``seed`` says which), ``none`` is
     plain attention. Keys and values are means over squares of ``key_stride`` positions.
     """
 
@@ -90,7 +90,7 @@ class MaskAttention(nn.Module):
             )
         self.heads, self.kind, self.key_stride, self.seed = heads, mask, key_stride, seed
         self.query = nn.Linear(channels, channels)
-        self.key = nn.Linear(channels, channels, bias=False)  # a softmax takes a bias of all keys away again
+        self.key = nn.Linear(channels, channels, bias=False)  # a bias shared by all keys has no effect on a softmax
         self.value = nn.Linear(channels, channels)
         self.project = nn.Linear(channels, channels)
         self.attention_norm = nn.LayerNorm(channels)
@@ -100,44 +100,44 @@ class MaskAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         if mask in ("soft", "hard"):
             self.mask = nn.Linear(channels, heads)
-            nn.init.ones_(self.mask.bias)  # a key must have been open to learn whether it should be
+            nn.init.ones_(self.mask.bias)  # keys start unmasked: a masked one gets no gradient
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens, sources = x.flatten(2).mT, x
+        tokens, key_tokens = x.flatten(2).mT, x
         if self.key_stride > 1:
-            sources = F.avg_pool2d(x, self.key_stride, ceil_mode=True)
-        sources = sources.flatten(2).mT
+            key_tokens = F.avg_pool2d(x, self.key_stride, ceil_mode=True)
+        key_tokens = key_tokens.flatten(2).mT
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query(tokens), self.key(sources), self.value(sources))
+            for part in (self.query(tokens), self.key(key_tokens), self.value(key_tokens))
         )
-        learns = self.kind != "hard" or not self.training
-        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            attended = attend(query, key, value, self.bias(sources))
-        if not learns:
-            # a closed key has no part in the answer, so by itself it would never learn that it should be open
-            soft = attend(query, key, value, soft_bias(self.mask(sources).mT))
+        differentiable = self.kind != "hard" or not self.training
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+            attended = attend(query, key, value, self.bias(key_tokens))
+        if not differentiable:
+            # a masked key has no effect on the output, so it would get no gradient by itself
+            soft = attend(query, key, value, soft_bias(self.mask(key_tokens).mT))
             attended = soft + (attended - soft).detach()
         tokens = self.attention_norm(tokens + self.project(attended.transpose(1, 2).flatten(2)))
         tokens = self.norm(tokens + self.feed_forward(tokens))
         return torch.unflatten(tokens.mT, 2, x.shape[2:])
 
-    def bias(self, sources: Tensor) -> Tensor | None:
-        """What ``sources [B, M, C]`` add to the scores of their keys: ``[B, heads, M]``."""
+    def bias(self, key_tokens: Tensor) -> Tensor | None:
+        """Bias of the keys made from ``key_tokens [B, M, C]``: ``[B, heads, M]``."""
         if self.kind == "none":
             return None
         if self.kind == "random":
-            bias = random_bias(sources.shape[1], seed=self.seed, device=sources.device)
-            return bias.expand(len(sources), self.heads, -1)
-        logits = self.mask(sources).mT
+            bias = random_bias(key_tokens.shape[1], seed=self.seed, device=key_tokens.device)
+            return bias.expand(len(key_tokens), self.heads, -1)
+        logits = self.mask(key_tokens).mT
         return soft_bias(logits) if self.kind == "soft" else hard_bias(logits)
 
     def compute_conv_feature_map_size(self, positions: int) -> int:
-        """Half the numbers that autograd keeps for ``positions`` of one image, as nnU-Net counts."""
+        """Half the numbers that autograd stores for ``positions`` of one image, as nnU-Net counts."""
         channels = self.norm.normalized_shape[0]
         dim = channels // self.heads
         attended = self.heads * (dim if self.kind == "none" else (dim + 8) // 8 * 8)
         keys = positions // self.key_stride**2
         pooled = channels if self.key_stride > 1 else 0
-        kept = positions * (2 * attended + (2 * EXPANSION + 5) * channels) + keys * (2 * attended + pooled)
-        return kept // 2
+        stored = positions * (2 * attended + (2 * EXPANSION + 5) * channels) + keys * (2 * attended + pooled)
+        return stored // 2

@@ -1,6 +1,6 @@
 """Multi-scale deformable attention in two and three dimensions.
 
-"Deformable DETR: Deformable Transformers for End-to-End Object Detection" (arXiv 2010.04159), carried to volumes. How
+"Deformable DETR: Deformable Transformers for End-to-End Object Detection" (arXiv 2010.04159), extended to volumes. How
 this version differs:
 
 - one code for 2D and 3D, coordinates in ``(x, y, z)`` order end to end;
@@ -29,7 +29,7 @@ def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     groups, *shape, channels = value.shape
     voxels = math.prod(shape)
     index = [torch.arange(groups, device=value.device).view(-1, 1, 1) * voxels]
-    share, stride = [weight], 1
+    weights, stride = [weight], 1
     for axis, size in enumerate(reversed(shape)):  # each axis doubles the corners
         coordinate = position[..., axis]
         low = coordinate.detach().floor()
@@ -37,17 +37,17 @@ def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
         low = low.long()
         below = (1 - fraction) * ((low >= 0) & (low < size))
         above = fraction * ((low >= -1) & (low < size - 1))
-        share = [part * side for part in share for side in (below, above)]
+        weights = [part * side for part in weights for side in (below, above)]
         steps = [low.clamp(0, size - 1) * stride, (low + 1).clamp(0, size - 1) * stride]
         index = [part + step for part in index for step in steps]
         stride *= size
-    bags = F.embedding_bag(
+    sampled = F.embedding_bag(
         torch.stack(index, -1).flatten(0, 1).flatten(1),
         value.reshape(-1, channels),
         mode="sum",
-        per_sample_weights=torch.stack(share, -1).flatten(0, 1).flatten(1).to(value.dtype),
+        per_sample_weights=torch.stack(weights, -1).flatten(0, 1).flatten(1).to(value.dtype),
     )
-    return bags.view(groups, -1, channels)
+    return sampled.view(groups, -1, channels)
 
 
 def _sample_grid(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Points start on rays around the query's own place, with equal weights."""
+        """Sampling points start on rays around the query's position, with equal weights."""
         nn.init.zeros_(self.offsets.weight)
         nn.init.zeros_(self.weights.weight)
         nn.init.zeros_(self.weights.bias)
@@ -130,13 +130,15 @@ class DeformableAttention(nn.Module):
         offsets = self.offsets(query).view(b, n, self.heads, self.levels, self.points, self.spatial_dims)
         weights = self.weights(query).view(b, n, self.heads, -1).softmax(-1)
         weights = weights.view(b, n, self.heads, self.levels, self.points)
-        heads: Any = 0
+        attended: Any = 0
         for level, (value, projection) in enumerate(zip(values, self.value_projections, strict=True)):
             size = torch.tensor(value.shape[1:-1][::-1], device=query.device, dtype=reference.dtype)
             # coordinates need more than the 10 bits of a half's mantissa
             position = (reference * size - 0.5)[:, None, None] + offsets[:, :, :, level].to(reference.dtype)
-            heads = heads + self._attend(value, position, weights[:, :, :, level], cast(Tensor, projection.weight))
-        output: Tensor = self.output(heads.flatten(2))
+            attended = attended + self._attend(
+                value, position, weights[:, :, :, level], cast(Tensor, projection.weight)
+            )
+        output: Tensor = self.output(attended.flatten(2))
         return output
 
     def _attend(self, value: Tensor, position: Tensor, weight: Tensor, projection: Tensor) -> Tensor:
@@ -144,17 +146,17 @@ class DeformableAttention(nn.Module):
         b, n = position.shape[:2]
         width = self.dim // self.heads
         per_head = projection.view(self.heads, width, -1)
-        if self._project_before(value, n):
+        if self._projects_first(value, n):
             value = torch.einsum("b...c,hwc->bh...w", value, per_head).flatten(0, 1)
             position, weight = (t.transpose(1, 2).flatten(0, 1) for t in (position, weight))
             return sample(value, position, weight).view(b, self.heads, n, width).transpose(1, 2)
         sampled = sample(value, position.flatten(1, 2), weight.flatten(1, 2)).view(b, n, self.heads, -1)
         return torch.einsum("bnhc,hwc->bnhw", sampled, per_head)
 
-    def _project_before(self, value: Tensor, queries: int) -> bool:
+    def _projects_first(self, value: Tensor, queries: int) -> bool:
         if self.project_first is not None:
             return self.project_first
-        return not native_is_smaller(
+        return not sampling_first_is_smaller(
             math.prod(value.shape[1:-1]),
             value.shape[-1],
             queries=queries,
@@ -163,7 +165,7 @@ class DeformableAttention(nn.Module):
         )
 
 
-def native_is_smaller(voxels: int, channels: int, *, queries: int, dim: int, samples: int) -> bool:
+def sampling_first_is_smaller(voxels: int, channels: int, *, queries: int, dim: int, samples: int) -> bool:
     """Whether sampling a level in its native channels stores less than projecting all of it to ``dim`` first.
 
     ``samples`` per query are stored: one per head where the points are summed at once (CPU), else one per point.
@@ -173,11 +175,11 @@ def native_is_smaller(voxels: int, channels: int, *, queries: int, dim: int, sam
 
 def _directions(heads: int, spatial_dims: int) -> Tensor:
     """Unit directions spread evenly: a circle in 2D, a Fibonacci sphere in 3D. ``[heads, spatial_dims]``."""
-    turn = torch.arange(heads, dtype=torch.float32)
+    index = torch.arange(heads, dtype=torch.float32)
     if spatial_dims == 2:
-        angle = turn * 2 * math.pi / heads
+        angle = index * 2 * math.pi / heads
         return torch.stack([angle.cos(), angle.sin()], -1)
-    height = 1 - (2 * turn + 1) / heads
-    angle = turn * math.pi * (3 - math.sqrt(5))
+    height = 1 - (2 * index + 1) / heads
+    angle = index * math.pi * (3 - math.sqrt(5))
     circle = (1 - height**2).sqrt()
     return torch.stack([circle * angle.cos(), circle * angle.sin(), height], -1)

@@ -2,8 +2,8 @@
 
 "MaskMed" (arXiv 2511.15603) places it between encoder and decoder: the queries are low-resolution encoder features of
 several scales, the values are encoder features of all scales including full resolution. The paper's number of layers,
-widths and query scales are not public; ours are settings. The query levels' values are refreshed in each layer, those
-of the shallow levels stay the encoder's; the result is added to the encoder features.
+widths and query scales are not public; ours are settings. The query levels' values are updated in each layer, those
+of the other levels stay the encoder's; the result is added to the encoder features.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention, native_is_smaller
+from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention, sampling_first_is_smaller
 from maskmed_nnu.networks.layers.position import sine_position_encoding, voxel_centres
 
 
@@ -55,7 +55,7 @@ class FSADLayer(nn.Module):
 
 
 class FSADTransformer(nn.Module):
-    """Refine the deep encoder levels with what all levels hold.
+    """Refine the query levels of the encoder with features of all levels.
 
     ``channels`` are the widths of the encoder's levels, full resolution first; ``query_levels`` are indices into them.
     """
@@ -138,15 +138,15 @@ class FSADTransformer(nn.Module):
         return refined
 
     def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
-        """Numbers kept for the backward pass; ``tokens`` are the voxels of each level."""
+        """Numbers stored for the backward pass; ``tokens`` are the voxels of each level."""
         queries = sum(tokens[i] for i in self.query_levels)
         samples = queries * self.heads * self.points * len(tokens)
-        # per sample its place, its weight and their gradients' needs, as on a GPU, for which nnU-Net plans
+        # per sample its position and weight, and what their gradients need, on a GPU, for which nnU-Net plans
         per_layer = queries * (6 * self.dim + 2 * self.ffn) + samples * 2 * (self.spatial_dims + 1)
         for level, (count, width) in enumerate(zip(tokens, self.channels, strict=True)):
             width = self.dim if level in self.query_levels else width
             per_query = self.heads * self.points
-            if native_is_smaller(count, width, queries=queries, dim=self.dim, samples=per_query):
+            if sampling_first_is_smaller(count, width, queries=queries, dim=self.dim, samples=per_query):
                 per_layer += queries * per_query * width
             else:
                 per_layer += count * self.dim + queries * self.points * self.dim

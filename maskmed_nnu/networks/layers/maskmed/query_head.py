@@ -1,4 +1,4 @@
-"""The Masked Multi-Scale Segmentation Head: one set of queries gives masks and classes.
+"""The Masked Multi-Scale Segmentation Head: one set of queries predicts masks and classes.
 
 "MaskMed" (arXiv 2511.15603): each refined query yields a class-agnostic mask embedding and a class embedding. Layer
 order and attention mask follow "Masked-attention Mask Transformer for Universal Image Segmentation" (arXiv 2112.01527)
@@ -52,9 +52,9 @@ class QueryLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
 
     def forward(
-        self, queries: Tensor, position: Tensor, memory: Tensor, place: Tensor, allowed: Tensor | None
+        self, queries: Tensor, position: Tensor, memory: Tensor, key_position: Tensor, allowed: Tensor | None
     ) -> Tensor:
-        attended = self.cross_attention(queries + position, memory + place, memory, allowed)
+        attended = self.cross_attention(queries + position, memory + key_position, memory, allowed)
         queries = self.norms[0](queries + self.dropout(attended))
         attended = self.self_attention(queries + position, queries + position, queries)
         queries = self.norms[1](queries + self.dropout(attended))
@@ -63,7 +63,7 @@ class QueryLayer(nn.Module):
 
 
 class MaskedQueryHead(nn.Module):
-    """Queries that read the decoder's scales and answer with class logits and mask embeddings after every layer.
+    """Queries attend to the decoder's scales and predict class logits and mask embeddings after every layer.
 
     ``memory_channels``: widths of the scales, one per layer in the order of the layers. ``mask_channels``: width of the
     full-resolution mask features.
@@ -96,8 +96,8 @@ class MaskedQueryHead(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(dim, mask_channels + 1),
         )
-        # nnU-Net's loader of pretrained weights leaves out what is called ".seg_layers.": all that depends on the
-        # number of classes lives there, so that weights travel between data sets
+        # nnU-Net's loader of pretrained weights leaves out what is called ".seg_layers.": everything that depends on
+        # the number of classes is there, so that weights can be transferred between data sets
         self.seg_layers = nn.ModuleDict(
             {
                 "queries": nn.Embedding(num_queries, dim),
@@ -121,9 +121,9 @@ class MaskedQueryHead(nn.Module):
             self.layers, self.inputs, memory, self.level_embedding, strict=True
         ):
             tokens = project(scale).flatten(2).transpose(1, 2) + embedding
-            place = sine_position_encoding(scale.shape[2:], self.dim, scale.device).to(tokens.dtype)
+            key_position = sine_position_encoding(scale.shape[2:], self.dim, scale.device).to(tokens.dtype)
             allowed = self._allowed(predictions[-1][1], resized[scale.shape[2:]])
-            queries = layer(queries, position, tokens, place, allowed)
+            queries = layer(queries, position, tokens, key_position, allowed)
             predictions.append(self._predict(queries))
         classes, embeddings = zip(*predictions, strict=True)
         return torch.stack(classes), torch.stack(embeddings)
@@ -148,12 +148,12 @@ class MaskedQueryHead(nn.Module):
 
     @torch.no_grad()
     def _allowed(self, embedding: Tensor, features: Tensor) -> Tensor:
-        """Keys inside the query's present mask; all keys where that mask is empty. ``[B, Q, N]`` bool."""
+        """Keys inside the query's current mask; all keys if that mask is empty. ``[B, Q, N]`` bool."""
         inside = embedding[..., :-1] @ features.to(embedding.dtype) + embedding[..., -1:] >= 0
         return inside | ~inside.any(-1, keepdim=True)
 
     def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
-        """Numbers kept for the backward pass; ``tokens`` are the voxels of each layer's scale."""
+        """Numbers stored for the backward pass; ``tokens`` are the voxels of each layer's scale."""
         return sum(
             n * (5 * self.dim + self.num_queries * self.heads) + self.num_queries * (12 * self.dim + 2 * self.ffn)
             for n in tokens

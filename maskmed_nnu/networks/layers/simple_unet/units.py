@@ -1,4 +1,4 @@
-"""What the stages of SimpleUNet and SimpleESKNet are made of; each turns ``[B, in, *spatial]`` into ``[B, out, …]``."""
+"""Units of the stages of SimpleUNet and SimpleESKNet; each maps ``[B, in, *spatial]`` into ``[B, out, …]``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def same_padding(kernel: Sequence[int], dilation: int = 1) -> list[int]:
 
 
 class ChannelShuffle(nn.Module):
-    """Channels of ``groups`` groups in turn, so that the next grouped convolution sees all (arXiv 1707.01083)."""
+    """Interleave the channels of ``groups`` groups, for the next grouped convolution to mix (arXiv 1707.01083)."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class ESKBlock(nn.Module):
     """Enhanced selective kernel: two receptive fields, weighed against each other per channel and per pixel.
 
     As in the released code of SimpleUNet (arXiv 2506.13415): a 3x3 convolution, on it a dilated 3x3 and a 5x5 branch;
-    a channel gate and a spatial gate share each out between the branches (one gets g, the other 1 - g); the four gated
+    a channel gate and a spatial gate each weigh the branches (one by g, the other by 1 - g); the four gated
     maps and the first one are merged by a 1x1 convolution. All convolutions have a bias.
     """
 

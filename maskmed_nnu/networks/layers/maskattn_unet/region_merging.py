@@ -1,4 +1,4 @@
-"""Neighbouring regions of a map become one: those that are alike, then those too small to stand alone."""
+"""Merge neighbouring regions of a map: first similar ones, then small ones into their neighbours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Float = TypeVar("Float", np.float32, np.float64)
 
 
 class Regions(NamedTuple):
-    """``R`` regions and which of them touch."""
+    """``R`` regions and which of them are adjacent."""
 
     sums: NDArray[np.float64]
     """``[R, E]`` float64, of the embeddings of a region's pixels"""
@@ -23,14 +23,15 @@ class Regions(NamedTuple):
     """``[P, 2]`` int64 neighbours, each pair once, the smaller number first, sorted"""
 
 
-def join_regions(
+def merge_regions(
     regions: Regions, *, threshold: float, min_pixels: int
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
     """The group of each region ``[R]`` and the groups' sizes.
 
-    First, neighbours whose mean embeddings have a cosine similarity above ``threshold`` join, in rounds: a pair does if
-    each is the other's most similar neighbour. Then regions of fewer than ``min_pixels`` join their most similar
-    neighbour, however unlike, until those left have none. Ties go to the smaller numbers, so the result is unique.
+    First, neighbours whose mean embeddings have a cosine similarity above ``threshold`` merge, in rounds: a pair merges
+    if each is the other's most similar neighbour. Then regions of fewer than ``min_pixels`` merge into their most
+    similar neighbour, however dissimilar, until the remaining ones have none. Ties go to the smaller numbers, so the
+    result is unique.
     """
     group: NDArray[np.integer[Any]] = np.arange(len(regions.sizes))
     for only_small in (False, True):
@@ -39,18 +40,18 @@ def join_regions(
             rank = np.arange(len(regions.pairs))
             is_best = best[regions.pairs] == rank[:, None]
             if only_small:
-                # two large regions never meet: a large one chooses nobody, and choices cannot run in circles
+                # large regions choose no neighbour, so two of them never merge directly; choices form no cycles
                 chosen = (is_best & (regions.sizes[regions.pairs] < min_pixels)).any(1)
             else:
                 chosen = is_best.all(1) & (similarity > threshold)
             if not chosen.any():
                 break
-            regions, joined = _contract(regions, regions.pairs[chosen])
-            group = joined[group]
+            regions, new_number = _contract(regions, regions.pairs[chosen])
+            group = new_number[group]
     return group, regions.sizes
 
 
-def touching(first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]], count: int) -> NDArray[np.int64]:
+def adjacent_pairs(first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]], count: int) -> NDArray[np.int64]:
     """``[P, 2]`` as in `Regions`, from the numbers of the regions on either side of each border ``[M]``."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     key = np.unique((low.astype(np.int64) * count + high)[low != high])
@@ -70,20 +71,20 @@ def _most_similar(regions: Regions) -> tuple[NDArray[np.float64], NDArray[np.int
     unit = regions.sums / np.maximum(np.linalg.norm(regions.sums, axis=1, keepdims=True), 1e-12)
     similarity = np.einsum("pe,pe->p", unit[regions.pairs[:, 0]], unit[regions.pairs[:, 1]])
     order = np.argsort(-similarity, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
     best = np.full(len(regions.sizes), len(order))
     for end in regions.pairs.T:
-        np.minimum.at(best, end, place)
+        np.minimum.at(best, end, rank)
     return similarity, np.append(order, -1)[best]
 
 
 def _contract(regions: Regions, chosen: NDArray[np.int64]) -> tuple[Regions, NDArray[np.integer[Any]]]:
-    """The regions with the ``chosen`` pairs joined, and the new number of each old one."""
+    """The regions after merging the ``chosen`` pairs, and the new number of each old one."""
     count = len(regions.sizes)
     graph = sparse.csr_matrix((np.ones(len(chosen), bool), tuple(chosen.T)), shape=(count, count))
-    groups, joined = csgraph.connected_components(graph, directed=False)
+    groups, new_number = csgraph.connected_components(graph, directed=False)
     sizes = np.zeros(groups, np.int64)
-    np.add.at(sizes, joined, regions.sizes)
-    pairs = touching(joined[regions.pairs[:, 0]], joined[regions.pairs[:, 1]], groups)
-    return Regions(sum_rows(regions.sums, joined, groups), sizes, pairs), joined
+    np.add.at(sizes, new_number, regions.sizes)
+    pairs = adjacent_pairs(new_number[regions.pairs[:, 0]], new_number[regions.pairs[:, 1]], groups)
+    return Regions(sum_rows(regions.sums, new_number, groups), sizes, pairs), new_number

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from maskmed_nnu.networks.layers.maskattn_unet.region_joining import Regions, join_regions, sum_rows, touching
+from maskmed_nnu.networks.layers.maskattn_unet.region_merging import Regions, adjacent_pairs, merge_regions, sum_rows
 
 
 def random_regions(seed: int) -> tuple[Regions, np.ndarray]:
@@ -20,13 +20,13 @@ def random_regions(seed: int) -> tuple[Regions, np.ndarray]:
     borders = [(number[:, :-1], number[:, 1:]), (number[:-1], number[1:])]
     first, second = (np.concatenate([pair[i].ravel() for pair in borders]) for i in (0, 1))
     sizes = np.bincount(number.ravel())
-    return Regions(sum_rows(rows, number.ravel(), count), sizes, touching(first, second, count)), number
+    return Regions(sum_rows(rows, number.ravel(), count), sizes, adjacent_pairs(first, second, count)), number
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_small_region_is_left_and_large_ones_never_meet(seed):
     regions, number = random_regions(seed)
-    group, sizes = join_regions(regions, threshold=1.0, min_pixels=20)
+    group, sizes = merge_regions(regions, threshold=1.0, min_pixels=20)
     groups = group[number]
     np.testing.assert_array_equal(np.bincount(groups.ravel()), sizes)
     assert sizes.min() >= 20 > regions.sizes.min()
@@ -37,7 +37,7 @@ def test_no_small_region_is_left_and_large_ones_never_meet(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_no_like_neighbours_are_left_and_unlike_ones_stay(seed):
     regions, number = random_regions(seed)
-    group, sizes = join_regions(regions, threshold=0.5, min_pixels=0)
+    group, sizes = merge_regions(regions, threshold=0.5, min_pixels=0)
     sums = np.stack([regions.sums[group == g].sum(0) for g in range(len(sizes))])
     unit = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     first, second = group[regions.pairs].T
@@ -52,5 +52,5 @@ def test_the_best_pair_joins_first_and_its_mean_decides_the_next():
     sums = 10 * np.stack([np.cos(angles), np.sin(angles)], 1)
     pairs = np.array([[0, 1], [1, 2], [2, 3]])
     # 45 degrees from region 1, but 55 from the mean of 0 and 1
-    group, _ = join_regions(Regions(sums, np.full(4, 10), pairs), threshold=np.cos(np.deg2rad(50)), min_pixels=0)
+    group, _ = merge_regions(Regions(sums, np.full(4, 10), pairs), threshold=np.cos(np.deg2rad(50)), min_pixels=0)
     assert group.tolist() == [0, 0, 1, 2]
