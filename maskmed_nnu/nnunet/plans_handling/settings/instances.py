@@ -43,7 +43,7 @@ class InstanceSettings(Settings):
     )
     overlap_layers: bool = setting("that of `dataset.json`; leave it", chosen_by="`dataset.json`", used_by="prediction")
     scale: Positive = setting(
-        "factor on the images; `spacing` is what counts", chosen_by="objects' size", used_by="nobody, for the record"
+        "factor on the images; `spacing` is what counts", chosen_by="objects' size", used_by="nothing; for the record"
     )
 
     @model_validator(mode="after")

@@ -19,12 +19,12 @@ class FSADSettings(Settings):
     """The FSAD-Transformer."""
 
     query_levels: Annotated[list[Index], MinLen(1)] = setting(
-        "levels that ask and are refined", chosen_by="positions per level"
+        "encoder levels whose features are queries, and are refined", chosen_by="positions per level"
     )
     dim: Count = setting("width", default=192)
     heads: Count = setting("attention heads, a divisor of the width", default=6)
     points: Count = setting("sampling points per level and head", default=4)
-    layers: Count = setting("layers", chosen_by="1 to 3, by the share of the patch's positions that ask")
+    layers: Count = setting("layers", chosen_by="1 to 3, by the share of the patch's positions that are queries")
     ffn: Count = setting("feed-forward width", default=768)
     dropout: Share = setting("dropout", default=0.0)
 
@@ -111,7 +111,7 @@ class MaskMedOrigin(Origin):
     """``maskmed_nnu``, at the top level of the plans."""
 
     num_classes: Count = setting(
-        "segmentation heads that the plans are made for: labels with background, or regions; more ask for new plans",
+        "segmentation heads that the plans are made for: labels with background, or regions; more need new plans",
         chosen_by="`dataset.json`",
         used_by="checks before training",
     )
