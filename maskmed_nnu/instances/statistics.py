@@ -52,7 +52,7 @@ def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] 
     columns: dict[str, list[NDArray[Any]]] = {"classes": [], "areas": [], "extents": [], "spacings": [], "counts": []}
     for z in range(ids.shape[1]):
         in_slice = find_boxes(ids[:, z])
-        classes = class_of[in_slice.numbers]
+        classes = class_of[in_slice.ids]
         columns["classes"].append(classes)
         columns["areas"].append(in_slice.areas * unit.prod())
         columns["extents"].append((in_slice.boxes[:, 2:] - in_slice.boxes[:, :2]) * unit)
@@ -84,11 +84,11 @@ def summarise(table: InstanceTable, classes: dict[str, int]) -> dict[str, Any]:
     per_class = {}
     for name, number in classes.items():
         of_class = table.classes == number
-        loose = int(table.unindexed[:, number - 1].sum())
+        unindexed = int(table.unindexed[:, number - 1].sum())
         per_class[name] = {
             "number": int(number),
-            "kind": "thing" if of_class.any() else "stuff" if loose else "absent",
-            "unindexed_pixels": loose,
+            "kind": "thing" if of_class.any() else "stuff" if unindexed else "absent",
+            "unindexed_pixels": unindexed,
             "overlap_depth": int(table.depths[:, number - 1].max()),
             "layers": int(table.layers[:, number - 1].max()),
             **_summary(table, of_class, table.counts[:, number - 1]),

@@ -33,7 +33,7 @@ class Tile:
     """Of the image."""
 
     @property
-    def inner(self) -> tuple[bool, bool, bool, bool]:
+    def inner_borders(self) -> tuple[bool, bool, bool, bool]:
         """Whether the image goes on beyond the window's top, left, bottom and right border."""
         return self.y0 > 0, self.x0 > 0, self.y1 < self.shape[0], self.x1 < self.shape[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.fit import check_deep_supervision, check_network, check_patch
+from maskmed_nnu.nnunet.plans_handling.network_checks import check_deep_supervision, check_network, check_patch
 from maskmed_nnu.nnunet.plans_handling.settings import pixelwise
 from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET, Network
 from maskmed_nnu.nnunet.plans_handling.settings.refusals import lacking, planning_command

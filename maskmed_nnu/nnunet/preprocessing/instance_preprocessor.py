@@ -136,6 +136,6 @@ def object_locations(layers: np.ndarray, layer_classes: list[int]) -> dict[int, 
         mine = layers[[number == kind for kind in layer_classes]]
         for z in range(mine.shape[1]):
             found = find_boxes(mine[:, z])
-            slices = np.full(len(found.numbers), z)
-            rows[number].append(np.column_stack((found.numbers, slices, found.boxes)).astype(np.int32))
+            slices = np.full(len(found.ids), z)
+            rows[number].append(np.column_stack((found.ids, slices, found.boxes)).astype(np.int32))
     return {number: np.concatenate(parts) for number, parts in rows.items()}

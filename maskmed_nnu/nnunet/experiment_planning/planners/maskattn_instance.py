@@ -35,13 +35,13 @@ class MaskAttnInstancePlanner(InstancePlanner):
         return scale, [edge / scale for edge in spacing], (self.longest_side, self.longest_side)
 
     def _largest_patch(self, statistics: dict, sizes: InstanceSizes) -> tuple[int, ...]:
-        return super()._largest_patch(statistics, sizes._replace(image=maskattn_rules.context(sizes)))
+        return super()._largest_patch(statistics, sizes._replace(image=maskattn_rules.visible_size(sizes)))
 
     def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         strides = [[1, 1]] + [[2, 2]] * (instance_rules.num_stages(patch) - 1)
         return maskattn_rules.architecture(patch, strides, **maskattn_rules.object_settings(statistics, sizes))
 
-    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
+    def _training_settings(self, statistics: dict, sizes: InstanceSizes) -> dict:
         return {
             "maskattn_unet": ObjectTraining.plan(),
             "instance_loss": maskattn_rules.loss_settings(sizes),
