@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
     if os.environ.get(DISABLE_HOOK, "") not in ("", "0"):
         raise InputError(
-            f"{DISABLE_HOOK}={os.environ[DISABLE_HOOK]} hides MaskMed from nnU-Net's commands; unset it and start again."
+            f"{DISABLE_HOOK}={os.environ[DISABLE_HOOK]} hides MaskMed from nnU-Net's commands; unset it and start "
+            "again."
         )
     start = time.monotonic()
     out = options.out.resolve()

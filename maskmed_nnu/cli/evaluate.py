@@ -71,9 +71,7 @@ def run(options: argparse.Namespace) -> None:
         write_atomically(options.json, lambda partial: partial.write_text(text, encoding="utf-8"))
     print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.\n")
     print(table(scores, names))
-    print(
-        f"\nF1@0.5 {_format_score(scores['F1@0.5'])}  AP50 {_format_score(scores['AP50'])}  PQ {_format_score(scores['PQ'])}"
-    )
+    print("\n" + "  ".join(f"{name} {_format_score(scores[name])}" for name in ("F1@0.5", "AP50", "PQ")))
 
 
 def read_dataset_json(truth: Path, prediction: Path) -> dict:

@@ -32,7 +32,7 @@ def count_disconnected(objects: InstanceMap) -> int:
 
 
 def split_disconnected(objects: InstanceMap) -> InstanceMap:
-    """Give each piece of a disconnected object an id of its own, after the ids there are; the largest keeps the object's.
+    """Give each piece of a disconnected object an id of its own, from N + 1 on; the largest keeps its id.
 
     Stray pixels stay with the largest piece, unless they are too many for it alone.
 

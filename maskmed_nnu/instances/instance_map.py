@@ -124,8 +124,8 @@ def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     if len(twice):
         raise InputError(
             f"Id {values[twice[0]]}{_and_more(twice)} is in the layers "
-            f"{_format_numbers(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the parts "
-            "in different layers different ids or draw them in one."
+            f"{_format_numbers(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the "
+            "parts in different layers different ids or draw them in one."
         )
     number = np.where(is_object, np.cumsum(is_object), 0).astype(np.int32)
     ids = np.repeat(number[run_of], lengths).reshape(raw.shape)

@@ -53,7 +53,8 @@ def check_label_map(raw: NDArray[Any], label_format: LabelFormat) -> LabelMapIss
     if disconnected:
         faults.append(
             f"Not in one piece: {format_list(disconnected, limit=5)}; give each piece an id of its own (ids that "
-            "wrapped, as 257 becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something lies over it."
+            "wrapped, as 257 becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something lies "
+            "over it."
         )
     if stray:
         notes.append(f"Stray pixels apart from their object, which may stay: ids {format_list(stray, limit=5)}.")

@@ -65,8 +65,8 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
         )
     if seg is not None and seg.shape[1:] != data.shape[1:]:
         raise InputError(
-            f"the labels have the shape {_format_shape(seg)}, the image has {_format_shape(data)}. They must be on the same "
-            "grid; resample one of them."
+            f"the labels have the shape {_format_shape(seg)}, the image has {_format_shape(data)}. They must be on the "
+            "same grid; resample one of them."
         )
     for index, (name, channel) in enumerate(zip(channels, data, strict=True)):
         _check_finite(channel, f"channel {index} ({name})")
