@@ -1,4 +1,4 @@
-"""What masked attention brings and costs: each variant of MaskAttn-UNet at 128×128, on real data and at equal steps.
+"""Benefit and cost of masked attention: each variant of MaskAttn-UNet at 128×128, on real data and at equal steps.
 
 Two tasks: labels in photographs that are resized to 128 pixels (``compare_trainers.py``), and objects in patches of
 128×128 pixels (``compare_instances.py``), both without mirroring. They resume where they were interrupted; at the end

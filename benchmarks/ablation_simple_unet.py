@@ -7,7 +7,7 @@ step and at the prediction of a patch, so that a busy machine slows all alike, a
     python benchmarks/ablation_simple_unet.py --hippocampus DATA/Dataset004_Hippocampus --fuseg DATA/fuseg \\
         --work /tmp/simple
 
-``--fuseg`` is a folder with ``images/`` and ``masks/``. ``--tasks`` and ``--variants`` take part of it.
+``--fuseg`` is a folder with ``images/`` and ``masks/``. ``--tasks`` and ``--variants`` select a part.
 """
 
 from __future__ import annotations

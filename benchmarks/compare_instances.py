@@ -1,4 +1,4 @@
-"""Train on images of objects for the same minutes and compare what is found in unseen images.
+"""Train on images of objects for the same minutes and compare the detections in unseen images.
 
 Every method goes through the commands (plan_and_preprocess, train, predict) on all training images (fold ``all``),
 with the same minutes by the clock, threads and augmentation processes::

@@ -1,4 +1,4 @@
-"""Contestants of the comparisons: how they are written on the command line, and where their classes are."""
+"""The methods that the benchmarks compare: their form on the command line, and their classes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ knows the module still loads it.
 import os
 import sys
 
-TYPE_CHECKING = False  # that of typing is true for type checkers, and so is this one
+TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
@@ -40,7 +40,7 @@ ON_IMPORT = {
 
 
 class ImportHook:
-    """A finder for ``sys.meta_path``: modules named in ``actions`` are loaded as ever, then handed to their action."""
+    """A finder for ``sys.meta_path``: modules named in ``actions`` are loaded as usual, then passed to their action."""
 
     def __init__(self, actions: "dict[str, str]") -> None:
         self.actions = actions
@@ -57,8 +57,8 @@ class ImportHook:
         finally:
             self._searching.discard(fullname)
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            acting: Any = _CallingLoader(spec.loader, self.actions[fullname])  # it has what any loader has
-            spec.loader = acting
+            loader: Any = _CallingLoader(spec.loader, self.actions[fullname])  # has the attributes of the original
+            spec.loader = loader
         return spec
 
     def _find_original_spec(
@@ -92,7 +92,7 @@ class _CallingLoader:
 
 
 def _call(action: str, module: "ModuleType") -> None:
-    """Call ``"package.module:function"`` with ``module``; a broken installation of ours costs nnU-Net a warning."""
+    """Call ``"package.module:function"`` with ``module``; if our installation is broken, nnU-Net only gets a warning."""
     name, _, attribute = action.partition(":")
     try:
         __import__(name)

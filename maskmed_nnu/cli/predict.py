@@ -33,7 +33,7 @@ COCO, OVERLAYS, RESULTS, MODEL_RECORD = "coco", "overlays", "predictions_coco.js
 
 
 class Outputs(NamedTuple):
-    """Files of one image; None for what is not wanted."""
+    """Files of one image; None for those that are not written."""
 
     labels: Path
     coco: Path | None

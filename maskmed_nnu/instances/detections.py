@@ -1,4 +1,4 @@
-"""Objects of one image as cropped soft masks: what tiles answer, what stitching returns and what writers read."""
+"""Objects of one image as cropped soft masks: predicted in tiles, merged by stitching, read by writers."""
 
 from __future__ import annotations
 

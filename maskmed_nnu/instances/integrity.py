@@ -1,4 +1,4 @@
-"""What is wrong with a label file although it can be read: too many objects, objects in pieces."""
+"""Checks of a label file that can be read: too many objects, disconnected objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_INSTANCES = int(np.iinfo(np.int16).max)  # in one image: nnU-Net keeps prepr
 
 @dataclass(frozen=True)
 class LabelMapIssues:
-    """Sentences without the file's name: ``faults`` must be mended before training, ``notes`` may stay."""
+    """Sentences without the file's name: ``faults`` must be corrected before training, ``notes`` need not."""
 
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -53,8 +53,8 @@ def check_label_map(raw: NDArray[Any], label_format: LabelFormat) -> LabelMapIss
     if disconnected:
         faults.append(
             f"Not in one piece: {format_list(disconnected, limit=5)}; give each piece an id of its own (ids that "
-            "wrapped, as 257 becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something lies "
-            "over it."
+            "wrapped, as 257 becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something "
+            "lies over it."
         )
     if stray:
         notes.append(f"Stray pixels apart from their object, which may stay: ids {format_list(stray, limit=5)}.")

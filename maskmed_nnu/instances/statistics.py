@@ -1,4 +1,4 @@
-"""What a data set's objects are like: how many, how large, how close, how often on top of each other.
+"""Statistics of a data set's objects: number, size, distance, overlap.
 
 Every slice of a volume counts as an image of its own, and an object as one object per slice that shows it, because
 that is what a 2D network sees. Lengths and areas are in units of the spacing given (pixels where it is 1).
@@ -78,8 +78,8 @@ def merge(tables: Iterable[InstanceTable]) -> InstanceTable:
 def summarise(table: InstanceTable, classes: dict[str, int]) -> dict[str, Any]:
     """Plain numbers for JSON: of all objects under ``all``, and per class name under ``classes``.
 
-    A class with any object is a ``thing``, its pixels without an object being a crowd; one of which there are only
-    such pixels is ``stuff``; one of which there is nothing is ``absent``.
+    A class with objects is a ``thing``, and its pixels without an object are a crowd. A class with only such pixels is
+    ``stuff``. A class without pixels is ``absent``.
     """
     per_class = {}
     for name, number in classes.items():

@@ -1,4 +1,4 @@
-"""From a source of images and objects to an nnU-Net raw data set, in one piece or not at all."""
+"""From a source of images and objects to an nnU-Net raw data set, complete or not at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Conversion(NamedTuple):
 def convert(
     source: Source, folder: Path, *, test: int = 0, split: bool = False, class_names: Sequence[str] | None = None
 ) -> Conversion:
-    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and say what became of it.
+    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and return a report.
 
     Everything is read once to decide how files are laid out, then again to be written, so that memory holds one case
     at a time. The files are written to a folder beside `folder` and renamed at the end; where an earlier run with the

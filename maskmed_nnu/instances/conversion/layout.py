@@ -1,4 +1,4 @@
-"""How a data set's files are laid out, decided from what was found in all of its cases: file ending, channels, ids."""
+"""How a data set's files are laid out, chosen from all of its cases: file ending, channels, ids."""
 
 from __future__ import annotations
 

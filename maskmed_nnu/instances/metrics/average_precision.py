@@ -135,9 +135,9 @@ def _match(objects: ClassComparison, order: Integers, ignored: Mask) -> NDArray[
 
 
 def _matching_rounds(detection: Integers, truth: Integers, crowd: Mask, count: int) -> NDArray[np.int64]:
-    """When each detection may choose [count]: those that compete for no common truth choose at the same time.
+    """The round in which each detection is matched [count]; detections without a common truth share a round.
 
-    A detection's turn is its rank by score among those it is linked with through shared truths.
+    A detection's round is its rank by score among those it is linked with through shared truths.
     """
     rival = ~crowd[truth]
     size = count + len(crowd)

@@ -1,4 +1,4 @@
-"""A prediction beside its truth, reduced to what every instance metric asks: areas, classes, scores and overlaps."""
+"""A prediction and its truth, reduced to what all instance metrics use: areas, classes, scores and overlaps."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class ClassComparison(NamedTuple):
     scores: NDArray[np.float64]
     """float64 [N]."""
     crowd: Mask
-    """bool [M], regions of objects that are not told apart: neither to be found nor to be missed."""
+    """bool [M], regions of objects that are not annotated one by one; they count neither as found nor as missed."""
 
     @property
     def num_objects(self) -> int:
-        """True objects that are to be found."""
+        """True objects, without crowd regions."""
         return int(np.count_nonzero(~self.crowd))
 
     @property
     def ignored_predictions(self) -> Mask:
-        """bool [N], predictions that count as no error where they match nothing: more than half lies in crowd.
+        """bool [N], unmatched predictions that are no false positives: more than half lies in a crowd.
 
         The rule of the panoptic evaluation (Kirillov et al., arXiv 1801.00868).
         """
@@ -82,15 +82,15 @@ class Comparison:
         return classes
 
     def class_agnostic(self) -> Comparison:
-        """The same with all objects in class 1; regions, which without their class mean nothing, in class 0."""
+        """The same with all objects in class 1, and regions, which have no meaning without their class, in class 0."""
         numbers = [(~regions).astype(np.int64) for regions in (self.prediction_regions, self.truth_regions)]
         return replace(self, prediction_classes=numbers[0], truth_classes=numbers[1])
 
     def of_class(self, number: int, *, stuff: bool = False) -> ClassComparison:
         """The objects of class `number`; with `stuff` its regions instead, at most one on either side.
 
-        In a class of objects the truth's region is a crowd, and a predicted region says nothing. An object without a
-        pixel is none.
+        In a class of objects the truth's region is a crowd, and a predicted region is ignored, as is an object
+        without a pixel.
         """
         predicted = (self.prediction_classes == number) & (self.prediction_regions == stuff)
         predicted &= self.overlaps.prediction_area > 0

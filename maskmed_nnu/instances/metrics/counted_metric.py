@@ -1,4 +1,4 @@
-"""The frame of metrics that count per image and class, add up, and divide at the end."""
+"""Base class of metrics that count per image and class, sum the counts, and divide at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maskmed_nnu.instances.metrics.comparison import ClassComparison, Comparison
 class CountedMetric(ABC):
     """Scores from counts that are summed over the images of a set, and beside them the mean of the images' scores.
 
-    An image in which a class neither is nor was predicted says nothing about that class and is left out of its mean.
+    An image without true or predicted objects of a class is left out of that class's mean.
     """
 
     def __init__(self) -> None:

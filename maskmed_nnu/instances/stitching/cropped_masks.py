@@ -1,4 +1,4 @@
-"""Which of many cropped masks meet, and in how many pixels: never N², never a full-size mask."""
+"""Overlaps of many cropped masks, without N² comparisons and without full-size masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several answers for one object become one: duplicates of one network, and views of an ensemble."""
+"""Merges several detections of one object: duplicates of one network, and views of an ensemble."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def keep_best(scores: NDArray[np.float32], pairs: Integers) -> Mask:
 
 
 def merge_views(views: Sequence[Detections]) -> Detections:
-    """One answer of ``V`` views of an image, such as mirrorings and folds, mapped back to it.
+    """The merged detections of ``V`` views of an image, such as mirrorings and folds, mapped back to it.
 
     Detections of different views are one object if their masks' IoU is at least 0.5; each view has one at most in a
     group, the best pairs join first, those of one class before others. A group's mask is the mean of its soft masks,
-    its class the one with the largest sum of scores, its score that sum over ``V``: what a view does not see, it votes
-    against. Stuff is the caller's, who has its probabilities.
+    its class the one with the largest sum of scores, its score that sum divided by ``V``: a view without the object
+    counts as a score of 0. Stuff is left to the caller, who has its probabilities.
     """
     views = [without_empty(view) for view in views]
     all_views = concatenate(views)

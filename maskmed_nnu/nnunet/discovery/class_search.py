@@ -34,7 +34,7 @@ KINDS: dict[str | None, tuple[str, ...]] = {
     "nnunetv2.imageio": ("reader",),
 }
 
-# Searches whose None nobody can use. After the others nnU-Net goes on: a trainer may be in nnUNet_extTrainer, and an
+# Searches that must not return None. After the others nnU-Net goes on: a trainer may be in nnUNet_extTrainer, and an
 # unknown reader is replaced by one for the file ending.
 MUST_FIND = (
     "nnunetv2.experiment_planning",

@@ -25,7 +25,7 @@ from maskmed_nnu.networks.output import TileInstances
 
 SCORE_THRESHOLD = 0.5
 CONFIDENT_SCORE = 0.25
-"""Score from which a query counts as one that found an object, however low the scores that are asked for."""
+"""Score from which a query counts as one that found an object, even if lower scores are asked for too."""
 
 
 def instance_network(network: nn.Module) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""An image that holds what the model wants in another form: with transparency, grey as colour, channels as pages."""
+"""Images whose channels are stored in another form: with transparency, grey as colour, channels as pages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def fit_channels(data: np.ndarray, properties: dict, names: Sequence[str]) -> tu
     """``data [C, Z, Y, X]`` of one file with the channels ``names``, as ``maskmed convert`` would have laid it out.
 
     Transparency is dropped, three equal channels are a grey one, a grey one is three equal ones for a model of
-    colours, and the pages of a TIFF are channels for a model of as many. What fits in none of these ways stays as it
-    is, for the preprocessor to refuse.
+    colours, and the pages of a TIFF are channels for a model of as many. Any other image is returned unchanged, and
+    the preprocessor refuses it.
     """
     expected = len(names)
     if len(data) == expected:

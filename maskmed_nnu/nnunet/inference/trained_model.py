@@ -44,7 +44,7 @@ def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str
 
 
 def trained_folds(folder: Path, requested: list[str] | None, checkpoint: str) -> list[str]:
-    """The folds to combine; without a wish all numbered ones that are trained, or else fold_all.
+    """The folds to combine; by default all numbered ones that are trained, or else fold_all.
 
     Raises:
         InputError: where a fold lacks the checkpoint.
@@ -80,7 +80,7 @@ def preprocess(predictor: nnUNetPredictor, case: Case) -> tuple[np.ndarray, np.n
     """The image as it is read, ``[C, Z, Y, X]``, what the model's preprocessing makes of it, and its properties.
 
     Raises:
-        InputError: where it cannot be read, or is nothing for this model.
+        InputError: where it cannot be read, or does not fit the model.
     """
     from maskmed_nnu.nnunet.inference.input_channels import fit_channels
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_nifti_files

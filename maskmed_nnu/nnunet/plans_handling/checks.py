@@ -104,14 +104,13 @@ def check_iaunet_plans(plans: dict, configuration: dict) -> None:
 
 
 def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> None:
-    """Refuse plans that were not made for MaskAttnUNet, and plans for labels where ``objects`` are to be learned.
+    """Refuse plans that were not made for MaskAttnUNet, and settings that it cannot have.
 
-    And settings that it cannot have.
+    Also plans for labels where ``objects`` are to be learned, and the reverse.
 
     Raises
     ------
     InputError
-        The other way round, too.
     """
     name = plans.get("plans_name")
     validate_plans(plans, configuration, MASKATTN_UNET)

@@ -1,4 +1,4 @@
-"""nnU-Net's loader with a place for the patch that depends on the objects."""
+"""nnU-Net's loader, which places patches by the objects."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class InstanceDataLoader(nnUNetDataLoader):
     object whole. Patches stay within the image where the image is larger than they are. In a volume one of the slices
     that show the object is drawn.
 
-    Where ``patch_size`` is larger than ``final_patch_size``, what is drawn is the place of the latter; the margin
-    around it is for augmentation to take from, and is cut off by it.
+    Where ``patch_size`` is larger than ``final_patch_size``, the latter is placed; augmentation uses the margin
+    around it and cuts it off.
     """
 
     def get_bbox(

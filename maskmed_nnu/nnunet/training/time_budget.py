@@ -13,7 +13,7 @@ VALIDATION_SHARE = 0.15
 
 
 class TimeBudget:
-    """Shares ``seconds`` out among epochs, their validations included.
+    """Divides ``seconds`` among epochs, their validations included.
 
     Times are read at the start of each epoch, at the end of its iterations and at the start of the next. An epoch has
     ``validation_iterations`` iterations of validation, which do not change after the first epoch, so

@@ -21,12 +21,12 @@ def instance_targets(
     ``seg`` is ``[B, 1 + L, H, W]`` of integers as `InstancePreprocessor` writes it: the semantic map, then ``L`` layers
     of ids, all of layer ``l`` being of class ``layer_classes[l]``. A target's class is its index in ``thing_classes``.
 
-    ``valid`` is False where nobody can say what belongs there:
+    ``valid`` is False where the target is unknown:
 
     - outside the image (-1, where the patch was padded);
     - in a crowd: a thing's class in the semantic map, but no object in any layer;
     - on a fragment: an object at the patch's border of which fewer pixels show than ``min_fragment`` of its class
-      (in the order of ``thing_classes``). It is no target, because nobody could tell it from so little, and no
+      (in the order of ``thing_classes``). It is no target, because too little of it is visible, and no
       background either. An object with more pixels than that stays one, with the part of it that the patch shows; a
       small object away from the border always does.
 

@@ -1,4 +1,4 @@
-"""Trainers of semantic networks, which answer one dense map in evaluation mode whatever they are trained on."""
+"""Trainers of semantic networks, which output one dense map in evaluation mode."""
 
 from __future__ import annotations
 
