@@ -1,4 +1,4 @@
-"""One of the installed commands, with a fixed number of threads, and a record of its run; used by ``compare_instances.py``.
+"""One of the installed commands with a number of threads and a record of its run; used by ``compare_instances.py``.
 
     python benchmarks/stock_command.py THREADS SEED STEPS RECORD nnUNetv2_train 1 2d all -tr ...
 

@@ -92,7 +92,7 @@ class _CallingLoader:
 
 
 def _call(action: str, module: "ModuleType") -> None:
-    """Call ``"package.module:function"`` with ``module``; if our installation is broken, nnU-Net only gets a warning."""
+    """Call ``"package.module:function"`` with ``module``; a broken installation of ours only warns."""
     name, _, attribute = action.partition(":")
     try:
         __import__(name)

@@ -61,8 +61,8 @@ def training_transforms(patch_size: Sequence[int]) -> BasicTransform:
 
     nnU-Net's list for 2D with these differences: the spatial part is a change of scale, now and then, and the
     symmetries of the patch. There is no rotation by other angles: it would resample every sample and blur
-    outlines. Ids are taken from the nearest pixel. What lies outside the image stays -1, because it is unknown rather than background; nothing is made
-    one-hot or smaller for deep supervision.
+    outlines. Ids are taken from the nearest pixel. What lies outside the image stays -1, because it is
+    unknown rather than background. Nothing is made one-hot, or smaller for deep supervision.
     """
     patch_size = tuple(int(edge) for edge in patch_size)
     transforms: list[BasicTransform] = [
