@@ -160,7 +160,7 @@ def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Output
 
 
 def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float) -> None:
-    """Predict one image and write what is wanted of it; of a volume the picture shows the middle slice."""
+    """Predict one image and write the outputs that were requested; of a volume the picture shows the middle slice."""
     import torch
     from PIL import Image
 

@@ -1,7 +1,7 @@
 """Objects of one image as label maps, and the numbers that stand for them in a data set's label files.
 
 Panoptic ids (``class * label_divisor + index``) follow COCO panoptic's and Cityscapes' practice; here index 0 is stuff,
-or, in a class that also has objects, a crowd region: objects not told apart, ignored by the loss and the metrics.
+or, in a class that also has objects, a crowd region, which the loss and the metrics ignore.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class InstanceMap:
 
     ``ids``: int32 ``[L, *spatial]``, 0 = none, objects 1..N, each in one layer. ``classes``: int64 ``[N]``, the class
     number of object i + 1. ``stuff``: int32 ``[*spatial]``, the class number of stuff or of a crowd region, 0
-    elsewhere; it may go on beneath objects, which win wherever one answer is asked for.
+    elsewhere; it may go on beneath objects, which win where a pixel can have one value only.
     """
 
     ids: NDArray[np.int32]

@@ -1,7 +1,7 @@
 """The aggregated Jaccard index of nuclei (Kumar et al., IEEE Transactions on Medical Imaging 36, 1550 (2017)).
 
-As in its Algorithm 1 a predicted object may answer for several true ones. An object that meets no prediction adds its
-own area to the union.
+As in its Algorithm 1 a predicted object may be matched with several true ones. An object that overlaps no prediction
+adds its own area to the union.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class _ImageRecord(NamedTuple):
 
     scores: NDArray[np.float64]  # float64 [D]
     outcomes: NDArray[np.uint8]  # uint8 [areas, thresholds, D]
-    positives: Integers  # int64 [areas], true objects to be found
+    positives: Integers  # int64 [areas], true objects that are not ignored
 
 
 class AveragePrecision:
@@ -63,11 +63,11 @@ class AveragePrecision:
             self._records[number].extend(records)
 
     def compute(self) -> dict[str, Any]:
-        """The scores, and under ``per_class`` those of each class number that has objects to be found.
+        """The scores, and under ``per_class`` those of each class number that has true objects.
 
         AP is the mean over IoU 0.50, 0.55, …, 0.95 and ``AR@n`` the same mean of the recall with at most n detections
         an image; ``_small``, ``_medium`` and ``_large`` are objects below 32², up to 96² and above 96² pixels. The
-        mean over classes counts those in which there is something to be found; NaN where there is nothing at all.
+        mean over classes counts those with true objects; NaN where there is nothing at all.
         """
         per_class = {number: self._scores(records) for number, records in sorted(self._records.items())}
         per_class = {number: scores for number, scores in per_class.items() if np.isfinite(scores["AP"])}
@@ -100,7 +100,7 @@ def _evaluate(objects: ClassComparison, max_detections: int) -> _ImageRecord:
 def _match(objects: ClassComparison, order: Integers, ignored: Mask) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
-    `order` [D]: the detections that take part; `ignored` [areas, M]: what need not be found, taken only where nothing
+    `order` [D]: the detections that take part; `ignored` [areas, M]: ignored true objects, taken only where nothing
     else is left; a crowd region serves any number of detections. Returns outcomes uint8 [areas, thresholds, D].
     """
     areas, thresholds = len(ignored), np.minimum(IOU_THRESHOLDS, 1 - 1e-10)[:, None]

@@ -22,7 +22,7 @@ from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
 
 @dataclass(frozen=True)
 class Matching:
-    """What was found (`tp`), wrongly found (`fp`) and missed (`fn`) at an IoU of at least `threshold`."""
+    """True positives, false positives and false negatives at an IoU of at least `threshold`."""
 
     threshold: float
     tp: int
@@ -36,7 +36,7 @@ class Matching:
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN); NaN where nothing was to be found."""
+        """TP / (TP + FN); NaN where there are no true objects."""
         return float(ratio(self.tp, self.tp + self.fn))
 
     @property

@@ -1,7 +1,7 @@
 """Tiles over an image, the parts that the network predicts one at a time.
 
 As in StarDist's big-image prediction (github.com/stardist/stardist), a tile knows its place in the image. It does not
-write to a part of its own: `maskmed_nnu.instances.stitching.stitch` decides object by object which tile answers.
+write to a part of its own: `maskmed_nnu.instances.stitching.stitch` chooses a tile for each object.
 """
 
 from __future__ import annotations

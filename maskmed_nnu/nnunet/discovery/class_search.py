@@ -100,7 +100,7 @@ def wrap_trainer_search(module: Any) -> None:
 
 
 def wrap_planning(module: Any) -> None:
-    """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting.
+    """Wrap ``nnUNetv2_plan_and_preprocess``, which looks up its planner only after hours of fingerprinting.
 
     A planner of ours that has a ``check_data_set`` is asked about the data sets, too; where nnU-Net's arithmetic fails,
     its ``explain_failure`` may know which case does not fit together.

@@ -57,7 +57,7 @@ def _measure_all(jobs: list[tuple]) -> Iterator[InstanceTable]:
             for job in as_completed([pool.submit(measure_file, *job) for job in jobs]):
                 yield job.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # the first fault is told at once, not after the last image
+            pool.shutdown(cancel_futures=True)  # the first error is raised at once, not after the last image
             raise
 
 

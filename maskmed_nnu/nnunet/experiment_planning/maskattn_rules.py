@@ -109,12 +109,12 @@ def explain_objects(configuration: dict, statistics: dict) -> str:
     """What the objects in the data set decided."""
     sizes = InstanceSizes.from_statistics(statistics, configuration["spacing"])
     instances, loss = configuration["instances"], configuration["instance_loss"]
-    found = sum(one["objects"] for one in statistics["classes"].values() if one["kind"] == "thing")
+    count = sum(one["objects"] for one in statistics["classes"].values() if one["kind"] == "thing")
     overlapping = instance_rules.overlap_depth(statistics) > 1
     smallest = configuration["architecture"]["arch_kwargs"]["min_pixels"]
     return "\n".join(
         (
-            f"  {found:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
+            f"  {count:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
             f"{sizes.small:.0f} pixels (10th percentile), large ones {sizes.large:.0f} (95th percentile).",
             f"  Scale {instances['scale']:.3g}; an object has at least {smallest} pixels, and its embedding is to "
             f"differ from those of others within {loss['reach']} pixels.",

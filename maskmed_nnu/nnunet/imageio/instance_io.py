@@ -151,7 +151,7 @@ def _channels(raster: Raster, name: str) -> np.ndarray:
 
 
 def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dict:
-    """nnU-Net's properties; ``stem``: where the spacing of a TIFF volume may be told, None for other files."""
+    """nnU-Net's properties; ``stem`` of the json with a TIFF volume's spacing, None for other files."""
     if geometry is None:
         spacing_file = Path(f"{stem}.json") if stem is not None and slices > 1 else None
         if spacing_file is not None and spacing_file.is_file():

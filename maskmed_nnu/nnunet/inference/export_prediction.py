@@ -123,9 +123,9 @@ def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Det
     depth, height, width = (int(n) for n in properties["shape_before_cropping"])
     slices = unpack(np.asarray(packed))
     assert len(slices) == cropped[0] == z1 - z0, "slices are not resampled"
-    found = [part.resize(cropped[1:]).shift(int(y0), int(x0), (height, width)) for part in slices]
+    restored = [part.resize(cropped[1:]).shift(int(y0), int(x0), (height, width)) for part in slices]
     nothing = Detections.empty((height, width))
-    return [nothing] * int(z0) + found + [nothing] * int(depth - z1)
+    return [nothing] * int(z0) + restored + [nothing] * int(depth - z1)
 
 
 def planned_layers(instances: Mapping[str, Any]) -> int:
@@ -145,8 +145,8 @@ def to_instances(
     ids = np.zeros((max(len(layer) for layer, _, _ in maps), len(slices), *slices[0].shape), np.int32)
     stuff = np.zeros(ids.shape[1:], np.int32)
     count = 0
-    for z, (part, (found, classes, _)) in enumerate(zip(slices, maps, strict=True)):
-        ids[: len(found), z] = np.where(found > 0, found + count, 0)
+    for z, (part, (part_ids, classes, _)) in enumerate(zip(slices, maps, strict=True)):
+        ids[: len(part_ids), z] = np.where(part_ids > 0, part_ids + count, 0)
         count += len(classes)
         if part.stuff is not None:
             stuff[z] = part.stuff

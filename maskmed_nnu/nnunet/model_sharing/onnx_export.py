@@ -90,7 +90,7 @@ def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[i
         opset_version=OPSET,
         verbose=False,
     )
-    assert program is not None, "what the exporter of today answers"
+    assert program is not None, "the exporter returns a program with dynamo"
     program.model.metadata_props.update({name: json.dumps(value) for name, value in settings.items()})
     write_atomically(file, program.save)
 

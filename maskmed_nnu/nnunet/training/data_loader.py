@@ -46,7 +46,7 @@ class InstanceDataLoader(nnUNetDataLoader):
 
 def draw_object(class_locations: dict[int, np.ndarray] | None) -> np.ndarray | None:
     """One row of one object; objects are equally likely, then the slices of it. None where there are none."""
-    rows = [np.asarray(found) for found in (class_locations or {}).values() if len(found)]
+    rows = [np.asarray(of_class) for of_class in (class_locations or {}).values() if len(of_class)]
     if not rows:
         return None
     rows = np.concatenate(rows)

@@ -17,7 +17,7 @@ objects than fewer steps of a wide one in the same time."""
 
 
 class IAUNetPlanner(InstancePlanner):
-    """IAUNet, with queries, windows and decoder blocks as the objects ask for."""
+    """IAUNet, with queries, windows and decoder blocks chosen by the objects."""
 
     def __init__(
         self,

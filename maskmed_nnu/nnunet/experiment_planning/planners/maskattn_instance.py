@@ -15,7 +15,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import ObjectTrain
 class MaskAttnInstancePlanner(InstancePlanner):
     """The planner that `MaskAttnUNetPlanner` uses for data sets of objects; the plans bear the name of ``planner``.
 
-    The patch shows what the objects ask for rather than all that memory allows: attention grows with it, and the
+    The patch shows what the objects need rather than all that memory allows: attention grows with it, and the
     embedding of a pixel has to differ from its neighbours' only. With ``longest_side`` the median image is resized to
     that, and the patch is the square around it.
     """

@@ -51,9 +51,9 @@ def instance_targets(
     crowd = is_thing.to(seg.device)[semantic.long().clamp_(min=0)] & (layers.amax(1) <= 0)
     unknown = crowd | (semantic < 0) | fragments.gather(2, slot).any(1).view_as(semantic)
 
-    found = torch.cat([(present & ~fragments).flatten(1), unknown.flatten(1).any(1, keepdim=True)], 1).cpu()
+    table = torch.cat([(present & ~fragments).flatten(1), unknown.flatten(1).any(1, keepdim=True)], 1).cpu()
     targets = []
-    for b, row in enumerate(found):
+    for b, row in enumerate(table):
         layer, ids = row[:-1].view(count, ID_TABLE_SIZE).nonzero(as_tuple=True)
         layer, ids, labels = (t.to(seg.device, non_blocking=True) for t in (layer, ids, class_of_layer[layer]))
         targets.append(SetTargets(layers[b], layer, ids, labels, ~unknown[b] if row[-1] else None))
