@@ -1,4 +1,4 @@
-"""What masked attention brings and costs: each variant of MaskAttn-UNet at 128×128, on real data and at equal steps.
+"""Benefit and cost of masked attention: each variant of MaskAttn-UNet at 128×128, on real data and at equal steps.
 
 Two tasks: labels in photographs that are resized to 128 pixels (``compare_trainers.py``), and objects in patches of
 128×128 pixels (``compare_instances.py``), both without mirroring. They resume where they were interrupted; at the end
@@ -60,14 +60,14 @@ def run_objects(args: argparse.Namespace) -> None:
     run("compare_instances.py", *data, *budget, "--no-mirroring", "--seeds", *args.seeds, "--methods", *ours)
 
 
-def found(folder: Path, args: argparse.Namespace, test: dict) -> dict[str, list[dict]]:
+def finished_records(folder: Path, args: argparse.Namespace, test: dict) -> dict[str, list[dict]]:
     """Results of this budget, these widths and seeds, by label."""
-    wanted, records = {"steps": args.steps, **test}, {}
+    budget, records = {"steps": args.steps, **test}, {}
     for path in sorted((folder / "results").glob("*.json")):
         record = json.loads(path.read_text())
         seed = record["seed"] if "seed" in record else record["budget"]["seed"]
         same = record["overrides"] == {"features_per_stage": args.widths} | VARIANTS.get(record["label"], {})
-        if same and seed in args.seeds and wanted.items() <= record["budget"].items():
+        if same and seed in args.seeds and budget.items() <= record["budget"].items():
             records.setdefault(record["label"], []).append(record)
     return records
 
@@ -78,7 +78,7 @@ def table(args: argparse.Namespace) -> str:
         LABELS: ({"test_cases": TEST[LABELS]}, ("mean_dice", "mean_iou")),
         OBJECTS: ({"test": TEST[OBJECTS], "mirroring": False}, ("F1@0.5", "AP", "AP50", "PQ")),
     }
-    results = {task: found(args.work / task, args, test) for task, (test, _) in tasks.items()}
+    results = {task: finished_records(args.work / task, args, test) for task, (test, _) in tasks.items()}
     head = ["variant", "parameters", "GMAC"]
     for task, first in ((LABELS, ["Dice", "each seed", "IoU"]), (OBJECTS, ["F1@0.5", "each seed", "AP", "AP50", "PQ"])):
         head += [f"{task}: {first[0]}", *first[1:], "s per step"]

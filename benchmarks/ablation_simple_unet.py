@@ -7,7 +7,7 @@ step and at the prediction of a patch, so that a busy machine slows all alike, a
     python benchmarks/ablation_simple_unet.py --hippocampus DATA/Dataset004_Hippocampus --fuseg DATA/fuseg \\
         --work /tmp/simple
 
-``--fuseg`` is a folder with ``images/`` and ``masks/``. ``--tasks`` and ``--variants`` take part of it.
+``--fuseg`` is a folder with ``images/`` and ``masks/``. ``--tasks`` and ``--variants`` select a part.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def run(task: str, data: Path, args: argparse.Namespace) -> None:
     subprocess.run(command, check=True)
 
 
-def found(task: str, args: argparse.Namespace) -> dict[str, list[dict]]:
+def finished_records(task: str, args: argparse.Namespace) -> dict[str, list[dict]]:
     """The task's results of this budget and these seeds, by label."""
     steps, results = args.steps or TASKS[task]["steps"], {}
-    wanted = {"steps": steps, "batch_size": TASKS[task]["batch-size"], "test_cases": TASKS[task]["test-cases"]}
+    budget = {"steps": steps, "batch_size": TASKS[task]["batch-size"], "test_cases": TASKS[task]["test-cases"]}
     for path in sorted((args.work / task.replace(" ", "_") / "results").glob("*.json")):
         record = json.loads(path.read_text())
         label = record["label"]
-        if label not in VARIANTS or record["seed"] not in args.seeds or not wanted.items() <= record["budget"].items():
+        if label not in VARIANTS or record["seed"] not in args.seeds or not budget.items() <= record["budget"].items():
             continue
         ours = Method.parse(written(label, task))
         if (record["trainer"], record["overrides"]) == (ours.trainer, ours.overrides):
@@ -109,8 +109,8 @@ def measure(task: str, labels: list[str], args: argparse.Namespace) -> dict[str,
     for repeat in range(-1, REPEATS):
         for label, network in networks.items():
             begin = time.process_time()
-            answer = network.train()(data)
-            sum(scale.square().mean() for scale in (answer if isinstance(answer, list) else [answer])).backward()
+            output = network.train()(data)
+            sum(scale.square().mean() for scale in (output if isinstance(output, list) else [output])).backward()
             trained = time.process_time()
             network.zero_grad(set_to_none=True)
             network.eval()
@@ -155,7 +155,7 @@ def build(ours: Method, folder: Path, task: str, channels: int) -> Any:
 # ------------------------------------------------------------------------------------------------------- table
 def table(args: argparse.Namespace) -> str:
     """One row for each variant that has results; of each task what it costs there, and Dice."""
-    results = {task: found(task, args) for task in args.tasks}
+    results = {task: finished_records(task, args) for task in args.tasks}
     seconds = {task: measure(task, list(each), args) for task, each in results.items() if each}
     head, lines = ["variant"], []
     for task in seconds:

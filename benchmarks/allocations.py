@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class AllocationCounter(TorchDispatchMode):
-    """Counts the storages that operators bring into being, and how many bytes of them are alive at once.
+    """Counts the storages that operators allocate, and how many bytes of them are alive at once.
 
     Scratch memory inside an operator is not seen; it is the same kind for all formulations.
     """

@@ -104,9 +104,9 @@ def main() -> None:
         row = "– | –"
         if peak < memory / 2:
             command = [sys.executable, __file__, *sys.argv[1:], "--measure", name]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            outcomes.append((found["loss"], found["gradient"]))
-            row = f"{found['peak'] / 2**20:,.0f} MiB | {found['seconds']:.0f}"
+            measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            outcomes.append((measured["loss"], measured["gradient"]))
+            row = f"{measured['peak'] / 2**20:,.0f} MiB | {measured['seconds']:.0f}"
         print(f"| {name} | {peak / 2**20:,.0f} MiB | {peak / base:.3f} | {row} |", flush=True)
     if len(outcomes) > 1:
         torch.testing.assert_close(torch.tensor(outcomes), torch.tensor(outcomes[-1:]).expand(len(outcomes), 2))

@@ -1,4 +1,4 @@
-"""Train on images of objects for the same minutes and compare what is found in unseen images.
+"""Train on images of objects for the same minutes and compare the detections in unseen images.
 
 Every method goes through the commands (plan_and_preprocess, train, predict) on all training images (fold ``all``),
 with the same minutes by the clock, threads and augmentation processes::
@@ -99,10 +99,12 @@ def prepare_raw(args: argparse.Namespace) -> None:
     from maskmed_nnu.instances.files import read_ids, write_ids
 
     stamp, raw = args.work / "data.json", args.work / "nnUNet_raw"
-    wanted = {"images": str(args.images), "masks": str(args.masks), "test": args.test}
+    settings = {"images": str(args.images), "masks": str(args.masks), "test": args.test}
     if stamp.is_file():
-        if json.loads(stamp.read_text()) != wanted:
-            stop(f"{args.work} was made for {stamp.read_text()}, not for {json.dumps(wanted)}; choose another --work.")
+        if json.loads(stamp.read_text()) != settings:
+            stop(
+                f"{args.work} was made for {stamp.read_text()}, not for {json.dumps(settings)}; choose another --work."
+            )
         return
     shutil.rmtree(raw, ignore_errors=True)
     raw.mkdir(parents=True)
@@ -121,7 +123,7 @@ def prepare_raw(args: argparse.Namespace) -> None:
     del description["overwrite_image_reader_writer"]
     description["labels"] = {"background": 0, "foreground": 1}
     (foreground / "dataset.json").write_text(json.dumps(description, indent=2))
-    stamp.write_text(json.dumps(wanted))
+    stamp.write_text(json.dumps(settings))
 
 
 def components(source: Path, target: Path, ending: str) -> None:
@@ -133,10 +135,10 @@ def components(source: Path, target: Path, ending: str) -> None:
 
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.glob(f"*{ending}")):
-        found, count = ndimage.label(read_ids(path, overlap_layers=False)[0] > 0)
-        speck = np.bincount(found.ravel(), minlength=count + 1) < SPECK
-        found[speck[found]] = 0
-        write_ids(target / path.name, found.astype(np.uint32)[None])
+        labels, count = ndimage.label(read_ids(path, overlap_layers=False)[0] > 0)
+        speck = np.bincount(labels.ravel(), minlength=count + 1) < SPECK
+        labels[speck[labels]] = 0
+        write_ids(target / path.name, labels.astype(np.uint32)[None])
 
 
 # --------------------------------------------------------------------------------------------------- commands
@@ -240,14 +242,14 @@ def run_one(method: Method, commands: Commands, budget: dict) -> None:
         views = () if budget["mirroring"] else ("--no-mirroring",)
         command = ("predict", *predict, *views, "--no-overlays", "--device", commands.device)
         predicted = commands.run(f"predict_{key}", "maskmed", *command)
-        found, results = output, read_results(output / "predictions_coco.json")
+        predictions, results = output, read_results(output / "predictions_coco.json")
     else:
         views = () if budget["mirroring"] else ("--disable_tta",)
         command = (*predict, *views, "-c", "2d", "-npp", 1, "-nps", 1, *device)
         predicted = commands.run(f"predict_{key}", "nnUNetv2_predict", *command)
-        found, results = output / "objects", None
-        components(output, found, description["file_ending"])
-    scores, count = evaluate(truth / "labelsTs", found, dataset_json=description, results=results)
+        predictions, results = output / "objects", None
+        components(output, predictions, description["file_ending"])
+    scores, count = evaluate(truth / "labelsTs", predictions, dataset_json=description, results=results)
     record = {
         "label": method.label,
         "trainer": method.trainer,

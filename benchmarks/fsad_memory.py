@@ -1,9 +1,10 @@
 """What the FSAD-Transformer allocates, against the formulation that projects every value level to its width first.
 
-Both formulations give the same result (sampling and the value projection are linear and commute); they differ in what
-exists in between. Measured on the CPU for a training step of the FSAD-Transformer alone (forward and backward) on the
-features of nnU-Net's six-stage encoder, for a patch of 64×160×160. ``allocated`` is the sum of all tensors' storages
-that came into being, ``peak`` the most that was alive at one time, both without the input features. Needs no data::
+Both formulations give the same result (sampling and the value projection are linear and commute); they differ in their
+intermediate tensors. Measured on the CPU for a training step of the FSAD-Transformer alone (forward and backward) on
+the features of nnU-Net's six-stage encoder, for a patch of 64×160×160. ``allocated`` is the sum of all tensors'
+storages that were allocated, ``peak`` the most that was alive at one time, both without the input features. Needs no
+data::
 
     python benchmarks/fsad_memory.py
     python benchmarks/fsad_memory.py --patch 32 80 80 --batch-size 2 --layers 1

@@ -1,4 +1,4 @@
-"""Contestants of the comparisons: how they are written on the command line, and where their classes are."""
+"""The methods that the benchmarks compare: their form on the command line, and their classes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Method:
 
     @classmethod
     def parse(cls, text: str) -> Method:
-        label, found, rest = text.partition("=")
-        if not found or not label.strip() or not rest.strip():
+        label, separator, rest = text.partition("=")
+        if not separator or not label.strip() or not rest.strip():
             stop(f"the method {text!r} is not of the form label=trainer[:planner[:key=json,...]].")
         if rest == STOCK_ADAMW or rest.startswith(f"{STOCK_ADAMW}:"):
             trainer, rest = STOCK_ADAMW, rest[len(STOCK_ADAMW) + 1 :]
@@ -97,10 +97,10 @@ def find_ours(kind: str, name: str) -> type:
         "trainer": ("training/nnUNetTrainer", "nnunetv2.training.nnUNetTrainer"),
         "planner": ("experiment_planning", "nnunetv2.experiment_planning"),
     }[kind]
-    found = recursive_find_python_class(os.path.join(nnunetv2.__path__[0], folder), name, current_module=module)
-    if found is None:
+    found_class = recursive_find_python_class(os.path.join(nnunetv2.__path__[0], folder), name, current_module=module)
+    if found_class is None:
         stop(f"neither this package nor nnU-Net has the {kind} {name!r}.")
-    return found
+    return found_class
 
 
 def multiply_adds(trainer: Any) -> float:

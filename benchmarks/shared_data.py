@@ -34,11 +34,11 @@ def prepare_raw(data: Path, work: Path, test_cases: int) -> None:
     from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
     stamp = work / "split.json"
-    wanted = {"data": str(data.resolve()), "test_cases": test_cases}
+    settings = {"data": str(data.resolve()), "test_cases": test_cases}
     if stamp.is_file():
-        have = {k: v for k, v in json.loads(stamp.read_text()).items() if k in wanted}
-        if have != wanted:
-            stop(f"{work} was made for {have}, not for {wanted}; choose another --work.")
+        have = {k: v for k, v in json.loads(stamp.read_text()).items() if k in settings}
+        if have != settings:
+            stop(f"{work} was made for {have}, not for {settings}; choose another --work.")
         return
     description = json.loads((data / "dataset.json").read_text())
     files = get_filenames_of_train_images_and_targets(str(data), description)
@@ -57,7 +57,7 @@ def prepare_raw(data: Path, work: Path, test_cases: int) -> None:
             (root / labels / f"{case}{ending}").symlink_to(Path(files[case]["label"]).resolve())
     description = {k: v for k, v in description.items() if k != "dataset"} | {"numTraining": len(train)}
     (work / "nnUNet_raw" / data.name / "dataset.json").write_text(json.dumps(description, indent=2))
-    stamp.write_text(json.dumps(wanted | {"train": train, "test": test}, indent=2))
+    stamp.write_text(json.dumps(settings | {"train": train, "test": test}, indent=2))
 
 
 class Plans:

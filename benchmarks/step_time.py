@@ -120,9 +120,9 @@ def stepper(
 
 
 def parse_override(text: str) -> tuple[str, object]:
-    key, found, value = text.partition("=")
+    key, separator, value = text.partition("=")
     try:
-        if not found:
+        if not separator:
             raise ValueError
         return key, json.loads(value)
     except ValueError as error:

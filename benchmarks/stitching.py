@@ -3,7 +3,7 @@
     python benchmarks/stitching.py --objects 20000 --size 8192 --tile 512 --overlap 128
 
 The scene: discs of 16 to 50 pixels on a jittered grid, many of them touching, and fibres longer than three tiles. Every
-tile answers with the true masks, cut off at its borders, and with scores of its own. The result must be the truth.
+tile has the true masks as detections, cut off at its borders, and with scores of its own. The result must be the truth.
 Nothing of ``[objects, height, width]`` is ever built, here neither.
 """
 
@@ -50,16 +50,16 @@ def draw_scene(rng: np.random.Generator, size: int, count: int, fibres: int) -> 
     return make_detections((size, size), boxes, masks, np.ones(count), rng.integers(1, 3, count))
 
 
-def answers_of(rng: np.random.Generator, truth: Detections, tiles: list[Tile]) -> list[Detections]:
+def tile_detections(rng: np.random.Generator, truth: Detections, tiles: list[Tile]) -> list[Detections]:
     """The truth as each tile sees it."""
-    answers = []
+    detections = []
     for tile in tiles:
         low, high = np.array([tile.y0, tile.x0]), np.array([tile.y1, tile.x1])
         meet = ((truth.boxes[:, :2] < high) & (truth.boxes[:, 2:] > low)).all(1)
         seen = truth.select(meet).shift(-tile.y0, -tile.x0, tile.size)
         scores = rng.uniform(0.6, 1, len(seen))
-        answers.append(make_detections(seen.shape, seen.boxes, seen.masks, scores, seen.classes))
-    return answers
+        detections.append(make_detections(seen.shape, seen.boxes, seen.masks, scores, seen.classes))
+    return detections
 
 
 def pixels(detections: Detections) -> set[tuple[int, int, int, int, int]]:
@@ -84,14 +84,14 @@ def main() -> None:
     rng = np.random.default_rng(0)
     truth = draw_scene(rng, args.size, args.objects, args.fibres)
     tiles = plan_tiles(truth.shape, (args.tile, args.tile), args.overlap)
-    answers = answers_of(rng, truth, tiles)
+    detections = tile_detections(rng, truth, tiles)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     wall, cpu = time.perf_counter(), time.process_time()
-    result = stitch(tiles, answers, truth.shape)
+    result = stitch(tiles, detections, truth.shape)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
-    moved = [part.boxes + np.array([tile.y0, tile.x0] * 2) for tile, part in zip(tiles, answers, strict=True)]
+    moved = [part.boxes + np.array([tile.y0, tile.x0] * 2) for tile, part in zip(tiles, detections, strict=True)]
     source = np.repeat(np.arange(len(tiles)), [len(part) for part in moved])
     pairs = overlapping_box_pairs(np.concatenate(moved))
     across = int((source[pairs[:, 0]] != source[pairs[:, 1]]).sum())

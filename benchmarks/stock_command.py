@@ -1,4 +1,4 @@
-"""One of the installed commands, on so many threads, watched: the work horse of ``compare_instances.py``.
+"""One of the installed commands with a number of threads and a record of its run; used by ``compare_instances.py``.
 
     python benchmarks/stock_command.py THREADS SEED STEPS RECORD nnUNetv2_train 1 2d all -tr ...
 
@@ -80,10 +80,10 @@ def watch_prediction(record: dict[str, Any]) -> None:
 
     def predict_logits_from_preprocessed_data(self: Any, data: Any) -> Any:
         begin = time.monotonic()
-        answer = stock(self, data)
+        output = stock(self, data)
         record["seconds"] += time.monotonic() - begin
         record["images"] += 1
-        return answer
+        return output
 
     nnUNetPredictor.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
 
@@ -104,9 +104,9 @@ def main() -> None:
         watch_training(record, int(seed), int(steps))
     elif command == "nnUNetv2_predict" or arguments[0] == "predict":
         watch_prediction(record)
-    (found,) = entry_points(group="console_scripts", name=command)
+    (entry_point,) = entry_points(group="console_scripts", name=command)
     sys.argv = [command, *arguments]
-    status = found.load()()
+    status = entry_point.load()()
     if not status and record:
         Path(output).write_text(json.dumps(record))
     raise SystemExit(status)

@@ -12,19 +12,19 @@ knows the module still loads it.
 import os
 import sys
 
-TYPE_CHECKING = False  # that of typing is true for type checkers, and so is this one
+TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
-OFF_SWITCH = "MASKMED_NNU_DISABLE_HOOK"
+DISABLE_HOOK = "MASKMED_NNU_DISABLE_HOOK"
 
 ON_IMPORT = {
     "nnunetv2.utilities.find_class_by_name": "maskmed_nnu.nnunet.discovery.class_search:wrap_class_finder",
     "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": (
-        "maskmed_nnu.nnunet.discovery.class_search:find_planner_first"
+        "maskmed_nnu.nnunet.discovery.class_search:wrap_planning"
     ),
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery.class_search:wrap_trainer_search",
     "nnunetv2.run.run_training": "maskmed_nnu.nnunet.discovery.trainer_choice:wrap_training",
@@ -40,7 +40,7 @@ ON_IMPORT = {
 
 
 class ImportHook:
-    """A finder for ``sys.meta_path``: modules named in ``actions`` are loaded as ever, then handed to their action."""
+    """A finder for ``sys.meta_path``: modules named in ``actions`` are loaded as usual, then passed to their action."""
 
     def __init__(self, actions: "dict[str, str]") -> None:
         self.actions = actions
@@ -53,15 +53,15 @@ class ImportHook:
             return None
         self._searching.add(fullname)
         try:
-            spec = self._spec_of_others(fullname, path, target)
+            spec = self._find_original_spec(fullname, path, target)
         finally:
             self._searching.discard(fullname)
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            acting: Any = _ActingLoader(spec.loader, self.actions[fullname])  # it has what any loader has
-            spec.loader = acting
+            loader: Any = _CallingLoader(spec.loader, self.actions[fullname])  # has the attributes of the original
+            spec.loader = loader
         return spec
 
-    def _spec_of_others(
+    def _find_original_spec(
         self, fullname: str, path: "Sequence[str] | None", target: "ModuleType | None"
     ) -> "ModuleSpec | None":
         for finder in list(sys.meta_path):
@@ -72,7 +72,7 @@ class ImportHook:
         return None
 
 
-class _ActingLoader:
+class _CallingLoader:
     """Stands in for a module's loader until the module is executed, then gives the original its place back."""
 
     def __init__(self, loader: "Any", action: str) -> None:
@@ -92,7 +92,7 @@ class _ActingLoader:
 
 
 def _call(action: str, module: "ModuleType") -> None:
-    """Call ``"package.module:function"`` with ``module``; a broken installation of ours costs nnU-Net a warning."""
+    """Call ``"package.module:function"`` with ``module``; a broken installation of ours only warns."""
     name, _, attribute = action.partition(":")
     try:
         __import__(name)
@@ -108,5 +108,5 @@ def _call(action: str, module: "ModuleType") -> None:
         )
 
 
-if os.environ.get(OFF_SWITCH, "") in ("", "0"):
+if os.environ.get(DISABLE_HOOK, "") in ("", "0"):
     sys.meta_path.insert(0, ImportHook(ON_IMPORT))

@@ -75,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
                 continue
             patch, smaller = central_patch(data, predictor.configuration_manager.patch_size)
             padded += smaller
-            for name, answer in module_outputs(network, modules, patch).items():
-                maps[name].add(answer)
+            for name, output in module_outputs(network, modules, patch).items():
+                maps[name].add(output)
     if padded:
         patch_size = "×".join(map(str, predictor.configuration_manager.patch_size))
         print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")

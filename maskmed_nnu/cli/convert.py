@@ -89,9 +89,9 @@ def _source(options: argparse.Namespace) -> Source:
         ["images", "semantic"],
     )
     if given not in legal:
-        told = " ".join(f"--{name}" for name in given) or "nothing"
+        named = " ".join(f"--{name}" for name in given) or "nothing"
         raise InputError(
-            f"{told} does not say what to convert; give --coco JSON --images DIR, or --images DIR with --masks DIR "
+            f"{named} does not say what to convert; give --coco JSON --images DIR, or --images DIR with --masks DIR "
             f"(and --semantic where masks hold classes), or --dsb DIR."
         )
     if options.coco:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from maskmed_nnu._startup import OFF_SWITCH
+from maskmed_nnu._startup import DISABLE_HOOK
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.demo import phantoms
 from maskmed_nnu.demo.command_pipeline import Command, run_commands
@@ -45,9 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
-    if os.environ.get(OFF_SWITCH, "") not in ("", "0"):
+    if os.environ.get(DISABLE_HOOK, "") not in ("", "0"):
         raise InputError(
-            f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides MaskMed from nnU-Net's commands; unset it and start again."
+            f"{DISABLE_HOOK}={os.environ[DISABLE_HOOK]} hides MaskMed from nnU-Net's commands; unset it and start "
+            "again."
         )
     start = time.monotonic()
     out = options.out.resolve()

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         write_atomically(options.json, lambda partial: partial.write_text(text, encoding="utf-8"))
     print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.\n")
     print(table(scores, names))
-    print(f"\nF1@0.5 {_number(scores['F1@0.5'])}  AP50 {_number(scores['AP50'])}  PQ {_number(scores['PQ'])}")
+    print("\n" + "  ".join(f"{name} {_format_score(scores[name])}" for name in ("F1@0.5", "AP50", "PQ")))
 
 
 def read_dataset_json(truth: Path, prediction: Path) -> dict:
@@ -102,9 +102,11 @@ def table(scores: dict, names: dict[int, str]) -> str:
     rows = [(names.get(number, str(number)), of_class) for number, of_class in sorted(scores["per_class"].items())]
     lines = ["| class | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
     for name, values in [*rows, ("mean", scores)]:
-        lines.append(f"| {name} | " + " | ".join(_number(values.get(column, math.nan)) for column in COLUMNS) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(_format_score(values.get(column, math.nan)) for column in COLUMNS) + " |"
+        )
     return "\n".join(lines)
 
 
-def _number(value: float) -> str:
+def _format_score(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"

@@ -29,11 +29,11 @@ and predictions_coco.json with the results of all images (image_id is NAME, of a
 less likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
 An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on."""
 COCO_SCORE = 0.05
-COCO, OVERLAYS, RESULTS, MODEL = "coco", "overlays", "predictions_coco.json", "predicted_by.json"
+COCO, OVERLAYS, RESULTS, MODEL_RECORD = "coco", "overlays", "predictions_coco.json", "predicted_by.json"
 
 
 class Outputs(NamedTuple):
-    """Files of one image; None for what is not wanted."""
+    """Files of one image; None for those that are not written."""
 
     labels: Path
     coco: Path | None
@@ -97,10 +97,10 @@ def run(options: argparse.Namespace) -> None:
             except InputError as error:
                 failed += 1
                 tqdm.write(f"{cases[i].name}: {error}")
-    found = [files for files in outputs if files.complete()]
+    complete = [files for files in outputs if files.complete()]
     if options.coco:
-        count = _join([files.coco for files in found if files.coco is not None], options.output / RESULTS)
-        print(f"{count} results in {len(found)} images: {options.output / RESULTS}")
+        count = _join_results([files.coco for files in complete if files.coco is not None], options.output / RESULTS)
+        print(f"{count} results in {len(complete)} images: {options.output / RESULTS}")
     print(f"predictions {options.output}")
     if failed:
         raise InputError(f"{failed} of {len(cases)} images could not be predicted; the reason for each stands above.")
@@ -124,25 +124,29 @@ def _lower_score_threshold(predictor: nnUNetPredictor, score: float) -> float:
     """Let the predictor report objects from ``score`` on; returns the planned threshold, if that is higher."""
     from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 
-    plan = predictor.configuration_manager.configuration
-    threshold = prediction_settings(plan)["score_threshold"]
-    plan["instances"] = {**plan["instances"], "score_threshold": min(score, threshold)}
+    configuration = predictor.configuration_manager.configuration
+    threshold = prediction_settings(configuration)["score_threshold"]
+    configuration["instances"] = {**configuration["instances"], "score_threshold": min(score, threshold)}
     return threshold
 
 
 def _prepare(folder: Path, predictor: nnUNetPredictor, model: dict, options: argparse.Namespace) -> None:
     """The output folder with what nnU-Net puts there, and with the name of the model that predicts into it."""
-    record = folder / MODEL
+    record = folder / MODEL_RECORD
     if record.is_file() and not options.overwrite and json.loads(record.read_text(encoding="utf-8")) != model:
         raise InputError(
             f"{folder} holds predictions of another model or other folds ({record}); name a new folder, or replace "
             "them with --overwrite."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name, wanted in ((COCO, options.coco), (OVERLAYS, options.overlays)):
-        if wanted:
+    for name, requested in ((COCO, options.coco), (OVERLAYS, options.overlays)):
+        if requested:
             (folder / name).mkdir(exist_ok=True)
-    contents = {MODEL: model, "dataset.json": predictor.dataset_json, "plans.json": predictor.plans_manager.plans}
+    contents = {
+        MODEL_RECORD: model,
+        "dataset.json": predictor.dataset_json,
+        "plans.json": predictor.plans_manager.plans,
+    }
     for name, content in contents.items():
         _write_json(folder / name, content, indent=2)
 
@@ -156,7 +160,7 @@ def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Output
 
 
 def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float) -> None:
-    """Predict one image and write what is wanted of it; of a volume the picture shows the middle slice."""
+    """Predict one image and write the outputs that were requested; of a volume the picture shows the middle slice."""
     import torch
     from PIL import Image
 
@@ -166,10 +170,10 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     image, data, properties = preprocess(predictor, case)
-    everything = revert_preprocessing(
+    detections = revert_preprocessing(
         predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
     )
-    slices = [part.select(part.scores >= threshold) for part in everything]
+    slices = [part.select(part.scores >= threshold) for part in detections]
     if outputs.overlay is not None:
         image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
         middle = len(slices) // 2
@@ -177,19 +181,19 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
         write_atomically(outputs.overlay, picture.save)
     if outputs.coco is not None:
         names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
-        parts = zip(everything, names, strict=True)
+        parts = zip(detections, names, strict=True)
         _write_json(outputs.coco, [result for part, name in parts for result in coco_results(part, name)])
     write_slices(
         slices,
         str(outputs.labels),
         properties,
         plans_manager=plans,
-        plan=configuration.configuration,
+        configuration=configuration.configuration,
         dataset_json=predictor.dataset_json,
     )
 
 
-def _join(parts: list[Path], path: Path) -> int:
+def _join_results(parts: list[Path], path: Path) -> int:
     """Write all results as one list; returns how many there are."""
     results = [result for part in parts for result in json.loads(part.read_text(encoding="utf-8"))]
     _write_json(path, results)

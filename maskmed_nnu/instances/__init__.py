@@ -1,5 +1,5 @@
 """Label maps with many objects.
 
 Here: encoding, reading and writing, COCO, statistics. ``conversion`` makes data sets of other formats, ``stitching``
-joins what tiles and views answered, ``metrics`` compares predictions with the truth.
+merges the detections of tiles and views, ``metrics`` compares predictions with the truth.
 """

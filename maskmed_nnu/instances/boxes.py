@@ -13,7 +13,7 @@ from maskmed_nnu.instances.array_types import Integers
 class Boxes(NamedTuple):
     """``N`` objects, ordered by id."""
 
-    numbers: Integers
+    ids: Integers
     """``[N]`` their ids"""
     boxes: NDArray[np.int64]
     """``[N, 4]`` int64 ``y0, x0, y1, x1``, half open"""

@@ -1,4 +1,4 @@
-"""Layers that hold objects of one class each, so that a layer's number tells the class of what is in it."""
+"""Layers with objects of one class each, so that the layer determines the class."""
 
 from __future__ import annotations
 

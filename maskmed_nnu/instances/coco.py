@@ -23,8 +23,9 @@ from maskmed_nnu.instances.array_types import CroppedMask, Mask
 from maskmed_nnu.instances.detections import Detections
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
+from maskmed_nnu.instances.text import format_list
 
-FAR_OUTSIDE = 10  # image sizes; rasterising costs a polygon's length, so one with wild coordinates would never end
+MAX_COORDINATE = 10  # image sizes; rasterising costs a polygon's length, so one with wild coordinates would never end
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class CocoFile:
             if annotation.get("category_id") not in names:
                 raise InputError(
                     f"Annotation {annotation.get('id')} in {path} has category_id {annotation.get('category_id')}, but "
-                    f"its categories have the ids {_join(names)}; declare that category or correct the annotation."
+                    f"its categories have the ids {format_list(names)}; declare that category or correct the "
+                    "annotation."
                 )
             if annotation.get("image_id") in known:
                 annotations.setdefault(annotation["image_id"], []).append(annotation)
@@ -80,7 +82,7 @@ class CocoFile:
         if strays:
             self.notes.append(f"{strays:,} annotations belong to images that {path.name} does not list")
         self._annotations = annotations
-        self.classes, self._number = self._numbered(names, classes)
+        self.classes, self._number = self._number_classes(names, classes)
 
     def objects(self, image: CocoImage, shape: tuple[int, int]) -> CocoInstances:
         """The selected objects of `image`, whose file has the size `shape` (y, x), layered where they overlap.
@@ -97,7 +99,7 @@ class CocoFile:
             try:
                 positions, cut = _rasterise(annotation.get("segmentation"), shape)
             except (ValueError, TypeError, LookupError, OverflowError) as error:
-                refused.append(f"annotation {annotation.get('id')}: {_reason(error)}")
+                refused.append(f"annotation {annotation.get('id')}: {_error_reason(error)}")
                 continue
             clipped += cut
             box, mask = rle.crop(positions, shape[0])
@@ -109,14 +111,16 @@ class CocoFile:
         objects = InstanceMap(stack_layers(masks, shape), np.array(numbers, dtype=np.int64), stuff)
         return CocoInstances(objects, refused, clipped)
 
-    def _numbered(self, names: dict[Any, str], selected: Sequence[str] | None) -> tuple[dict[str, int], dict[Any, int]]:
+    def _number_classes(
+        self, names: dict[Any, str], selected: Sequence[str] | None
+    ) -> tuple[dict[str, int], dict[Any, int]]:
         """Class names with consecutive numbers, and category id → number of the categories taken."""
         used = {a["category_id"] for group in self._annotations.values() for a in group}
         if selected:
             unknown = [name for name in selected if name not in names.values()]
             if unknown or len(set(selected)) < len(selected):
                 raise InputError(
-                    f"{self.path} has no category {unknown[0]!r}; it has {_join(names.values())}."
+                    f"{self.path} has no category {unknown[0]!r}; it has {format_list(names.values())}."
                     if unknown
                     else f"A class is named twice in {' '.join(selected)}; name each category once."
                 )
@@ -139,7 +143,7 @@ def coco_results(detections: Detections, image_id: int | str) -> list[dict[str, 
     for box, mask, score, number in zip(
         detections.boxes, detections.masks, detections.scores, detections.classes, strict=True
     ):
-        shape = _encoded(mask >= 128, (int(box[0]), int(box[1])), detections.shape)
+        shape = _encode_mask(mask >= 128, (int(box[0]), int(box[1])), detections.shape)
         if shape is not None:
             results.append({"image_id": image_id, "category_id": int(number), **shape, "score": float(score)})
     return results
@@ -153,7 +157,7 @@ def coco_annotations(objects: InstanceMap, image_id: int | str, first_id: int = 
     annotations: list[dict[str, Any]] = []
 
     def add(mask: Mask, corner: tuple[int, int], number: int, crowd: bool) -> None:
-        described = _encoded(mask, corner, (objects.stuff.shape[0], objects.stuff.shape[1]))
+        described = _encode_mask(mask, corner, (objects.stuff.shape[0], objects.stuff.shape[1]))
         assert described is not None
         entry = {"id": first_id + len(annotations), "image_id": image_id, "category_id": int(number)}
         entry["iscrowd"] = int(crowd)
@@ -171,7 +175,7 @@ def coco_annotations(objects: InstanceMap, image_id: int | str, first_id: int = 
     return annotations
 
 
-def _encoded(mask: Mask, corner: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any] | None:
+def _encode_mask(mask: Mask, corner: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any] | None:
     """``segmentation`` and ``bbox`` of a cropped mask, None where it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
@@ -204,7 +208,7 @@ def _rasterise(
     low, high = points.min(axis=0), points.max(axis=0)
     if (high <= 0).any() or (low >= (width, height)).any():
         raise SegmentationError(f"it lies wholly outside the image of {width} × {height} pixels")
-    reach = FAR_OUTSIDE * max(shape)
+    reach = MAX_COORDINATE * max(shape)
     if low.min() < -reach or high.max() > reach:
         raise SegmentationError(
             f"its coordinates go up to {abs(points).max():.3g} in an image of {width} × {height} pixels"
@@ -259,14 +263,9 @@ def _categories(content: dict[str, Any], path: Path) -> dict[Any, str]:
             raise InputError(f"A category in {path} has no id or no name: {str(entry)[:80]}; COCO needs both.")
     names = {entry["id"]: str(entry["name"]) for entry in _items(content["categories"])}
     if len(set(names.values())) < len(names):
-        raise InputError(f"Two categories in {path} have the same name: {_join(names.values())}; rename one.")
+        raise InputError(f"Two categories in {path} have the same name: {format_list(names.values())}; rename one.")
     return names
 
 
-def _join(values: Iterable[object], limit: int = 10) -> str:
-    texts = [str(v) for v in values]
-    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
-
-
-def _reason(error: Exception) -> str:
+def _error_reason(error: Exception) -> str:
     return str(error) if isinstance(error, SegmentationError) else "its segmentation is neither polygons nor RLE"

@@ -1,6 +1,6 @@
-"""Objects that are not in one piece: found, told apart from slips of the pen, and made into objects of their own.
+"""Finds disconnected objects, ignores stray pixels, and gives each piece an id of its own.
 
-Pieces are told apart with all neighbours, the diagonal ones too.
+Pixels that touch diagonally are connected.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from skimage.measure import label
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.instance_map import InstanceMap
 
-STRAY_SHARE = (
+MAX_STRAY_FRACTION = (
     0.05  # of an object's pixels: pieces up to this are slips of the annotator's pen, not objects of their own
 )
 
 
-def multi_component(ids: Integers) -> list[tuple[int, Integers]]:
+def multi_component_objects(ids: Integers) -> list[tuple[int, Integers]]:
     """The objects of ``ids [*spatial]`` that are not in one piece, and the sizes of their pieces, largest first."""
-    return [(number, sizes) for number, _, sizes in _torn_objects(_components(ids), ids)]
+    return [(number, sizes) for number, _, sizes in _multi_component_objects(_components(ids), ids)]
 
 
 def is_disconnected(sizes: Integers) -> bool:
     """Whether pieces of these sizes, largest first, are more than an object and stray pixels."""
-    return bool(sizes[1] > STRAY_SHARE * sizes.sum())
+    return bool(sizes[1] > MAX_STRAY_FRACTION * sizes.sum())
 
 
 def count_disconnected(objects: InstanceMap) -> int:
     """How many objects are disconnected."""
-    return sum(is_disconnected(sizes) for layer in objects.ids for _, sizes in multi_component(layer))
+    return sum(is_disconnected(sizes) for layer in objects.ids for _, sizes in multi_component_objects(layer))
 
 
 def split_disconnected(objects: InstanceMap) -> InstanceMap:
-    """Give each piece of a torn object an id of its own, after the ids there are; the largest keeps the object's.
+    """Give each piece of a disconnected object an id of its own, from N + 1 on; the largest keeps its id.
 
     Stray pixels stay with the largest piece, unless they are too many for it alone.
 
@@ -45,9 +45,9 @@ def split_disconnected(objects: InstanceMap) -> InstanceMap:
     for layer in ids:
         components = _components(layer)
         new_id = np.zeros(components.max(initial=0) + 1, dtype=ids.dtype)
-        for number, pieces, sizes in _torn_objects(components, layer):
+        for number, pieces, sizes in _multi_component_objects(components, layer):
             rest = int(sizes.sum())
-            while len(sizes) > 1 and sizes[1] > STRAY_SHARE * rest:
+            while len(sizes) > 1 and sizes[1] > MAX_STRAY_FRACTION * rest:
                 classes.append(classes[number - 1])
                 new_id[pieces[1]] = len(classes)
                 rest -= int(sizes[1])
@@ -64,7 +64,7 @@ def _components(ids: Integers) -> Integers:
     return components
 
 
-def _torn_objects(components: Integers, ids: Integers) -> list[tuple[int, Integers, Integers]]:
+def _multi_component_objects(components: Integers, ids: Integers) -> list[tuple[int, Integers, Integers]]:
     """Per object of several ``components``: its id, the components' numbers and their sizes, largest first."""
     flat = components.reshape(-1)
     sizes = np.bincount(flat)[1:]

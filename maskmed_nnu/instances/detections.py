@@ -1,4 +1,4 @@
-"""Objects of one image as cropped soft masks: what tiles answer, what stitching returns and what writers read."""
+"""Objects of one image as cropped soft masks: predicted in tiles, merged by stitching, read by writers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from maskmed_nnu.instances.array_types import Integers, Mask
 
-INSIDE = 128
+MASK_THRESHOLD = 128
 """A pixel belongs to the object from this value of its soft mask on."""
 
 
@@ -69,7 +69,7 @@ class Detections:
         for i in np.flatnonzero((boxes != moved).any(1) & keep):
             y0, x0, y1, x1 = boxes[i] - moved[i, [0, 1, 0, 1]]
             masks[i] = masks[i][y0:y1, x0:x1]
-            keep[i] = masks[i].size and masks[i].max() >= INSIDE
+            keep[i] = masks[i].size and masks[i].max() >= MASK_THRESHOLD
         stuff = None
         if self.stuff is not None:
             stuff = np.zeros(shape, self.stuff.dtype)
@@ -106,7 +106,7 @@ class Detections:
         if stuff is not None:
             y, x = (((2 * np.arange(new) + 1) * old // (2 * new)) for old, new in zip(self.shape, shape, strict=True))
             stuff = stuff[np.ix_(y, x)]
-        keep = np.array([mask.max(initial=0) >= INSIDE for mask in masks], bool)
+        keep = np.array([mask.max(initial=0) >= MASK_THRESHOLD for mask in masks], bool)
         return Detections(shape, boxes, masks, self.scores, self.classes, stuff).select(keep)
 
 
@@ -174,7 +174,7 @@ def to_instance_map(detections: Detections, max_layers: int) -> tuple[NDArray[np
     keep = np.zeros(len(detections), bool)
     for i in np.argsort(-detections.scores, kind="stable"):
         y0, x0, y1, x1 = detections.boxes[i]
-        inside = detections.masks[i] >= INSIDE
+        inside = detections.masks[i] >= MASK_THRESHOLD
         area = np.count_nonzero(inside)
         best, most_free = None, 0
         for layer in layers:

@@ -16,7 +16,8 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry
-from maskmed_nnu.instances.instance_map import LARGEST_ID, check_values
+from maskmed_nnu.instances.instance_map import MAX_ID, check_values
+from maskmed_nnu.instances.text import format_shape
 
 LABEL_ENDINGS = (".png", *TIFF, *NIFTI)
 
@@ -43,7 +44,7 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[In
     layered = overlap_layers and values.ndim > 2
     if values.ndim - layered not in (2, 3):
         raise InputError(
-            f"{path} has the shape {_format_shape(values.shape)}; a label file holds an image or a volume, with "
+            f"{path} has the shape {format_shape(values.shape)}; a label file holds an image or a volume, with "
             'another axis for layers where dataset.json says "overlap_layers": true.'
         )
     try:
@@ -64,8 +65,8 @@ def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = No
     if kind not in LABEL_ENDINGS:
         raise InputError(f"{path} cannot hold object ids; legal file endings are {', '.join(LABEL_ENDINGS)}.")
     highest = int(raw.max(initial=0))
-    if raw.dtype.kind not in "ui" or raw.min(initial=0) < 0 or highest > LARGEST_ID:
-        raise InputError(f"{path} cannot be written: ids must be whole numbers from 0 to {LARGEST_ID}.")
+    if raw.dtype.kind not in "ui" or raw.min(initial=0) < 0 or highest > MAX_ID:
+        raise InputError(f"{path} cannot be written: ids must be whole numbers from 0 to {MAX_ID}.")
     values = _without_single_slices(raw)
     if kind == ".png":
         if values.ndim > 2:
@@ -99,7 +100,3 @@ def _integers(values: NDArray[Any]) -> Integers:
         return values.astype(np.uint8)
     check_values(np.unique(values))
     return values.astype(np.int64)
-
-
-def _format_shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))

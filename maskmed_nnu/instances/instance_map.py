@@ -1,7 +1,7 @@
 """Objects of one image as label maps, and the numbers that stand for them in a data set's label files.
 
 Panoptic ids (``class * label_divisor + index``) follow COCO panoptic's and Cityscapes' practice; here index 0 is stuff,
-or, in a class that also has objects, a crowd region: objects not told apart, ignored by the loss and the metrics.
+or, in a class that also has objects, a crowd region, which the loss and the metrics ignore.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
 
-LARGEST_ID = 2**32 - 1  # of uint32, the widest integers that label files hold
+MAX_ID = 2**32 - 1  # of uint32, the widest integers that label files hold
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LabelFormat:
                 f"dataset.json declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so that an "
                 'id does not tell its class; write ids as class * 1000 + index, say, and add "label_divisor": 1000.'
             )
-        largest = LARGEST_ID // (len(classes) + 1)
+        largest = MAX_ID // (len(classes) + 1)
         if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= largest):
             raise InputError(
                 f"label_divisor in dataset.json is {divisor!r}; it must be an integer from 2 to {largest}, so that the "
@@ -79,7 +79,7 @@ class InstanceMap:
 
     ``ids``: int32 ``[L, *spatial]``, 0 = none, objects 1..N, each in one layer. ``classes``: int64 ``[N]``, the class
     number of object i + 1. ``stuff``: int32 ``[*spatial]``, the class number of stuff or of a crowd region, 0
-    elsewhere; it may go on beneath objects, which win wherever one answer is asked for.
+    elsewhere; it may go on beneath objects, which win where a pixel can have one value only.
     """
 
     ids: NDArray[np.int32]
@@ -124,8 +124,8 @@ def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     if len(twice):
         raise InputError(
             f"Id {values[twice[0]]}{_and_more(twice)} is in the layers "
-            f"{_join(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the parts in "
-            "different layers different ids or draw them in one."
+            f"{_format_numbers(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the "
+            "parts in different layers different ids or draw them in one."
         )
     number = np.where(is_object, np.cumsum(is_object), 0).astype(np.int32)
     ids = np.repeat(number[run_of], lengths).reshape(raw.shape)
@@ -160,8 +160,8 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> NDArray[np.unsign
     undeclared = np.setdiff1d(objects.classes, list(label_format.classes.values()))
     if len(undeclared):
         raise InputError(
-            f"The objects have the classes {_join(undeclared)}, which dataset.json does not declare; its classes are "
-            f"{_declared(label_format)}."
+            f"The objects have the classes {_format_numbers(undeclared)}, which dataset.json does not declare; its "
+            f"classes are {_format_classes(label_format)}."
         )
     if divisor is None:
         if objects.stuff.any():
@@ -244,9 +244,9 @@ def check_values(values: NDArray[Any]) -> None:
             f"The mask holds the negative value {int(values[0])}; ids are positive and the background is 0, so look "
             "for ids that wrapped in a signed type, and save it as uint16 or uint32."
         )
-    if len(values) and values[-1] > LARGEST_ID:
+    if len(values) and values[-1] > MAX_ID:
         raise InputError(
-            f"The mask holds the id {int(values[-1])}; ids must fit in 32 bits (up to {LARGEST_ID}), so renumber them."
+            f"The mask holds the id {int(values[-1])}; ids must fit in 32 bits (up to {MAX_ID}), so renumber them."
         )
 
 
@@ -256,12 +256,12 @@ def _check_classes(values: Integers, classes: Integers, label_format: LabelForma
         raise InputError(
             f"Id {values[wrong[0]]}{_and_more(wrong)} is of class {classes[wrong[0]]} (label_divisor "
             f"{label_format.label_divisor}), which dataset.json does not declare; its classes are "
-            f"{_declared(label_format)}, so declare the class or correct the id (class * label_divisor + index)."
+            f"{_format_classes(label_format)}, so declare the class or correct the id (class * label_divisor + index)."
         )
 
 
 def _rank_in_class(classes: Integers) -> NDArray[np.int64]:
-    """The how-manieth of its class each object is, counted from 1."""
+    """The index of each object within its class, from 1 on."""
     order = np.argsort(classes, kind="stable")
     sorted_classes = classes[order]
     rank = np.empty(len(classes), dtype=np.int64)
@@ -269,11 +269,11 @@ def _rank_in_class(classes: Integers) -> NDArray[np.int64]:
     return rank
 
 
-def _declared(label_format: LabelFormat) -> str:
+def _format_classes(label_format: LabelFormat) -> str:
     return ", ".join(f"{number} {name}" for name, number in label_format.classes.items())
 
 
-def _join(numbers: Integers) -> str:
+def _format_numbers(numbers: Integers) -> str:
     return ", ".join(str(n) for n in numbers[:10]) + (" …" if len(numbers) > 10 else "")
 
 

@@ -1,8 +1,7 @@
-"""What is wrong with a label file although it can be read: too many objects, objects in pieces."""
+"""Checks of a label file that can be read: too many objects, disconnected objects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.components import is_disconnected, multi_component
+from maskmed_nnu.instances.components import is_disconnected, multi_component_objects
 from maskmed_nnu.instances.instance_map import LabelFormat, decode
+from maskmed_nnu.instances.text import format_list
 
 MAX_INSTANCES = int(np.iinfo(np.int16).max)  # in one image: nnU-Net keeps preprocessed label maps in 16 bits
 
 
 @dataclass(frozen=True)
 class LabelMapIssues:
-    """Sentences without the file's name: ``faults`` must be mended before training, ``notes`` may stay."""
+    """Sentences without the file's name: ``faults`` must be corrected before training, ``notes`` need not."""
 
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -43,22 +43,19 @@ def check_label_map(raw: NDArray[Any], label_format: LabelFormat) -> LabelMapIss
     for values, ids in zip(raw, objects.ids, strict=True):
         name_of = np.zeros(len(objects.classes) + 1, dtype=np.int64)
         name_of[ids.reshape(-1)] = values.reshape(-1)
-        for number, sizes in multi_component(ids):
+        for number, sizes in multi_component_objects(ids):
             if is_disconnected(sizes):
-                disconnected.append(f"object {name_of[number]} ({len(sizes)} pieces of {_join(sizes)} pixels)")
+                disconnected.append(
+                    f"object {name_of[number]} ({len(sizes)} pieces of {format_list(sizes, limit=5)} pixels)"
+                )
             else:
                 stray.append(name_of[number])
     if disconnected:
         faults.append(
-            f"Not in one piece: {_join(disconnected)}; give each piece an id of its own (ids that wrapped, as 257 "
-            "becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something lies over it."
+            f"Not in one piece: {format_list(disconnected, limit=5)}; give each piece an id of its own (ids that "
+            "wrapped, as 257 becomes 1 in 8 bits, look like this), or fill the gap, on another layer where something "
+            "lies over it."
         )
     if stray:
-        notes.append(f"Stray pixels apart from their object, which may stay: ids {_join(stray)}.")
+        notes.append(f"Stray pixels apart from their object, which may stay: ids {format_list(stray, limit=5)}.")
     return LabelMapIssues(faults, notes)
-
-
-def _join(values: Sequence[object] | NDArray[Any], limit: int = 5) -> str:
-    return ", ".join(str(v) for v in values[:limit]) + (
-        f" and {len(values) - limit} more" if len(values) > limit else ""
-    )

@@ -1,4 +1,4 @@
-"""What a data set's objects are like: how many, how large, how close, how often on top of each other.
+"""Statistics of a data set's objects: number, size, distance, overlap.
 
 Every slice of a volume counts as an image of its own, and an object as one object per slice that shows it, because
 that is what a 2D network sees. Lengths and areas are in units of the spacing given (pixels where it is 1).
@@ -52,7 +52,7 @@ def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] 
     columns: dict[str, list[NDArray[Any]]] = {"classes": [], "areas": [], "extents": [], "spacings": [], "counts": []}
     for z in range(ids.shape[1]):
         in_slice = find_boxes(ids[:, z])
-        classes = class_of[in_slice.numbers]
+        classes = class_of[in_slice.ids]
         columns["classes"].append(classes)
         columns["areas"].append(in_slice.areas * unit.prod())
         columns["extents"].append((in_slice.boxes[:, 2:] - in_slice.boxes[:, :2]) * unit)
@@ -78,17 +78,17 @@ def merge(tables: Iterable[InstanceTable]) -> InstanceTable:
 def summarise(table: InstanceTable, classes: dict[str, int]) -> dict[str, Any]:
     """Plain numbers for JSON: of all objects under ``all``, and per class name under ``classes``.
 
-    A class with any object is a ``thing``, its pixels without an object being a crowd; one of which there are only
-    such pixels is ``stuff``; one of which there is nothing is ``absent``.
+    A class with objects is a ``thing``, and its pixels without an object are a crowd. A class with only such pixels is
+    ``stuff``. A class without pixels is ``absent``.
     """
     per_class = {}
     for name, number in classes.items():
         of_class = table.classes == number
-        loose = int(table.unindexed[:, number - 1].sum())
+        unindexed = int(table.unindexed[:, number - 1].sum())
         per_class[name] = {
             "number": int(number),
-            "kind": "thing" if of_class.any() else "stuff" if loose else "absent",
-            "unindexed_pixels": loose,
+            "kind": "thing" if of_class.any() else "stuff" if unindexed else "absent",
+            "unindexed_pixels": unindexed,
             "overlap_depth": int(table.depths[:, number - 1].max()),
             "layers": int(table.layers[:, number - 1].max()),
             **_summary(table, of_class, table.counts[:, number - 1]),

@@ -1,5 +1,5 @@
 """The adapter between nnU-Net and this package: the only place that imports ``nnunetv2``."""
 
-from maskmed_nnu.nnunet.moved_modules import understand_old_names
+from maskmed_nnu.nnunet.moved_modules import redirect_moved_modules
 
-understand_old_names()
+redirect_moved_modules()

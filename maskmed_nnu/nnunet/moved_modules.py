@@ -57,7 +57,7 @@ class MovedModuleFinder(MetaPathFinder, Loader):
             module.__spec__ = module.__spec__.loader_state
 
 
-def understand_old_names() -> None:
+def redirect_moved_modules() -> None:
     """Let imports of the old names find the modules; once per process."""
     if not any(isinstance(finder, MovedModuleFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, MovedModuleFinder())  # before the files of the packages of today

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from maskmed_nnu.instances.detections import INSIDE, Detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections
 
 GOLDEN_RATIO = 0.618034  # a few steps of it around the circle of hues rarely come close to each other …
 SHADES = ((0.9, 1.0), (0.45, 1.0), (0.9, 0.7))  # … and those that do differ in saturation or brightness
@@ -32,7 +32,7 @@ def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint
     thickness = max(1, round(min(detections.shape) / PIXELS_PER_LINE))
     for index in np.argsort(detections.scores, kind="stable"):  # the highest score on top
         y0, x0, y1, x1 = detections.boxes[index]
-        inside = np.pad(detections.masks[index] >= INSIDE, 1)
+        inside = np.pad(detections.masks[index] >= MASK_THRESHOLD, 1)
         line = inside & ~ndimage.binary_erosion(inside, iterations=thickness)
         picture[y0:y1, x0:x1][line[1:-1, 1:-1]] = _colour(int(index))
     return picture

@@ -11,7 +11,12 @@ from hypothesis.extra import numpy as st_numpy
 from scipy import ndimage
 
 from maskmed_nnu.instances import components
-from maskmed_nnu.instances.components import STRAY_SHARE, count_disconnected, multi_component, split_disconnected
+from maskmed_nnu.instances.components import (
+    MAX_STRAY_FRACTION,
+    count_disconnected,
+    multi_component_objects,
+    split_disconnected,
+)
 from maskmed_nnu.instances.instance_map import InstanceMap
 
 layers = st_numpy.arrays(
@@ -28,7 +33,7 @@ def sizes(mask: np.ndarray) -> list[int]:
 @settings(deadline=None)
 def test_pieces_are_those_of_scipy(ids):
     expected = {i: sizes(ids[0] == i) for i in np.unique(ids[0]) if i and len(sizes(ids[0] == i)) > 1}
-    assert {number: found.tolist() for number, found in multi_component(ids[0])} == expected
+    assert {number: found.tolist() for number, found in multi_component_objects(ids[0])} == expected
 
 
 @given(layers)
@@ -42,7 +47,7 @@ def test_after_splitting_nothing_is_torn_and_no_pixel_changes_its_class(ids):
     np.testing.assert_array_equal(class_of[ids], class_now[split.ids])
     for number in range(1, 7):
         found = sizes(split.ids[(ids == number).any(axis=(1, 2)).argmax()] == number)
-        assert sum(found[1:]) <= STRAY_SHARE * sum(found) * max(len(found) - 1, 0)
+        assert sum(found[1:]) <= MAX_STRAY_FRACTION * sum(found) * max(len(found) - 1, 0)
 
 
 def test_the_example():

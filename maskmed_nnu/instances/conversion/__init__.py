@@ -1,1 +1,1 @@
-"""From COCO json, label maps or masks of somebody else's to an nnU-Net raw data set."""
+"""From COCO json, label maps or masks to an nnU-Net raw data set."""

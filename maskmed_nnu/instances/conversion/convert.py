@@ -1,4 +1,4 @@
-"""From a source of images and objects to an nnU-Net raw data set, in one piece or not at all."""
+"""From a source of images and objects to an nnU-Net raw data set, complete or not at all."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.instance_map import encode
 
-SHOWN = 20  # refused objects on the screen
-BROKEN_SHOWN = 10
+MAX_REFUSED_SHOWN = 20  # refused objects on the screen
+MAX_BROKEN_SHOWN = 10
 
 
 class Conversion(NamedTuple):
@@ -47,7 +47,7 @@ class Conversion(NamedTuple):
 def convert(
     source: Source, folder: Path, *, test: int = 0, split: bool = False, class_names: Sequence[str] | None = None
 ) -> Conversion:
-    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and say what became of it.
+    """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and return a report.
 
     Everything is read once to decide how files are laid out, then again to be written, so that memory holds one case
     at a time. The files are written to a folder beside `folder` and renamed at the end; where an earlier run with the
@@ -63,22 +63,22 @@ def convert(
     names = case_names(source.cases)
     if not 0 <= test < len(names):
         raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
-    summaries = _scan(source, names, split)
+    summaries = _summarize_cases(source, names, split)
     layout = choose_layout(summaries, source.classes, class_names)
     if layout.label_format and not sum(s.counts.sum() for s in summaries):
         reasons = [reason for s in summaries for reason in s.refused]
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
         raise InputError(f"There is no object in any of the {len(summaries)} images{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
-    partial = _partial(folder, [description, test, split], summaries)
+    partial = _partial_folder(folder, [description, test, split], summaries)
     for index, entry in enumerate(tqdm(summaries, desc="writing", unit=" images", disable=None)):
         _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
-    lines = [*summary_lines(summaries, layout, source.notes), "", *_origins(summaries)]
+    lines = [*summary_lines(summaries, layout, source.notes), "", *_case_sources(summaries)]
     _write_text(partial / "conversion.txt", "\n".join(lines))
     _write_text(partial / "dataset.json", json.dumps(description, indent=2))
     (partial / "input.json").unlink()
     partial.rename(folder)
-    lines = summary_lines(summaries, layout, source.notes, most=SHOWN)
+    lines = summary_lines(summaries, layout, source.notes, max_refused=MAX_REFUSED_SHOWN)
     return Conversion(lines, 0 if split else sum(s.disconnected for s in summaries))
 
 
@@ -88,9 +88,9 @@ def case_names(cases: Sequence[SourceCase]) -> list[str]:
     Raises:
         InputError: where two cases cannot be told apart.
     """
-    short = [_legal(case.name.replace("\\", "/").rsplit("/", 1)[-1]) for case in cases]
+    short = [_legal_case_name(case.name.replace("\\", "/").rsplit("/", 1)[-1]) for case in cases]
     times = Counter(short)
-    names = [s if times[s] == 1 else _legal(c.name) for s, c in zip(short, cases, strict=True)]
+    names = [s if times[s] == 1 else _legal_case_name(c.name) for s, c in zip(short, cases, strict=True)]
     first: dict[str, SourceCase] = {}
     for name, case in zip(names, cases, strict=True):
         other = first.setdefault(name, case)
@@ -99,7 +99,7 @@ def case_names(cases: Sequence[SourceCase]) -> list[str]:
     return names
 
 
-def _legal(name: str) -> str:
+def _legal_case_name(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", name).strip("_") or "case"
 
 
@@ -114,7 +114,7 @@ def _check_target(folder: Path) -> None:
         )
 
 
-def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary]:
+def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary]:
     summaries: list[CaseSummary] = []
     broken = []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
@@ -122,7 +122,7 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary
         try:
             content = source.read(case)
             disconnected, before = count_disconnected(content.objects), len(content.objects.classes)
-            content = _split(content) if split and disconnected else content
+            content = _split_objects(content) if split and disconnected else content
             more = len(content.objects.classes) - before
             summaries.append(
                 summarize_case(case, name, content, len(source.classes), disconnected=disconnected, split=more)
@@ -132,19 +132,19 @@ def _scan(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary
     if len(broken) == 1:
         raise InputError(broken[0])
     if broken:
-        others = f"\n  and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
+        others = f"\n  and {len(broken) - MAX_BROKEN_SHOWN} more" if len(broken) > MAX_BROKEN_SHOWN else ""
         raise InputError(
             f"{len(broken)} of {len(names)} cases are broken; repair or remove them:\n  "
-            + "\n  ".join(broken[:BROKEN_SHOWN])
+            + "\n  ".join(broken[:MAX_BROKEN_SHOWN])
             + others
         )
     return summaries
 
 
-def _partial(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
+def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
-    files = [[s.name, *([str(path), _changed(path)] for path in s.case.files)] for s in summaries]
+    files = [[s.name, *([str(path), _modification_time(path)] for path in s.case.files)] for s in summaries]
     key = json.dumps([settings, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
@@ -154,7 +154,7 @@ def _partial(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]
     return partial
 
 
-def _changed(path: Path) -> int:
+def _modification_time(path: Path) -> int:
     """When the file, or the last file of the folder, was changed."""
     files = [path, *path.iterdir()] if path.is_dir() else [path]
     return max(file.stat().st_mtime_ns for file in files)
@@ -166,28 +166,28 @@ def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Pa
         return
     label.parent.mkdir(exist_ok=True)
     content = source.read(entry.case)
-    content = _split(content) if entry.split else content
+    content = _split_objects(content) if entry.split else content
     images = folder / f"images{part}"
     images.mkdir(exist_ok=True)
-    geometry = content.picture.geometry and content.picture.geometry.to(content.picture.channels.ndim - 1)
-    for channel, picture in enumerate(layout.arrange(content.picture)):
+    geometry = content.image.geometry and content.image.geometry.to(content.image.channels.ndim - 1)
+    for channel, picture in enumerate(layout.channel_images(content.image)):
         target = images / f"{entry.name}_{channel:04d}{layout.ending}"
         if layout.ending not in formats.NIFTI:
             source_images.write(target, picture)
-        elif len(picture.channels) < len(content.picture.channels):
+        elif len(picture.channels) < len(content.image.channels):
             formats.write(target, picture.channels[0], geometry)
         elif formats.ending(entry.case.image) == layout.ending:
             shutil.copyfile(entry.case.image, target)
         else:
             sitk.WriteImage(sitk.ReadImage(str(entry.case.image)), str(target))
-    write_ids(label, _raw(content, layout), geometry=geometry)
+    write_ids(label, _label_values(content, layout), geometry=geometry)
 
 
-def _split(content: Annotations) -> Annotations:
+def _split_objects(content: Annotations) -> Annotations:
     return replace(content, objects=split_disconnected(content.objects))
 
 
-def _raw(content: Annotations, layout: DatasetLayout) -> Integers:
+def _label_values(content: Annotations, layout: DatasetLayout) -> Integers:
     """The values [L, *spatial] of the case's label file."""
     if layout.label_format:
         return encode(content.objects, layout.label_format)
@@ -199,5 +199,5 @@ def _write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
-def _origins(summaries: Sequence[CaseSummary]) -> list[str]:
+def _case_sources(summaries: Sequence[CaseSummary]) -> list[str]:
     return ["case ← file", *(f"{s.name} ← {s.case.image.name}" for s in summaries)]

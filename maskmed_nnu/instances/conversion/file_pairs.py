@@ -8,6 +8,7 @@ from pathlib import Path
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.conversion import source_images
+from maskmed_nnu.instances.text import format_list
 
 MASK_SUFFIXES = ("_cp_masks", "_masks", "_mask", "_seg", "_labels", "_label")
 IMAGE_SUFFIXES = ("_img", "_image")
@@ -33,11 +34,11 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
             f"{' and masks beside them with ' + ', '.join(MASK_SUFFIXES) if together else ''}."
         )
     exact = _by_name(image_files, lambda p: source_images.stem(p))
-    by_mask = _by_name(mask_files, lambda p: _without(source_images.stem(p), MASK_SUFFIXES))
+    by_mask = _by_name(mask_files, lambda p: _without_suffix(source_images.stem(p), MASK_SUFFIXES))
     by_full_name = {source_images.stem(p): p for p in mask_files}
     paired, missing = {}, []
     for name, image in exact.items():
-        candidates = (by_full_name.get(name), by_mask.get(name), by_mask.get(_without(name, IMAGE_SUFFIXES)))
+        candidates = (by_full_name.get(name), by_mask.get(name), by_mask.get(_without_suffix(name, IMAGE_SUFFIXES)))
         mask = next((c for c in candidates if c), None)
         if mask is None:
             missing.append(image.name)
@@ -46,7 +47,7 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
     if missing:
         hint = "; Cellpose's _seg.npy is read only once saved as a TIFF or PNG" if any(images.glob("*_seg.npy")) else ""
         raise InputError(
-            f"No mask in {masks} for {shortened(missing)}; a mask has its image's name, or that and one of "
+            f"No mask in {masks} for {format_list(missing)}; a mask has its image's name, or that and one of "
             f"{', '.join(MASK_SUFFIXES)}{hint}."
         )
     used = {mask for _, mask in paired.values()}
@@ -64,7 +65,7 @@ def _by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Pa
     return named
 
 
-def _without(text: str, suffixes: Iterable[str]) -> str:
+def _without_suffix(text: str, suffixes: Iterable[str]) -> str:
     return next((text.removesuffix(s) for s in suffixes if text.endswith(s) and text != s), text)
 
 
@@ -83,13 +84,9 @@ def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Pa
     missing = [name for name, paths in zip(names, candidates, strict=True) if not paths]
     if missing:
         raise InputError(
-            f"{shortened(missing)}, listed in {json_file.name}, is not in {folder}; put every image there."
+            f"{format_list(missing)}, listed in {json_file.name}, is not in {folder}; put every image there."
         )
     several = next((paths for paths in candidates if len(paths) > 1), None)
     if several:
         raise InputError(f"{several[0]} and {several[1]} have the name that {json_file.name} lists; keep one of them.")
     return [paths[0] for paths in candidates]
-
-
-def shortened(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

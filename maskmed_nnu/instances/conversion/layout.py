@@ -1,4 +1,4 @@
-"""How a data set's files are laid out, decided from what was found in all of its cases: file ending, channels, ids."""
+"""How a data set's files are laid out, chosen from all of its cases: file ending, channels, ids."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from maskmed_nnu.instances.instance_map import LabelFormat
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000
-PREDICTED_MORE = 2  # an image to be predicted may be denser than any of these, and more than the divisor is refused
-MOST_CLASSES = 255  # semantic; beyond, the values are ids of objects
+DIVISOR_MARGIN = 2  # an image to be predicted may be denser than any of these, and more than the divisor is refused
+MAX_SEMANTIC_CLASSES = 255  # semantic; beyond, the values are ids of objects
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class CaseSummary:
     dtype: np.dtype[Any]
     counts: Integers
     layers: int
-    depth: int
+    overlap_depth: int
     crowd: int
-    largest: int
+    max_id: int
     values: tuple[int, ...]
     refused: list[str]
     clipped: int
@@ -81,7 +81,7 @@ class DatasetLayout:
                 description["overlap_layers"] = True
         return description
 
-    def arrange(self, picture: SourceImage) -> list[SourceImage]:
+    def channel_images(self, picture: SourceImage) -> list[SourceImage]:
         """`picture` as the pictures of its files, in order."""
         if self.channels == "grey":
             return [SourceImage(picture.channels[:1], False)]
@@ -114,7 +114,7 @@ def summarize_case(
     case: SourceCase, name: str, content: Annotations, class_count: int, *, disconnected: int, split: int
 ) -> CaseSummary:
     """Sum up a case, so that its arrays need not be kept."""
-    channels, objects = content.picture.channels, content.objects
+    channels, objects = content.image.channels, content.objects
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
     kinds = np.unique(objects.stuff)
     return CaseSummary(
@@ -122,14 +122,14 @@ def summarize_case(
         name=name,
         shape=channels.shape[1:],
         channels=len(channels),
-        colour=content.picture.colour,
-        grey=len(channels) == 1 or (content.picture.colour and bool((channels == channels[:1]).all())),
+        colour=content.image.colour,
+        grey=len(channels) == 1 or (content.image.colour and bool((channels == channels[:1]).all())),
         dtype=channels.dtype,
         counts=np.bincount(objects.classes[present], minlength=class_count + 1)[1:],
         layers=len(objects.ids),
-        depth=int((objects.ids > 0).sum(axis=0).max(initial=0)),
+        overlap_depth=int((objects.ids > 0).sum(axis=0).max(initial=0)),
         crowd=0 if class_count == 0 else int(np.count_nonzero(kinds)),
-        largest=len(objects.classes),
+        max_id=len(objects.classes),
         values=tuple(int(v) for v in kinds if v) if class_count == 0 else (),
         refused=content.refused,
         clipped=content.clipped,
@@ -172,7 +172,7 @@ def choose_layout(
         label_format = _label_format(summaries, classes)
         divisor = label_format.label_divisor
         maximum = max(int(s.counts.max(initial=0)) for s in summaries)
-        largest = max(s.largest for s in summaries) if divisor is None else len(classes) * divisor + maximum
+        largest = max(s.max_id for s in summaries) if divisor is None else len(classes) * divisor + maximum
     else:
         values = tuple(sorted({v for s in summaries for v in s.values}))
         classes = _semantic_classes(values, class_names)
@@ -194,7 +194,7 @@ def _label_format(summaries: Sequence[CaseSummary], classes: dict[str, int]) -> 
     divisor = None
     if len(classes) > 1 or any(s.crowd for s in summaries):
         maximum, divisor = max(int(s.counts.max(initial=0)) for s in summaries), SMALLEST_DIVISOR
-        while divisor <= PREDICTED_MORE * maximum:
+        while divisor <= DIVISOR_MARGIN * maximum:
             divisor *= 10
         if (len(classes) + 1) * divisor > np.iinfo(np.int32).max:
             raise InputError(
@@ -205,7 +205,7 @@ def _label_format(summaries: Sequence[CaseSummary], classes: dict[str, int]) -> 
 
 
 def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> dict[str, int]:
-    if not values or len(values) > MOST_CLASSES:
+    if not values or len(values) > MAX_SEMANTIC_CLASSES:
         raise InputError(
             "The masks hold no value but 0; semantic masks hold a class number at each pixel."
             if not values

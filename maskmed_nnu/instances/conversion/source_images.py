@@ -15,8 +15,9 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.instance_map import check_values
+from maskmed_nnu.instances.text import format_shape
 
-MOST_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
+MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,10 @@ def read(path: Path, *, axes: int) -> SourceImage:
         values = np.moveaxis(values, -1, 0)
     elif values.ndim == axes:
         values = values[None]
-    if values.ndim != axes + 1 or len(values) > MOST_CHANNELS:
+    if values.ndim != axes + 1 or len(values) > MAX_CHANNELS:
         raise InputError(
-            f"{path} has the shape {' × '.join(map(str, raster.values.shape))}; an image of {axes} axes, and up to "
-            f"{MOST_CHANNELS} channels before them, is needed."
+            f"{path} has the shape {format_shape(raster.values.shape)}; an image of {axes} axes, and up to "
+            f"{MAX_CHANNELS} channels before them, is needed."
         )
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")

@@ -14,11 +14,12 @@ from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
 from maskmed_nnu.instances.coco import CocoFile, CocoImage
 from maskmed_nnu.instances.conversion import source_images
-from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files, shortened
+from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
+from maskmed_nnu.instances.text import format_list, format_shape
 
-LARGEST_KEPT_ID = np.iinfo(np.uint16).max
+MAX_KEPT_ID = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SourceCase:
 class Annotations:
     """What a case holds; `refused` has a clause per object left out, `notes` one per thing changed."""
 
-    picture: SourceImage
+    image: SourceImage
     objects: InstanceMap
     refused: list[str] = field(default_factory=list)
     clipped: int = 0
@@ -83,11 +84,11 @@ class LabelMapSource:
     def __init__(self, images: Path, masks: Path | None, class_name: str) -> None:
         self.classes = {class_name: 1}
         self.notes: list[str] = []
-        self.cases = _paired(images, masks or images, self.notes)
+        self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
         mask, picture = _mask_and_picture(case)
-        renumbered = mask.max(initial=0) > LARGEST_KEPT_ID
+        renumbered = mask.max(initial=0) > MAX_KEPT_ID
         if renumbered:
             values, mask = np.unique(mask, return_inverse=True)
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
@@ -102,7 +103,7 @@ class SemanticSource:
     def __init__(self, images: Path, masks: Path | None) -> None:
         self.classes: dict[str, int] = {}
         self.notes: list[str] = []
-        self.cases = _paired(images, masks or images, self.notes)
+        self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
         mask, picture = _mask_and_picture(case)
@@ -122,7 +123,7 @@ class MaskPerObjectSource:
         broken = [f.name for f in folders if not (f / "masks").is_dir() or len(source_images.files(f / "images")) != 1]
         if broken or not folders:
             raise InputError(
-                f"{shortened(broken)} in {folder} needs one picture in images/ and a folder masks/."
+                f"{format_list(broken)} in {folder} needs one picture in images/ and a folder masks/."
                 if broken
                 else f"{folder} holds no folder with images/ and masks/; DSB2018's layout has one for each image."
             )
@@ -168,14 +169,14 @@ def _mask_and_picture(case: SourceCase) -> tuple[Integers, SourceImage]:
 
 def _check_size(path: Path, mask: Integers, image: Path, picture: SourceImage) -> None:
     if mask.shape != picture.channels.shape[1:]:
-        sizes = [" × ".join(map(str, shape)) for shape in (mask.shape, picture.channels.shape[1:])]
+        sizes = [format_shape(shape) for shape in (mask.shape, picture.channels.shape[1:])]
         raise InputError(
             f"{path} has the size {sizes[0]}, but its image {image.name} has {sizes[1]}; they must be equal."
         )
 
 
-def _paired(images: Path, masks: Path, notes: list[str]) -> list[SourceCase]:
+def _paired_cases(images: Path, masks: Path, notes: list[str]) -> list[SourceCase]:
     paired, left = pair_files(images, masks)
     if left:
-        notes.append(f"masks without an image, left out: {shortened(left)}")
+        notes.append(f"masks without an image, left out: {format_list(left)}")
     return [SourceCase(name, image, (image, mask)) for name, (image, mask) in paired.items()]

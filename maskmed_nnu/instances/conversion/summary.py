@@ -10,9 +10,9 @@ from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
 
 
 def summary_lines(
-    summaries: Sequence[CaseSummary], layout: DatasetLayout, notes: Sequence[str], *, most: int | None = None
+    summaries: Sequence[CaseSummary], layout: DatasetLayout, notes: Sequence[str], *, max_refused: int | None = None
 ) -> list[str]:
-    """Lines of the report; at most `most` of the refused objects are listed (None: all)."""
+    """Lines of the report; at most `max_refused` of the refused objects are listed (None: all)."""
     lines = [f"images     {len(summaries):,}, {_channels(summaries, layout)}, written as {layout.ending[1:]}"]
     if layout.label_format:
         lines += _objects(summaries, layout)
@@ -31,9 +31,9 @@ def summary_lines(
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:
         lines.append(f"refused    {len(refused):,} objects:")
-        lines += [f"           {line}" for line in refused[:most]]
-        if most is not None and len(refused) > most:
-            lines.append(f"           and {len(refused) - most:,} more, listed in the data set's conversion.txt")
+        lines += [f"           {line}" for line in refused[:max_refused]]
+        if max_refused is not None and len(refused) > max_refused:
+            lines.append(f"           and {len(refused) - max_refused:,} more, listed in the data set's conversion.txt")
     else:
         lines.append("refused    nothing")
     return lines
@@ -59,9 +59,9 @@ def _objects(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> list[st
         f"per image  {per_image.min():,} to {per_image.max():,}, median {np.median(per_image):.0f}; "
         f"{int((per_image == 0).sum()):,} images hold none",
     ]
-    depth = max(s.depth for s in summaries)
+    depth = max(s.overlap_depth for s in summaries)
     if depth > 1:
-        overlapping = sum(s.depth > 1 for s in summaries)
+        overlapping = sum(s.overlap_depth > 1 for s in summaries)
         lines.append(
             f"overlaps   up to {depth} objects at a pixel, in {overlapping:,} images; label files have up to "
             f"{max(s.layers for s in summaries)} layers"

@@ -1,7 +1,7 @@
 """The aggregated Jaccard index of nuclei (Kumar et al., IEEE Transactions on Medical Imaging 36, 1550 (2017)).
 
-As in its Algorithm 1 a predicted object may answer for several true ones. An object that meets no prediction adds its
-own area to the union.
+As in its Algorithm 1 a predicted object may be matched with several true ones. An object that overlaps no prediction
+adds its own area to the union.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmed_nnu.instances.metrics.comparison import ClassView, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassComparison, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
 
 
@@ -24,16 +24,18 @@ class AggregatedJaccard(CountedMetric):
     0.6
     """
 
-    def _count(self, view: ClassView) -> NDArray[Any]:
-        pairs = np.flatnonzero(~view.crowd[view.truth])
+    def _count(self, objects: ClassComparison) -> NDArray[Any]:
+        pairs = np.flatnonzero(~objects.crowd[objects.truth])
         # The last of an object's pairs by rising IoU is its best; of equal ones, the first prediction.
-        pairs = pairs[np.lexsort((-view.prediction[pairs], view.iou[pairs], view.truth[pairs]))]
-        best = pairs[np.diff(view.truth[pairs], append=-1) != 0]
-        shared = view.intersection[best].sum()
-        union = view.truth_area[~view.crowd].sum() + view.prediction_area[view.prediction[best]].sum() - shared
-        unused = ~view.excused
-        unused[view.prediction[best]] = False
-        return np.array([shared, union + view.prediction_area[unused].sum()])
+        pairs = pairs[np.lexsort((-objects.prediction[pairs], objects.iou[pairs], objects.truth[pairs]))]
+        best = pairs[np.diff(objects.truth[pairs], append=-1) != 0]
+        shared = objects.intersection[best].sum()
+        union = (
+            objects.truth_area[~objects.crowd].sum() + objects.prediction_area[objects.prediction[best]].sum() - shared
+        )
+        unused = ~objects.ignored_predictions
+        unused[objects.prediction[best]] = False
+        return np.array([shared, union + objects.prediction_area[unused].sum()])
 
     def _scores(self, counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         return {"AJI": ratio(counts[..., 0], counts[..., 1])}
@@ -46,6 +48,6 @@ def aggregated_jaccard(prediction: Objects, truth: Objects) -> float:
     0.6
     """
     metric = AggregatedJaccard()
-    metric.add(compare(prediction, truth).of_one_class())
+    metric.add(compare(prediction, truth).class_agnostic())
     score: float = metric.compute()["AJI"]
     return score

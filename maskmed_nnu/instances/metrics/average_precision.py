@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from maskmed_nnu.instances.array_types import Integers, Mask
-from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassComparison, Comparison, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import nan_mean
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -23,7 +23,7 @@ AREA_RANGES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), 
 """Pixels of an object, both ends included."""
 RECALL_CAPS = (1, 10, 100)
 AP50, AP75 = 0, 5  # indices into IOU_THRESHOLDS
-MISS, HIT, IGNORED = 0, 1, 2
+FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 
 
 class _ImageRecord(NamedTuple):
@@ -31,7 +31,7 @@ class _ImageRecord(NamedTuple):
 
     scores: NDArray[np.float64]  # float64 [D]
     outcomes: NDArray[np.uint8]  # uint8 [areas, thresholds, D]
-    positives: Integers  # int64 [areas], true objects to be found
+    positives: Integers  # int64 [areas], true objects that are not ignored
 
 
 class AveragePrecision:
@@ -55,7 +55,7 @@ class AveragePrecision:
     def add(self, comparison: Comparison) -> None:
         """Add an image that was compared already."""
         for number in comparison.classes:
-            self._records[number].append(_evaluate(comparison.view(number), self.max_detections))
+            self._records[number].append(_evaluate(comparison.of_class(number), self.max_detections))
 
     def merge(self, other: AveragePrecision) -> None:
         """Add all images of `other`, which another process may have counted."""
@@ -63,11 +63,11 @@ class AveragePrecision:
             self._records[number].extend(records)
 
     def compute(self) -> dict[str, Any]:
-        """The scores, and under ``per_class`` those of each class number that has objects to be found.
+        """The scores, and under ``per_class`` those of each class number that has true objects.
 
         AP is the mean over IoU 0.50, 0.55, …, 0.95 and ``AR@n`` the same mean of the recall with at most n detections
         an image; ``_small``, ``_medium`` and ``_large`` are objects below 32², up to 96² and above 96² pixels. The
-        mean over classes counts those in which there is something to be found; NaN where there is nothing at all.
+        mean over classes counts those with true objects; NaN where there is nothing at all.
         """
         per_class = {number: self._scores(records) for number, records in sorted(self._records.items())}
         per_class = {number: scores for number, scores in per_class.items() if np.isfinite(scores["AP"])}
@@ -86,42 +86,42 @@ class AveragePrecision:
         return scores | {f"AR_{area}": nan_mean(_recall(records, i, cap)) for i, area in enumerate(AREA_RANGES) if i}
 
 
-def _evaluate(view: ClassView, max_detections: int) -> _ImageRecord:
-    order = np.argsort(-view.scores, kind="stable")[:max_detections]
+def _evaluate(objects: ClassComparison, max_detections: int) -> _ImageRecord:
+    order = np.argsort(-objects.scores, kind="stable")[:max_detections]
     low, high = (np.array(ends)[:, None] for ends in zip(*AREA_RANGES.values(), strict=True))
-    ignored = view.crowd | (view.truth_area < low) | (view.truth_area > high)
-    outcomes = _match(view, order, ignored)
-    area = view.prediction_area[order]
+    ignored = objects.crowd | (objects.truth_area < low) | (objects.truth_area > high)
+    outcomes = _match(objects, order, ignored)
+    area = objects.prediction_area[order]
     outside = (area < low) | (area > high)
-    outcomes[(outcomes == MISS) & outside[:, None]] = IGNORED
-    return _ImageRecord(view.scores[order], outcomes, np.count_nonzero(~ignored, axis=1))
+    outcomes[(outcomes == FALSE_POSITIVE) & outside[:, None]] = IGNORED
+    return _ImageRecord(objects.scores[order], outcomes, np.count_nonzero(~ignored, axis=1))
 
 
-def _match(view: ClassView, order: Integers, ignored: Mask) -> NDArray[np.uint8]:
+def _match(objects: ClassComparison, order: Integers, ignored: Mask) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
-    `order` [D]: the detections that take part; `ignored` [areas, M]: what need not be found, taken only where nothing
+    `order` [D]: the detections that take part; `ignored` [areas, M]: ignored true objects, taken only where nothing
     else is left; a crowd region serves any number of detections. Returns outcomes uint8 [areas, thresholds, D].
     """
     areas, thresholds = len(ignored), np.minimum(IOU_THRESHOLDS, 1 - 1e-10)[:, None]
-    outcomes = np.full((areas, len(thresholds), len(order)), MISS, dtype=np.uint8)
-    rank = np.full(len(view.scores), -1)
+    outcomes = np.full((areas, len(thresholds), len(order)), FALSE_POSITIVE, dtype=np.uint8)
+    rank = np.full(len(objects.scores), -1)
     rank[order] = np.arange(len(order))
-    near = (rank[view.prediction] >= 0) & (view.iou >= thresholds[0])
+    near = (rank[objects.prediction] >= 0) & (objects.iou >= thresholds[0])
     if not near.any():
         return outcomes
-    detection, truth, iou = rank[view.prediction[near]], view.truth[near], view.iou[near]
+    detection, truth, iou = rank[objects.prediction[near]], objects.truth[near], objects.iou[near]
     by_score = np.lexsort((truth, detection))
     detection, truth, iou = detection[by_score], truth[by_score], iou[by_score]
     level = np.unique(iou, return_inverse=True)[1]
-    taken = np.zeros((*outcomes.shape[:2], len(view.crowd)), dtype=bool)
-    turn = _turns(detection, truth, view.crowd, len(order))[detection]
+    taken = np.zeros((*outcomes.shape[:2], len(objects.crowd)), dtype=bool)
+    turn = _matching_rounds(detection, truth, objects.crowd, len(order))[detection]
     for now in range(turn.max() + 1):
         pick = np.flatnonzero(turn == now)
         chooser, candidate = detection[pick], truth[pick]
         start = np.flatnonzero(np.diff(chooser, prepend=-1))
         preference = level[pick] + len(iou) * ~ignored[:, None, candidate]
-        possible = (iou[pick] >= thresholds) & ~(taken[:, :, candidate] & ~view.crowd[candidate])
+        possible = (iou[pick] >= thresholds) & ~(taken[:, :, candidate] & ~objects.crowd[candidate])
         preference = np.where(possible, preference, -1)
         best = np.repeat(np.maximum.reduceat(preference, start, axis=2), np.diff(start, append=len(pick)), axis=2)
         # Of two equally good ones COCO takes the later.
@@ -130,14 +130,14 @@ def _match(view: ClassView, order: Integers, ignored: Mask) -> NDArray[np.uint8]
         area, threshold, column = np.nonzero(chosen >= 0)
         matched = candidate[chosen[area, threshold, column]]
         taken[area, threshold, matched] = True
-        outcomes[area, threshold, chooser[start[column]]] = np.where(ignored[area, matched], IGNORED, HIT)
+        outcomes[area, threshold, chooser[start[column]]] = np.where(ignored[area, matched], IGNORED, TRUE_POSITIVE)
     return outcomes
 
 
-def _turns(detection: Integers, truth: Integers, crowd: Mask, count: int) -> NDArray[np.int64]:
-    """When each detection may choose [count]: those that compete for no common truth choose at the same time.
+def _matching_rounds(detection: Integers, truth: Integers, crowd: Mask, count: int) -> NDArray[np.int64]:
+    """The round in which each detection is matched [count]; detections without a common truth share a round.
 
-    A detection's turn is its rank by score among those it is linked with through shared truths.
+    A detection's round is its rank by score among those it is linked with through shared truths.
     """
     rival = ~crowd[truth]
     size = count + len(crowd)
@@ -156,8 +156,8 @@ def _precision(records: list[_ImageRecord], area: int) -> NDArray[np.float64]:
         return np.full((len(IOU_THRESHOLDS), len(RECALL_POINTS)), np.nan)
     order = np.argsort(-np.concatenate([record.scores for record in records]), kind="stable")
     outcomes = np.concatenate([record.outcomes[area] for record in records], axis=1)[:, order]
-    hits = np.cumsum(outcomes == HIT, axis=1)
-    precision = hits / (hits + np.cumsum(outcomes == MISS, axis=1) + np.spacing(1))
+    hits = np.cumsum(outcomes == TRUE_POSITIVE, axis=1)
+    precision = hits / (hits + np.cumsum(outcomes == FALSE_POSITIVE, axis=1) + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last detection
     indices = np.stack([np.searchsorted(recall, RECALL_POINTS, side="left") for recall in hits / positives])
@@ -169,6 +169,6 @@ def _recall(records: list[_ImageRecord], area: int, cap: int) -> NDArray[np.floa
     positives = sum(record.positives[area] for record in records)
     if not positives:
         return np.full(len(IOU_THRESHOLDS), np.nan)
-    hits = [np.count_nonzero(record.outcomes[area, :, :cap] == HIT, axis=1) for record in records]
+    hits = [np.count_nonzero(record.outcomes[area, :, :cap] == TRUE_POSITIVE, axis=1) for record in records]
     recall: NDArray[np.float64] = np.sum(hits, axis=0) / positives
     return recall

@@ -1,4 +1,4 @@
-"""A prediction beside its truth, reduced to what every instance metric asks: areas, classes, scores and overlaps."""
+"""A prediction and its truth, reduced to what all instance metrics use: areas, classes, scores and overlaps."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.array_types import Integers, Mask
-from maskmed_nnu.instances.detections import INSIDE, Detections, from_instance_map
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, from_instance_map
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.overlaps import Overlaps, label_overlaps, mask_overlaps
+from maskmed_nnu.instances.text import format_shape
 
 Objects: TypeAlias = Detections | InstanceMap | Integers
 """The objects of an image: detections, an object map, or plain ids ([*spatial] in 2D, else [layers, *spatial])."""
 ONE_CLASS = LabelFormat({"object": 1})
 
 
-class ClassView(NamedTuple):
+class ClassComparison(NamedTuple):
     """The objects of one class: ``N`` predicted, ``M`` true (crowd regions among them), ``P`` pairs that meet."""
 
     prediction: Integers
@@ -36,23 +37,23 @@ class ClassView(NamedTuple):
     scores: NDArray[np.float64]
     """float64 [N]."""
     crowd: Mask
-    """bool [M], regions of objects that are not told apart: neither to be found nor to be missed."""
+    """bool [M], regions of objects that are not annotated one by one; they count neither as found nor as missed."""
 
     @property
-    def objects(self) -> int:
-        """True objects that are to be found."""
+    def num_objects(self) -> int:
+        """True objects, without crowd regions."""
         return int(np.count_nonzero(~self.crowd))
 
     @property
-    def excused(self) -> Mask:
-        """bool [N], predictions that count as no error where they match nothing: more than half lies in crowd.
+    def ignored_predictions(self) -> Mask:
+        """bool [N], unmatched predictions that are no false positives: more than half lies in a crowd.
 
         The rule of the panoptic evaluation (Kirillov et al., arXiv 1801.00868).
         """
         in_crowd = self.crowd[self.truth]
         share = np.bincount(self.prediction[in_crowd], self.iou[in_crowd], minlength=len(self.scores))
-        excused: Mask = share > 0.5
-        return excused
+        ignored_predictions: Mask = share > 0.5
+        return ignored_predictions
 
     def pairs_above(self, threshold: float, *, strict: bool = False) -> Mask:
         """bool [P], pairs of objects proper (no crowd) whose IoU reaches the threshold, or exceeds it if `strict`."""
@@ -80,16 +81,16 @@ class Comparison:
         classes: list[int] = np.union1d(self.prediction_classes, self.truth_classes).tolist()
         return classes
 
-    def of_one_class(self) -> Comparison:
-        """The same with all objects in class 1; regions, which without their class mean nothing, in class 0."""
+    def class_agnostic(self) -> Comparison:
+        """The same with all objects in class 1, and regions, which have no meaning without their class, in class 0."""
         numbers = [(~regions).astype(np.int64) for regions in (self.prediction_regions, self.truth_regions)]
         return replace(self, prediction_classes=numbers[0], truth_classes=numbers[1])
 
-    def view(self, number: int, *, stuff: bool = False) -> ClassView:
+    def of_class(self, number: int, *, stuff: bool = False) -> ClassComparison:
         """The objects of class `number`; with `stuff` its regions instead, at most one on either side.
 
-        In a class of objects the truth's region is a crowd, and a predicted region says nothing. An object without a
-        pixel is none.
+        In a class of objects the truth's region is a crowd, and a predicted region is ignored, as is an object
+        without a pixel.
         """
         predicted = (self.prediction_classes == number) & (self.prediction_regions == stuff)
         predicted &= self.overlaps.prediction_area > 0
@@ -101,7 +102,7 @@ class Comparison:
         area, shared = self.overlaps.prediction_area[predicted], self.overlaps.intersection[pairs]
         iou = np.where(crowd[truth], shared / area[prediction], self.overlaps.iou[pairs])
         truth_area = self.overlaps.truth_area[true]
-        return ClassView(prediction, truth, shared, iou, area, truth_area, self.scores[predicted], crowd)
+        return ClassComparison(prediction, truth, shared, iou, area, truth_area, self.scores[predicted], crowd)
 
 
 def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -> Comparison:
@@ -110,7 +111,7 @@ def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -
     `crowd`: bool [M], which of the truth's objects are crowd regions, in addition to what its ``stuff`` says.
 
     >>> comparison = compare(np.array([[1, 1, 0]]), np.array([[7, 7, 7]]))
-    >>> comparison.classes, comparison.view(1).iou.round(3).tolist()
+    >>> comparison.classes, comparison.of_class(1).iou.round(3).tolist()
     ([1], [0.667])
 
     Raises:
@@ -118,11 +119,11 @@ def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -
     """
     as_masks = isinstance(prediction, Detections) or isinstance(truth, Detections)
     predicted, true = (
-        _cropped(objects) if as_masks or isinstance(objects, Detections) else _layered(objects)
+        _as_masks(objects) if as_masks or isinstance(objects, Detections) else _as_layers(objects)
         for objects in (prediction, truth)
     )
     if predicted.shape != true.shape:
-        sizes = [" × ".join(map(str, side.shape)) for side in (predicted, true)]
+        sizes = [format_shape(side.shape) for side in (predicted, true)]
         raise InputError(f"The prediction has {sizes[0]} pixels and the truth {sizes[1]}; both must be the same grid.")
     if as_masks:
         overlaps = mask_overlaps(*predicted.pixels, *true.pixels)
@@ -150,7 +151,7 @@ def _instance_map(objects: InstanceMap | Integers) -> InstanceMap:
     return decode(objects if objects.ndim > 2 else objects[None], ONE_CLASS)
 
 
-class _Side(NamedTuple):
+class _ImageObjects(NamedTuple):
     shape: tuple[int, ...]
     pixels: tuple[Any, ...]
     """Arguments for the function that counts overlaps: (layers,) or (boxes, masks)."""
@@ -159,7 +160,7 @@ class _Side(NamedTuple):
     regions: Mask
 
 
-def _layered(objects: InstanceMap | Integers) -> _Side:
+def _as_layers(objects: InstanceMap | Integers) -> _ImageObjects:
     """Ids 1..N in layers; regions of stuff, where no object covers them, in one layer more."""
     objects = _instance_map(objects)
     stuff = np.where((objects.ids > 0).any(axis=0), 0, objects.stuff)
@@ -170,10 +171,10 @@ def _layered(objects: InstanceMap | Integers) -> _Side:
         lookup[numbers] = count + 1 + np.arange(len(numbers))
         layers = np.concatenate([layers, lookup[stuff][None]])
     classes = np.concatenate([objects.classes, numbers]).astype(np.int64)
-    return _Side(stuff.shape, (layers,), classes, np.ones(len(classes)), np.arange(len(classes)) >= count)
+    return _ImageObjects(stuff.shape, (layers,), classes, np.ones(len(classes)), np.arange(len(classes)) >= count)
 
 
-def _cropped(objects: Objects) -> _Side:
+def _as_masks(objects: Objects) -> _ImageObjects:
     """Boxes and boolean masks cropped to them; regions of stuff, where no object covers them, behind the objects."""
     if isinstance(objects, Detections):
         detections, stuff = objects, objects.stuff
@@ -181,7 +182,7 @@ def _cropped(objects: Objects) -> _Side:
         objects = _instance_map(objects)
         detections, stuff = from_instance_map(objects.ids, objects.classes), objects.stuff
     boxes: Integers = detections.boxes.reshape(-1, 4)
-    masks = [mask >= INSIDE for mask in detections.masks]
+    masks = [mask >= MASK_THRESHOLD for mask in detections.masks]
     numbers: Integers = np.zeros(0, dtype=np.int64)
     if stuff is not None and stuff.any():
         stuff = stuff.copy()
@@ -195,4 +196,4 @@ def _cropped(objects: Objects) -> _Side:
     classes = np.concatenate([detections.classes, numbers]).astype(np.int64)
     scores = np.concatenate([detections.scores, np.ones(len(numbers))]).astype(np.float64)
     is_region = np.arange(len(classes)) >= len(detections.classes)
-    return _Side(tuple(detections.shape), (boxes, masks), classes, scores, is_region)
+    return _ImageObjects(tuple(detections.shape), (boxes, masks), classes, scores, is_region)

@@ -1,4 +1,4 @@
-"""The frame of metrics that count per image and class, add up, and divide at the end."""
+"""Base class of metrics that count per image and class, sum the counts, and divide at the end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from maskmed_nnu.instances.array_types import Mask
-from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassComparison, Comparison, Objects, compare
 
 
 class CountedMetric(ABC):
     """Scores from counts that are summed over the images of a set, and beside them the mean of the images' scores.
 
-    An image in which a class neither is nor was predicted says nothing about that class and is left out of its mean.
+    An image without true or predicted objects of a class is left out of that class's mean.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class CountedMetric(ABC):
     def add(self, comparison: Comparison) -> None:
         """Add an image that was compared already."""
         for number in comparison.classes:
-            self._counts[number].append(self._count(self._view(comparison, number)))
+            self._counts[number].append(self._count(self._of_class(comparison, number)))
 
     def merge(self, other: CountedMetric) -> None:
         """Add all images of `other`, which another process may have counted."""
@@ -58,11 +58,11 @@ class CountedMetric(ABC):
     def _occurs(images: list[NDArray[Any]]) -> bool:
         return any(np.any(counts) for counts in images)
 
-    def _view(self, comparison: Comparison, number: int) -> ClassView:
-        return comparison.view(number)
+    def _of_class(self, comparison: Comparison, number: int) -> ClassComparison:
+        return comparison.of_class(number)
 
     @abstractmethod
-    def _count(self, view: ClassView) -> NDArray[Any]:
+    def _count(self, objects: ClassComparison) -> NDArray[Any]:
         """Counts of one image and class, all zero where there is nothing."""
 
     @abstractmethod
@@ -86,6 +86,6 @@ def nan_mean(values: ArrayLike) -> float:
 
 
 _NO_INDEX = np.zeros(0, dtype=np.int64)
-_NOTHING = ClassView(
+_NOTHING = ClassComparison(
     _NO_INDEX, _NO_INDEX, _NO_INDEX, np.zeros(0), _NO_INDEX, _NO_INDEX, np.zeros(0), np.zeros(0, dtype=bool)
 )

@@ -17,6 +17,7 @@ from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
+from maskmed_nnu.instances.text import format_shape
 
 
 def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
@@ -68,7 +69,7 @@ def evaluate(
         files = [folder / (name + ending) for folder in (prediction, truth)]
         prediction_map, truth_map = (_read(path, label_format) for path in files)
         if prediction_map.stuff.shape != truth_map.stuff.shape:
-            sizes = [" × ".join(map(str, objects.stuff.shape)) for objects in (prediction_map, truth_map)]
+            sizes = [format_shape(objects.stuff.shape) for objects in (prediction_map, truth_map)]
             raise InputError(
                 f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be one grid."
             )
@@ -82,7 +83,7 @@ def evaluate(
                 metrics.average_precision.add(comparison)
             else:
                 shape = (truth_map.stuff.shape[-2], truth_map.stuff.shape[-1])
-                detections = _detections(results.get(image, []), shape, image)
+                detections = _coco_detections(results.get(image, []), shape, image)
                 metrics.average_precision.update(flatten(detections) if flat else detections, true)
             images.append(image)
     if results and not results.keys() & set(images):
@@ -147,7 +148,7 @@ def _slices(objects: InstanceMap) -> Iterator[InstanceMap]:
         yield InstanceMap(objects.ids[:, z], objects.classes, stuff)
 
 
-def _detections(results: list[dict[str, Any]], shape: tuple[int, int], name: str) -> Detections:
+def _coco_detections(results: list[dict[str, Any]], shape: tuple[int, int], name: str) -> Detections:
     boxes, masks, scores, classes = [], [], [], []
     for entry in results:
         try:

@@ -16,13 +16,13 @@ from scipy.optimize import linear_sum_assignment
 
 from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.metrics.average_precision import AP50, AP75, IOU_THRESHOLDS
-from maskmed_nnu.instances.metrics.comparison import ClassView, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassComparison, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What was found (`tp`), wrongly found (`fp`) and missed (`fn`) at an IoU of at least `threshold`."""
+    """True positives, false positives and false negatives at an IoU of at least `threshold`."""
 
     threshold: float
     tp: int
@@ -36,7 +36,7 @@ class Matching:
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN); NaN where nothing was to be found."""
+        """TP / (TP + FN); NaN where there are no true objects."""
         return float(ratio(self.tp, self.tp + self.fn))
 
     @property
@@ -59,8 +59,8 @@ def matching(prediction: Objects, truth: Objects, threshold: float = 0.5) -> Mat
     >>> result.f1, round(result.average_precision, 3)
     (0.5, 0.333)
     """
-    view = compare(prediction, truth).of_one_class().view(1)
-    return Matching(threshold, *(int(n) for n in _count(view, threshold)))
+    objects = compare(prediction, truth).class_agnostic().of_class(1)
+    return Matching(threshold, *(int(n) for n in _count(objects, threshold)))
 
 
 def f1(prediction: Objects, truth: Objects, threshold: float = 0.5) -> float:
@@ -87,8 +87,8 @@ class MatchingScores(CountedMetric):
     (0.667, 0.75)
     """
 
-    def _count(self, view: ClassView) -> Integers:
-        return np.stack([_count(view, threshold) for threshold in IOU_THRESHOLDS])
+    def _count(self, objects: ClassComparison) -> Integers:
+        return np.stack([_count(objects, threshold) for threshold in IOU_THRESHOLDS])
 
     def _scores(self, counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         tp, fp, fn = np.moveaxis(counts, -1, 0)
@@ -102,49 +102,49 @@ class MatchingScores(CountedMetric):
         }
 
 
-def match(view: ClassView, allowed: Mask) -> Integers:
+def match(objects: ClassComparison, allowed: Mask) -> Integers:
     """Indices of the pairs in a one-to-one matching with the most pairs and, among those, the highest sum of IoUs.
 
     `allowed`: bool [P], the pairs to choose from.
     """
     pairs = np.flatnonzero(allowed)
     sole: Mask = np.ones(len(pairs), dtype=bool)
-    for side in (view.prediction[pairs], view.truth[pairs]):
+    for side in (objects.prediction[pairs], objects.truth[pairs]):
         sole &= np.bincount(side, minlength=1)[side] == 1
     chosen: list[Integers] = [pairs[sole]]
     pairs = pairs[~sole]
     if not len(pairs):
         return chosen[0]
-    rows, row = np.unique(view.prediction[pairs], return_inverse=True)
-    columns, column = np.unique(view.truth[pairs], return_inverse=True)
+    rows, row = np.unique(objects.prediction[pairs], return_inverse=True)
+    columns, column = np.unique(objects.truth[pairs], return_inverse=True)
     size = len(rows) + len(columns)
     edges = sparse.coo_array((np.ones(len(pairs)), (row, len(rows) + column)), shape=(size, size))
     group = sparse.csgraph.connected_components(edges, directed=False)[1][row]
     order = np.argsort(group, kind="stable")
     for members in np.split(pairs[order], np.flatnonzero(np.diff(group[order])) + 1):
-        chosen.append(_assign(view, members))
+        chosen.append(_assign(objects, members))
     return np.concatenate(chosen)
 
 
-def _assign(view: ClassView, pairs: Integers) -> Integers:
-    row = np.unique(view.prediction[pairs], return_inverse=True)[1]
-    column = np.unique(view.truth[pairs], return_inverse=True)[1]
+def _assign(objects: ClassComparison, pairs: Integers) -> Integers:
+    row = np.unique(objects.prediction[pairs], return_inverse=True)[1]
+    column = np.unique(objects.truth[pairs], return_inverse=True)[1]
     shape = (row.max() + 1, column.max() + 1)
     gain, pair_at = np.zeros(shape), np.full(shape, -1)
-    gain[row, column] = 1 + view.iou[pairs] / (2 * min(shape))  # no sum of IoUs outweighs a pair
+    gain[row, column] = 1 + objects.iou[pairs] / (2 * min(shape))  # no sum of IoUs outweighs a pair
     pair_at[row, column] = pairs
     matched: Integers = pair_at[linear_sum_assignment(gain, maximize=True)]
     return matched[matched >= 0]
 
 
-def _count(view: ClassView, threshold: float) -> Integers:
+def _count(objects: ClassComparison, threshold: float) -> Integers:
     """TP, FP and FN, int64 [3]."""
-    pairs = match(view, view.pairs_above(threshold))
-    return tally(view, pairs)
+    pairs = match(objects, objects.pairs_above(threshold))
+    return count_matches(objects, pairs)
 
 
-def tally(view: ClassView, pairs: Integers) -> Integers:
+def count_matches(objects: ClassComparison, pairs: Integers) -> Integers:
     """TP, FP and FN, int64 [3], where `pairs` are the matches; an unmatched prediction in a crowd is none of them."""
-    wrong = ~view.excused
-    wrong[view.prediction[pairs]] = False
-    return np.array([len(pairs), np.count_nonzero(wrong), view.objects - len(pairs)])
+    wrong = ~objects.ignored_predictions
+    wrong[objects.prediction[pairs]] = False
+    return np.array([len(pairs), np.count_nonzero(wrong), objects.num_objects - len(pairs)])

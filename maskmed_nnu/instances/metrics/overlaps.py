@@ -1,7 +1,7 @@
 """How many pixels the objects of a prediction and of a truth share: only pairs that meet, never a full matrix.
 
-Masks come cropped to their boxes, so that objects of either set may overlap each other; or as id maps, where a table
-of coinciding ids says everything at once.
+Masks come cropped to their boxes, so that objects of either set may overlap each other; or as id maps, whose ids
+are counted pair by pair in one table.
 """
 
 from __future__ import annotations

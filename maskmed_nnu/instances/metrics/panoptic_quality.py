@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmed_nnu.instances.metrics.comparison import ClassView, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassComparison, Comparison, Objects, compare
 from maskmed_nnu.instances.metrics.counted_metric import CountedMetric, ratio
-from maskmed_nnu.instances.metrics.matching import match, tally
+from maskmed_nnu.instances.metrics.matching import count_matches, match
 
 THRESHOLD = 0.5  # to be exceeded
 
@@ -37,12 +37,12 @@ class PanopticQuality(CountedMetric):
         super().__init__()
         self.stuff_classes = frozenset(stuff_classes)
 
-    def _view(self, comparison: Comparison, number: int) -> ClassView:
-        return comparison.view(number, stuff=number in self.stuff_classes)
+    def _of_class(self, comparison: Comparison, number: int) -> ClassComparison:
+        return comparison.of_class(number, stuff=number in self.stuff_classes)
 
-    def _count(self, view: ClassView) -> NDArray[Any]:
-        pairs = match(view, view.pairs_above(THRESHOLD, strict=True))
-        return np.concatenate([[view.iou[pairs].sum()], tally(view, pairs)])
+    def _count(self, objects: ClassComparison) -> NDArray[Any]:
+        pairs = match(objects, objects.pairs_above(THRESHOLD, strict=True))
+        return np.concatenate([[objects.iou[pairs].sum()], count_matches(objects, pairs)])
 
     def _scores(self, counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         iou, tp, fp, fn = np.moveaxis(counts, -1, 0)
@@ -59,6 +59,6 @@ def panoptic_quality(prediction: Objects, truth: Objects) -> dict[str, float]:
     {'PQ': 0.75, 'SQ': 0.75, 'RQ': 1.0}
     """
     metric = PanopticQuality()
-    metric.add(compare(prediction, truth).of_one_class())
+    metric.add(compare(prediction, truth).class_agnostic())
     scores = metric.compute()
     return {name: scores[name] for name in ("PQ", "SQ", "RQ")}

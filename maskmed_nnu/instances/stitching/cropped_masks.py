@@ -1,4 +1,4 @@
-"""Which of many cropped masks meet, and in how many pixels: never N², never a full-size mask."""
+"""Overlaps of many cropped masks, without N² comparisons and without full-size masks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.array_types import Box, Integers, Mask
-from maskmed_nnu.instances.detections import INSIDE, Detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections
 
-PAIRS_AT_ONCE = 2**21
+CHUNK = 2**21
 
 
 class CroppedMasks:
@@ -18,26 +18,26 @@ class CroppedMasks:
         self.masks: list[Mask] = []
         tight = []
         for (y0, x0, _, _), mask in zip(detections.boxes.tolist(), detections.masks, strict=True):
-            inside = mask >= INSIDE
+            inside = mask >= MASK_THRESHOLD
             rows, columns = (np.logical_or.reduce(inside, axis).nonzero()[0] for axis in (1, 0))
             top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
             tight.append((y0 + top, x0 + left, y0 + bottom, x0 + right))
             self.masks.append(inside[top:bottom, left:right])
         self.boxes = np.array(tight, np.int64).reshape(-1, 4)
-        self.tuples = tight
+        self.box_tuples = tight
         self.areas = np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
 
-    def within(self, i: int, window: Box) -> int:
+    def area_within(self, i: int, window: Box) -> int:
         """How many pixels of detection ``i`` lie in the box ``window``."""
-        y0, x0, y1, x1 = self.tuples[i]
+        y0, x0, y1, x1 = self.box_tuples[i]
         if window[0] <= y0 and window[1] <= x0 and window[2] >= y1 and window[3] >= x1:
             return int(self.areas[i])
         part = self.masks[i][max(window[0] - y0, 0) : max(window[2] - y0, 0)]
         return np.count_nonzero(part[:, max(window[1] - x0, 0) : max(window[3] - x0, 0)])
 
-    def shared(self, i: int, j: int) -> int:
+    def intersection_area(self, i: int, j: int) -> int:
         """How many pixels two detections whose boxes meet have in common."""
-        a, b = self.tuples[i], self.tuples[j]
+        a, b = self.box_tuples[i], self.box_tuples[j]
         y0, x0, y1, x1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
         part = self.masks[i][y0 - a[0] : y1 - a[0], x0 - a[1] : x1 - a[1]]
         return np.count_nonzero(part & self.masks[j][y0 - b[0] : y1 - b[0], x0 - b[1] : x1 - b[1]])
@@ -50,14 +50,14 @@ class CroppedMasks:
         common = (np.minimum(self.boxes[first, 2:], self.boxes[second, 2:]) - corner).prod(1)
         common = np.minimum(common, np.minimum(self.areas[first], self.areas[second]))
         pairs = pairs[common >= iou * (self.areas[first] + self.areas[second] - common)]
-        shared = np.array([self.shared(i, j) for i, j in pairs.tolist()], np.int64)
+        shared = np.array([self.intersection_area(i, j) for i, j in pairs.tolist()], np.int64)
         value = shared / np.maximum(self.areas[pairs].sum(1) - shared, 1)
         return pairs[value >= iou], value[value >= iou]
 
 
 def without_empty(detections: Detections) -> Detections:
     """The detections that have a pixel."""
-    keep = np.array([mask.size > 0 and mask.max() >= INSIDE for mask in detections.masks], bool)
+    keep = np.array([mask.size > 0 and mask.max() >= MASK_THRESHOLD for mask in detections.masks], bool)
     return detections if keep.all() else detections.select(keep)
 
 
@@ -87,7 +87,7 @@ def overlapping_box_pairs(boxes: Integers) -> Integers:
     begin = 0
     while begin < len(later):
         done = ends[begin - 1] if begin else 0
-        end = max(int(np.searchsorted(ends, done + PAIRS_AT_ONCE, side="right")), begin + 1)
+        end = max(int(np.searchsorted(ends, done + CHUNK, side="right")), begin + 1)
         repeats = later[begin:end]
         left = np.repeat(np.arange(begin, end), repeats)
         step = np.arange(len(left)) - np.repeat(np.cumsum(repeats) - repeats, repeats)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class DetectionGroups:
-    """Disjoint sets over ``N`` detections that know which sources (tiles or views) speak in each."""
+    """Disjoint sets over ``N`` detections that know the sources (tiles or views) of each."""
 
     def __init__(self, sources: Iterable[int], complete: Iterable[bool] | None = None) -> None:
         self.sources = [{source} for source in sources]
@@ -15,7 +15,7 @@ class DetectionGroups:
         self._parent = list(range(len(self.sources)))
 
     def find(self, i: int) -> int:
-        """The detection that stands for ``i``'s group; `sources` and `complete` are those of the group there."""
+        """The representative of ``i``'s group; `sources` and `complete` are those of the group there."""
         while self._parent[i] != i:
             self._parent[i] = self._parent[self._parent[i]]
             i = self._parent[i]
@@ -30,7 +30,7 @@ class DetectionGroups:
             self.complete[i] |= self.complete[j]
 
     def have_common_source(self, i: int, j: int) -> bool:
-        """Whether one source speaks in both groups: what a source calls two objects are two."""
+        """Whether both groups have a detection of one source, which takes them for two objects."""
         return not self.sources[self.find(i)].isdisjoint(self.sources[self.find(j)])
 
     def members(self) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Several answers for one object become one: duplicates of one network, and views of an ensemble."""
+"""Merges several detections of one object: duplicates of one network, and views of an ensemble."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.array_types import Integers, Mask
-from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, concatenate, make_detections
 from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
 from maskmed_nnu.instances.stitching.groups import DetectionGroups
 
-SAME_OBJECT = 0.5
+MATCH_IOU = 0.5
 """IoU from which two masks are taken for one object, as in panoptic quality: no object has two such partners among
 objects that do not overlap."""
 
 
-def mask_nms(detections: Detections, iou: float = SAME_OBJECT) -> Detections:
+def mask_nms(detections: Detections, iou: float = MATCH_IOU) -> Detections:
     """Mask NMS per class: without the objects whose mask has at least this IoU with a kept one of a higher score.
 
     Equal scores: the first wins. The kept objects stay in order; one without a pixel is left out.
@@ -47,12 +47,12 @@ def keep_best(scores: NDArray[np.float32], pairs: Integers) -> Mask:
 
 
 def merge_views(views: Sequence[Detections]) -> Detections:
-    """One answer of ``V`` views of an image, such as mirrorings and folds, mapped back to it.
+    """The merged detections of ``V`` views of an image, such as mirrorings and folds, mapped back to it.
 
     Detections of different views are one object if their masks' IoU is at least 0.5; each view has one at most in a
     group, the best pairs join first, those of one class before others. A group's mask is the mean of its soft masks,
-    its class the one with the largest sum of scores, its score that sum over ``V``: what a view does not see, it votes
-    against. Stuff is the caller's, who has its probabilities.
+    its class the one with the largest sum of scores, its score that sum divided by ``V``: a view without the object
+    counts as a score of 0. Stuff is left to the caller, who has its probabilities.
     """
     views = [without_empty(view) for view in views]
     all_views = concatenate(views)
@@ -60,7 +60,7 @@ def merge_views(views: Sequence[Detections]) -> Detections:
     cropped_masks = CroppedMasks(all_views)
     pairs = overlapping_box_pairs(cropped_masks.boxes)
     view = np.repeat(np.arange(len(views)), [len(part) for part in views])
-    pairs, iou = cropped_masks.pairs_above(SAME_OBJECT, pairs[view[pairs[:, 0]] != view[pairs[:, 1]]])
+    pairs, iou = cropped_masks.pairs_above(MATCH_IOU, pairs[view[pairs[:, 0]] != view[pairs[:, 1]]])
     other_class = all_views.classes[pairs[:, 0]] != all_views.classes[pairs[:, 1]]
     for i, j in pairs[np.lexsort((-iou, other_class))].tolist():
         if not groups.have_common_source(i, j):
@@ -93,7 +93,7 @@ def _mean(
     for i, (y0, x0, y1, x1) in zip(members, (boxes - box[[0, 1, 0, 1]]).tolist(), strict=True):
         total[y0:y1, x0:x1] += detections.masks[i]
     mask = ((2 * total + len(members)) // (2 * len(members))).astype(np.uint8)
-    if mask.max() < INSIDE:  # a chain of views may agree pair by pair and nowhere in common
+    if mask.max() < MASK_THRESHOLD:  # a chain of views may agree pair by pair and nowhere in common
         best = max(members, key=lambda i: float(detections.scores[i]))
         box, mask = detections.boxes[best], detections.masks[best]
     return box, mask, score / views, number

@@ -23,22 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.array_types import Box, Integers, Mask
-from maskmed_nnu.instances.detections import INSIDE, Detections, concatenate, make_detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, concatenate, make_detections
 from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
 from maskmed_nnu.instances.stitching.groups import DetectionGroups
-from maskmed_nnu.instances.stitching.merging import SAME_OBJECT, keep_best, vote
+from maskmed_nnu.instances.stitching.merging import MATCH_IOU, keep_best, vote
 from maskmed_nnu.instances.stitching.tiles import Tile
 
 MARGIN = 2
 """Pixels from an inner border of its tile within which an object counts as cut off: masks are that uncertain."""
-BLURRED = (2 * MARGIN + 1) ** 2
+MIN_OVERLAP_PIXELS = (2 * MARGIN + 1) ** 2
 """Pixels below which what a fragment shares with an object of another tile, unless it is half of the fragment, may be
 the blurred border of a neighbour."""
-SEEN_ELSEWHERE = 0.1
+MAX_FRACTION_BEYOND_TILE = 0.1
 """Share of a mask's area that other tiles may see beyond its tile's border without making it a fragment."""
-CONTEXT = 64
+MAX_BORDER_DISTANCE = 64
 """Pixels from an inner border up to which a tile's weight grows."""
-LEAST_SUPPORT = 0.1
+MIN_SUPPORT = 0.1
 """Share of the tiles' weight for an object below which it is left out: a sliver that other tiles, which see more of the
 place, do not confirm."""
 
@@ -89,7 +89,7 @@ class _TiledDetections:
         self.cropped_masks = CroppedMasks(detections)
         self.windows = np.array([(tile.y0, tile.x0, tile.y1, tile.x1) for tile in tiles])
         self.boxes: list[tuple[int, int, int, int]] = [tuple(window) for window in self.windows.tolist()]
-        inner = np.array([tile.inner for tile in tiles])
+        inner = np.array([tile.inner_borders for tile in tiles])
         self.inner_windows: list[list[int]] = (self.windows + 2 * MARGIN * inner * [1, 1, -1, -1]).tolist()
         """The windows without what is seen too close to their inner borders."""
         self.border_distance = np.where(
@@ -98,9 +98,9 @@ class _TiledDetections:
         """``[N, 4]`` pixels between the object and its tile's top, left, bottom and right border, if inner."""
         self.whole: Mask = np.all(self.border_distance >= MARGIN, axis=1)
 
-    def inside(self, i: int, tile: int) -> int:
+    def area_in_tile(self, i: int, tile: int) -> int:
         """How many pixels of detection ``i`` lie in a tile's window."""
-        return self.cropped_masks.within(i, self.boxes[tile])
+        return self.cropped_masks.area_within(i, self.boxes[tile])
 
     def extends_into(self, i: int, other: int) -> bool:
         """Whether detection ``i`` goes on in the ``other`` tile, which has seen enough of it to have noticed.
@@ -108,7 +108,7 @@ class _TiledDetections:
         It reaches a border of its tile at a place beyond which the other sees on, and most of what the other sees of it
         lies clear of that one's own borders.
         """
-        if 2 * self.cropped_masks.within(i, self.inner_windows[other]) < self.inside(i, other):
+        if 2 * self.cropped_masks.area_within(i, self.inner_windows[other]) < self.area_in_tile(i, other):
             return False
         window, seen = self.boxes[self.source[i]], self.boxes[other]
         for side in np.flatnonzero(self.border_distance[i] < MARGIN).tolist():
@@ -117,7 +117,7 @@ class _TiledDetections:
                 band = list(seen)
                 opposite = (side + 2) % 4
                 band[opposite] = sign * min(sign * seen[opposite], sign * window[side] + MARGIN)
-                if self.cropped_masks.within(i, band):
+                if self.cropped_masks.area_within(i, band):
                     return True
         return False
 
@@ -130,13 +130,13 @@ class _TiledDetections:
 
     def border_weight(self, tile: int, box: Box) -> NDArray[np.int32]:
         """A tile's weight at the pixels of ``box``: their distance from its inner borders, 1 at these."""
-        window, inner = self.boxes[tile], self.tiles[tile].inner
+        window, inner = self.boxes[tile], self.tiles[tile].inner_borders
         axes = []
         for axis in (0, 1):
             position = np.arange(box[axis], box[axis + 2], dtype=np.int32)
-            low = position - window[axis] + 1 if inner[axis] else CONTEXT
-            high = window[axis + 2] - position if inner[axis + 2] else CONTEXT
-            axes.append(np.minimum(np.minimum(low, high), np.full_like(position, CONTEXT)))
+            low = position - window[axis] + 1 if inner[axis] else MAX_BORDER_DISTANCE
+            high = window[axis + 2] - position if inner[axis + 2] else MAX_BORDER_DISTANCE
+            axes.append(np.minimum(np.minimum(low, high), np.full_like(position, MAX_BORDER_DISTANCE)))
         weight: NDArray[np.int32] = np.minimum.outer(*axes)
         return weight
 
@@ -148,10 +148,12 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
     pairs = overlapping_box_pairs(cropped_masks.boxes)
     tile = np.array(source)
     pairs = pairs[tile[pairs[:, 0]] != tile[pairs[:, 1]]]
-    shared = np.array([cropped_masks.shared(i, j) for i, j in pairs.tolist()], np.int64)
+    shared = np.array([cropped_masks.intersection_area(i, j) for i, j in pairs.tolist()], np.int64)
     pairs, shared = pairs[shared > 0], shared[shared > 0]
     first, second = pairs.T
-    seen = np.array([(tiled.inside(i, source[j]), tiled.inside(j, source[i])) for i, j in pairs.tolist()], np.int64)
+    seen = np.array(
+        [(tiled.area_in_tile(i, source[j]), tiled.area_in_tile(j, source[i])) for i, j in pairs.tolist()], np.int64
+    )
     seen = seen.reshape(-1, 2)
     agreement = shared / np.maximum(seen.sum(1) - shared, 1)
     # What is whole in its tile has nothing beyond: the partner's pixels there count against it. This tells apart
@@ -161,14 +163,14 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
     certainty = agreement + shared / np.maximum(all_of - shared, 1)
     other_class = classes[first] != classes[second]
     order = np.lexsort((-certainty, other_class))
-    for i, j in pairs[order[agreement[order] >= SAME_OBJECT]].tolist():
+    for i, j in pairs[order[agreement[order] >= MATCH_IOU]].tolist():
         two_whole = groups.complete[groups.find(i)] and groups.complete[groups.find(j)]
         if not groups.have_common_source(i, j) and not (two_whole and not (whole[i] and whole[j])):
             groups.join(i, j)
     cover = shared / np.maximum(seen.min(1), 1)
     order = np.argsort(-cover, kind="stable")
-    order = order[(cover[order] >= SAME_OBJECT) & ~other_class[order]]
-    proven = (shared >= BLURRED)[:, None] | (shared[:, None] >= SAME_OBJECT * cropped_masks.areas[pairs])
+    order = order[(cover[order] >= MATCH_IOU) & ~other_class[order]]
+    proven = (shared >= MIN_OVERLAP_PIXELS)[:, None] | (shared[:, None] >= MATCH_IOU * cropped_masks.areas[pairs])
     for (i, j), (i_proven, j_proven) in zip(pairs[order].tolist(), proven[order].tolist(), strict=True):
         for fragment, other, is_proven in ((i, j, i_proven), (j, i, j_proven)):
             group = groups.find(fragment)
@@ -181,17 +183,17 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
 def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Box, NDArray[np.uint8], float, int] | None:
     """Box, mask, score and class of a group, or nothing where too few tiles stand by it."""
     detections, cropped_masks = tiled.detections, tiled.cropped_masks
-    owner = _owner(tiled, members)
+    owner = _deciding_member(tiled, members)
     box: Box
     tight: Box
     if owner is None:
         box, mask = _mean(tiled, members)
-        inside, tight = mask >= INSIDE, box
+        inside, tight = mask >= MASK_THRESHOLD, box
         if not inside.any():
             owner = max(members, key=lambda i: float(detections.scores[i]))
     if owner is not None:
         box, mask = detections.boxes[owner].tolist(), detections.masks[owner]
-        inside, tight = cropped_masks.masks[owner], cropped_masks.tuples[owner]
+        inside, tight = cropped_masks.masks[owner], cropped_masks.box_tuples[owner]
     overlapping_tiles = tiled.overlapping_tiles(tight)
     if len(members) == len(overlapping_tiles) == 1:
         return box, mask, float(detections.scores[owner]), int(detections.classes[owner])
@@ -205,21 +207,21 @@ def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Box, NDAr
         key = tiled.source[i], int(detections.classes[i])
         reports[key] = max(reports.get(key, 0.0), float(detections.scores[i]))
     total = sum(tile_weight.values())
-    if sum(tile_weight.get(tile, 0) for tile in {tiled.source[i] for i in members}) < LEAST_SUPPORT * total:
+    if sum(tile_weight.get(tile, 0) for tile in {tiled.source[i] for i in members}) < MIN_SUPPORT * total:
         return None
     number, votes = vote([(number, tile_weight.get(tile, 0) * score) for (tile, number), score in reports.items()])
     return box, mask, votes / total, number
 
 
-def _owner(tiled: _TiledDetections, members: list[int]) -> int | None:
+def _deciding_member(tiled: _TiledDetections, members: list[int]) -> int | None:
     """The member that decides for the group: one that is whole, or beyond whose tile no other has seen a pixel."""
     cropped_masks = tiled.cropped_masks
 
-    def is_all(i: int) -> bool:
-        beyond = sum(int(cropped_masks.areas[j]) - tiled.inside(j, tiled.source[i]) for j in members if j != i)
-        return beyond <= (SEEN_ELSEWHERE * cropped_masks.areas[i] if tiled.whole[i] else 0)
+    def covers_group(i: int) -> bool:
+        beyond = sum(int(cropped_masks.areas[j]) - tiled.area_in_tile(j, tiled.source[i]) for j in members if j != i)
+        return beyond <= (MAX_FRACTION_BEYOND_TILE * cropped_masks.areas[i] if tiled.whole[i] else 0)
 
-    candidates = [i for i in members if len(members) == 1 or is_all(i)]
+    candidates = [i for i in members if len(members) == 1 or covers_group(i)]
     rank = {i: (int(tiled.border_distance[i].min()), float(tiled.detections.scores[i]), -i) for i in candidates}
     return max(candidates, key=rank.__getitem__, default=None)
 
@@ -254,5 +256,5 @@ def _remove_duplicates(result: Detections, sources: list[set[int]]) -> Detection
     cropped_masks = CroppedMasks(result)
     pairs = overlapping_box_pairs(cropped_masks.boxes)
     apart = [sources[i].isdisjoint(sources[j]) for i, j in pairs.tolist()]
-    pairs, _ = cropped_masks.pairs_above(SAME_OBJECT, pairs[np.array(apart, bool)])
+    pairs, _ = cropped_masks.pairs_above(MATCH_IOU, pairs[np.array(apart, bool)])
     return result.select(keep_best(result.scores, pairs))

@@ -1,7 +1,7 @@
-"""Tiles over an image: what the network reads of it.
+"""Tiles over an image, the parts that the network predicts one at a time.
 
 As in StarDist's big-image prediction (github.com/stardist/stardist), a tile knows its place in the image. It does not
-write to a part of its own: `maskmed_nnu.instances.stitching.stitch` decides object by object which tile answers.
+write to a part of its own: `maskmed_nnu.instances.stitching.stitch` chooses a tile for each object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Tile:
     """Of the image."""
 
     @property
-    def inner(self) -> tuple[bool, bool, bool, bool]:
+    def inner_borders(self) -> tuple[bool, bool, bool, bool]:
         """Whether the image goes on beyond the window's top, left, bottom and right border."""
         return self.y0 > 0, self.x0 > 0, self.y1 < self.shape[0], self.x1 < self.shape[1]
 

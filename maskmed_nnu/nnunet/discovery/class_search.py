@@ -34,7 +34,7 @@ KINDS: dict[str | None, tuple[str, ...]] = {
     "nnunetv2.imageio": ("reader",),
 }
 
-# Searches whose None nobody can use. After the others nnU-Net goes on: a trainer may be in nnUNet_extTrainer, and an
+# Searches that must not return None. After the others nnU-Net goes on: a trainer may be in nnUNet_extTrainer, and an
 # unknown reader is replaced by one for the file ending.
 MUST_FIND = (
     "nnunetv2.experiment_planning",
@@ -67,14 +67,14 @@ def wrap_class_finder(module: Any) -> None:
             if ours is not None:
                 return ours
         try:
-            found = stock(folder, class_name, current_module, *args, **kwargs)
+            result = stock(folder, class_name, current_module, *args, **kwargs)
         except (AttributeError, ImportError, RuntimeError) as error:
             if kinds and current_module is not None and "torchvision" in str(error):
                 raise _broken_torchvision(kinds, class_name, folder, error) from error
             raise
-        if found is None and current_module in MUST_FIND:
+        if result is None and current_module in MUST_FIND:
             raise unknown_name(kinds, class_name, folder)
-        return found
+        return result
 
     module.recursive_find_python_class = recursive_find_python_class
 
@@ -99,8 +99,8 @@ def wrap_trainer_search(module: Any) -> None:
     module.recursive_find_trainer_class_by_name = recursive_find_trainer_class_by_name
 
 
-def find_planner_first(module: Any) -> None:
-    """Wrap ``nnUNetv2_plan_and_preprocess``, which asks for its planner only after hours of fingerprinting.
+def wrap_planning(module: Any) -> None:
+    """Wrap ``nnUNetv2_plan_and_preprocess``, which looks up its planner only after hours of fingerprinting.
 
     A planner of ours that has a ``check_data_set`` is asked about the data sets, too; where nnU-Net's arithmetic fails,
     its ``explain_failure`` may know which case does not fit together.

@@ -1,4 +1,4 @@
-"""Plans of ours without a trainer of ours: said before an epoch is trained, not by a traceback after it."""
+"""Refuses plans of ours with another trainer than ours before training starts."""
 
 from __future__ import annotations
 

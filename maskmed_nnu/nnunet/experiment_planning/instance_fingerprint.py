@@ -18,15 +18,16 @@ from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.statistics import InstanceTable, measure, merge, summarise
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
-KEY = "objects"
-PATIENCE = 20.0
+FINGERPRINT_KEY = "objects"
+SECONDS_BEFORE_POOL = 20.0
 """Seconds. Most data sets are measured by then, which is sooner than new processes have started."""
 
 
 def instance_statistics(
     label_files: Sequence[str | Path], classes: dict[str, int], *, transpose: Sequence[int] = (0, 1, 2)
 ) -> dict:
-    """Statistics of all label files; what is left after ``PATIENCE`` is measured in nnU-Net's number of processes.
+    """Statistics of all label files; what is left after ``SECONDS_BEFORE_POOL`` is measured
+    in nnU-Net's number of processes.
 
     ``classes`` maps the foreground names to 1..K; ``transpose`` is the plan's, the first axis after it is sliced.
 
@@ -46,7 +47,7 @@ def instance_statistics(
 
 def _measure_all(jobs: list[tuple]) -> Iterator[InstanceTable]:
     start = monotonic()
-    while jobs and monotonic() - start < PATIENCE:
+    while jobs and monotonic() - start < SECONDS_BEFORE_POOL:
         yield measure_file(*jobs[0])
         jobs = jobs[1:]
     if not jobs:
@@ -56,7 +57,7 @@ def _measure_all(jobs: list[tuple]) -> Iterator[InstanceTable]:
             for job in as_completed([pool.submit(measure_file, *job) for job in jobs]):
                 yield job.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # the first fault is told at once, not after the last image
+            pool.shutdown(cancel_futures=True)  # the first error is raised at once, not after the last image
             raise
 
 
@@ -75,5 +76,5 @@ def transposed(objects: InstanceMap, transpose: Sequence[int]) -> InstanceMap:
 def add_to_fingerprint(file: Path, statistics: dict) -> None:
     """Write the statistics into nnU-Net's fingerprint, whole or not at all."""
     fingerprint = json.loads(file.read_text())
-    text = json.dumps({**fingerprint, KEY: statistics}, indent=4)
+    text = json.dumps({**fingerprint, FINGERPRINT_KEY: statistics}, indent=4)
     write_atomically(file, lambda partial: partial.write_text(text))

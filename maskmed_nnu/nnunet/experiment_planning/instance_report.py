@@ -16,16 +16,17 @@ def explain(configuration: dict, statistics: dict) -> str:
     stride = 2 ** (len(instance_rules.PYRAMID) - len(kwargs["pyramid"]))
     return "\n".join(
         (
-            f"IAUNet 2d: patch {_times(patch)}, batch size {configuration['batch_size']}, {kwargs['n_stages']} scales",
+            f"IAUNet 2d: patch {_format_edges(patch)}, batch size {configuration['batch_size']}, "
+            f"{kwargs['n_stages']} scales",
             "  found (lengths in pixels of the planned images):",
-            *(f"  - {line}" for line in _found(statistics, min(configuration["spacing"]))),
+            *(f"  - {line}" for line in _data_set_lines(statistics, min(configuration["spacing"]))),
             "  chosen:",
-            *(f"  - {line}" for line in _chosen(configuration, statistics, sizes, stride)),
+            *(f"  - {line}" for line in _choice_lines(configuration, statistics, sizes, stride)),
         )
     )
 
 
-def _found(statistics: dict, pixel: float) -> list[str]:
+def _data_set_lines(statistics: dict, pixel: float) -> list[str]:
     lines = []
     for name, one in statistics["classes"].items():
         if one["kind"] == "absent":
@@ -45,7 +46,7 @@ def _found(statistics: dict, pixel: float) -> list[str]:
     return lines
 
 
-def _chosen(configuration: dict, statistics: dict, sizes: InstanceSizes, stride: int) -> list[str]:
+def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes, stride: int) -> list[str]:
     kwargs, patch = configuration["architecture"]["arch_kwargs"], configuration["patch_size"]
     fits = min(patch) >= instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large
     seen = "shows whole images" if all(p >= i for p, i in zip(patch, sizes.image, strict=True)) else "as memory allows"
@@ -61,28 +62,28 @@ def _chosen(configuration: dict, statistics: dict, sizes: InstanceSizes, stride:
         )
     )
     return [
-        _scale(configuration["instances"]["scale"], sizes, stride),
-        f"patch {_times(patch)}: {seen}, of {_times(sizes.image)} in the median; it {context} "
+        _scale_line(configuration["instances"]["scale"], sizes, stride),
+        f"patch {_format_edges(patch)}: {seen}, of {_format_edges(sizes.image)} in the median; it {context} "
         f"({sizes.large:.0f} pixels at the 95th percentile)",
         f"masks are drawn in windows of {kwargs['window']} pixels: objects have {sizes.largest:.0f} at the 99th "
         f"percentile, times {instance_rules.WINDOW_MARGIN:g}, rounded up to a multiple of "
         f"{instance_rules.WINDOW_MULTIPLE} and no more than the patch",
         f"{kwargs['num_queries']} queries: a patch of a dense image shows {expected:.0f} objects, times "
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
-        f"queries are taken from peaks on every {_nth(kwargs['query_stride'])} pixel: close neighbours are "
+        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} pixel: close neighbours are "
         f"{sizes.spacing:.0f} pixels apart (5th percentile)",
-        f"{_count(kwargs['blocks_per_level'], 'decoder block')} on each of {_count(kwargs['levels'], 'level')}: up to "
-        f"{depth} objects of a class share a pixel, which the queries settle among themselves"
+        f"{_plural(kwargs['blocks_per_level'], 'decoder block')} on each of {_plural(kwargs['levels'], 'level')}: "
+        f"up to {depth} objects of a class share a pixel, which the queries settle among themselves"
         if kwargs["blocks_per_level"]
         else "no decoder blocks: objects of a class do not overlap, their place alone tells them apart",
-        f"{_count(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold all "
-        "objects without overlap",
+        f"{_plural(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold "
+        "all objects without overlap",
         f"an object cut off by the patch's border counts from {fragments} visible pixels on: a quarter of the area of "
         "very small objects",
     ]
 
 
-def _scale(factor: float, sizes: InstanceSizes, stride: int) -> str:
+def _scale_line(factor: float, sizes: InstanceSizes, stride: int) -> str:
     cells = f"{sizes.small / stride:.0f} cells of the mask grid"
     if factor > 1:
         return f"images are enlarged {factor:.3g} times, so that small objects (10th percentile) cover {cells}"
@@ -94,13 +95,13 @@ def _scale(factor: float, sizes: InstanceSizes, stride: int) -> str:
     return f"images keep their scale: small objects (10th percentile) cover {cells}"
 
 
-def _times(edges: Sequence[float]) -> str:
+def _format_edges(edges: Sequence[float]) -> str:
     return "×".join(f"{edge:.0f}" for edge in edges)
 
 
-def _nth(number: int) -> str:
+def _ordinal(number: int) -> str:
     return {2: "second", 4: "fourth"}[number]
 
 
-def _count(number: int, noun: str) -> str:
+def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -51,7 +51,7 @@ class InstanceSizes(NamedTuple):
     """area of a very small object (5th percentile) of each thing class"""
     density: float
     """objects per pixel in dense images (99th percentile)"""
-    most: int
+    max_count: int
     """objects in the fullest image"""
     mean: tuple[float, float]
     """mean edges of an object, y and x"""
@@ -73,7 +73,7 @@ class InstanceSizes(NamedTuple):
             spacing=min(close, default=float("inf")) / coarse,
             small_areas=tuple(one["area"]["5"] / area for one in things),
             density=everything["density"]["99"] * area,
-            most=int(everything["objects_per_slice"]["max"]),
+            max_count=int(everything["objects_per_slice"]["max"]),
             mean=tuple(everything["extent"][axis]["mean"] / edge for axis, edge in zip("yx", spacing, strict=True)),
             image=tuple(statistics["size"][axis]["50"] / edge for axis, edge in zip("yx", spacing, strict=True)),
         )
@@ -114,17 +114,17 @@ def num_stages(patch: Sequence[float]) -> int:
     return min(int(log2(min(patch) / MIN_BOTTLENECK)) + 1, MAX_STAGES)
 
 
-def divisible(patch: Sequence[float]) -> tuple[int, ...]:
+def divisible_patch(patch: Sequence[float]) -> tuple[int, ...]:
     """Each edge rounded up to what the deepest stride divides, and to the smallest patch.
 
-    >>> divisible((250, 257)), divisible((120, 140)), divisible((9, 50))
+    >>> divisible_patch((250, 257)), divisible_patch((120, 140)), divisible_patch((9, 50))
     ((256, 288), (128, 160), (32, 56))
     """
     patch = tuple(max(edge, MIN_PATCH) for edge in patch)
     stride = 2 ** (num_stages(patch) - 1)
     rounded = tuple(ceil(edge / stride) * stride for edge in patch)
     # a larger patch may have one stage more
-    return rounded if num_stages(rounded) == num_stages(patch) else divisible(rounded)
+    return rounded if num_stages(rounded) == num_stages(patch) else divisible_patch(rounded)
 
 
 def largest_patch(image: Sequence[float], fits: Callable[[tuple[int, ...]], bool]) -> tuple[int, ...]:
@@ -133,12 +133,12 @@ def largest_patch(image: Sequence[float], fits: Callable[[tuple[int, ...]], bool
     The edge that is largest beside the image's is shortened first. A patch of the smallest size is never refused.
     """
     shrink = min((MAX_PIXELS / prod(image)) ** 0.5, 1.0)
-    patch = divisible([edge * shrink for edge in image])
+    patch = divisible_patch([edge * shrink for edge in image])
     while not fits(patch) and max(patch) > MIN_PATCH:
         axes = [axis for axis, edge in enumerate(patch) if edge > MIN_PATCH]
         axis = max(axes, key=lambda axis: patch[axis] / image[axis])
         stride = 2 ** (num_stages(patch) - 1)
-        patch = divisible([edge - stride * (index == axis) for index, edge in enumerate(patch)])
+        patch = divisible_patch([edge - stride * (index == axis) for index, edge in enumerate(patch)])
     return patch
 
 
@@ -149,8 +149,8 @@ def mask_window(sizes: InstanceSizes, patch: Sequence[int]) -> int:
     >>> mask_window(sizes, (256, 256)), mask_window(sizes, (64, 64))
     (80, 64)
     """
-    wanted = ceil(sizes.largest * WINDOW_MARGIN / WINDOW_MULTIPLE) * WINDOW_MULTIPLE
-    return min(wanted, max(patch))
+    needed = ceil(sizes.largest * WINDOW_MARGIN / WINDOW_MULTIPLE) * WINDOW_MULTIPLE
+    return min(needed, max(patch))
 
 
 def mask_stride(sizes: InstanceSizes, window: int) -> int:
@@ -179,7 +179,7 @@ def query_stride(sizes: InstanceSizes) -> int:
 def instances_per_patch(sizes: InstanceSizes, patch: Sequence[int]) -> float:
     """Objects that a patch in a dense image shows, those at its border included; never more than any image has."""
     reach = prod(edge + mean for edge, mean in zip(patch, sizes.mean, strict=True))
-    return min(sizes.density * reach, sizes.most)
+    return min(sizes.density * reach, sizes.max_count)
 
 
 def num_queries(sizes: InstanceSizes, patch: Sequence[int]) -> int:
@@ -189,8 +189,8 @@ def num_queries(sizes: InstanceSizes, patch: Sequence[int]) -> int:
     >>> num_queries(sizes, (256, 256)), num_queries(sizes, (64, 64))
     (150, 50)
     """
-    wanted = QUERY_MARGIN * instances_per_patch(sizes, patch)
-    return max(ceil(wanted / QUERY_MULTIPLE) * QUERY_MULTIPLE, MIN_QUERIES)
+    needed = QUERY_MARGIN * instances_per_patch(sizes, patch)
+    return max(ceil(needed / QUERY_MULTIPLE) * QUERY_MULTIPLE, MIN_QUERIES)
 
 
 def overlap_depth(statistics: dict) -> int:

@@ -78,16 +78,16 @@ def loss_settings(sizes: InstanceSizes) -> dict:
     return EmbeddingLossSettings.plan(reach=ceil(2 * sizes.large))
 
 
-def context(sizes: InstanceSizes) -> tuple[float, float]:
+def visible_size(sizes: InstanceSizes) -> tuple[float, float]:
     """What a patch has to show: 128 pixels or two large objects side by side, and no more than the median image.
 
     >>> sizes = InstanceSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 100))
-    >>> context(sizes), context(sizes._replace(large=90))
+    >>> visible_size(sizes), visible_size(sizes._replace(large=90))
     ((128, 100), (180, 100))
     """
-    wanted = max(LOW_RESOLUTION, instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large)
+    needed = max(LOW_RESOLUTION, instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large)
     height, width = sizes.image
-    return min(height, wanted), min(width, wanted)
+    return min(height, needed), min(width, needed)
 
 
 def explain(configuration: dict, *, parameters: int, macs: float) -> str:
@@ -109,12 +109,12 @@ def explain_objects(configuration: dict, statistics: dict) -> str:
     """What the objects in the data set decided."""
     sizes = InstanceSizes.from_statistics(statistics, configuration["spacing"])
     instances, loss = configuration["instances"], configuration["instance_loss"]
-    found = sum(one["objects"] for one in statistics["classes"].values() if one["kind"] == "thing")
+    count = sum(one["objects"] for one in statistics["classes"].values() if one["kind"] == "thing")
     overlapping = instance_rules.overlap_depth(statistics) > 1
     smallest = configuration["architecture"]["arch_kwargs"]["min_pixels"]
     return "\n".join(
         (
-            f"  {found:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
+            f"  {count:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
             f"{sizes.small:.0f} pixels (10th percentile), large ones {sizes.large:.0f} (95th percentile).",
             f"  Scale {instances['scale']:.3g}; an object has at least {smallest} pixels, and its embedding is to "
             f"differ from those of others within {loss['reach']} pixels.",

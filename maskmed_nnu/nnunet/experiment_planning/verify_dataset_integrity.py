@@ -16,8 +16,9 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
+from maskmed_nnu.instances.text import format_shape
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
 def wrap_verification(module: Any) -> None:
@@ -58,15 +59,17 @@ def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int)
     ]
     if num_processes > 1:
         with multiprocessing.get_context("spawn").Pool(min(num_processes, len(jobs))) as pool:
-            found = pool.starmap(check_instance_case, jobs)
+            issues = pool.starmap(check_instance_case, jobs)
     else:
-        found = [check_instance_case(*job) for job in jobs]
-    faults = [fault for findings in found for fault in findings.faults] + _without_image(folder, dataset_json, cases)
-    for note in [note for findings in found for note in findings.notes]:
+        issues = [check_instance_case(*job) for job in jobs]
+    faults = [fault for case_issues in issues for fault in case_issues.faults] + _labels_without_image(
+        folder, dataset_json, cases
+    )
+    for note in [note for case_issues in issues for note in case_issues.notes]:
         print(f"INFO: {note}")
     if faults:
-        more = f"\n- and {len(faults) - MOST_LISTED} more" if len(faults) > MOST_LISTED else ""
-        listed = "".join(f"\n- {fault}" for fault in faults[:MOST_LISTED])
+        more = f"\n- and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
+        listed = "".join(f"\n- {fault}" for fault in faults[:MAX_LISTED])
         plural = "s" * (len(faults) > 1)
         raise InputError(f"The data set {Path(folder).name} has {len(faults)} fault{plural}:{listed}{more}")
 
@@ -85,9 +88,9 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
     except InputError as error:
         return LabelMapIssues([str(error)])
-    faults = _misfits(images, label, data, raw, channels)
-    found = check_label_map(raw, label_format)
-    return LabelMapIssues(faults + [f"{label}: {f}" for f in found.faults], [f"{label}: {n}" for n in found.notes])
+    faults = _mismatches(images, label, data, raw, channels)
+    issues = check_label_map(raw, label_format)
+    return LabelMapIssues(faults + [f"{label}: {f}" for f in issues.faults], [f"{label}: {n}" for n in issues.notes])
 
 
 def explain_failure(folder: str | Path, dataset_json: dict) -> None:
@@ -102,7 +105,7 @@ def explain_failure(folder: str | Path, dataset_json: dict) -> None:
     for case in _cases(folder, dataset_json).values():
         data, _ = InstanceIO().read_images(case["images"])
         raw = read_ids(case["label"], overlap_layers=label_format.overlap_layers)
-        faults = _misfits(case["images"], case["label"], data, raw, len(dataset_json["channel_names"]))
+        faults = _mismatches(case["images"], case["label"], data, raw, len(dataset_json["channel_names"]))
         if faults:
             raise InputError(faults[0])
 
@@ -113,31 +116,28 @@ def _cases(folder: str | Path, dataset_json: dict) -> dict:
     return get_filenames_of_train_images_and_targets(str(folder), json.loads(json.dumps(dataset_json)))
 
 
-def _misfits(images: Sequence[str], label: str, data: np.ndarray, raw: np.ndarray, channels: int) -> list[str]:
+def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.ndarray, channels: int) -> list[str]:
     """Where ``data [C, Z, Y, X]`` and ``raw [L, *spatial]`` of a case are not on one grid, or not what was declared."""
     faults = []
     if len(data) != channels:
         faults.append(f"{', '.join(images)}: {len(data)} channels, but dataset.json names {channels} in channel_names.")
     grid = raw.shape[1:] if raw.ndim == 4 else (1, *raw.shape[1:])
     if grid != data.shape[1:]:
+        sizes = [format_shape(shape[1:] if shape[0] == 1 else shape) for shape in (grid, data.shape[1:])]
         pages = (
             "" if len(raw) > 1 or grid[0] == 1 else ' (layers of objects need "overlap_layers": true in dataset.json)'
         )
         faults.append(
-            f"{label} has the size {_times(grid)}, its image {_times(data.shape[1:])}; a mask and its image "
+            f"{label} has the size {sizes[0]}, its image {sizes[1]}; a mask and its image "
             f"share one grid{pages}, so resample or replace one of them."
         )
     return faults
 
 
-def _without_image(folder: str | Path, dataset_json: dict, cases: dict) -> list[str]:
+def _labels_without_image(folder: str | Path, dataset_json: dict, cases: dict) -> list[str]:
     """Label files in ``labelsTr`` that belong to no case."""
     if "dataset" in dataset_json:  # nnU-Net's list of cases with paths of their own
         return []
     labels = {str(path) for path in (Path(folder) / "labelsTr").glob(f"*{dataset_json['file_ending']}")}
     strays = sorted(labels - {str(Path(case["label"])) for case in cases.values()})
     return [f"{path} has no image in imagesTr; add the image or remove the label file." for path in strays]
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape[1:] if shape[0] == 1 else shape))

@@ -16,6 +16,7 @@ from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, write_ids
 from maskmed_nnu.instances.formats import TIFF, Geometry, Raster
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode
+from maskmed_nnu.instances.text import format_shape
 
 # labelsTr and gt_segmentations are one folder below dataset.json, a fold's validation folder two.
 _FOLDERS_UP = 3
@@ -43,8 +44,8 @@ class InstanceIO(BaseReaderWriter):
         for name, channel in zip(image_fnames, channels, strict=True):
             if channel.shape[1:] != channels[0].shape[1:]:
                 raise InputError(
-                    f"{name} has {_size(channel.shape[1:])} pixels, but {image_fnames[0]} of the same case has "
-                    f"{_size(channels[0].shape[1:])}; all channels of a case need one size."
+                    f"{name} has {format_shape(channel.shape[1:])} pixels, but {image_fnames[0]} of the same case has "
+                    f"{format_shape(channels[0].shape[1:])}; all channels of a case need one size."
                 )
         kind = formats.ending(image_fnames[0])
         assert kind is not None, "formats.read refuses other files"
@@ -143,13 +144,14 @@ def _channels(raster: Raster, name: str) -> np.ndarray:
         values = values[None] if values.ndim == 3 else values[None, None]
     if values.ndim != 4:
         raise InputError(
-            f"{name} has the shape {_size(values.shape)}; an image, a volume, or a volume with channels is needed."
+            f"{name} has the shape {format_shape(values.shape)}; an image, a volume, or a volume with channels is "
+            "needed."
         )
     return values
 
 
 def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dict:
-    """nnU-Net's properties; ``stem``: where the spacing of a TIFF volume may be told, None for other files."""
+    """nnU-Net's properties; ``stem`` of the json with a TIFF volume's spacing, None for other files."""
     if geometry is None:
         spacing_file = Path(f"{stem}.json") if stem is not None and slices > 1 else None
         if spacing_file is not None and spacing_file.is_file():
@@ -182,7 +184,3 @@ def _read_spacing_file(path: Path) -> list[float]:
             f'{path} tells no spacing of a volume; it must hold {{"spacing": [z, y, x]}} of positive numbers.'
         )
     return spacing
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))

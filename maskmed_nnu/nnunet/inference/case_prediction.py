@@ -1,4 +1,4 @@
-"""The objects of one preprocessed case, from a network that answers for one tile at a time."""
+"""The objects of one preprocessed case, from a network that predicts one tile at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maskmed_nnu.networks.output import TileInstances
 
 SCORE_THRESHOLD = 0.5
 CONFIDENT_SCORE = 0.25
-"""Score from which a query counts as one that found an object, however low the scores that are asked for."""
+"""Score from which a query counts as one that found an object, even if lower scores are asked for too."""
 
 
 def instance_network(network: nn.Module) -> nn.Module | None:
@@ -91,18 +91,18 @@ def predict_case(
             for step in steps:
                 batch = torch.stack([_crop_tile(data, *slice_tiles[i]) for i in step]).to(device)
                 for axes in flips:
-                    answers = inner.predict_instances(batch.flip([2 + axis for axis in axes]))
-                    for i, answer in zip(step, answers, strict=True):
+                    outputs = inner.predict_instances(batch.flip([2 + axis for axis in axes]))
+                    for i, output in zip(step, outputs, strict=True):
                         z, tile = slice_tiles[i]
                         if (
                             num_queries is not None
-                            and len(answer.scores) >= num_queries
-                            and min(answer.scores) >= confident
+                            and len(output.scores) >= num_queries
+                            and min(output.scores) >= confident
                         ):
                             saturated.add(i)
-                        views[i].append(_tile_detections(answer, tile, axes, thing_classes))
+                        views[i].append(_tile_detections(output, tile, axes, thing_classes))
                         if stuff is not None:
-                            stuff.add(answer.semantic.flip([1 + axis for axis in axes]), z, tile)
+                            stuff.add(output.semantic.flip([1 + axis for axis in axes]), z, tile)
                 bar.update(len(step))
     if saturated and warn is not None:
         warn(
@@ -115,9 +115,9 @@ def predict_case(
         merged = [
             merge_views(view) if len(view) > 1 else view[0] for view in views[z * len(tiles) : (z + 1) * len(tiles)]
         ]
-        found = stitch(tiles, merged, shape)
-        found = found.select(found.scores >= score_threshold)
-        slices.append(found if stuff is None else replace(found, stuff=stuff.numbers(z)))
+        detections = stitch(tiles, merged, shape)
+        detections = detections.select(detections.scores >= score_threshold)
+        slices.append(detections if stuff is None else replace(detections, stuff=stuff.classes(z)))
     return slices
 
 
@@ -133,17 +133,17 @@ def _crop_tile(data: Tensor, z: int, tile: Tile) -> Tensor:
 
 
 def _tile_detections(
-    answer: TileInstances, tile: Tile, axes: Sequence[int], thing_classes: Sequence[int]
+    output: TileInstances, tile: Tile, axes: Sequence[int], thing_classes: Sequence[int]
 ) -> Detections:
-    """A network's answer for a mirrored tile as objects of the tile's window, each of them once."""
-    found = make_detections(
+    """A network's output for a mirrored tile as objects of the tile's window, each of them once."""
+    detections = make_detections(
         tile.size,
-        answer.boxes.tolist(),
-        [mask.cpu().numpy() for mask in answer.masks],
-        answer.scores.float().tolist(),
-        np.asarray(thing_classes, np.int64)[answer.classes.cpu().numpy()],
+        output.boxes.tolist(),
+        [mask.cpu().numpy() for mask in output.masks],
+        output.scores.float().tolist(),
+        np.asarray(thing_classes, np.int64)[output.classes.cpu().numpy()],
     )
-    return mask_nms(found.flip(axes).shift(0, 0, (tile.y1 - tile.y0, tile.x1 - tile.x0)))
+    return mask_nms(detections.flip(axes).shift(0, 0, (tile.y1 - tile.y0, tile.x1 - tile.x0)))
 
 
 class _StuffMap:
@@ -162,7 +162,7 @@ class _StuffMap:
         part = (probabilities.float().cpu() * self.weight)[:, :height, :width]
         self.total[z, :, tile.y0 : tile.y1, tile.x0 : tile.x1] += part
 
-    def numbers(self, z: int) -> np.ndarray:
+    def classes(self, z: int) -> np.ndarray:
         """int16 ``[H, W]``: the most probable class where that is stuff, else 0. No weight divides it: all classes
         of a pixel have the same."""
         assert self.total is not None, "every tile is added before"

@@ -1,4 +1,4 @@
-"""What prediction says when the preprocessing of a case fails in a background process."""
+"""The error of a prediction whose preprocessing failed in a background process."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.instances.detections import INSIDE, Detections, pack, to_instance_map, unpack
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
+from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.nnunet.inference.refusals import has_instances, refuse_instances
 
 
@@ -53,7 +54,7 @@ def wrap_export(module: Any) -> None:
         slices = revert_preprocessing(predicted_logits, properties_dict)
         objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(instances))
         if loss:
-            print(f"An image of {' × '.join(map(str, objects.stuff.shape))} pixels: {loss}")
+            print(f"An image of {format_shape(objects.stuff.shape)} pixels: {loss}")
         raw = encode(objects, label_format)
         raw = raw if label_format.overlap_layers else raw[0]
         return (raw, slices) if return_probabilities else raw
@@ -82,7 +83,7 @@ def wrap_export(module: Any) -> None:
                 output_file_truncated + dataset_json["file_ending"],
                 properties_dict,
                 plans_manager=plans_manager,
-                plan=configuration_manager.configuration,
+                configuration=configuration_manager.configuration,
                 dataset_json=dataset_json,
             )
         return stock_export(
@@ -122,9 +123,9 @@ def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Det
     depth, height, width = (int(n) for n in properties["shape_before_cropping"])
     slices = unpack(np.asarray(packed))
     assert len(slices) == cropped[0] == z1 - z0, "slices are not resampled"
-    found = [part.resize(cropped[1:]).shift(int(y0), int(x0), (height, width)) for part in slices]
+    restored = [part.resize(cropped[1:]).shift(int(y0), int(x0), (height, width)) for part in slices]
     nothing = Detections.empty((height, width))
-    return [nothing] * int(z0) + found + [nothing] * int(depth - z1)
+    return [nothing] * int(z0) + restored + [nothing] * int(depth - z1)
 
 
 def planned_layers(instances: Mapping[str, Any]) -> int:
@@ -137,15 +138,15 @@ def to_instances(
 ) -> tuple[InstanceMap, str]:
     """The objects of all slices with ids that are unique in the image, axes as in the file, at most ``layers`` layers.
 
-    The second answer says what found no room in overlapping layers, or is empty. One layer is a flat map, in which
-    higher scores win: nothing is missed there.
+    Also returns a sentence about objects that did not fit into the layers, or an empty string. One layer is a flat map
+    in which higher scores win, so there the sentence is empty.
     """
     maps = [to_instance_map(part, layers) for part in slices]
     ids = np.zeros((max(len(layer) for layer, _, _ in maps), len(slices), *slices[0].shape), np.int32)
     stuff = np.zeros(ids.shape[1:], np.int32)
     count = 0
-    for z, (part, (found, classes, _)) in enumerate(zip(slices, maps, strict=True)):
-        ids[: len(found), z] = np.where(found > 0, found + count, 0)
+    for z, (part, (part_ids, classes, _)) in enumerate(zip(slices, maps, strict=True)):
+        ids[: len(part_ids), z] = np.where(part_ids > 0, part_ids + count, 0)
         count += len(classes)
         if part.stuff is not None:
             stuff[z] = part.stuff
@@ -156,7 +157,9 @@ def to_instances(
         stuff.transpose(backward),
     )
     dropped = sum(lost for _, _, lost in maps)
-    pixels = sum(np.count_nonzero(mask >= INSIDE) for part in slices for mask in part.masks) - np.count_nonzero(ids)
+    pixels = sum(np.count_nonzero(mask >= MASK_THRESHOLD) for part in slices for mask in part.masks) - np.count_nonzero(
+        ids
+    )
     if layers == 1 or not pixels:
         return objects, ""
     return objects, (
@@ -171,7 +174,7 @@ def write_slices(
     properties: dict,
     *,
     plans_manager: Any,
-    plan: Mapping[str, Any],
+    configuration: Mapping[str, Any],
     dataset_json: dict,
 ) -> None:
     """Write the objects of an image as a label file of the data set; says what did not fit into its layers.
@@ -179,7 +182,7 @@ def write_slices(
     Raises:
         InputError: where the data set's encoding or the file format cannot hold them.
     """
-    objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(plan["instances"]))
+    objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(configuration["instances"]))
     if loss:
         print(f"{path}: {loss}")
     writer = plans_manager.image_reader_writer_class()

@@ -1,4 +1,4 @@
-"""An image that holds what the model wants in another form: with transparency, grey as colour, channels as pages."""
+"""Images whose channels are stored in another form: with transparency, grey as colour, channels as pages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def fit_channels(data: np.ndarray, properties: dict, names: Sequence[str]) -> tu
     """``data [C, Z, Y, X]`` of one file with the channels ``names``, as ``maskmed convert`` would have laid it out.
 
     Transparency is dropped, three equal channels are a grey one, a grey one is three equal ones for a model of
-    colours, and the pages of a TIFF are channels for a model of as many. What fits in none of these ways stays as it
-    is, for the preprocessor to refuse.
+    colours, and the pages of a TIFF are channels for a model of as many. Any other image is returned unchanged, and
+    the preprocessor refuses it.
     """
-    wanted = len(names)
-    if len(data) == wanted:
+    expected = len(names)
+    if len(data) == expected:
         return data, properties
-    if len(data) == 1 and data.shape[1] == wanted and "sitk_stuff" not in properties:
+    if len(data) == 1 and data.shape[1] == expected and "sitk_stuff" not in properties:
         return data.transpose(1, 0, 2, 3), {"spacing": FLAT_SPACING}
     opaque = data[:-1] if len(data) in (2, 4) else data
-    if wanted == 1 and (opaque == opaque[:1]).all():
+    if expected == 1 and (opaque == opaque[:1]).all():
         opaque = opaque[:1]
     elif list(names) == COLOURS and len(opaque) == 1:
         opaque = opaque.repeat(3, 0)
-    return (opaque, properties) if len(opaque) == wanted else (data, properties)
+    return (opaque, properties) if len(opaque) == expected else (data, properties)

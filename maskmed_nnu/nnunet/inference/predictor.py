@@ -57,7 +57,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     Nothing here takes a ``RuntimeError`` for a lack of memory, as nnU-Net's own sliding window does: what goes wrong
     shows as what it is.
     """
-    plan = predictor.configuration_manager.configuration
+    configuration = predictor.configuration_manager.configuration
     if data.shape[1] > 1:
         print(
             f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
@@ -66,40 +66,40 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     slices = predict_case(
         predictor.network,
         data,
-        tile_size=plan["patch_size"],
-        overlap=tile_overlap(plan, predictor.tile_step_size),
+        tile_size=configuration["patch_size"],
+        overlap=tile_overlap(configuration, predictor.tile_step_size),
         mirror_axes=(predictor.allowed_mirroring_axes or ()) if predictor.use_mirroring else (),
         device=predictor.device,
         states=states,
         show_progress=predictor.allow_tqdm,
         warn=print,
-        **prediction_settings(plan),
+        **prediction_settings(configuration),
     )
     return torch.from_numpy(pack(slices))
 
 
-def tile_overlap(plan: Mapping[str, Any], tile_step_size: float) -> tuple[int, int]:
+def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tuple[int, int]:
     """Pixels that neighbouring tiles share: nnU-Net's, and no less than a large object needs to lie within one tile.
 
     Hardly any object exceeds the planned ``window``, in which the network draws a mask. More than half a tile is left
     to ``tile_step_size`` alone: larger objects are joined from fragments, which is cheaper than the many tiles that
     would show them whole.
     """
-    window = plan["architecture"].get("arch_kwargs", {}).get("window", 0)
+    window = configuration["architecture"].get("arch_kwargs", {}).get("window", 0)
     shared = []
-    for edge in plan["patch_size"]:
-        wanted = max(ceil(edge * (1 - tile_step_size)), min(window + 2 * MARGIN, edge // 2))
-        shared.append(min(max(wanted, 1), edge - 1))
+    for edge in configuration["patch_size"]:
+        overlap = max(ceil(edge * (1 - tile_step_size)), min(window + 2 * MARGIN, edge // 2))
+        shared.append(min(max(overlap, 1), edge - 1))
     return tuple(shared)
 
 
-def prediction_settings(plan: Mapping[str, Any]) -> dict[str, Any]:
+def prediction_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """What a configuration of ``plans.json`` says about prediction, as arguments of `predict_case`."""
-    instances = plan["instances"]
+    instances = configuration["instances"]
     return {
         "thing_classes": instances["thing_classes"],
         "stuff_classes": instances.get("stuff_classes", ()),
         "score_threshold": instances.get("score_threshold", SCORE_THRESHOLD),
         # what fits into memory in training fits all the more without gradients
-        "batch_size": plan.get("batch_size", 1),
+        "batch_size": configuration.get("batch_size", 1),
     }

@@ -1,4 +1,4 @@
-"""Where nnU-Net would take ids for classes and spoil them without a word: one sentence instead."""
+"""Errors for steps of nnU-Net that would take ids for classes and silently spoil them."""
 
 from __future__ import annotations
 

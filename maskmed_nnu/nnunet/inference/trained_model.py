@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskmed_nnu._startup import OFF_SWITCH
+from maskmed_nnu._startup import DISABLE_HOOK
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import choose_device
 
@@ -25,8 +25,8 @@ def check_hook() -> None:
     Raises:
         InputError: where the hook is switched off.
     """
-    if os.environ.get(OFF_SWITCH, "") not in ("", "0"):
-        raise InputError(f"{OFF_SWITCH}={os.environ[OFF_SWITCH]} hides our trainers from nnU-Net; unset it.")
+    if os.environ.get(DISABLE_HOOK, "") not in ("", "0"):
+        raise InputError(f"{DISABLE_HOOK}={os.environ[DISABLE_HOOK]} hides our trainers from nnU-Net; unset it.")
 
 
 def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str) -> Path:
@@ -43,8 +43,8 @@ def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str
         raise InputError(f"-d {dataset} is no data set that nnU-Net knows ({error}); check it.") from None
 
 
-def trained_folds(folder: Path, wanted: list[str] | None, checkpoint: str) -> list[str]:
-    """The folds to combine; without a wish all numbered ones that are trained, or else fold_all.
+def trained_folds(folder: Path, requested: list[str] | None, checkpoint: str) -> list[str]:
+    """The folds to combine; by default all numbered ones that are trained, or else fold_all.
 
     Raises:
         InputError: where a fold lacks the checkpoint.
@@ -54,12 +54,12 @@ def trained_folds(folder: Path, wanted: list[str] | None, checkpoint: str) -> li
         others = sorted({path.name for path in folder.glob("fold_*/*.pth")})
         advice = f"there is {', '.join(others)} for --checkpoint" if others else "train it first"
         raise InputError(f"No fold in {folder} has a {checkpoint}; {advice}.")
-    missing = [fold for fold in wanted or () if fold not in trained]
+    missing = [fold for fold in requested or () if fold not in trained]
     if missing:
         raise InputError(
             f"Fold {missing[0]} in {folder} has no {checkpoint}; the folds that have are {', '.join(trained)}."
         )
-    return wanted or [fold for fold in trained if fold != "all"] or trained
+    return requested or [fold for fold in trained if fold != "all"] or trained
 
 
 def load_predictor(
@@ -80,7 +80,7 @@ def preprocess(predictor: nnUNetPredictor, case: Case) -> tuple[np.ndarray, np.n
     """The image as it is read, ``[C, Z, Y, X]``, what the model's preprocessing makes of it, and its properties.
 
     Raises:
-        InputError: where it cannot be read, or is nothing for this model.
+        InputError: where it cannot be read, or does not fit the model.
     """
     from maskmed_nnu.nnunet.inference.input_channels import fit_channels
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_nifti_files

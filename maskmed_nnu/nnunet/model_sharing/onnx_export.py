@@ -26,7 +26,7 @@ from maskmed_nnu.version import package_version
 
 OPSET = 18  # the one that torch's exporter is written in; younger ones are converted from it
 CHECKPOINT = "checkpoint_final.pth"
-NUMBERS = {
+INTENSITY_STATISTICS = {
     "ZScoreNormalization": (),
     "CTNormalization": ("percentile_00_5", "percentile_99_5", "mean", "std"),
     "NoNormalization": (),
@@ -71,8 +71,8 @@ def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[i
     folder, file = Path(model_folder), Path(file)
     if not file.parent.is_dir():
         raise InputError(f"There is no folder {file.parent} for {file.name}; make it, or name another.")
-    plans, dataset = (_read(folder / name) for name in ("plans.json", "dataset.json"))
-    checkpoints = [_load(folder / f"fold_{fold}" / CHECKPOINT) for fold in folds]
+    plans, dataset = (_read_json(folder / name) for name in ("plans.json", "dataset.json"))
+    checkpoints = [_load_checkpoint(folder / f"fold_{fold}" / CHECKPOINT) for fold in folds]
     configuration = resolve_configuration(plans, checkpoints[0]["init_args"]["configuration"])
     check_simple_unet_plans(plans, configuration)
     settings = prediction_settings(plans, dataset, checkpoints[0], folds)
@@ -90,7 +90,7 @@ def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[i
         opset_version=OPSET,
         verbose=False,
     )
-    assert program is not None, "what the exporter of today answers"
+    assert program is not None, "the exporter returns a program with dynamo"
     program.model.metadata_props.update({name: json.dumps(value) for name, value in settings.items()})
     write_atomically(file, program.save)
 
@@ -144,13 +144,13 @@ def _channels(plans: dict, configuration: dict, dataset: dict) -> list[dict]:
     for index, (name, scheme, masked) in enumerate(
         zip(names, configuration["normalization_schemes"], configuration["use_mask_for_norm"], strict=True)
     ):
-        if scheme not in NUMBERS:
+        if scheme not in INTENSITY_STATISTICS:
             raise InputError(
                 f"Channel {index} ({name}) is normalised by {scheme}, which the export cannot describe; it knows "
-                f"{', '.join(NUMBERS)}."
+                f"{', '.join(INTENSITY_STATISTICS)}."
             )
         intensities = plans["foreground_intensity_properties_per_channel"][str(index)]
-        numbers = {number: intensities[number] for number in NUMBERS[scheme]}
+        numbers = {number: intensities[number] for number in INTENSITY_STATISTICS[scheme]}
         channels.append({"name": name, "normalization": scheme, "use_mask_for_norm": masked, **numbers})
     return channels
 
@@ -189,12 +189,12 @@ def _network(plans: dict, dataset: dict, checkpoint: dict) -> nn.Module:
     return network
 
 
-def _read(file: Path) -> dict:
+def _read_json(file: Path) -> dict:
     _check_exists(file)
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _load(file: Path) -> dict:
+def _load_checkpoint(file: Path) -> dict:
     _check_exists(file)
     return torch.load(file, map_location="cpu", weights_only=False)
 

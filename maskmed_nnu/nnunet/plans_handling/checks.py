@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.fit import check_deep_supervision, check_network, check_patch
+from maskmed_nnu.nnunet.plans_handling.network_checks import check_deep_supervision, check_network, check_patch
 from maskmed_nnu.nnunet.plans_handling.settings import pixelwise
 from maskmed_nnu.nnunet.plans_handling.settings.error_messages import lacking, planning_command
 from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET, Network
@@ -104,14 +104,13 @@ def check_iaunet_plans(plans: dict, configuration: dict) -> None:
 
 
 def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> None:
-    """Refuse plans that were not made for MaskAttnUNet, and plans for labels where ``objects`` are to be learned.
+    """Refuse plans that were not made for MaskAttnUNet, and settings that it cannot have.
 
-    And settings that it cannot have.
+    Also plans for labels where ``objects`` are to be learned, and the reverse.
 
     Raises
     ------
     InputError
-        The other way round, too.
     """
     name = plans.get("plans_name")
     validate_plans(plans, configuration, MASKATTN_UNET)

@@ -29,31 +29,31 @@ def validate_plans(plans: dict[str, Any], configuration: dict[str, Any], network
     """
     name = plans.get("plans_name")
     architecture = configuration.get("architecture", {})
-    found = architecture.get("network_class_name") if isinstance(architecture, dict) else None
-    if found not in network.classes:
+    class_name = architecture.get("network_class_name") if isinstance(architecture, dict) else None
+    if class_name not in network.classes:
         raise InputError(
             f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
-            f"{found}, not for {' or '.join(network.classes)}. Plan again with "
+            f"{class_name}, not for {' or '.join(network.classes)}. Plan again with "
             f"{planning_command(plans, network.planner)} and pass the new plans' name behind -p."
         )
-    completed: list[str] = []
+    added: list[str] = []
     for section, model in network.sections(configuration).items():
-        holder = {"maskmed_nnu": plans, "arch_kwargs": architecture}.get(section, configuration)
-        if section not in holder:
-            if section == "maskmed_nnu" and not any(one.is_required() for one in model.model_fields.values()):
+        parent = {"maskmed_nnu": plans, "arch_kwargs": architecture}.get(section, configuration)
+        if section not in parent:
+            if section == "maskmed_nnu" and not any(field.is_required() for field in model.model_fields.values()):
                 continue
             raise lacking(plans, section, network.planner)
-        settings = as_json(holder[section])
+        settings = as_json(parent[section])
         try:
             model.model_validate(settings)
         except ValidationError as error:
             raise refusal(error, model, section, settings, plans=plans, planner=network.planner) from error
-        completed += _complete(holder[section], model, section)
-    if completed:
-        warnings.warn(f"The plans {name} lack {', '.join(completed)}: these defaults are taken.", stacklevel=3)
+        added += _add_defaults(parent[section], model, section)
+    if added:
+        warnings.warn(f"The plans {name} lack {', '.join(added)}: these defaults are taken.", stacklevel=3)
 
 
-def _complete(settings: dict[str, Any], model: type[Settings], section: str) -> Iterator[str]:
+def _add_defaults(settings: dict[str, Any], model: type[Settings], section: str) -> Iterator[str]:
     """Write missing defaults into legal ``settings``; names and values of what was missing."""
     for name, field in model.model_fields.items():
         nested = nested_settings(field)
@@ -61,4 +61,4 @@ def _complete(settings: dict[str, Any], model: type[Settings], section: str) -> 
             settings[name] = model.default(name)
             yield f"{section}.{name} ({json.dumps(settings[name])})"
         elif nested is not None and settings.get(name) is not None:
-            yield from _complete(settings[name], nested, f"{section}.{name}")
+            yield from _add_defaults(settings[name], nested, f"{section}.{name}")

@@ -1,4 +1,4 @@
-"""What is looked at before a case is preprocessed: channels, grid, values, files that end too early."""
+"""Checks of a case before it is preprocessed: channels, grid, values, truncated files."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
         )
     if seg is not None and seg.shape[1:] != data.shape[1:]:
         raise InputError(
-            f"the labels have the shape {_shape(seg)}, the image has {_shape(data)}. They must be on the same grid; "
-            "resample one of them."
+            f"the labels have the shape {_format_shape(seg)}, the image has {_format_shape(data)}. They must be on the "
+            "same grid; resample one of them."
         )
     for index, (name, channel) in enumerate(zip(channels, data, strict=True)):
         _check_finite(channel, f"channel {index} ({name})")
@@ -140,5 +140,5 @@ def case_files(image_files: Sequence[str], seg_file: str | None) -> list[str]:
     return [*image_files, seg_file] if seg_file is not None else list(image_files)
 
 
-def _shape(array: np.ndarray) -> str:
+def _format_shape(array: np.ndarray) -> str:
     return "×".join(str(edge) for edge in array.shape[1:])

@@ -133,9 +133,9 @@ def object_locations(layers: np.ndarray, layer_classes: list[int]) -> dict[int, 
     """Rows ``[object, z, y0, x0, y1, x1]`` of the objects in ``layers [L, Z, Y, X]``, by class."""
     rows: dict[int, list[np.ndarray]] = {number: [np.zeros((0, 6), np.int32)] for number in layer_classes}
     for number in rows:
-        mine = layers[[number == kind for kind in layer_classes]]
-        for z in range(mine.shape[1]):
-            found = find_boxes(mine[:, z])
-            slices = np.full(len(found.numbers), z)
-            rows[number].append(np.column_stack((found.numbers, slices, found.boxes)).astype(np.int32))
+        of_class = layers[[number == kind for kind in layer_classes]]
+        for z in range(of_class.shape[1]):
+            boxes = find_boxes(of_class[:, z])
+            slices = np.full(len(boxes.ids), z)
+            rows[number].append(np.column_stack((boxes.ids, slices, boxes.boxes)).astype(np.int32))
     return {number: np.concatenate(parts) for number, parts in rows.items()}

@@ -1,4 +1,4 @@
-"""nnU-Net's preprocessing with a look at every case first."""
+"""nnU-Net's preprocessing with a check of every case first."""
 
 from __future__ import annotations
 

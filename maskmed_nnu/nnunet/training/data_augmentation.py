@@ -1,4 +1,4 @@
-"""Augmentation of images whose labels are ids: nothing that would mix two labels, and nothing that a laptop feels."""
+"""Augmentation of images whose labels are ids: nothing that mixes labels or is slow on a CPU."""
 
 from __future__ import annotations
 
@@ -60,10 +60,9 @@ def training_transforms(patch_size: Sequence[int]) -> BasicTransform:
     """``image`` ``[C, *initial]`` float and ``segmentation`` ``[1 + L, *initial]`` int16 to ``patch_size``.
 
     nnU-Net's list for 2D with these differences: the spatial part is a change of scale, now and then, and the
-    symmetries of the patch. There is no rotation by other angles: it would cost a resampling of every sample, and
-    outlines suffer from it. Ids are taken from the nearest
-    pixel. What lies outside the image stays -1, because it is unknown rather than background; nothing is made
-    one-hot or smaller for deep supervision.
+    symmetries of the patch. There is no rotation by other angles: it would resample every sample and blur
+    outlines. Ids are taken from the nearest pixel. What lies outside the image stays -1, because it is
+    unknown rather than background. Nothing is made one-hot, or smaller for deep supervision.
     """
     patch_size = tuple(int(edge) for edge in patch_size)
     transforms: list[BasicTransform] = [

@@ -1,4 +1,4 @@
-"""nnU-Net's loader with a place for the patch that depends on the objects."""
+"""nnU-Net's loader, which places patches by the objects."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class InstanceDataLoader(nnUNetDataLoader):
     object whole. Patches stay within the image where the image is larger than they are. In a volume one of the slices
     that show the object is drawn.
 
-    Where ``patch_size`` is larger than ``final_patch_size``, what is drawn is the place of the latter; the margin
-    around it is for augmentation to take from, and is cut off by it.
+    Where ``patch_size`` is larger than ``final_patch_size``, the latter is placed; augmentation uses the margin
+    around it and cuts it off.
     """
 
     def get_bbox(
@@ -46,7 +46,7 @@ class InstanceDataLoader(nnUNetDataLoader):
 
 def draw_object(class_locations: dict[int, np.ndarray] | None) -> np.ndarray | None:
     """One row of one object; objects are equally likely, then the slices of it. None where there are none."""
-    rows = [np.asarray(found) for found in (class_locations or {}).values() if len(found)]
+    rows = [np.asarray(of_class) for of_class in (class_locations or {}).values() if len(of_class)]
     if not rows:
         return None
     rows = np.concatenate(rows)

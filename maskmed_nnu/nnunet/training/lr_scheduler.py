@@ -31,7 +31,7 @@ def warmup_steps_for(total_steps: int, *, fraction: float = 0.05, at_most: int =
 
 
 class EpochSchedule(Protocol):
-    """What nnU-Net asks of a schedule."""
+    """The interface by which nnU-Net calls a schedule."""
 
     def step(self, epoch: float) -> None:
         """Set the learning rate for this epoch, which may be a fraction."""

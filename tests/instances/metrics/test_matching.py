@@ -95,10 +95,10 @@ def test_the_most_pairs_win_over_the_highest_iou() -> None:
         boxes = [[0, a + 5, 1, b + 5] for a, b in spans]
         masks = [np.full((1, 10), 255, np.uint8)] * 2
         sides.append(make_detections((1, 30), boxes, masks, np.ones(2), np.ones(2)))
-    view = compare(*sides).view(1)
-    assert view.iou.round(3).tolist() == [0.818, 0.538, 0.538, 0.176]
-    pairs = match(view, view.pairs_above(0.5))
-    assert sorted(zip(view.prediction[pairs], view.truth[pairs], strict=True)) == [(0, 1), (1, 0)]
+    objects = compare(*sides).of_class(1)
+    assert objects.iou.round(3).tolist() == [0.818, 0.538, 0.538, 0.176]
+    pairs = match(objects, objects.pairs_above(0.5))
+    assert sorted(zip(objects.prediction[pairs], objects.truth[pairs], strict=True)) == [(0, 1), (1, 0)]
     assert matching(*sides, threshold=0.6).tp == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from maskmed_nnu.instances.detections import INSIDE, Detections, from_instance_map, make_detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, from_instance_map, make_detections
 from maskmed_nnu.instances.stitching.tiles import Tile
 
 KINDS = ("disc", "worm", "touching", "overlapping", "concave")
@@ -115,7 +115,7 @@ def pieces(answer: Detections) -> Detections:
     for (y0, x0, _, _), mask, score, number in zip(
         answer.boxes.tolist(), answer.masks, answer.scores, answer.classes, strict=True
     ):
-        labels, _ = ndimage.label(mask >= INSIDE, np.ones((3, 3)))
+        labels, _ = ndimage.label(mask >= MASK_THRESHOLD, np.ones((3, 3)))
         for i, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
             boxes.append((y0 + rows.start, x0 + columns.start, y0 + rows.stop, x0 + columns.stop))
             masks.append((labels[rows, columns] == i).astype(np.uint8) * 255)
@@ -130,13 +130,15 @@ def noisy(rng: np.random.Generator, answer: Detections) -> Detections:
     for (y0, x0, y1, x1), mask in zip(answer.boxes.tolist(), answer.masks, strict=True):
         box = (max(y0 - 1, 0), max(x0 - 1, 0), min(y1 + 1, answer.shape[0]), min(x1 + 1, answer.shape[1]))
         wide = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
-        wide[y0 - box[0] : y1 - box[0], x0 - box[1] : x1 - box[1]] = mask >= INSIDE
+        wide[y0 - box[0] : y1 - box[0], x0 - box[1] : x1 - box[1]] = mask >= MASK_THRESHOLD
         change = rng.integers(-1, 2)
         if change > 0:
             wide = ndimage.binary_dilation(wide)
         elif change < 0:
             wide = ndimage.binary_erosion(wide, border_value=1)
-        soft = np.where(wide, rng.integers(INSIDE, 256, wide.shape), rng.integers(0, INSIDE, wide.shape))
+        soft = np.where(
+            wide, rng.integers(MASK_THRESHOLD, 256, wide.shape), rng.integers(0, MASK_THRESHOLD, wide.shape)
+        )
         boxes.append(box)
         masks.append(soft.astype(np.uint8))
     return make_detections(answer.shape, boxes, masks, rng.uniform(0.8, 1, len(answer)), answer.classes)
@@ -148,7 +150,7 @@ def objects_of(detections: Detections) -> list[tuple[int, bytes, bytes]]:
     for (y0, x0, _, _), mask, number in zip(
         detections.boxes.tolist(), detections.masks, detections.classes.tolist(), strict=True
     ):
-        inside = mask >= INSIDE
+        inside = mask >= MASK_THRESHOLD
         rows, columns = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
         box = (y0 + rows[0], x0 + columns[0], y0 + rows[-1] + 1, x0 + columns[-1] + 1)
         tight = inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -160,7 +162,7 @@ def full(detections: Detections) -> np.ndarray:
     """bool ``[N, H, W]``, which the package itself never builds."""
     out = np.zeros((len(detections), *detections.shape), bool)
     for i, ((y0, x0, y1, x1), mask) in enumerate(zip(detections.boxes, detections.masks, strict=True)):
-        out[i, y0:y1, x0:x1] = mask >= INSIDE
+        out[i, y0:y1, x0:x1] = mask >= MASK_THRESHOLD
     return out
 
 

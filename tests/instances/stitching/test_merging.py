@@ -133,5 +133,5 @@ def test_meeting_pairs_are_all_pairs(seed, count, at_once):
     meet = np.maximum(boxes[:, None, :2], boxes[None, :, :2]) < np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     expected = np.argwhere(np.triu(meet.all(2), 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cropped_masks, "PAIRS_AT_ONCE", at_once)
+        patch.setattr(cropped_masks, "CHUNK", at_once)
         assert np.array_equal(overlapping_box_pairs(boxes), expected)

@@ -22,7 +22,7 @@ def layouts(draw):
 
 def is_inside(tile, low, high, margin):
     """Whether ``low..high`` (half open, per axis) lies in the tile, ``margin`` pixels from its inner borders."""
-    inner = np.array(tile.inner) * margin
+    inner = np.array(tile.inner_borders) * margin
     return (low >= np.array([tile.y0, tile.x0]) + inner[:2]).all() and (
         high <= np.array([tile.y1, tile.x1]) - inner[2:]
     ).all()
@@ -73,11 +73,11 @@ def test_an_object_no_larger_than_the_overlap_is_whole_somewhere(layout, data):
 def test_read_pads_below_and_to_the_right():
     image = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     (tile,) = plan_tiles((3, 4), (5, 6), 2)
-    assert tile.inner == (False,) * 4
+    assert tile.inner_borders == (False,) * 4
     assert np.array_equal(tile.read(image), np.pad(image, ((0, 0), (0, 2), (0, 2))))
     first, second = plan_tiles((3, 4), (3, 3), 2)
     assert np.array_equal(second.read(image), image[..., 1:])
-    assert first.inner == (False, False, False, True) and second.inner == (False, True, False, False)
+    assert first.inner_borders == (False, False, False, True) and second.inner_borders == (False, True, False, False)
 
 
 @pytest.mark.parametrize("overlap", [0, 8, (3, 9)])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu._startup import OFF_SWITCH
+from maskmed_nnu._startup import DISABLE_HOOK
 from maskmed_nnu.nnunet.discovery import class_search
 from maskmed_nnu.nnunet.discovery.names import NAMES
 
@@ -103,7 +103,7 @@ def test_external_trainer_folder_works_without_the_hook(checkout, run_python, in
         setup += f"\nsys.path = [path for path in sys.path if path != {str(checkout)!r}]"
         setup += "\nfor name in [n for n in sys.modules if n.startswith('maskmed_nnu')]: del sys.modules[name]"
     code = WITHOUT_HOOK.format(setup=setup, conftest=str(checkout / "tests" / "conftest.py"))
-    done = run_python(code, nnUNet_extTrainer=str(checkout / "trainers"), **{OFF_SWITCH: "1"})
+    done = run_python(code, nnUNet_extTrainer=str(checkout / "trainers"), **{DISABLE_HOOK: "1"})
     found = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("FOUND")]
     assert found == [
         ["nnUNetTrainerMaskMed", "maskmed_nnu.nnunet.training.trainers.maskmed"],

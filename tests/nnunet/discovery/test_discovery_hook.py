@@ -12,7 +12,7 @@ from pathlib import Path
 import nnunetv2
 import pytest
 
-from maskmed_nnu._startup import OFF_SWITCH, ON_IMPORT
+from maskmed_nnu._startup import DISABLE_HOOK, ON_IMPORT
 
 FIND_PLANNER = """
 import os, nnunetv2
@@ -63,7 +63,7 @@ def assert_silent(done: subprocess.CompletedProcess) -> None:
 def test_the_hook_loads_two_tiny_modules_and_nothing_else(run_python):
     modules = "import sys, json; print(json.dumps(sorted(sys.modules)))"
     on = set(json.loads(run_python(modules).stdout))
-    off = set(json.loads(run_python(modules, **{OFF_SWITCH: "1"}).stdout))
+    off = set(json.loads(run_python(modules, **{DISABLE_HOOK: "1"}).stdout))
     assert {"maskmed_nnu", "maskmed_nnu._startup"} <= on
     assert on == off
     assert not on & {"torch", "numpy", "nnunetv2", "maskmed_nnu.nnunet", "maskmed_nnu.errors", "__future__"}
@@ -78,11 +78,11 @@ def test_in_an_empty_environment_the_hook_needs_only_the_standard_library(run_py
 
 @pytest.mark.parametrize(("value", "wrapped"), [("1", "False"), ("true", "False"), ("0", "True"), ("", "True")])
 def test_off_switch(run_python, value, wrapped):
-    assert run_python(IS_WRAPPED, **{OFF_SWITCH: value}).stdout.strip() == wrapped
+    assert run_python(IS_WRAPPED, **{DISABLE_HOOK: value}).stdout.strip() == wrapped
 
 
 def test_without_the_hook_nnunet_does_not_know_our_planner(run_python):
-    assert run_python(FIND_PLANNER + "print(planner('MaskMedPlanner'))", **{OFF_SWITCH: "1"}).stdout.strip() == "None"
+    assert run_python(FIND_PLANNER + "print(planner('MaskMedPlanner'))", **{DISABLE_HOOK: "1"}).stdout.strip() == "None"
 
 
 def test_every_action_of_the_hook_exists():

@@ -19,7 +19,11 @@ from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.statistics import describe
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.nnunet.experiment_planning import instance_fingerprint, instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, instance_statistics
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
+    FINGERPRINT_KEY,
+    add_to_fingerprint,
+    instance_statistics,
+)
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.plans_handling.label_manager import InstanceLabelManager
 from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import InstancePreprocessor
@@ -72,7 +76,7 @@ def make_plans(nnunet_env) -> Callable:
             "shapes_after_crop": [[1, statistics["size"]["y"]["50"], statistics["size"]["x"]["50"]]] * 9,
             "foreground_intensity_properties_per_channel": {"0": intensities},
             "median_relative_size_after_cropping": 0.5,
-            KEY: statistics,
+            FINGERPRINT_KEY: statistics,
         }
         (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
         plans = IAUNetPlanner(11, **kwargs).plan_experiment()
@@ -249,7 +253,7 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
     file.write_text(json.dumps(stock))
     first = IAUNetPlanner(11).plan_experiment()
     kept = json.loads(file.read_text())
-    assert {key: kept[key] for key in stock} == stock and kept[KEY]["slices"] == 4
+    assert {key: kept[key] for key in stock} == stock and kept[FINGERPRINT_KEY]["slices"] == 4
     assert [other.name for other in file.parent.glob("*.tmp")] == []
     again = IAUNetPlanner(11).plan_experiment()
     assert len(calls) == 1 and json.dumps(again) == json.dumps(first)
@@ -262,11 +266,11 @@ def test_processes_measure_the_same_and_tell_a_broken_file(nnunet_env, monkeypat
     folder = write_cells(nnunet_env.raw, images=2)
     files = sorted((folder / "labelsTr").iterdir())
     alone = instance_statistics(files, {"cell": 1})
-    monkeypatch.setattr(instance_fingerprint, "PATIENCE", 0.0)
+    monkeypatch.setattr(instance_fingerprint, "SECONDS_BEFORE_POOL", 0.0)
     assert instance_statistics(files, {"cell": 1}) == alone
     files[0].write_bytes(files[0].read_bytes()[:150])
     for patience in (0.0, 60.0):
-        monkeypatch.setattr(instance_fingerprint, "PATIENCE", patience)
+        monkeypatch.setattr(instance_fingerprint, "SECONDS_BEFORE_POOL", patience)
         with pytest.raises(InputError, match=files[0].name):
             instance_statistics(files, {"cell": 1})
 

@@ -17,7 +17,7 @@ objects than fewer steps of a wide one in the same time."""
 
 
 class IAUNetPlanner(InstancePlanner):
-    """IAUNet, with queries, windows and decoder blocks as the objects ask for."""
+    """IAUNet, with queries, windows and decoder blocks chosen by the objects."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class IAUNetPlanner(InstancePlanner):
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         }
 
-    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
+    def _training_settings(self, statistics: dict, sizes: InstanceSizes) -> dict:
         return {"instance_loss": instance_rules.loss_settings()}
 
     def _explain(self, configuration: dict, statistics: dict) -> str:

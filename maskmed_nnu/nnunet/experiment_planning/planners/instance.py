@@ -19,7 +19,11 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import KEY, add_to_fingerprint, instance_statistics
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
+    FINGERPRINT_KEY,
+    add_to_fingerprint,
+    instance_statistics,
+)
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import explain_failure
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
@@ -31,7 +35,7 @@ from maskmed_nnu.version import package_version
 PREPROCESSOR = "InstancePreprocessor"
 LABEL_MANAGER = "InstanceLabelManager"
 READER = InstanceIO.__name__
-SQUARE = 2.0
+MAX_PIXEL_ASPECT = 2.0
 """Pixels longer than that along one axis are resampled to squares, for the network downsamples both axes alike."""
 
 
@@ -40,8 +44,8 @@ class InstancePlanner(ExperimentPlanner):
 
     The rules are in `instance_rules`; what they need to know of the objects is measured once and kept in the data set's
     fingerprint. Memory is estimated as nnU-Net does, of the whole network with the settings that the candidate patch
-    would get. A subclass says what the network is (`_architecture`), what its trainer needs beside it (`_training`),
-    and why (`_explain`).
+    would get. A subclass says what the network is (`_architecture`), what its trainer needs beside it
+    (`_training_settings`), and why (`_explain`).
     """
 
     preprocessor_name: str
@@ -152,23 +156,23 @@ class InstancePlanner(ExperimentPlanner):
         return data, data_kwargs, seg, {**seg_kwargs, "order": 0}
 
     def _statistics(self, transpose: Sequence[int]) -> dict:
-        if KEY not in self.dataset_fingerprint:
+        if FINGERPRINT_KEY not in self.dataset_fingerprint:
             files = [case["label"] for case in self.dataset.values()]
             statistics = instance_statistics(files, self.label_format.classes, transpose=transpose)
             add_to_fingerprint(self.folder / "dataset_fingerprint.json", statistics)
             # as a later run will read them
-            self.dataset_fingerprint[KEY] = json.loads(json.dumps(statistics))
-        return self.dataset_fingerprint[KEY]
+            self.dataset_fingerprint[FINGERPRINT_KEY] = json.loads(json.dumps(statistics))
+        return self.dataset_fingerprint[FINGERPRINT_KEY]
 
     def _in_plane_spacing(self, transpose: Sequence[int]) -> list[float]:
         spacing = [float(self.determine_fullres_target_spacing()[axis]) for axis in transpose[1:]]
-        return [min(spacing)] * 2 if max(spacing) > SQUARE * min(spacing) else spacing
+        return [min(spacing)] * 2 if max(spacing) > MAX_PIXEL_ASPECT * min(spacing) else spacing
 
     def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         """The network for this patch, as plans describe it."""
         raise NotImplementedError
 
-    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
+    def _training_settings(self, statistics: dict, sizes: InstanceSizes) -> dict:
         """Further settings of the configuration, for the trainer."""
         raise NotImplementedError
 
@@ -223,19 +227,21 @@ class InstancePlanner(ExperimentPlanner):
                 overlap_layers=self.label_format.overlap_layers,
                 scale=scale,
             ),
-            **self._training(statistics, sizes),
+            **self._training_settings(statistics, sizes),
         }
 
     @property
-    def _reference(self) -> float:
+    def _memory_reference(self) -> float:
         return self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
 
     def _largest_patch(self, statistics: dict, sizes: InstanceSizes) -> tuple[int, ...]:
         """Two samples of it fit."""
-        most = self._reference * self.UNet_reference_val_corresp_bs_2d / 2
-        return instance_rules.largest_patch(sizes.image, lambda patch: self._estimate(patch, statistics, sizes) <= most)
+        limit = self._memory_reference * self.UNet_reference_val_corresp_bs_2d / 2
+        return instance_rules.largest_patch(
+            sizes.image, lambda patch: self._estimate_memory(patch, statistics, sizes) <= limit
+        )
 
-    def _estimate(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> float:
+    def _estimate_memory(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> float:
         architecture = self._architecture(patch, statistics, sizes)
         return self.static_estimate_VRAM_usage(
             patch,
@@ -248,8 +254,8 @@ class InstancePlanner(ExperimentPlanner):
 
     def _batch_size(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> int:
         """As nnU-Net's: what fits, but no more than 5% of the data set, and at least 2."""
-        estimate = self._estimate(patch, statistics, sizes)
-        fits = round(self._reference / estimate * self.UNet_reference_val_corresp_bs_2d)
+        estimate = self._estimate_memory(patch, statistics, sizes)
+        fits = round(self._memory_reference / estimate * self.UNet_reference_val_corresp_bs_2d)
         covered = round(statistics["slices"] * prod(sizes.image) * self.max_dataset_covered / prod(patch))
         return max(min(fits, covered), self.UNet_min_batch_size)
 

@@ -13,9 +13,9 @@ from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import ObjectTrain
 
 
 class MaskAttnInstancePlanner(InstancePlanner):
-    """What `MaskAttnUNetPlanner` asks where labels are objects; the plans bear the name of ``planner``.
+    """The planner that `MaskAttnUNetPlanner` uses for data sets of objects; the plans bear the name of ``planner``.
 
-    The patch shows what the objects ask for rather than all that memory allows: attention grows with it, and the
+    The patch shows what the objects need rather than all that memory allows: attention grows with it, and the
     embedding of a pixel has to differ from its neighbours' only. With ``longest_side`` the median image is resized to
     that, and the patch is the square around it.
     """
@@ -35,13 +35,13 @@ class MaskAttnInstancePlanner(InstancePlanner):
         return scale, [edge / scale for edge in spacing], (self.longest_side, self.longest_side)
 
     def _largest_patch(self, statistics: dict, sizes: InstanceSizes) -> tuple[int, ...]:
-        return super()._largest_patch(statistics, sizes._replace(image=maskattn_rules.context(sizes)))
+        return super()._largest_patch(statistics, sizes._replace(image=maskattn_rules.visible_size(sizes)))
 
     def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         strides = [[1, 1]] + [[2, 2]] * (instance_rules.num_stages(patch) - 1)
         return maskattn_rules.architecture(patch, strides, **maskattn_rules.object_settings(statistics, sizes))
 
-    def _training(self, statistics: dict, sizes: InstanceSizes) -> dict:
+    def _training_settings(self, statistics: dict, sizes: InstanceSizes) -> dict:
         return {
             "maskattn_unet": ObjectTraining.plan(),
             "instance_loss": maskattn_rules.loss_settings(sizes),

@@ -50,11 +50,11 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
                 f"{type(self).__name__} resizes images to {self.longest_side} pixels, so that no target spacing can be "
                 "given; take MaskAttnUNetPlanner for that."
             )
-        self._of_objects: MaskAttnInstancePlanner | None = None
+        self._instance_planner: MaskAttnInstancePlanner | None = None
         if has_instances(self.dataset_json):
             # what the command line passes where the user chose nothing is the default of another kind of data
             given = (*given[:2], "DefaultPreprocessor" if given[2] == PREPROCESSOR else given[2], given[3])
-            self._of_objects = MaskAttnInstancePlanner(
+            self._instance_planner = MaskAttnInstancePlanner(
                 *given, planner=type(self).__name__, longest_side=self.longest_side, **kwargs
             )
         else:
@@ -73,9 +73,9 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
             InstancePlanner.explain_failure(dataset_name_or_id)
 
     def plan_experiment(self) -> dict:
-        if self._of_objects is None:
+        if self._instance_planner is None:
             return super().plan_experiment()
-        self.plans = self._of_objects.plan_experiment()
+        self.plans = self._instance_planner.plan_experiment()
         return self.plans
 
     def static_estimate_VRAM_usage(

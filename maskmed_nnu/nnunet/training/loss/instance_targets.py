@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maskmed_nnu.losses.targets import SetTargets
 
-ID_TABLE = 2**15
+ID_TABLE_SIZE = 2**15
 """Ids are int16: one table per layer that has a slot for each of them."""
 
 
@@ -21,12 +21,12 @@ def instance_targets(
     ``seg`` is ``[B, 1 + L, H, W]`` of integers as `InstancePreprocessor` writes it: the semantic map, then ``L`` layers
     of ids, all of layer ``l`` being of class ``layer_classes[l]``. A target's class is its index in ``thing_classes``.
 
-    ``valid`` is False where nobody can say what belongs there:
+    ``valid`` is False where the target is unknown:
 
     - outside the image (-1, where the patch was padded);
     - in a crowd: a thing's class in the semantic map, but no object in any layer;
     - on a fragment: an object at the patch's border of which fewer pixels show than ``min_fragment`` of its class
-      (in the order of ``thing_classes``). It is no target, because nobody could tell it from so little, and no
+      (in the order of ``thing_classes``). It is no target, because too little of it is visible, and no
       background either. An object with more pixels than that stays one, with the part of it that the patch shows; a
       small object away from the border always does.
 
@@ -35,10 +35,10 @@ def instance_targets(
     semantic, layers = seg[:, 0], seg[:, 1:]
     count = layers.shape[1]
     slot = layers.flatten(2).long().clamp_(min=0)
-    size = slot.new_zeros(len(seg), count, ID_TABLE)
+    size = slot.new_zeros(len(seg), count, ID_TABLE_SIZE)
     size.scatter_add_(2, slot, torch.ones((), dtype=size.dtype, device=seg.device).expand_as(slot))
     border = slot.new_zeros(size.shape, dtype=torch.bool)
-    frame = _frame(layers).long().clamp_(min=0)
+    frame = _border_pixels(layers).long().clamp_(min=0)
     border.scatter_(2, frame, torch.ones((), dtype=torch.bool, device=seg.device).expand_as(frame))
     present = size > 0
     present[..., 0] = False
@@ -46,20 +46,20 @@ def instance_targets(
     smallest = torch.tensor(list(min_fragment))[class_of_layer].to(seg.device)
     fragments = present & border & (size < smallest[:, None])
 
-    is_thing = torch.zeros(ID_TABLE, dtype=torch.bool)
+    is_thing = torch.zeros(ID_TABLE_SIZE, dtype=torch.bool)
     is_thing[list(thing_classes)] = True
     crowd = is_thing.to(seg.device)[semantic.long().clamp_(min=0)] & (layers.amax(1) <= 0)
     unknown = crowd | (semantic < 0) | fragments.gather(2, slot).any(1).view_as(semantic)
 
-    found = torch.cat([(present & ~fragments).flatten(1), unknown.flatten(1).any(1, keepdim=True)], 1).cpu()
+    table = torch.cat([(present & ~fragments).flatten(1), unknown.flatten(1).any(1, keepdim=True)], 1).cpu()
     targets = []
-    for b, row in enumerate(found):
-        layer, ids = row[:-1].view(count, ID_TABLE).nonzero(as_tuple=True)
+    for b, row in enumerate(table):
+        layer, ids = row[:-1].view(count, ID_TABLE_SIZE).nonzero(as_tuple=True)
         layer, ids, labels = (t.to(seg.device, non_blocking=True) for t in (layer, ids, class_of_layer[layer]))
         targets.append(SetTargets(layers[b], layer, ids, labels, ~unknown[b] if row[-1] else None))
     return targets
 
 
-def _frame(layers: Tensor) -> Tensor:
+def _border_pixels(layers: Tensor) -> Tensor:
     """The outermost pixels of ``[B, L, H, W]``, as ``[B, L, N]``."""
     return torch.cat([layers[..., 0, :], layers[..., -1, :], layers[..., 0], layers[..., -1]], 2)

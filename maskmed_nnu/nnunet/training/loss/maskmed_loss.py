@@ -24,7 +24,7 @@ def deep_supervision_weights(count: int, *, drop_last: float | None = None) -> l
 
 
 class MaskMedLoss(nn.Module):
-    """One loss for everything that MaskMed answers.
+    """The loss of all outputs of MaskMed.
 
     ``dense`` is nnU-Net's loss for one scale (Dice + CE for labels, Dice + BCE for regions). The target is nnU-Net's:
     label maps ``[B, 1, *spatial]`` or region stacks ``[B, R (+ 1 for ignore), *spatial]``, a list over scales with

@@ -17,7 +17,7 @@ from maskmed_nnu.nnunet.training.time_budget import TimeBudget
 
 Number = TypeVar("Number", int, float)
 MAX_EPOCHS = 10
-CPU_BATCH = 2
+CPU_BATCH_SIZE = 2
 """A short training on a CPU makes more of many small steps than of a few large ones."""
 
 
@@ -61,7 +61,7 @@ class PluginTrainer(nnUNetTrainer):
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
         if self.minutes is not None and self.device.type == "cpu":
-            self.batch_size = min(self.batch_size, CPU_BATCH)
+            self.batch_size = min(self.batch_size, CPU_BATCH_SIZE)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         try:
@@ -122,7 +122,7 @@ class PluginTrainer(nnUNetTrainer):
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
         if self._budget is not None:
-            self.num_val_iterations_per_epoch = self._broadcast(self._budget.validations)
+            self.num_val_iterations_per_epoch = self._broadcast(self._budget.validation_iterations)
         self._progress = Progress(total=self.num_val_iterations_per_epoch, interval=self.progress_seconds)
 
     def save_checkpoint(self, filename: str) -> None:

@@ -39,19 +39,19 @@ class nnUNetTrainerIAUNet(InstanceTrainer):
         self.weight_decay = 1e-2
 
     def _build_loss(self) -> InstanceLoss:
-        plan = self.configuration_manager.configuration
-        settings = dict(plan["instance_loss"])
+        configuration = self.configuration_manager.configuration
+        settings = dict(configuration["instance_loss"])
         dense_weight = settings.pop("dense_weight")
         network = self.network.module if self.is_ddp else self.network
         network = getattr(network, "_orig_mod", network)
-        common = {"num_classes": len(plan["instances"]["thing_classes"]), "mask_head": network.mask_head}
+        common = {"num_classes": len(configuration["instances"]["thing_classes"]), "mask_head": network.mask_head}
         if isinstance(network.mask_head, DynamicMaskHead):
             criterion: nn.Module = LocationCriterion(window=network.window, **common, **settings)
         else:
             criterion = SetCriterion(**common, **settings)
         return InstanceLoss(
             criterion=criterion,
-            instances=plan["instances"],
+            instances=configuration["instances"],
             num_classes=self.label_manager.num_segmentation_heads,
             dense_weight=dense_weight,
             is_ddp=self.is_ddp,

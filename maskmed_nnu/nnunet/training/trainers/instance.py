@@ -78,7 +78,7 @@ class InstanceTrainer(PluginTrainer):
         self.inference_allowed_mirroring_axes = MIRROR_AXES
         patch = self.configuration_manager.patch_size
         datasets = self.get_tr_and_val_datasets()
-        cut = (initial_patch_size(patch), patch)
+        sizes = (initial_patch_size(patch), patch)
         transforms = (training_transforms(patch), validation_transforms())
         loaders = [
             InstanceDataLoader(
@@ -91,7 +91,7 @@ class InstanceTrainer(PluginTrainer):
                 transforms=transform,
                 probabilistic_oversampling=self.probabilistic_oversampling,
             )
-            for dataset, size, transform in zip(datasets, cut, transforms, strict=True)
+            for dataset, size, transform in zip(datasets, sizes, transforms, strict=True)
         ]
         processes = get_allowed_n_proc_DA()
         if processes == 0:
@@ -124,8 +124,8 @@ class InstanceTrainer(PluginTrainer):
         if case is not None:
             _, image, seg, _ = case
             truth = self._truth(np.asarray(seg[:]))
-            for found, wanted in zip(self._predict(image, mirror=False), truth, strict=True):
-                self._metrics.update(found, wanted)
+            for predicted, true in zip(self._predict(image, mirror=False), truth, strict=True):
+                self._metrics.update(predicted, true)
         result = {"loss": loss.detach().cpu().numpy()}
         self._log_progress("validation", result)
         return result
@@ -172,7 +172,7 @@ class InstanceTrainer(PluginTrainer):
                 str(folder / key) + ending,
                 properties,
                 plans_manager=self.plans_manager,
-                plan=self.configuration_manager.configuration,
+                configuration=self.configuration_manager.configuration,
                 dataset_json=self.dataset_json,
             )
             if save_probabilities:
@@ -181,8 +181,8 @@ class InstanceTrainer(PluginTrainer):
             axes = self.plans_manager.transpose_forward
             ids = objects.ids.transpose(0, *(axis + 1 for axis in axes))
             stuff = objects.stuff.transpose(axes)
-            for z, found in enumerate(slices):
-                metrics.update(found, from_instance_map(ids[:, z], objects.classes, stuff[z]))
+            for z, predicted in enumerate(slices):
+                metrics.update(predicted, from_instance_map(ids[:, z], objects.classes, stuff[z]))
         scores = self._gather_metrics(metrics).compute()
         if self.local_rank == 0:
             numbers = {number: name for name, number in self.dataset_json["labels"].items()}
@@ -197,15 +197,15 @@ class InstanceTrainer(PluginTrainer):
         return self.configuration_manager.configuration["instances"]
 
     def _predict(self, image: Tensor, *, mirror: bool) -> list[Detections]:
-        plan = self.configuration_manager.configuration
+        configuration = self.configuration_manager.configuration
         return predict_case(
             self.network,
             image,
-            tile_size=plan["patch_size"],
-            overlap=tile_overlap(plan, 0.5),
+            tile_size=configuration["patch_size"],
+            overlap=tile_overlap(configuration, 0.5),
             mirror_axes=MIRROR_AXES if mirror else (),
             device=self.device,
-            **prediction_settings(plan),
+            **prediction_settings(configuration),
         )
 
     def _cases(self) -> Iterator[tuple[str, Tensor, np.ndarray, dict]]:
@@ -221,17 +221,17 @@ class InstanceTrainer(PluginTrainer):
         semantic, ids = seg[0].astype(np.int16), np.maximum(seg[1:], 0).astype(np.int32)
         classes = np.ones(max(int(ids.max()), 0), np.int64)
         for layer, number in zip(ids, self._instances["layer_classes"], strict=True):
-            found = np.unique(layer)
-            classes[found[found > 0] - 1] = number
+            ids_in_layer = np.unique(layer)
+            classes[ids_in_layer[ids_in_layer > 0] - 1] = number
         stuff = np.where((ids > 0).any(0), 0, np.maximum(semantic, 0))
         return [from_instance_map(ids[:, z], classes, stuff[z]) for z in range(ids.shape[1])]
 
     def _gather_metrics(self, metrics: InstanceMetrics) -> InstanceMetrics:
         if not self.is_ddp:
             return metrics
-        everyone: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(everyone, metrics)
+        gathered: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, metrics)
         total = InstanceMetrics(stuff_classes=self._instances["stuff_classes"])
-        for part in everyone:
+        for part in gathered:
             total.merge(part)
         return total

@@ -47,8 +47,10 @@ class nnUNetTrainerMaskAttnUNetInstance(InstanceTrainer):
         self.enable_deep_supervision = False
 
     def _build_loss(self) -> EmbeddingLoss:
-        plan = self.configuration_manager.configuration
-        return EmbeddingLoss(layer_classes=plan["instances"]["layer_classes"], **plan["instance_loss"])
+        configuration = self.configuration_manager.configuration
+        return EmbeddingLoss(
+            layer_classes=configuration["instances"]["layer_classes"], **configuration["instance_loss"]
+        )
 
 
 class nnUNetTrainerMaskAttnUNetPanoptic(nnUNetTrainerMaskAttnUNetInstance):

@@ -59,7 +59,7 @@ class nnUNetTrainerMaskMed(SemanticTrainer):
             regions=self.label_manager.has_regions,
             **settings,
         )
-        with self._one_scale():
+        with self._without_deep_supervision():
             dense = super()._build_loss()
         return MaskMedLoss(
             criterion=criterion,

@@ -1,4 +1,4 @@
-"""Trainers of semantic networks, which answer one dense map in evaluation mode whatever they are trained on."""
+"""Trainers of semantic networks, which output one dense map in evaluation mode."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class SemanticTrainer(PluginTrainer):
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's pseudo Dice and loss."""
         target = batch["target"]
-        with self._one_scale():
+        with self._without_deep_supervision():
             result = super().validation_step({**batch, "target": target[0] if isinstance(target, list) else target})
         self._log_progress("validation", result)
         return result
 
     @contextmanager
-    def _one_scale(self) -> Iterator[None]:
+    def _without_deep_supervision(self) -> Iterator[None]:
         """nnU-Net's methods as they are without deep supervision."""
         before = self.enable_deep_supervision, self.loss
         self.enable_deep_supervision = False

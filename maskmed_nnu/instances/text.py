@@ -1,0 +1,22 @@
+"""Lists and shapes as sentences show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def format_list(values: Iterable[object], limit: int = 10) -> str:
+    """
+    >>> format_list("abcd", limit=2)
+    'a, b and 2 more'
+    """
+    texts = [str(value) for value in values]
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
+
+
+def format_shape(shape: Iterable[int]) -> str:
+    """
+    >>> format_shape((30, 20))
+    '30 × 20'
+    """
+    return " × ".join(map(str, shape))
