@@ -25,7 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskmed_nnu.losses.location_criterion import LocationCriterion
-from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
+from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 

@@ -32,7 +32,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
 from maskmed_nnu.losses.set_criterion import SetCriterion
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss

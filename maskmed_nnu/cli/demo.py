@@ -10,16 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from maskmed_nnu._startup import DISABLE_HOOK
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.demo import phantoms
-from maskmed_nnu.demo.command_pipeline import Command, run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
+from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
-from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES, choose_device
+from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
 
 DESCRIPTION = """\
@@ -28,10 +26,6 @@ generated CT-like phantoms or on your own raw data set (of which a fifth is
 held back as unseen test cases). The training is short: it shows that
 everything works, not how well it can. A run that was stopped goes on where it
 ended."""
-PLANNER = "MaskMedPlanner"
-PLANS = "MaskMedPlans"
-TRAINER = "nnUNetTrainerMaskMedDemo"
-FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
-    if os.environ.get(DISABLE_HOOK, "") not in ("", "0"):
-        raise InputError(
-            f"{DISABLE_HOOK}={os.environ[DISABLE_HOOK]} hides MaskMed from nnU-Net's commands; unset it and start "
-            "again."
-        )
+    check_hook()
     start = time.monotonic()
     out = options.out.resolve()
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
@@ -63,12 +53,12 @@ def run(options: argparse.Namespace) -> None:
 
     device = choose_device(options.device)
     predictions = out / "predictions" / dataset.name
-    steps = _commands(dataset, folders, predictions=predictions, device=device)
+    steps = nnunet_commands(dataset, folders, predictions=predictions, device=device)
     cores = str(min(8, os.cpu_count() or 1))
     environment = {name: str(folder) for name, folder in folders.items()}
     environment |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
     environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
-    run_commands(steps, logs=out / "logs" / dataset.name, environment=environment)
+    runnnunet_commands(steps, logs=out / "logs" / dataset.name, environment=environment)
 
     summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
     scores = dice_scores(summary, description["labels"])
@@ -77,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     write_atomically(picture, partial(figure.savefig, dpi=110))
     print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
     print(dice_table(scores))
-    print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {_model(dataset, folders)}")
+    print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model_folder(dataset, folders)}")
     print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}")
     print(f"\nmean Dice {mean_dice(scores):.3f}")
 
@@ -88,45 +78,6 @@ def _phantoms(raw: Path) -> Path:
         print(f"\nDrawing CT-like phantoms into {dataset}")
         phantoms.write_dataset(dataset, report=lambda line: print(line, flush=True))
     return dataset
-
-
-def _commands(dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str) -> list[Command]:
-    """The stock commands, as a user would type them."""
-    number = str(int(dataset.name[7:10]))
-    configuration = _configuration(dataset)
-    cores = str(min(8, os.cpu_count() or 1))
-    on_device = ("-device", device)
-    begun = any((_model(dataset, folders) / f"fold_{FOLD}").glob("checkpoint_*.pth"))
-    plans = folders["nnUNet_preprocessed"] / dataset.name / f"{PLANS}.json"
-    plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", PLANNER, "-c", configuration]
-    plan.append("--verify_dataset_integrity")
-    train = ["nnUNetv2_train", number, configuration, FOLD, "-p", PLANS, "-tr", TRAINER]
-    predict = ["nnUNetv2_predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", number]
-    predict += ["-c", configuration, "-f", FOLD, "-p", PLANS, "-tr", TRAINER]
-    evaluate = ["nnUNetv2_evaluate_folder", str(dataset / "labelsTs"), str(predictions)]
-    evaluate += ["-djfile", str(dataset / "dataset.json"), "-pfile", str(plans)]
-    return [
-        Command("1_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", cores, "-np", cores)),
-        Command("2_train", "train", train, options=on_device, resume=("--c",) if begun else ()),
-        Command("3_predict", "predict the unseen cases", predict, options=on_device),
-        Command("4_evaluate", "evaluate", evaluate, options=("-np", cores)),
-    ]
-
-
-def _model(dataset: Path, folders: dict[str, Path]) -> Path:
-    return folders["nnUNet_results"] / dataset.name / f"{TRAINER}__{PLANS}__{_configuration(dataset)}"
-
-
-def _configuration(dataset: Path) -> str:
-    """``2d`` where the images are flat, else ``3d_fullres``."""
-    reader = sitk.ImageFileReader()
-    image = min((dataset / "imagesTs").glob("*_0000.*"))
-    reader.SetFileName(str(image))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"{image} cannot be read as an image: {str(error).strip().splitlines()[-1]}") from None
-    return "2d" if len(reader.GetSize()) < 3 or 1 in reader.GetSize() else "3d_fullres"
 
 
 def _rows(dataset: Path, predictions: Path, summary: dict, description: dict) -> list[tuple[str, Path, Path, Path]]:

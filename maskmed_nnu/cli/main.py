@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from maskmed_nnu.cli import analyze, convert, demo, evaluate, predict
-from maskmed_nnu.demo.command_pipeline import CommandError
+from maskmed_nnu.demo.command_runner import CommandError
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.version import package_version
 

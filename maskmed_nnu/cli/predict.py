@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
     from maskmed_nnu.nnunet.inference.case_prediction import instance_network
-    from maskmed_nnu.nnunet.inference.refusals import has_instances
+    from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
     plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
     if not has_instances(plans):

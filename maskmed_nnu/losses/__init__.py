@@ -1,4 +1,4 @@
-"""Losses of mask classification: targets as label maps, bipartite matching, set criterion."""
+"""Targets as label maps, bipartite matching, criteria of queries (set and location), contrastive loss of pixels."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import PlannedBackbone, TimmBackbone
-from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
+from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead
 from maskmed_nnu.networks.layers.iaunet.image_queries import ImageQueries
 from maskmed_nnu.networks.layers.iaunet.pixel_decoder import PixelDecoder
 from maskmed_nnu.networks.layers.iaunet.query_decoder import QueryDecoder
@@ -31,7 +32,6 @@ from maskmed_nnu.networks.layers.iaunet.tile_instances import (
     to_pixels,
     windowed_instances,
 )
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
 from maskmed_nnu.networks.output import QueryOutput, TileInstances
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
 from maskmed_nnu.networks.layers.maskmed.query_head import MaskedQueryHead
-from maskmed_nnu.networks.layers.semantic import scores_to_logits, semantic_scores
+from maskmed_nnu.networks.layers.maskmed.semantic import scores_to_logits, semantic_scores
 from maskmed_nnu.networks.layers.unet import FeatureDecoder, build_encoder
 from maskmed_nnu.networks.output import QueryOutput
 

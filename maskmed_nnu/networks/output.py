@@ -1,4 +1,4 @@
-"""What the networks for objects return."""
+"""What networks with queries or an embedding of pixels return."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.networks.layers.fusion import Fusion
+from maskmed_nnu.networks.layers.simple_unet.fusion import Fusion
 from maskmed_nnu.networks.layers.simple_unet.units import ConvUnit, ESKBlock
 
 

@@ -43,7 +43,7 @@ class TwoLayersPlanner(PixelwisePlanner):
     learning_rate = 1e-2
 """
 TRAINER = """
-from maskmed_nnu.nnunet.training.trainers.semantic import PixelwiseTrainer
+from maskmed_nnu.nnunet.training.trainers.pixelwise import PixelwiseTrainer
 
 
 class nnUNetTrainerTwoLayers(PixelwiseTrainer):

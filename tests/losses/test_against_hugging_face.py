@@ -9,7 +9,7 @@ import torch
 from maskmed_nnu.losses import SetCriterion, semantic_targets
 from maskmed_nnu.losses.points import Points, PointSampler
 from maskmed_nnu.losses.targets import SetTargets
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 
 HEIGHT, WIDTH, CLASSES, QUERIES, LAYERS = 6, 8, 3, 7, 3
 MATCHING_POINTS, LOSS_POINTS = 30, 25

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from maskmed_nnu.losses import SetCriterion, semantic_targets
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 
 SCRIPT = """
@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from maskmed_nnu.losses import SetCriterion, semantic_targets
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 
 {source}

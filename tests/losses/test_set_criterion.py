@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses import SetCriterion, SetTargets, region_targets, semantic_targets
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 
 IGNORE = 3

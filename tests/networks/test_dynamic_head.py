@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead, window_cells, window_corner
+from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead, window_cells, window_corner
 from maskmed_nnu.networks.layers.iaunet.tile_instances import to_pixels, windowed_instances
 
 CHANNELS, HIDDEN = 3, 4

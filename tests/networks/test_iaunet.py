@@ -11,9 +11,9 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses import SetCriterion, SetTargets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks import IAUNet, QueryOutput
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
 from maskmed_nnu.networks.layers.iaunet.tile_instances import full_frame_instances
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
 from tests.networks.contract import NetworkContract, tensors
 from tests.networks.small_iaunet import PUBLISHED, build, encoder_kwargs
 

@@ -10,10 +10,10 @@ from torch import nn
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.losses.targets import semantic_targets
 from maskmed_nnu.networks import MaskMed, QueryOutput
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
 from maskmed_nnu.networks.layers.maskmed.query_head import MaskedQueryHead
-from maskmed_nnu.networks.layers.semantic import scores_to_logits, semantic_scores
+from maskmed_nnu.networks.layers.maskmed.semantic import scores_to_logits, semantic_scores
 from maskmed_nnu.networks.maskmed import HEADS
 from tests.networks.contract import NetworkContract
 from tests.networks.small import FSAD, build, unet_kwargs

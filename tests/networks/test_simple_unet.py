@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks import SimpleESKNet, SimpleUNet
-from maskmed_nnu.networks.layers.fusion import FUSIONS, Fusion
+from maskmed_nnu.networks.layers.simple_unet.fusion import FUSIONS, Fusion
 from maskmed_nnu.networks.layers.simple_unet.units import ChannelShuffle, ESKBlock
 from tests.networks.contract import NetworkContract
 

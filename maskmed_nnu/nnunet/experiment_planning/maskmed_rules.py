@@ -146,9 +146,9 @@ def explain(name: str, configuration: dict, *, num_classes: int) -> str:
             f"MaskMed {name}: patch {patch}, batch size {configuration['batch_size']}, {len(tokens)} levels",
             f"  {kwargs['num_queries']} queries: {QUERIES_PER_CLASS} for each of {num_classes} {kind}, "
             f"rounded up to a multiple of {QUERIES_MULTIPLE}",
-            f"  FSAD-Transformer: {layers} layer{'s' * (layers != 1)}, levels {_join(query_positions)} ask "
+            f"  FSAD-Transformer: {layers} layer{'s' * (layers != 1)}, queries on levels {_join(query_positions)} "
             f"({sum(tokens[level] for level in query_positions):,} positions, at most {FSAD_TOKEN_BUDGET:,}), "
-            f"all {len(tokens)} levels answer",
+            f"values on all {len(tokens)}",
             f"  mask head: attends to levels {_join(attended)} "
             f"({_join([f'{tokens[level]:,}' for level in attended])} positions, at most {HEAD_TOKEN_BUDGET:,} each)",
             f"  set loss: {where}",

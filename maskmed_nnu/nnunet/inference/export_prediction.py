@@ -14,7 +14,8 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
-from maskmed_nnu.nnunet.inference.refusals import has_instances, refuse_instances
+from maskmed_nnu.nnunet.inference.refusals import refuse_instances
+from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
 
 def wrap_export(module: Any) -> None:

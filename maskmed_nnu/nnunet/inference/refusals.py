@@ -11,13 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-
-LABEL_MANAGER = "InstanceLabelManager"
-
-
-def has_instances(plans: Mapping[str, Any]) -> bool:
-    """Whether ``plans.json`` is that of a data set of objects."""
-    return plans.get("label_manager") == LABEL_MANAGER
+from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
 
 def refuse_instances(plans: Mapping[str, Any], what: str) -> None:

@@ -1,1 +1,1 @@
-"""Plans of ours: their settings, and checks of plans against the data set."""
+"""Plans of ours: their settings, checks of plans against the data set, and the label manager that they name."""

@@ -12,7 +12,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN
 from maskmed_nnu.nnunet.plans_handling.validation import validate_plans
 
 
-def check_plans(plans: dict, configuration: dict, *, num_heads: int) -> None:
+def check_maskmed_plans(plans: dict, configuration: dict, *, num_heads: int) -> None:
     """Refuse plans that were not made for MaskMed, for as many classes, and for a patch that its levels divide.
 
     ``num_heads`` counts the data set's segmentation heads: labels with background and without ignore, or regions.

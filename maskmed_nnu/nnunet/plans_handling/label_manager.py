@@ -1,6 +1,9 @@
-"""The label manager of object data sets."""
+"""The label manager of object data sets, by which their plans are known."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
@@ -10,3 +13,11 @@ class InstanceLabelManager(LabelManager):
 
     Its name in the plans tells the predictor that predictions are objects, not logits of classes.
     """
+
+
+LABEL_MANAGER = InstanceLabelManager.__name__
+
+
+def has_instances(plans: Mapping[str, Any]) -> bool:
+    """Whether ``plans.json`` is that of a data set of objects."""
+    return plans.get("label_manager") == LABEL_MANAGER

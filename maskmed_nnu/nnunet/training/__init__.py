@@ -1,1 +1,1 @@
-"""Trainers, their losses, data loading, augmentation and schedules."""
+"""Trainers and their losses; data loading, augmentation, schedules, time budget and progress."""

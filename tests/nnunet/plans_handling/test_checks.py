@@ -10,7 +10,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.plans_handling.checks import (
     check_iaunet_plans,
     check_instance_labels,
-    check_plans,
+    check_maskmed_plans,
     check_regions,
 )
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
@@ -25,7 +25,7 @@ def plans() -> dict:
 
 
 def check(plans: dict, *, num_heads: int = 3, name: str = "3d_fullres") -> None:
-    check_plans(plans, resolve_configuration(plans, name), num_heads=num_heads)
+    check_maskmed_plans(plans, resolve_configuration(plans, name), num_heads=num_heads)
 
 
 def test_good_plans_pass(plans):

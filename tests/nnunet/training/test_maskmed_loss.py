@@ -10,7 +10,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from maskmed_nnu.losses.set_criterion import SetCriterion
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 from maskmed_nnu.nnunet.training.loss import maskmed_loss as module
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss, deep_supervision_weights

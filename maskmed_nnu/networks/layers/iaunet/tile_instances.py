@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead, window_cells, window_corner
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
+from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead, window_cells, window_corner
 
 CELLS_PER_CHUNK = 2**20
 

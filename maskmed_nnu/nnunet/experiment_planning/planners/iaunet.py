@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from maskmed_nnu.networks.iaunet import IAUNet
-from maskmed_nnu.nnunet.experiment_planning import instance_report, instance_rules
+from maskmed_nnu.nnunet.experiment_planning import iaunet_report, instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import PREPROCESSOR, InstancePlanner
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
@@ -61,4 +61,4 @@ class IAUNetPlanner(InstancePlanner):
         return {"instance_loss": instance_rules.loss_settings()}
 
     def _explain(self, configuration: dict, statistics: dict) -> str:
-        return instance_report.explain(configuration, statistics)
+        return iaunet_report.explain(configuration, statistics)

@@ -27,13 +27,13 @@ from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import explain_failure
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+from maskmed_nnu.nnunet.plans_handling.label_manager import LABEL_MANAGER
 from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.version import package_version
 
 PREPROCESSOR = "InstancePreprocessor"
-LABEL_MANAGER = "InstanceLabelManager"
 READER = InstanceIO.__name__
 MAX_PIXEL_ASPECT = 2.0
 """Pixels longer than that along one axis are resampled to squares, for the network downsamples both axes alike."""

@@ -51,7 +51,7 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
                 "given; take MaskAttnUNetPlanner for that."
             )
         self._instance_planner: MaskAttnInstancePlanner | None = None
-        if has_instances(self.dataset_json):
+        if declares_instances(self.dataset_json):
             # what the command line passes where the user chose nothing is the default of another kind of data
             given = (*given[:2], "DefaultPreprocessor" if given[2] == PREPROCESSOR else given[2], given[3])
             self._instance_planner = MaskAttnInstancePlanner(
@@ -167,7 +167,7 @@ class MaskAttnUNetPlannerLowRes(MaskAttnUNetPlanner):
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
 
 
-def has_instances(dataset_json: dict) -> bool:
+def declares_instances(dataset_json: dict) -> bool:
     """Whether the label files of the data set are of objects."""
     return dataset_json.get("overwrite_image_reader_writer") == READER
 
@@ -175,4 +175,4 @@ def has_instances(dataset_json: dict) -> bool:
 def _declares_objects(dataset_name_or_id: str | int) -> bool:
     """From the raw data set; nnU-Net says so itself where there is none."""
     file = Path(nnUNet_raw) / maybe_convert_to_dataset_name(dataset_name_or_id) / "dataset.json"
-    return file.is_file() and has_instances(json.loads(file.read_text()))
+    return file.is_file() and declares_instances(json.loads(file.read_text()))

@@ -8,7 +8,7 @@ from torch import nn
 
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
-from maskmed_nnu.networks.layers.iaunet.dynamic_head import DynamicMaskHead
+from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead
 from maskmed_nnu.nnunet.plans_handling.checks import check_iaunet_plans, check_instance_labels
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.training.loss.instance_loss import InstanceLoss

@@ -11,7 +11,7 @@ from maskmed_nnu.nnunet.plans_handling.checks import check_instance_labels, chec
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.training.loss.embedding_loss import EmbeddingLoss
 from maskmed_nnu.nnunet.training.trainers.instance import InstanceTrainer
-from maskmed_nnu.nnunet.training.trainers.semantic import PixelwiseTrainer
+from maskmed_nnu.nnunet.training.trainers.pixelwise import PixelwiseTrainer
 
 WEIGHT_DECAY = 1e-3
 

@@ -9,8 +9,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from maskmed_nnu.losses.set_criterion import SetCriterion
-from maskmed_nnu.networks.layers.mask_head import DotProductMaskHead
-from maskmed_nnu.nnunet.plans_handling.checks import check_plans, check_regions
+from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
+from maskmed_nnu.nnunet.plans_handling.checks import check_maskmed_plans, check_regions
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import use_stock_preprocessor_without_hook
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss
@@ -30,7 +30,7 @@ class nnUNetTrainerMaskMed(SemanticTrainer):
     ) -> None:
         resolved = resolve_configuration(plans, configuration)
         labels = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
-        check_plans(plans, resolved, num_heads=labels.num_segmentation_heads)
+        check_maskmed_plans(plans, resolved, num_heads=labels.num_segmentation_heads)
         check_regions(plans, resolved, has_regions=labels.has_regions)
         super().__init__(plans, configuration, fold, dataset_json, device)
 
@@ -42,7 +42,7 @@ class nnUNetTrainerMaskMed(SemanticTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        check_plans(plans_manager.plans, configuration_manager.configuration, num_heads=num_output_channels)
+        check_maskmed_plans(plans_manager.plans, configuration_manager.configuration, num_heads=num_output_channels)
         use_stock_preprocessor_without_hook(configuration_manager.configuration)
         return nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision

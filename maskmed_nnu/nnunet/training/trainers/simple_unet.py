@@ -6,7 +6,7 @@ import torch
 
 from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
 from maskmed_nnu.nnunet.training.lr_scheduler import CosineLR
-from maskmed_nnu.nnunet.training.trainers.semantic import PixelwiseTrainer
+from maskmed_nnu.nnunet.training.trainers.pixelwise import PixelwiseTrainer
 
 
 class nnUNetTrainerSimpleUNet(PixelwiseTrainer):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.demo.command_pipeline import Command, CommandError, executable, run_commands
+from maskmed_nnu.demo.command_runner import Command, CommandError, executable, run_commands
 from maskmed_nnu.errors import InputError
 
 PYTHON = Path(sys.executable).name

@@ -1,0 +1,56 @@
+"""nnU-Net's commands that the demo runs on a data set, as a user would type them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from maskmed_nnu.demo.command_pipeline import Command
+from maskmed_nnu.errors import InputError
+
+PLANNER = "MaskMedPlanner"
+PLANS = "MaskMedPlans"
+TRAINER = "nnUNetTrainerMaskMedDemo"
+FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
+
+
+def nnunet_commands(dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str) -> list[Command]:
+    """The stock commands, as a user would type them."""
+    number = str(int(dataset.name[7:10]))
+    configuration = planned_configuration(dataset)
+    cores = str(min(8, os.cpu_count() or 1))
+    on_device = ("-device", device)
+    begun = any((model_folder(dataset, folders) / f"fold_{FOLD}").glob("checkpoint_*.pth"))
+    plans = folders["nnUNet_preprocessed"] / dataset.name / f"{PLANS}.json"
+    plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", PLANNER, "-c", configuration]
+    plan.append("--verify_dataset_integrity")
+    train = ["nnUNetv2_train", number, configuration, FOLD, "-p", PLANS, "-tr", TRAINER]
+    predict = ["nnUNetv2_predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", number]
+    predict += ["-c", configuration, "-f", FOLD, "-p", PLANS, "-tr", TRAINER]
+    evaluate = ["nnUNetv2_evaluate_folder", str(dataset / "labelsTs"), str(predictions)]
+    evaluate += ["-djfile", str(dataset / "dataset.json"), "-pfile", str(plans)]
+    return [
+        Command("1_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", cores, "-np", cores)),
+        Command("2_train", "train", train, options=on_device, resume=("--c",) if begun else ()),
+        Command("3_predict", "predict the unseen cases", predict, options=on_device),
+        Command("4_evaluate", "evaluate", evaluate, options=("-np", cores)),
+    ]
+
+
+def model_folder(dataset: Path, folders: dict[str, Path]) -> Path:
+    """Where the training of the data set ends up."""
+    return folders["nnUNet_results"] / dataset.name / f"{TRAINER}__{PLANS}__{planned_configuration(dataset)}"
+
+
+def planned_configuration(dataset: Path) -> str:
+    """``2d`` where the images are flat, else ``3d_fullres``."""
+    reader = sitk.ImageFileReader()
+    image = min((dataset / "imagesTs").glob("*_0000.*"))
+    reader.SetFileName(str(image))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{image} cannot be read as an image: {str(error).strip().splitlines()[-1]}") from None
+    return "2d" if len(reader.GetSize()) < 3 or 1 in reader.GetSize() else "3d_fullres"
