@@ -13,6 +13,7 @@ import numpy as np
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.demo import phantoms
+from maskmed_nnu.demo.command_runner import run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
 from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
@@ -53,12 +54,12 @@ def run(options: argparse.Namespace) -> None:
 
     device = choose_device(options.device)
     predictions = out / "predictions" / dataset.name
-    steps = nnunet_commands(dataset, folders, predictions=predictions, device=device)
+    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
     cores = str(min(8, os.cpu_count() or 1))
     environment = {name: str(folder) for name, folder in folders.items()}
     environment |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
     environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
-    runnnunet_commands(steps, logs=out / "logs" / dataset.name, environment=environment)
+    run_commands(commands, logs=out / "logs" / dataset.name, environment=environment)
 
     summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
     scores = dice_scores(summary, description["labels"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from maskmed_nnu.demo.command_pipeline import Command
+from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import InputError
 
 PLANNER = "MaskMedPlanner"

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from maskmed_nnu.cli import demo
 from maskmed_nnu.cli.main import main
-from maskmed_nnu.demo import phantoms
+from maskmed_nnu.demo import nnunet_commands, phantoms
 from maskmed_nnu.nnunet.inference.devices import choose_device
 
 
@@ -81,7 +81,12 @@ def test_demo_on_flat_images_uses_the_2d_configuration(tmp_path, recorded):
 def test_training_is_resumed_only_where_a_checkpoint_is(tmp_path, recorded):
     arguments = ["demo", "--out", str(tmp_path), "--device", "cpu"]
     assert main(arguments) == 0
-    model = tmp_path / "nnUNet_results" / "Dataset900_Phantoms" / f"{demo.TRAINER}__{demo.PLANS}__3d_fullres"
+    model = (
+        tmp_path
+        / "nnUNet_results"
+        / "Dataset900_Phantoms"
+        / f"{nnunet_commands.TRAINER}__{nnunet_commands.PLANS}__3d_fullres"
+    )
     (model / "fold_all").mkdir(parents=True)
     (model / "fold_all" / "checkpoint_best.pth").touch()
     for file in (tmp_path / "predictions" / "Dataset900_Phantoms").iterdir():
@@ -109,7 +114,7 @@ def test_an_unavailable_device_is_refused(monkeypatch):
 def test_the_hook_must_be_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MASKMED_NNU_DISABLE_HOOK", "1")
     assert main(["demo", "--out", str(tmp_path)]) == 1
-    assert "MASKMED_NNU_DISABLE_HOOK=1 hides MaskMed" in capsys.readouterr().err
+    assert "MASKMED_NNU_DISABLE_HOOK=1 hides our trainers from nnU-Net" in capsys.readouterr().err
 
 
 def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):

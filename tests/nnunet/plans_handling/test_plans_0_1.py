@@ -46,7 +46,7 @@ def test_trainers_accept_them(planned):
     network, planner = resolved["architecture"]["network_class_name"].rpartition(".")[2], network_of(resolved).planner
     objects = "instances" in resolved
     if network == "MaskMed":
-        checks.check_plans(plans, resolved, num_heads=SEMANTIC.num_segmentation_heads)
+        checks.check_maskmed_plans(plans, resolved, num_heads=SEMANTIC.num_segmentation_heads)
         checks.check_regions(plans, resolved, has_regions=SEMANTIC.has_regions)
     elif network == "IAUNet":
         checks.check_iaunet_plans(plans, resolved)

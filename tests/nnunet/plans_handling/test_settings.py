@@ -306,7 +306,7 @@ def test_defaults_are_legal():
     ids=lambda one: getattr(one, "__name__", ""),
 )
 def test_every_argument_is_declared_and_what_planners_leave_out_has_the_same_default(built, models):
-    given = {"input_channels", "num_classes", "deep_supervision", "plan", "skeleton", "self"}
+    given = {"input_channels", "num_classes", "deep_supervision", "plan", "shared_arguments", "self"}
     given |= {"mask_head", "matching", "regions"} if built is SetCriterion else set()
     given |= {"channels", "spatial_dims", "project_first"} if built is FSADTransformer else set()
     arguments = inspect.signature(built.__init__).parameters
