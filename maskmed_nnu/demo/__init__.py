@@ -1,1 +1,1 @@
-"""What `maskmed demo` runs: phantoms, held-out cases, a pipeline of commands, Dice scores."""
+"""What `maskmed demo` runs: phantoms, held-out cases, nnU-Net's commands and their runner, Dice scores."""
