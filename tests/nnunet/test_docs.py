@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskmed_nnu.nnunet.experiment_planning import maskmed_rules as rules
-from maskmed_nnu.nnunet.plans_handling.settings.maskmed import FSADSettings, MaskMedSettings, SetLoss
+from maskmed_nnu.nnunet.plans_handling.settings.maskmed import FSADSettings, MaskMedSettings, SetLossSettings
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail
 
 
@@ -26,7 +26,7 @@ def test_what_the_settings_say_of_the_planners_rules_is_so():
     )
     assert rule(FSADSettings, "layers").startswith(f"1 to {rules.FSAD_MAX_LAYERS},")
     points = f"{rules.DENSE_LOSS_MAX_VOXELS:,} voxels per patch, else {rules.NUM_POINTS}"
-    assert points in rule(SetLoss, "num_points")
+    assert points in rule(SetLossSettings, "num_points")
 
 
 def test_what_we_decided_is_what_the_rules_say(page):
@@ -34,7 +34,7 @@ def test_what_we_decided_is_what_the_rules_say(page):
         row.split(" | ")[0]: row.split(" | ")[2]
         for row in re.findall(r"^\| (.+) \|$", page.split("\n## The stages of Figure 1\n")[0], re.MULTILINE)
     }
-    weights, fsad = SetLoss.plan(num_points=None), FSADSettings.plan(query_levels=[1], layers=1)
+    weights, fsad = SetLossSettings.plan(num_points=None), FSADSettings.plan(query_levels=[1], layers=1)
     assert (fsad["dim"], fsad["ffn"]) == (MaskMedSettings.default("head_dim"), MaskMedSettings.default("head_ffn"))
     assert f"up to three, within {rules.FSAD_TOKEN_BUDGET} positions" in decided["FSAD queries"]
     assert decided["FSAD size"].startswith(

@@ -121,7 +121,7 @@ def test_every_setting_of_the_network_stands_in_the_plans(make_planner, planner:
     for each in planner.network.__mro__[:-1]:
         if each.__module__ == planner.network.__module__:
             settings.update(inspect.signature(each).parameters)
-    given_by_nnunet = {"input_channels", "num_classes", "deep_supervision", "skeleton"}
+    given_by_nnunet = {"input_channels", "num_classes", "deep_supervision", "shared_arguments"}
     only_without_esk = set() if planner.network is SimpleUNet else {"early_reduction"}
     assert set(kwargs) == set(settings) - given_by_nnunet - only_without_esk
     for name in set(kwargs) - {"width", "blocks_per_stage", "norm_op_kwargs"}:

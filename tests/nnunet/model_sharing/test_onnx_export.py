@@ -339,7 +339,9 @@ def test_the_metadata(tmp_path, checkout):
     assert settings["model"]["folds"] == ["all"] and settings["preprocessing"]["reader"] == "NaturalImage2DIO"
     assert settings["sliding_window"]["mirror_axes"] == []
     section = (checkout / "docs" / "simple_unet.md").read_text(encoding="utf-8").split("\n## On an edge device\n")[1]
-    assert entries(settings) | set(onnx_export.NUMBERS) - {"NoNormalization"} <= set(re.findall(r"`([\w]+)`", section))
+    assert entries(settings) | set(onnx_export.INTENSITY_STATISTICS) - {"NoNormalization"} <= set(
+        re.findall(r"`([\w]+)`", section)
+    )
     names = {"background": 0, "whole": [1, 2], "core": [2]}
     assert settings["labels"] == {"names": names, "rule": "sigmoid > 0.5", "values": [1, 2]}
     assert onnx_export.prediction_settings(plans, dataset | LABELS, checkpoint, [0])["labels"]["values"] == [0, 1, 2]

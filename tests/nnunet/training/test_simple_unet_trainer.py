@@ -219,10 +219,10 @@ def test_a_training_of_minutes_follows_the_clock_and_remembers_it(make_trainer, 
     now[0] = 20.0
     trainer.on_train_epoch_end([{"loss": np.array(1.0)}])
     trainer.on_validation_epoch_start()
-    assert trainer.num_val_iterations_per_epoch == trainer._budget.validations == 2
+    assert trainer.num_val_iterations_per_epoch == trainer._budget.validation_iterations == 2
     now[0], trainer.current_epoch = 24.0, 1
     trainer.on_train_epoch_start()  # of the 78 seconds of this epoch, 8 go to four validations of 2 seconds each
-    assert trainer.num_iterations_per_epoch == 34 and trainer._budget.validations == 5
+    assert trainer.num_iterations_per_epoch == 34 and trainer._budget.validation_iterations == 5
     for name, second in (("epoch_start_timestamps", 5.0), ("epoch_end_timestamps", 105.0)):
         trainer.logger.log(name, second, 0)
     trainer.save_checkpoint(str(tmp_path / "checkpoint.pth"))

@@ -11,7 +11,7 @@ from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks import MaskMed, QueryOutput
 from maskmed_nnu.networks.layers.maskmed import deformable
 from maskmed_nnu.networks.maskmed import HEADS
-from maskmed_nnu.nnunet.plans_handling.settings.maskmed import SetLoss
+from maskmed_nnu.nnunet.plans_handling.settings.maskmed import SetLossSettings
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss
 from tests.networks.small import build
 
@@ -20,7 +20,7 @@ PATCH = (16, 16, 16)
 
 def make_loss(network: MaskMed, *, num_points: int | None = None, is_ddp: bool = False) -> MaskMedLoss:
     """The planner's weights around nnU-Net's own Dice + CE."""
-    settings = SetLoss.plan(num_points=num_points)
+    settings = SetLossSettings.plan(num_points=num_points)
     aux_weight = settings.pop("aux_weight")
     matching = "fixed" if network.head_type == "unmatched_queries" else "bipartite"
     return MaskMedLoss(
