@@ -27,21 +27,19 @@ import importlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from instance_data import FOREGROUND, OBJECTS, components, prepare_raw
 from methods import Method, stop
+from result_tables import SCORES, instance_table
 from stock_command import EPOCHS
 
 BENCHMARKS = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCHMARKS.parent))
-OBJECTS, FOREGROUND = (1, "Dataset001_Objects"), (2, "Dataset002_Foreground")
 OBJECT_PLANNERS = ("IAUNetPlanner", "MaskAttnUNetPlanner", "MaskAttnUNetPlannerLowRes")
-SPECK = 8
-SCORES = ("F1@0.5", "F1@0.75", "DSB AP", "AP", "AP50", "AJI", "PQ")
 PUBLISHED = {
     "queries": "learned",
     "num_queries": 100,
@@ -67,7 +65,7 @@ PUBLISHED = {
 
 
 # ------------------------------------------------------------------------------------------------ methods
-def parse_contestant(text: str) -> Method:
+def parse_method(text: str) -> Method:
     """A name from the docstring, or ``label=trainer[:planner[:key=json,...]]``."""
     if text == "IAUNet":
         return Method("IAUNet", "nnUNetTrainerIAUNet", "IAUNetPlanner")
@@ -88,57 +86,6 @@ def published_encoder() -> dict:
     except (ImportError, RuntimeError):
         return {"features_per_stage": [32, 64, 128, 256, 512, 512]}
     return {"backbone": "resnet50"}
-
-
-# ------------------------------------------------------------------------------------------------------ data
-def prepare_raw(args: argparse.Namespace) -> None:
-    """Convert the images for both kinds of methods; once."""
-    from maskmed_nnu.errors import InputError
-    from maskmed_nnu.instances.conversion.convert import convert
-    from maskmed_nnu.instances.conversion.sources import LabelMapSource
-    from maskmed_nnu.instances.files import read_ids, write_ids
-
-    stamp, raw = args.work / "data.json", args.work / "nnUNet_raw"
-    settings = {"images": str(args.images), "masks": str(args.masks), "test": args.test}
-    if stamp.is_file():
-        if json.loads(stamp.read_text()) != settings:
-            stop(
-                f"{args.work} was made for {stamp.read_text()}, not for {json.dumps(settings)}; choose another --work."
-            )
-        return
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    objects, foreground = raw / OBJECTS[1], raw / FOREGROUND[1]
-    try:
-        print("\n".join(convert(LabelMapSource(args.images, args.masks, "object"), objects, test=args.test).lines))
-    except InputError as error:
-        stop(str(error))
-    for part in ("Tr", "Ts"):
-        shutil.copytree(objects / f"images{part}", foreground / f"images{part}")
-        (foreground / f"labels{part}").mkdir()
-        for path in (objects / f"labels{part}").iterdir():
-            inside = read_ids(path, overlap_layers=False) > 0
-            write_ids(foreground / f"labels{part}" / path.name, inside.astype("uint8"))
-    description = json.loads((objects / "dataset.json").read_text())
-    del description["overwrite_image_reader_writer"]
-    description["labels"] = {"background": 0, "foreground": 1}
-    (foreground / "dataset.json").write_text(json.dumps(description, indent=2))
-    stamp.write_text(json.dumps(settings))
-
-
-def components(source: Path, target: Path, ending: str) -> None:
-    """Connected components of every predicted foreground in ``source`` as id maps in ``target``."""
-    import numpy as np
-    from scipy import ndimage
-
-    from maskmed_nnu.instances.files import read_ids, write_ids
-
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.glob(f"*{ending}")):
-        labels, count = ndimage.label(read_ids(path, overlap_layers=False)[0] > 0)
-        speck = np.bincount(labels.ravel(), minlength=count + 1) < SPECK
-        labels[speck[labels]] = 0
-        write_ids(target / path.name, labels.astype(np.uint32)[None])
 
 
 # --------------------------------------------------------------------------------------------------- commands
@@ -272,43 +219,13 @@ def run_one(method: Method, commands: Commands, budget: dict) -> None:
     partial.replace(result)
 
 
-# ------------------------------------------------------------------------------------------------------ table
-def table(work: Path, budget: dict) -> str:
-    """All results in WORK with this budget as markdown, means over their seeds, the best F1 first."""
-    groups: dict[str, list[dict]] = {}
-    for path in sorted((work / "results").glob("*.json")):
-        record = json.loads(path.read_text())
-        if {name: value for name, value in record["budget"].items() if name != "seed"} == budget:
-            identity = [record["label"], record["trainer"], record["planner"], record["overrides"]]
-            groups.setdefault(json.dumps(identity), []).append(record)
-
-    def mean(records: list[dict], name: str) -> float:
-        return statistics.fmean(record[name] if name in record else record["scores"][name] for record in records)
-
-    head = ["method", *SCORES, "parameters", "iterations", "minutes", "s per image"]
-    lines = [head, ["---"] * len(head)]
-    for records in sorted(groups.values(), key=lambda records: -mean(records, "F1@0.5")):
-        lines.append(
-            [
-                records[0]["label"],
-                *(f"{mean(records, name):.3f}" for name in SCORES),
-                f"{records[0]['parameters']:,}",
-                f"{mean(records, 'iterations'):,.0f}",
-                f"{mean(records, 'training_seconds') / 60:.1f}",
-                f"{mean(records, 'seconds_per_image'):.2f}",
-            ]
-        )
-    caption = ", ".join(f"{name} {value}" for name, value in budget.items())
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{caption}\n"
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--images", type=Path, required=True, help="folder of images")
     add("--masks", type=Path, required=True, help="folder of label maps of the same names")
     add("--work", type=Path, required=True, help="where data, weights, predictions and results are kept")
-    add("--methods", nargs="+", type=parse_contestant, default=["IAUNet", "nnU-Net"], metavar="CONTESTANT")
+    add("--methods", nargs="+", type=parse_method, default=["IAUNet", "nnU-Net"], metavar="METHOD")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=int, default=12, help="of training for each method")
     length.add_argument("--steps", type=int, help="training steps for each method, in place of minutes")
@@ -321,7 +238,7 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.steps is not None and (args.steps < EPOCHS or args.steps % EPOCHS):
         stop(f"--steps {args.steps} is not a multiple of {EPOCHS}, the number of epochs.")
-    args.methods = [parse_contestant(c) if isinstance(c, str) else c for c in args.methods]
+    args.methods = [parse_method(c) if isinstance(c, str) else c for c in args.methods]
     args.images, args.masks, args.work = args.images.resolve(), args.masks.resolve(), args.work.resolve()
     return args
 
@@ -337,8 +254,8 @@ def main() -> None:
     for seed in args.seeds:
         for method in args.methods:
             run_one(method, commands, {**budget, "seed": seed})
-            (args.work / "table.md").write_text(table(args.work, budget))
-    print("\n" + table(args.work, budget))
+            (args.work / "table.md").write_text(instance_table(args.work, budget))
+    print("\n" + instance_table(args.work, budget))
 
 
 if __name__ == "__main__":

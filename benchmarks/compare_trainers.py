@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from methods import STOCK_PLANNER, Method, find_trainer, multiply_adds, stop
+from result_tables import trainer_table
 from shared_data import Plans, prepare_raw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -218,39 +219,6 @@ def mean_of(values: Any) -> float:
     return statistics.fmean(defined) if defined else float("nan")
 
 
-def table(work: Path, budget: dict) -> str:
-    """All results in WORK with this budget as markdown, the best mean first; GMAC are 1e9 multiply-adds of a patch."""
-    records = [json.loads(path.read_text()) for path in sorted((work / "results").glob("*.json"))]
-    records = [r for r in records if r["budget"] == budget]
-    if not records:
-        return "no results yet"
-    groups: dict[str, list[dict]] = {}
-    for r in sorted(records, key=lambda r: r["seed"]):
-        groups.setdefault(json.dumps([r["label"], r["trainer"], r["planner"], r["overrides"]]), []).append(r)
-    classes = list(records[0]["dice_per_class"])
-    head = ["method", "mean Dice", "each seed", *classes, "parameters", "GMAC", "s per step", "CPU s per case"]
-    rows = [
-        (
-            statistics.fmean(r["mean_dice"] for r in group),
-            [
-                group[0]["label"],
-                f"{statistics.fmean(r['mean_dice'] for r in group):.4f}",
-                ", ".join(f"{r['mean_dice']:.4f}" for r in group),
-                *(f"{statistics.fmean(r['dice_per_class'][c] for r in group):.4f}" for c in classes),
-                f"{group[0]['parameters']:,}",
-                f"{group[0]['multiply_adds'] / 1e9:.3g}",
-                f"{statistics.fmean(r['seconds_per_step'] for r in group):.2f}",
-                f"{statistics.fmean(r['cpu_seconds_per_case'] for r in group):.2f}",
-            ],
-        )
-        for group in groups.values()
-    ]
-    rows.sort(key=lambda row: -row[0])
-    lines = [head, ["---"] * len(head), *(row for _, row in rows)]
-    caption = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in budget.items())
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{caption}\n"
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -307,8 +275,8 @@ def main() -> None:
             plans.get(method.planner)
             torch.set_num_threads(args.threads)
             run_one(method, seed, plans, args, budget)
-            (args.work / "table.md").write_text(table(args.work, budget))
-    print("\n" + table(args.work, budget))
+            (args.work / "table.md").write_text(trainer_table(args.work, budget))
+    print("\n" + trainer_table(args.work, budget))
 
 
 if __name__ == "__main__":
