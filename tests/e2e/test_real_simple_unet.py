@@ -13,7 +13,7 @@ from maskmed_nnu.cli.main import main
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(7200)]
 
-TRAINER = "nnUNetTrainerSimpleUNetTiny_1epochs"
+TRAINER = "nnUNetTrainerSimpleUNetTiny"
 MODEL = ("-p", "SimpleUNetPlans", "-tr", TRAINER)
 CPU = ("-device", "cpu")
 
@@ -47,7 +47,7 @@ def test_photographs_of_foot_ulcers(workspace, real_data):
     masks = ("--images", str(source / "images"), "--masks", str(source / "masks"))
     assert main(["convert", *masks, "--semantic", "--classes", "ulcer", *target]) == 0
     dice = through_the_commands(workspace, 20, "Dataset020_Ulcers", ("2d",))["2d"]
-    # after 100 steps on 17 photographs
+    # after 200 steps on 17 photographs
     assert dice > 0.1, dice
 
 
@@ -55,5 +55,5 @@ def test_hippocampus(workspace, real_data):
     name = "Dataset004_Hippocampus"
     copy_cases(real_data / name, workspace.raw / name, train=10, test=2)
     dice = through_the_commands(workspace, 4, name, ("2d", "3d_fullres"))
-    # after 100 steps
-    assert min(dice.values()) > 0.3
+    # after 200 steps, three trainings gave 0.71 to 0.74 in 2D and 0.81 to 0.83 in 3D; of 100, one gave 0.06
+    assert min(dice.values()) > 0.6, dice
