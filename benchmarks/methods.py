@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -85,11 +84,10 @@ def find_planner(name: str) -> type:
 
 def find_ours(kind: str, name: str) -> type:
     """A class of this package, else one of nnU-Net's. Needs no start-up hook, so that a bare checkout works."""
-    from maskmed_nnu.nnunet.discovery.names import NAMES
+    from maskmed_nnu.nnunet.discovery.names import NAMES, load
 
     if name in NAMES[kind]:
-        module, _, attribute = NAMES[kind][name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return load(NAMES[kind][name])
     import nnunetv2
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
-import importlib
 import os
 import re
 from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.discovery.names import NAMES, load
 from maskmed_nnu.nnunet.discovery.training_length import split_length, trainer_of_length
 
 TRAINER_PACKAGE = "nnunetv2.training.nnUNetTrainer"
@@ -49,8 +48,7 @@ def find(kind: str, name: str) -> Any | None:
     target = NAMES[kind].get(name)
     if target is None:
         return trainer_of_length(name) if kind == "trainer" else None
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return load(target)
 
 
 def wrap_class_finder(module: Any) -> None:

@@ -6,8 +6,10 @@ else nnU-Net asks for joins the list here. Importing this file imports none of t
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import maskmed_nnu.planners
 import maskmed_nnu.trainers
@@ -30,3 +32,9 @@ NAMES: dict[str, dict[str, str]] = {
     "reader": {"InstanceIO": "maskmed_nnu.nnunet.imageio.instance_io:InstanceIO"},
     "resampling function": {},
 }
+
+
+def load(target: str) -> Any:
+    """The class or function that ``"module:attribute"`` names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -6,11 +6,10 @@ The classes are made on demand and live in this module, where pickle finds them 
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any
 
-from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.discovery.names import NAMES, load
 
 _NAME = re.compile(r"(\w+)_([1-9]\d*)(epoch|minute)s?")
 
@@ -27,9 +26,7 @@ def trainer_of_length(name: str) -> type | None:
     if length is None or unit is None or base_name not in NAMES["trainer"]:
         return None
     if name not in globals():
-        module, _, attribute = NAMES["trainer"][base_name].partition(":")
-        base = getattr(importlib.import_module(module), attribute)
-        globals().setdefault(name, _subclass(name, base, length, unit))
+        globals().setdefault(name, _subclass(name, load(NAMES["trainer"][base_name]), length, unit))
     return globals()[name]
 
 

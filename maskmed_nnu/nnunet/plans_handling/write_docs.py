@@ -24,7 +24,8 @@ def outdated_pages(folder: Path) -> dict[Path, str]:
     pages = {file: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.md"))}
     if not pages:
         raise InputError(f"There is no page of documentation in {folder}; give the folder docs of the repository.")
-    return {file: with_tables(text) for file, text in pages.items() if with_tables(text) != text}
+    written = {file: with_tables(text) for file, text in pages.items()}
+    return {file: text for file, text in written.items() if text != pages[file]}
 
 
 def main() -> None:
