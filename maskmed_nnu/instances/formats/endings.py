@@ -1,0 +1,16 @@
+"""Which files are read, by their endings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NIFTI = (".nii.gz", ".nii")
+TIFF = (".tif", ".tiff")
+IMAGE_2D = (".png", ".bmp", ".jpg", ".jpeg")
+ENDINGS = (*IMAGE_2D, *TIFF, *NIFTI)
+
+
+def ending(path: Path | str) -> str | None:
+    """The ending of ``path`` among ``ENDINGS``, in lower case; None where it is none of them."""
+    name = Path(path).name.lower()
+    return next((e for e in (*NIFTI, *ENDINGS) if name.endswith(e)), None)
