@@ -67,8 +67,10 @@ def name_clashes(names: Iterable[str]) -> list[str]:
     clauses = [_twins(group) for group in groups.values() if len(group) > 1]
     for name in known:
         channel = re.fullmatch(r"(.+)_(\d{4})", name)
-        if channel and _key(channel[1]) in groups:
-            clauses.append(f"{name} could be channel {int(channel[2])} of {groups[_key(channel[1])][0]}")
+        group = groups.get(_key(channel[1]), []) if channel else []
+        if channel and group:
+            other = channel[1] if channel[1] in group else group[0]
+            clauses.append(f"{name} could be channel {int(channel[2])} of {other}")
     return clauses
 
 
