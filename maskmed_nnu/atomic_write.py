@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+LITTLE_SPACE = 2**20  # bytes
+
 
 def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Let ``write_to`` fill a file of another name (and the same ending) beside ``path``; rename it once complete."""
+    """Let ``write_to`` fill a file of another name (and the same ending) beside ``path``; rename it once complete.
+
+    Raises:
+        OSError: names ``path``. A full disk is told as such, where libraries have no number or a `RuntimeError` for it.
+    """
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
+        partial.open("wb").close()  # so that a folder that is missing or closed is told alike by every library
         write_to(partial)
         os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) is None and shutil.disk_usage(path.parent).free < LITTLE_SPACE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,14 +67,9 @@ def run(options: argparse.Namespace) -> None:
     done = convert(source, folder, test=options.test, split=options.split_pieces, class_names=class_names)
     print(folder)
     print("\n".join(f"  {line}" for line in done.lines))
-    if done.disconnected:
-        print(
-            f"\nThe integrity check would refuse the {done.disconnected:,} objects in several pieces. Where an id was "
-            "given twice by mistake,\nconvert again with --split-pieces; where they belong together, leave the check "
-            "out."
-        )
+    print("\n" * bool(done.warnings) + "\n".join(f"WARNING: {warning}" for warning in done.warnings))
     print("\nNext:")
-    print("\n".join(f"  {line}" for line in _next_commands(options, folder, check=not done.disconnected)))
+    print("\n".join(f"  {line}" for line in _next_commands(options, folder)))
 
 
 def _source(options: argparse.Namespace) -> Source:
@@ -114,19 +110,20 @@ def _output(folder: Path | None) -> Path:
         raise InputError("Neither --output nor nnUNet_raw says where the data set should go; give --output DIR.")
     raw = Path(folder or os.environ["nnUNet_raw"])
     raw.mkdir(parents=True, exist_ok=True)
+    if not os.access(raw, os.W_OK | os.X_OK):
+        raise InputError(f"There is no permission to write into {raw}; change it, or give another folder as --output.")
     return raw
 
 
-def _next_commands(options: argparse.Namespace, folder: Path, *, check: bool) -> list[str]:
+def _next_commands(options: argparse.Namespace, folder: Path) -> list[str]:
     plans, trainer = PLANS_AND_TRAINER[options.semantic]
-    images = folder / "imagesTs" if options.test else "FOLDER_OF_NEW_IMAGES"
+    images = shlex.quote(str(folder / "imagesTs")) if options.test else "FOLDER_OF_NEW_IMAGES"
     lines = [
-        f"nnUNetv2_plan_and_preprocess -d {options.id} -pl {plans}Planner -c 2d"
-        + " --verify_dataset_integrity" * check,
+        f"nnUNetv2_plan_and_preprocess -d {options.id} -pl {plans}Planner -c 2d --verify_dataset_integrity",
         f"nnUNetv2_train {options.id} 2d 0 -p {plans}Plans -tr {trainer}",
         f"nnUNetv2_predict -i {images} -o PREDICTIONS -d {options.id} -c 2d -f 0 -p {plans}Plans -tr {trainer}",
     ]
     raw = os.environ.get("nnUNet_raw")
     if not raw or Path(raw).resolve() != folder.parent.resolve():
-        lines.insert(0, f"export nnUNet_raw={folder.parent.resolve()}")
+        lines.insert(0, f"export nnUNet_raw={shlex.quote(str(folder.parent.resolve()))}")
     return lines

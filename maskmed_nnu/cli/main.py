@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from maskmed_nnu.cli import analyze, convert, demo, evaluate, predict
+from maskmed_nnu.cli.machine_errors import explain
 from maskmed_nnu.demo.command_runner import CommandError
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.version import package_version
@@ -24,10 +28,20 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``maskmed`` with `arguments` (by default the command line's) and return the exit status."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may lack "×", or a file's name not be text
     try:
         options.run(options)
+        sys.stdout.flush()
     except (InputError, CommandError) as error:
         print(f"\nmaskmed: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read the output, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (OSError, MemoryError) as error:
+        print(f"\nmaskmed: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nmaskmed: stopped; the same command goes on where this one ended.", file=sys.stderr)

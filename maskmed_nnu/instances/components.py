@@ -11,62 +11,54 @@ from skimage.measure import label
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.instance_map import InstanceMap
 
-MAX_STRAY_FRACTION = (
-    0.05  # of an object's pixels: pieces up to this are slips of the annotator's pen, not objects of their own
-)
+MAX_STRAY_FRACTION = 0.05  # of an object's largest piece: others up to this are slips of the annotator's pen
 
 
-def multi_component_objects(ids: Integers) -> list[tuple[int, Integers]]:
-    """The objects of ``ids [*spatial]`` that are not in one piece, and the sizes of their pieces, largest first."""
-    return [(number, sizes) for number, _, sizes in _multi_component_objects(_components(ids), ids)]
+def count_pieces(sizes: Integers) -> int:
+    """How many of an object's pieces, of ``sizes`` from the largest on, are more than stray pixels.
 
+    Where the small ones together outweigh the largest, none of them is stray: so are objects that share one id.
 
-def is_disconnected(sizes: Integers) -> bool:
-    """Whether pieces of these sizes, largest first, are more than an object and stray pixels."""
-    return bool(sizes[1] > MAX_STRAY_FRACTION * sizes.sum())
-
-
-def count_disconnected(objects: InstanceMap) -> int:
-    """How many objects are disconnected."""
-    return sum(is_disconnected(sizes) for layer in objects.ids for _, sizes in multi_component_objects(layer))
+    >>> count_pieces(np.array([100, 40, 5, 5])), count_pieces(np.array([100] + 30 * [5]))
+    (2, 31)
+    """
+    stray = sizes <= MAX_STRAY_FRACTION * sizes[0]
+    return len(sizes) - (int(stray.sum()) if sizes[stray].sum() <= sizes[0] else 0)
 
 
 def split_disconnected(objects: InstanceMap) -> InstanceMap:
     """Give each piece of a disconnected object an id of its own, from N + 1 on; the largest keeps its id.
 
-    Stray pixels stay with the largest piece, unless they are too many for it alone.
+    Stray pixels stay with the largest piece.
 
     >>> ids = np.array([[[1, 1, 0, 1, 0, 2]]], np.int32)
     >>> split = split_disconnected(InstanceMap(ids, np.array([1, 2]), np.zeros((1, 6), np.int32)))
     >>> split.ids, split.classes
     (array([[[1, 1, 0, 3, 0, 2]]], dtype=int32), array([1, 2, 1]))
     """
-    ids, classes = objects.ids.copy(), list(objects.classes)
+    ids, class_of = objects.ids.copy(), list(objects.classes)
     for layer in ids:
-        components = _components(layer)
-        new_id = np.zeros(components.max(initial=0) + 1, dtype=ids.dtype)
-        for number, pieces, sizes in _multi_component_objects(components, layer):
-            rest = int(sizes.sum())
-            while len(sizes) > 1 and sizes[1] > MAX_STRAY_FRACTION * rest:
-                classes.append(classes[number - 1])
-                new_id[pieces[1]] = len(classes)
-                rest -= int(sizes[1])
-                pieces, sizes = np.delete(pieces, 1), np.delete(sizes, 1)
-        moved = new_id[components]
+        pieces = components(layer)
+        new_id = np.zeros(pieces.max(initial=0) + 1, dtype=ids.dtype)
+        for number, parts, sizes in objects_in_pieces(pieces, layer):
+            for part in parts[1 : count_pieces(sizes)]:
+                class_of.append(class_of[number - 1])
+                new_id[part] = len(class_of)
+        moved = new_id[pieces]
         layer[moved > 0] = moved[moved > 0]
-    return InstanceMap(ids, np.array(classes, dtype=np.int64), objects.stuff)
+    return InstanceMap(ids, np.array(class_of, dtype=np.int64), objects.stuff)
 
 
-def _components(ids: Integers) -> Integers:
+def components(ids: Integers) -> Integers:
     """Connected components of equal ids, numbered from 1; 0 is the background."""
     # skimage ships py.typed, but this function has no types
-    components: Integers = label(ids, connectivity=ids.ndim)
-    return components
+    found: Integers = label(ids, connectivity=ids.ndim)
+    return found
 
 
-def _multi_component_objects(components: Integers, ids: Integers) -> list[tuple[int, Integers, Integers]]:
-    """Per object of several ``components``: its id, the components' numbers and their sizes, largest first."""
-    flat = components.reshape(-1)
+def objects_in_pieces(pieces: Integers, ids: Integers) -> list[tuple[int, Integers, Integers]]:
+    """Per object of several of the `components` ``pieces``: its id, their numbers and their sizes, largest first."""
+    flat = pieces.reshape(-1)
     sizes = np.bincount(flat)[1:]
     object_of = np.zeros(len(sizes) + 1, dtype=np.int64)
     object_of[flat] = ids.reshape(-1)

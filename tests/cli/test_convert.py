@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +80,39 @@ def test_every_form_makes_a_data_set_and_names_the_next_commands(source, capsys,
     assert after[3].startswith(f"nnUNetv2_predict -i {folder / 'imagesTs'} ")
 
 
-def test_torn_objects_are_told_and_the_check_that_refuses_them_is_not_recommended(source, capsys):
+def test_objects_that_share_an_id_are_told_and_split_on_request(source, capsys):
     for path in (source / "masks").iterdir():
         mask = np.asarray(Image.open(path)).copy()
-        mask[mask == 2] = 1
-        Image.fromarray(mask).save(path)
+        Image.fromarray(np.uint8(255) * (mask > 0)).save(path)
     line = "--images @images --masks @masks --name Cells --id"
     assert convert(source, f"{line} 7") == 0
     printed = capsys.readouterr().out
-    assert "refuse the 3 objects in several pieces" in printed and "--verify_dataset_integrity" not in printed
+    assert "WARNING: Objects are not told apart: every label map holds one id only, in pieces" in printed
+    assert "Convert with --split-pieces" in printed and "--verify_dataset_integrity" in printed
     assert convert(source, f"{line} 8 --split-pieces") == 0
     printed = capsys.readouterr().out
-    assert "became 6" in printed and "--verify_dataset_integrity" in printed
+    assert "became 6" in printed and "not told apart" not in printed
+
+
+def test_commands_can_be_pasted_whatever_the_folder_is_called(source, capsys, monkeypatch):
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    raw = source / "my data (1) $HOME"
+    words = f"convert --dsb {source / 'dsb'} --id 7 --name A --test 1 --output".split()
+    assert main([*words, str(raw)]) == 0
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    export, predict = (next(line for line in printed if line.startswith(word)) for word in ("export", "nnUNetv2_pred"))
+    assert shlex.split(export) == ["export", f"nnUNet_raw={raw}"]
+    assert shlex.split(predict)[2] == str(raw / "Dataset007_A" / "imagesTs")
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(source, capsys, monkeypatch):
+    (source / "afile").write_text("x")
+    monkeypatch.setattr("maskmed_nnu.instances.conversion.source_images.read", None)
+    assert main(
+        ["convert", "--dsb", str(source / "dsb"), "--id", "7", "--name", "A", "--output", str(source / "afile")]
+    )
+    error = capsys.readouterr().err.strip()
+    assert "afile is a file" in error and "\n" not in error
 
 
 def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch):

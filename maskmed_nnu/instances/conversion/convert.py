@@ -18,8 +18,10 @@ from tqdm import tqdm
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.annotation_quirks import find_quirks
 from maskmed_nnu.instances.array_types import Integers
-from maskmed_nnu.instances.components import count_disconnected, split_disconnected
+from maskmed_nnu.instances.case_names import safe_names
+from maskmed_nnu.instances.components import split_disconnected
 from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.layout import (
     CaseSummary,
@@ -30,18 +32,20 @@ from maskmed_nnu.instances.conversion.layout import (
 )
 from maskmed_nnu.instances.conversion.sources import Annotations, Source, SourceCase
 from maskmed_nnu.instances.conversion.summary import summary_lines
+from maskmed_nnu.instances.conversion.warnings import warning_lines
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.instance_map import encode
+from maskmed_nnu.instances.label_plausibility import wrapped_ids
 
 MAX_REFUSED_SHOWN = 20  # refused objects on the screen
 MAX_BROKEN_SHOWN = 10
 
 
 class Conversion(NamedTuple):
-    """What was read, changed and refused, and the number of disconnected objects, a fault to the integrity check."""
+    """Lines on what was read, changed and refused, and sentences on what may not be as it was meant."""
 
     lines: list[str]
-    disconnected: int
+    warnings: list[str]
 
 
 def convert(
@@ -73,34 +77,22 @@ def convert(
     partial = _partial_folder(folder, [description, test, split], summaries)
     for index, entry in enumerate(tqdm(summaries, desc="writing", unit=" images", disable=None)):
         _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
-    lines = [*summary_lines(summaries, layout, source.notes), "", *_case_sources(summaries)]
+    warnings = warning_lines(summaries, layout, split=split)
+    told = [f"warning    {warning}" for warning in warnings]
+    lines = [*summary_lines(summaries, layout, source.notes), *told, "", *_case_sources(summaries)]
     _write_text(partial / "conversion.txt", "\n".join(lines))
     _write_text(partial / "dataset.json", json.dumps(description, indent=2))
     (partial / "input.json").unlink()
     partial.rename(folder)
     lines = summary_lines(summaries, layout, source.notes, max_refused=MAX_REFUSED_SHOWN)
-    return Conversion(lines, 0 if split else sum(s.disconnected for s in summaries))
+    return Conversion(lines, warnings)
 
 
 def case_names(cases: Sequence[SourceCase]) -> list[str]:
-    """A legal, unique case name for each case: its own without its folder, or with it where that is needed.
-
-    Raises:
-        InputError: where two cases cannot be told apart.
-    """
-    short = [_legal_case_name(case.name.replace("\\", "/").rsplit("/", 1)[-1]) for case in cases]
+    """A legal, unique case name for each case: its own without its folder, or with it where that is needed."""
+    short = [case.name.replace("\\", "/").rsplit("/", 1)[-1] for case in cases]
     times = Counter(short)
-    names = [s if times[s] == 1 else _legal_case_name(c.name) for s, c in zip(short, cases, strict=True)]
-    first: dict[str, SourceCase] = {}
-    for name, case in zip(names, cases, strict=True):
-        other = first.setdefault(name, case)
-        if other is not case:
-            raise InputError(f"{other.image} and {case.image} would both be the case {name}; rename one of them.")
-    return names
-
-
-def _legal_case_name(name: str) -> str:
-    return re.sub(r"[^\w-]+", "_", name).strip("_") or "case"
+    return safe_names([s if times[s] == 1 else c.name for s, c in zip(short, cases, strict=True)])
 
 
 def _check_target(folder: Path) -> None:
@@ -121,12 +113,15 @@ def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[
     for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
         try:
             content = source.read(case)
-            disconnected, before = count_disconnected(content.objects), len(content.objects.classes)
-            content = _split_objects(content) if split and disconnected else content
+            quirks, before = find_quirks(content.objects.ids), len(content.objects.classes)
+            if split:
+                content = _split_objects(content)
+            elif content.kept_ids and (evidence := wrapped_ids(content.objects.ids[0])):
+                raise InputError(
+                    f"{case.files[1]} {evidence} (what is left of this one can be converted with --split-pieces)."
+                )
             more = len(content.objects.classes) - before
-            summaries.append(
-                summarize_case(case, name, content, len(source.classes), disconnected=disconnected, split=more)
-            )
+            summaries.append(summarize_case(case, name, content, len(source.classes), quirks=quirks, split=more))
         except InputError as error:
             broken.append(str(error))
     if len(broken) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.annotation_quirks import Quirks
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
 from maskmed_nnu.instances.instance_map import LabelFormat
+from maskmed_nnu.instances.label_plausibility import are_outlines, surrounding_value
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000
@@ -25,7 +28,8 @@ MAX_SEMANTIC_CLASSES = 255  # semantic; beyond, the values are ids of objects
 class CaseSummary:
     """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
 
-    `disconnected` objects are not in one piece; `split` is how many more there are since they were split.
+    `quirks` are those before objects in pieces were split; `split` is how many more objects there are since. Two cases
+    of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0.
     """
 
     case: SourceCase
@@ -44,8 +48,11 @@ class CaseSummary:
     refused: list[str]
     clipped: int
     renumbered: bool
-    disconnected: int
+    quirks: Quirks
     split: int
+    digest: str
+    surrounding: int
+    outlines: bool
 
 
 @dataclass(frozen=True)
@@ -111,10 +118,12 @@ def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
 
 
 def summarize_case(
-    case: SourceCase, name: str, content: Annotations, class_count: int, *, disconnected: int, split: int
+    case: SourceCase, name: str, content: Annotations, class_count: int, *, quirks: Quirks, split: int
 ) -> CaseSummary:
     """Sum up a case, so that its arrays need not be kept."""
     channels, objects = content.image.channels, content.objects
+    labels = objects.ids if class_count else objects.stuff[None]
+    flat = labels.shape[:-2] == (1,)
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
     kinds = np.unique(objects.stuff)
     return CaseSummary(
@@ -134,8 +143,11 @@ def summarize_case(
         refused=content.refused,
         clipped=content.clipped,
         renumbered=content.renumbered,
-        disconnected=disconnected,
+        quirks=quirks,
         split=split,
+        digest=hashlib.sha256(labels.tobytes()).hexdigest(),
+        surrounding=surrounding_value(labels),
+        outlines=flat and quirks.holes > 0 and are_outlines(labels[0]),
     )
 
 
@@ -209,7 +221,8 @@ def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> d
         raise InputError(
             "The masks hold no value but 0; semantic masks hold a class number at each pixel."
             if not values
-            else f"The masks hold {len(values):,} different values, so these are ids of objects; leave out --semantic."
+            else f"The masks hold {len(values):,} different values, more than the {MAX_SEMANTIC_CLASSES} classes that "
+            "nnU-Net can write; where the values are ids of objects, leave out --semantic."
         )
     if names and len(names) != len(values):
         raise InputError(

@@ -17,6 +17,12 @@ from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
+from maskmed_nnu.instances.label_plausibility import (
+    GO_BACK,
+    check_lossless,
+    implausible_values,
+    looks_like_labels,
+)
 from maskmed_nnu.instances.text import format_list, format_shape
 
 MAX_KEPT_ID = np.iinfo(np.uint16).max
@@ -33,13 +39,14 @@ class SourceCase:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a case holds; `refused` has a clause per object left out, `notes` one per thing changed."""
+    """What a case holds; `refused` has a clause per object left out; `kept_ids`: the objects have their file's ids."""
 
     image: SourceImage
     objects: InstanceMap
     refused: list[str] = field(default_factory=list)
     clipped: int = 0
     renumbered: bool = False
+    kept_ids: bool = False
 
 
 class Source(Protocol):
@@ -87,14 +94,15 @@ class LabelMapSource:
         self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
-        mask, picture = _mask_and_picture(case)
+        mask, picture = _mask_and_picture(case, semantic=False)
         renumbered = mask.max(initial=0) > MAX_KEPT_ID
         if renumbered:
             values, mask = np.unique(mask, return_inverse=True)
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
         ids = mask.astype(np.int32)[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
-        return Annotations(picture, InstanceMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
+        objects = InstanceMap(ids, classes, np.zeros_like(ids[0]))
+        return Annotations(picture, objects, renumbered=bool(renumbered), kept_ids=not renumbered)
 
 
 class SemanticSource:
@@ -106,7 +114,7 @@ class SemanticSource:
         self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
-        mask, picture = _mask_and_picture(case)
+        mask, picture = _mask_and_picture(case, semantic=True)
         nothing = np.zeros((1, *mask.shape), dtype=np.int32)
         return Annotations(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
 
@@ -136,13 +144,15 @@ class MaskPerObjectSource:
         refused = []
         for path in source_images.files(case.files[1]):
             mask, _ = source_images.read_mask(path)
+            check_lossless(path)
             _check_size(path, mask, case.image, picture)
             positions = np.flatnonzero(mask.T)
             values = np.unique(mask.T.ravel()[positions])
             if len(values) > 1:
+                hint = "label maps are converted with --images and --masks"
                 raise InputError(
-                    f"{path} holds {len(values)} different values; a mask of one object holds one beside 0 (label maps "
-                    f"are converted with --masks)."
+                    f"{path} holds {len(values)} different values, and a mask of one object holds one beside 0; "
+                    f"{hint if looks_like_labels(mask) else f'it has {len(values)} greys at its rim, {GO_BACK}'}."
                 )
             if len(positions):
                 masks.append(rle.crop(positions, len(mask)))
@@ -153,10 +163,12 @@ class MaskPerObjectSource:
         return Annotations(picture, objects, refused)
 
 
-def _mask_and_picture(case: SourceCase) -> tuple[Integers, SourceImage]:
+def _mask_and_picture(case: SourceCase, *, semantic: bool) -> tuple[Integers, SourceImage]:
     mask, geometry = source_images.read_mask(case.files[1])
+    check_lossless(case.files[1])
     picture = source_images.read(case.image, axes=mask.ndim)
     _check_size(case.files[1], mask, case.image, picture)
+    _check_values(case, mask, picture, semantic)
     for what in ("spacing", "direction") if geometry and picture.geometry else ():  # the image's is written
         own, images = getattr(geometry, what), getattr(picture.geometry, what)
         if len(own) == len(images) and not np.allclose(own, images, rtol=1e-3, atol=1e-3):
@@ -165,6 +177,22 @@ def _mask_and_picture(case: SourceCase) -> tuple[Integers, SourceImage]:
                 f"correct one of them."
             )
     return mask, picture
+
+
+def _check_values(case: SourceCase, mask: Integers, picture: SourceImage, semantic: bool) -> None:
+    if mask.any() and (picture.channels == mask).reshape(len(picture.channels), -1).all(axis=1).any():
+        raise InputError(
+            f"{case.files[1]} holds the same values as its image {case.image.name}; give the folder of the masks with "
+            f"--masks, and that of the images with --images."
+        )
+    fault = implausible_values(mask, semantic=semantic)
+    if fault and looks_like_labels(picture.channels[0]):
+        raise InputError(
+            f"{case.files[1]} looks like a picture, and its image {case.image.name} like a label map; give the folder "
+            f"of the masks with --masks, and that of the images with --images."
+        )
+    if fault:
+        raise InputError(f"{case.files[1]} {fault}.")
 
 
 def _check_size(path: Path, mask: Integers, image: Path, picture: SourceImage) -> None:

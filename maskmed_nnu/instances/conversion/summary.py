@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
+from maskmed_nnu.instances.text import format_list
+
+MAX_NAMES = 3
 
 
 def summary_lines(
@@ -26,7 +30,12 @@ def summary_lines(
         lines.append(f"clipped    {clipped:,} objects drawn beyond their image were cut off at its border")
     renumbered = [s.name for s in summaries if s.renumbered]
     if renumbered:
-        lines.append(f"renumbered {len(renumbered):,} label maps with ids above 65,535, from 1 on: {renumbered[0]} …")
+        which = format_list(renumbered, MAX_NAMES)
+        lines.append(f"renumbered {len(renumbered):,} label maps with ids above 65,535, from 1 on: {which}")
+    renamed = [f"{name} → {s.name}" for s in summaries if (name := Path(s.case.name).name) != s.name]
+    if renamed:
+        which = format_list(renamed, MAX_NAMES)
+        lines.append(f"renamed    {len(renamed):,} cases, as nnU-Net and every file system take them: {which}")
     lines += [f"note       {note}" for note in notes]
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:
@@ -68,16 +77,10 @@ def _objects(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> list[st
         )
     else:
         lines.append("overlaps   none")
-    disconnected = [s for s in summaries if s.disconnected]
-    if disconnected:
-        count, more = sum(s.disconnected for s in disconnected), sum(s.split for s in disconnected)
-        where = ", ".join(f"{s.name}: {s.disconnected}" for s in disconnected[:5]) + (
-            " …" if len(disconnected) > 5 else ""
-        )
-        lines.append(
-            f"pieces     {count:,} objects in several pieces ({where}) "
-            + (f"became {count + more:,}" if more else "were left as they are")
-        )
+    more = sum(s.split for s in summaries)
+    if more:
+        torn = sum(s.quirks.torn for s in summaries)
+        lines.append(f"pieces     {torn:,} objects in several pieces became {torn + more:,}")
     crowd = sum(s.crowd > 0 for s in summaries)
     if crowd:
         lines.append(f"crowd      {crowd:,} images have regions whose objects are not told apart")

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.annotation_quirks import quirk_warnings
+from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
+from maskmed_nnu.instances.label_plausibility import check_lossless
 from maskmed_nnu.instances.text import format_shape
 
 MAX_LISTED = 20
@@ -41,7 +44,7 @@ def wrap_verification(module: Any) -> None:
 
 
 def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int) -> None:
-    """Check every case of a raw data set and print what may stay.
+    """Check every case of a raw data set, and warn of what may stay.
 
     Raises:
         InputError: one for all faults of all files.
@@ -62,11 +65,13 @@ def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int)
             issues = pool.starmap(check_instance_case, jobs)
     else:
         issues = [check_instance_case(*job) for job in jobs]
-    faults = [fault for case_issues in issues for fault in case_issues.faults] + _labels_without_image(
-        folder, dataset_json, cases
-    )
-    for note in [note for case_issues in issues for note in case_issues.notes]:
-        print(f"INFO: {note}")
+    faults = _illegal_names([str(name) for name in cases]) + [
+        fault for case_issues in issues for fault in case_issues.faults
+    ]
+    faults += _labels_without_image(folder, dataset_json, cases)
+    quirks = {Path(case["label"]).name: found.quirks for case, found in zip(cases.values(), issues, strict=True)}
+    for warning in quirk_warnings(quirks):
+        print(f"WARNING: {warning}")
     if faults:
         more = f"\n- and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
         listed = "".join(f"\n- {fault}" for fault in faults[:MAX_LISTED])
@@ -86,11 +91,12 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
     try:
         data, _ = InstanceIO().read_images(images)
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
+        check_lossless(Path(label))
     except InputError as error:
         return LabelMapIssues([str(error)])
     faults = _mismatches(images, label, data, raw, channels)
     issues = check_label_map(raw, label_format)
-    return LabelMapIssues(faults + [f"{label}: {f}" for f in issues.faults], [f"{label}: {n}" for n in issues.notes])
+    return LabelMapIssues(faults + [f"{label}: {fault}" for fault in issues.faults], issues.quirks)
 
 
 def explain_failure(folder: str | Path, dataset_json: dict) -> None:
@@ -132,6 +138,14 @@ def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.nda
             f"share one grid{pages}, so resample or replace one of them."
         )
     return faults
+
+
+def _illegal_names(names: Sequence[str]) -> list[str]:
+    """Names of cases that break something later."""
+    reasons = {name: reason for name in names if (reason := unsafe_name(name))}
+    faults = [f"The case name {name!r} {reason}; rename its image and label files." for name, reason in reasons.items()]
+    clashes = name_clashes(name for name in names if name not in reasons)
+    return faults + [f"The case names {clash}; rename the files of one of them." for clash in clashes]
 
 
 def _labels_without_image(folder: str | Path, dataset_json: dict, cases: dict) -> list[str]:

@@ -116,5 +116,13 @@ def test_case_names_are_legal_and_unique():
 
     assert names("a b.c", "well-1", "Zelle_ä") == ["a_b_c", "well-1", "Zelle_ä"]
     assert names("train/1", "val/1", "val/2") == ["train_1", "val_1", "2"]
-    with pytest.raises(InputError, match="would both be the case a_b; rename one"):
-        names("a b", "a_b")
+    assert names("a b", "a_b", "x_seg", "A_b") == ["a_b_3", "a_b_2", "x-seg", "A_b"]
+
+
+def test_renamed_cases_are_told(tmp_path):
+    images, masks = label_maps(tmp_path)
+    for folder, ending in ((images, ".png"), (masks, ".tif")):
+        (folder / f"c1{ending}").rename(folder / f"c1_seg{ending}")
+    lines = convert(LabelMapSource(images, masks, "cell"), target(tmp_path)).lines
+    assert "renamed    1 cases, as nnU-Net and every file system take them: c1_seg → c1-seg" in lines
+    assert (target(tmp_path) / "labelsTr" / "c1-seg.png").is_file()

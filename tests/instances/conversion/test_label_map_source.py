@@ -60,9 +60,8 @@ def test_cellpose_masks_beside_the_images(tmp_path):
 
 @pytest.mark.parametrize(("objects", "ending"), [(40_000, ".png"), (70_000, ".tif")])
 def test_ids_beyond_16_bits_are_renumbered(tmp_path, objects, ending):
-    mask = np.zeros(300 * 300, np.uint32)
-    mask[:objects] = np.random.default_rng(0).permutation(objects) + 4_000_000_000
-    mask = mask.reshape(300, 300)
+    mask = np.zeros((600, 600), np.uint32)
+    mask[::2, ::2].flat[:objects] = np.random.default_rng(0).permutation(objects) + 4_000_000_000
     save(tmp_path / "images" / "a.png", picture(shape=mask.shape))
     save(tmp_path / "masks" / "a.tif", mask)
     folder = target(tmp_path)
@@ -79,14 +78,13 @@ def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
     save(tmp_path / "images" / "a.png", picture())
     save(tmp_path / "masks" / "a.png", mask)
     source = LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell")
-    left = convert(source, target(tmp_path))
-    assert (
-        left.disconnected == 1 and "pieces     1 objects in several pieces (a: 1) were left as they are" in left.lines
-    )
+    warnings = convert(source, target(tmp_path)).warnings
+    assert len(warnings) == 2 and warnings[1].startswith("1 object has stray pixels")
+    assert "1 object is in several pieces" in warnings[0] and "--split-pieces" in warnings[0]
     np.testing.assert_array_equal(labels(target(tmp_path), "a"), mask)
     folder = target(tmp_path, "Dataset011_Split")
     split = convert(source, folder, split=True)
-    assert split.disconnected == 0 and "pieces     1 objects in several pieces (a: 1) became 2" in split.lines
+    assert split.warnings == warnings[1:] and "pieces     1 objects in several pieces became 2" in split.lines
     mask[2:8, 20:24] = 8
     np.testing.assert_array_equal(labels(folder, "a"), mask)  # the stray pixel stays with the largest piece
 
@@ -115,7 +113,9 @@ def test_dsb2018_and_usiigaci(tmp_path, real_data):
     for name, images, count, torn in (("dsb2018", 200, 5680, 0), ("usiigaci", 6, 444, 3)):
         folder = target(tmp_path, f"Dataset{images:03d}_{name}")
         source = LabelMapSource(real_data / name / "images", real_data / name / "masks", "nucleus")
-        assert convert(source, folder).disconnected == torn
+        warnings = convert(source, folder).warnings
+        assert [w.split()[0] for w in warnings if "several pieces" in w] == [str(torn)] * bool(torn)
+        assert len(warnings) == (3 if torn else 0)  # strays and holes
         found = objects_of(folder)
         assert (len(found), sum(found.values())) == (images, count)
         assert description(folder)["file_ending"] == ".png" and len(description(folder)["channel_names"]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import gaussian_filter
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion.convert import convert
@@ -41,7 +42,11 @@ def test_dsb_folders_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match="a in .* needs one picture in images/ and a folder masks/"):
         MaskPerObjectSource(tmp_path / "dsb", "cell")
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", cells().astype(np.uint8))
-    with pytest.raises(InputError, match="different values; a mask of one object"):
+    with pytest.raises(InputError, match="different values, .* are converted with --images and --masks"):
+        convert(MaskPerObjectSource(tmp_path / "dsb", "cell"), target(tmp_path))
+    blurred = gaussian_filter(np.uint8(255) * (cells() == cells().max()), 1)
+    save(tmp_path / "dsb" / "a" / "masks" / "m.png", blurred)
+    with pytest.raises(InputError, match="greys at its rim, as resizing with interpolation"):
         convert(MaskPerObjectSource(tmp_path / "dsb", "cell"), target(tmp_path))
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", np.ones((5, 5), np.uint8))
     with pytest.raises(InputError, match="has the size 5 × 5"):

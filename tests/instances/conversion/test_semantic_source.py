@@ -42,8 +42,9 @@ def test_semantic_names_and_what_is_refused_of_them(tmp_path):
             convert(source, folder, class_names=names)
     convert(source, folder, class_names=["wound", "ignore"])
     assert description(folder)["labels"] == {"background": 0, "wound": 1, "ignore": 2}
-    many = np.arange(400, dtype=np.uint16).reshape(20, 20)
-    save(tmp_path / "m" / "images" / "a.png", picture(shape=(20, 20)))
+    many = np.zeros((40, 40), np.uint16)
+    many[::2, ::2] = np.arange(400).reshape(20, 20)
+    save(tmp_path / "m" / "images" / "a.png", picture(shape=(40, 40)))
     save(tmp_path / "m" / "masks" / "a.png", many)
     with pytest.raises(InputError, match="leave out --semantic"):
         convert(SemanticSource(tmp_path / "m/images", tmp_path / "m/masks"), target(tmp_path, "Dataset011_M"))

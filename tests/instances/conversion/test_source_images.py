@@ -178,7 +178,7 @@ def test_images_that_make_no_one_data_set_are_refused(tmp_path):
 @pytest.mark.parametrize("part", ["images", "masks"])
 def test_a_truncated_file_of_any_kind_is_refused(tmp_path, suffix, part):
     for folder, array in (("images", picture(shape=(200, 200))), ("masks", cells(shape=(200, 200)).astype(np.uint8))):
-        kind = ".tif" if suffix == ".nii.gz" and folder != part else suffix
+        kind = ".tif" if suffix in (".nii.gz", ".jpg") and folder != part else suffix
         path = tmp_path / folder / f"a{kind}"
         path.parent.mkdir()
         if kind == ".nii.gz":

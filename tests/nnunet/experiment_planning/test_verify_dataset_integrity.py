@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import verify_instances
@@ -62,8 +63,18 @@ def label(folder: Path, name: str, ids: np.ndarray) -> None:
     tifffile.imwrite(folder / "labelsTr" / f"{name}.tif", ids)
 
 
-def piecewise(folder: Path) -> None:
-    label(folder, "a", cells(1, 2, 1))
+def interpolated(folder: Path) -> None:
+    label(folder, "a", gaussian_filter(cells(200, 0, 90), 1))
+
+
+def saved_as_jpeg(folder: Path) -> None:
+    tifffile.imwrite(folder / "labelsTr" / "a.tif", np.uint8(cells(1, 2)), compression="jpeg")
+
+
+def reserved_names(folder: Path) -> None:
+    for part, ending in (("imagesTr", "_0000.tif"), ("labelsTr", ".tif")):
+        (folder / part / f"a{ending}").rename(folder / part / f"a_seg{ending}")
+        (folder / part / f"b{ending}").rename(folder / part / f"C{ending}")
 
 
 def negative(folder: Path) -> None:
@@ -112,13 +123,16 @@ def another_channel(folder: Path) -> None:
 
 
 def too_many(folder: Path) -> None:
-    ids = np.arange(200 * 200, dtype=np.uint16).reshape(200, 200)
+    ids = np.zeros((400, 400), np.uint16)
+    ids[::2, ::2] = np.arange(200 * 200).reshape(200, 200)
     tifffile.imwrite(folder / "imagesTr" / "a_0000.tif", ids)
     label(folder, "a", ids)
 
 
 FAULTS = [
-    (piecewise, r"labelsTr/a\.tif: Not in one piece: object 1 \(2 pieces of 16, 16 pixels\)"),
+    (interpolated, r"labelsTr/a\.tif: It is no label map: .* resize it with nearest neighbour only"),
+    (saved_as_jpeg, r"labelsTr/a\.tif is compressed as a JPEG inside its TIFF"),
+    (reserved_names, r"(?s)has 2 faults.*'a_seg' ends in _seg.*case names C and c are one name where case does not"),
     (negative, r"labelsTr/a\.tif: The mask holds the negative value -25536"),
     (float_mask, r"labelsTr/a\.tif: The mask holds 0.25"),
     (undeclared, r"labelsTr/c\.tif: Id 2001 is of class 2 .* its classes are 1 cell"),
@@ -146,7 +160,7 @@ def test_faults_are_found(dataset: Path, spoil: Callable[[Path], None], sentence
 
 
 def test_all_faults_come_in_one_message(dataset: Path) -> None:
-    for spoil in (piecewise, no_image, no_mask, truncated):
+    for spoil in (negative, no_image, no_mask, truncated):
         spoil(dataset)
     with pytest.raises(InputError) as caught:
         verify(dataset)
@@ -166,12 +180,21 @@ def test_the_list_is_capped(dataset: Path) -> None:
     assert lines[-1] == "- and 5 more"
 
 
-def test_stray_pixels_are_told_and_pass(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ids = cells()
-    ids[:10, :10], ids[20, 20] = 5, 5
+def test_what_real_annotations_contain_passes_with_a_warning_each(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = cells(1, 2, 1, 0, 3)
+    ids[12:22, 12:22], ids[16, 16], ids[23, 0], ids[0, 23] = 5, 0, 5, 9
     label(dataset, "a", ids)
+    label(dataset, "c", cells(1, 2, 1, 2))
     verify(dataset)
-    assert "a.tif: Stray pixels apart from their object, which may stay: ids 5" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["WARNING"] * 4
+    assert "3 objects are in several pieces" in lines[0] and "a.tif (1), c.tif (2)" in lines[0]
+    assert "maskmed convert --split-pieces" in lines[0]
+    assert "1 object has stray pixels" in lines[1]
+    assert "1 object has holes" in lines[2]
+    assert "1 object is a single pixel: a.tif (1)" in lines[3]
 
 
 def test_a_wrong_file_ending_is_told(dataset: Path) -> None:
@@ -220,7 +243,7 @@ def test_nnunets_command_passes_and_finds_faults(dataset: Path) -> None:
     done = plan()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verify_dataset_integrity Done" in done.stdout
-    piecewise(dataset)
+    negative(dataset)
     truncated(dataset)
     done = plan()
     assert done.returncode != 0
@@ -252,8 +275,8 @@ def test_the_hook_runs_ours_then_nnunets_own(dataset: Path, monkeypatch: pytest.
     from nnunetv2.experiment_planning import plan_and_preprocess_api
 
     verification = plan_and_preprocess_api.verify_dataset_integrity
-    piecewise(dataset)
-    with pytest.raises(InputError, match="Not in one piece"):
+    negative(dataset)
+    with pytest.raises(InputError, match="negative value"):
         verification(str(dataset), 1)
     # nnU-Net's own: another data set's labels are none of our business
     declare(dataset, overwrite_image_reader_writer="NaturalImage2DIO", numTraining=4)

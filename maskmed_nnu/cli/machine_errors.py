@@ -1,0 +1,47 @@
+"""Failures of the machine, not of the data, as one sentence: permissions, full disks, drives that went away, memory."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+CHOOSE = "choose another path"
+CAUSES = {
+    ("permission to use it is missing", f"change its permissions, or {CHOOSE}"): (errno.EACCES, errno.EPERM),
+    ("the disk is full", "free some space, and run the same command again"): (errno.ENOSPC,),
+    ("your quota on that disk is used up", "free some space, and run the same command again"): (errno.EDQUOT,),
+    ("it lies below a file, where a folder is needed", CHOOSE): (errno.ENOTDIR,),
+    ("it is a folder, where a file is needed", CHOOSE): (errno.EISDIR,),
+    ("it is a file, where a folder is needed", f"move it away, or {CHOOSE}"): (errno.EEXIST,),
+    ("that disk can only be read", CHOOSE): (errno.EROFS,),
+    ("it does not exist, or no longer", "check the path, and whether its drive is connected"): (errno.ENOENT,),
+    ("its name, or its path, is too long", "choose shorter names"): (errno.ENAMETOOLONG,),
+    ("it is larger than that disk can hold in one file", CHOOSE): (errno.EFBIG,),
+    ("links lead in a circle", "correct the links"): (errno.ELOOP,),
+    ("too many files are open", "raise the limit (ulimit -n)"): (errno.EMFILE, errno.ENFILE),
+    ("another program uses it", "close that program"): (errno.EBUSY, errno.ETXTBSY),
+    ("memory is used up", "close other programs, or take smaller images"): (errno.ENOMEM,),
+    ("the drive does not answer", "check the disk or the network, and run the same command again"): (
+        *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.ESTALE, errno.EHOSTDOWN),
+        *(errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOLINK, errno.EREMOTEIO),
+    ),
+}
+PARTIAL = re.compile(r"\.\d+\.partial\.")  # the temporary name that a file has while it is written
+
+
+def explain(error: OSError | MemoryError) -> str:
+    """What could not be done, why, and what to do.
+
+    >>> explain(PermissionError(errno.EACCES, "Permission denied", "/data/.7.partial.a.png"))
+    '/data/a.png cannot be used: permission to use it is missing; change its permissions, or choose another path.'
+    """
+    if isinstance(error, MemoryError):
+        detail = f" ({error})" if str(error) else ""
+        return f"Memory is used up{detail}; close other programs, or take smaller images or a machine with more."
+    names = [PARTIAL.sub("", str(name)) for name in (error.filename, error.filename2) if name is not None]
+    what = names[-1] if names else "A file"
+    for (cause, cure), numbers in CAUSES.items():
+        if error.errno in numbers:
+            return f"{what} cannot be used: {cause}; {cure}."
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return f"{what} cannot be read or written ({reason}); check the disk and its free space, or {CHOOSE}."

@@ -1,0 +1,87 @@
+"""What a conversion warns of: label maps that were hardly meant like this, and what real annotations contain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from maskmed_nnu.instances.annotation_quirks import quirk_warnings
+from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
+from maskmed_nnu.instances.text import format_list
+
+MOST = 0.5  # of the objects or files: what is true of more of them is no slip but how the masks were made
+MAX_NAMES = 3
+
+
+def warning_lines(summaries: Sequence[CaseSummary], layout: DatasetLayout, *, split: bool) -> list[str]:
+    """Sentences, what is wrong with all label maps first; the names are those of the images."""
+    found = [_surrounded(summaries, layout), _equal(summaries)]
+    if not layout.label_format:
+        return [warning for warning in found if warning]
+    found += [_outlines(summaries)]
+    together = "" if split else _not_told_apart(summaries)
+    if together:
+        return [warning for warning in (*found, together) if warning]
+    quirks = {s.case.image.name: replace(s.quirks, torn=0) if split else s.quirks for s in summaries}
+    return [warning for warning in (*found, *quirk_warnings(quirks)) if warning]
+
+
+def _not_told_apart(summaries: Sequence[CaseSummary]) -> str:
+    objects = sum(int(s.counts.sum()) for s in summaries)
+    torn = [s for s in summaries if s.quirks.torn]
+    count = sum(s.quirks.torn for s in torn)
+    if count <= MOST * objects:
+        return ""
+    one_id = all(s.counts.sum() <= 1 for s in summaries)
+    what = "every label map holds one id only" if one_id else f"{count:,} of {objects:,} ids are"
+    return (
+        f"Objects are not told apart: {what}{', in' if one_id else ' in'} pieces that are apart "
+        f"({_files(torn)}), so these are classes or a mask of the foreground. Convert with --split-pieces, which gives "
+        "each piece an id of its own (touching objects stay one), or with --semantic."
+    )
+
+
+def _surrounded(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
+    covered = [s for s in summaries if s.surrounding]
+    if len(covered) <= MOST * len(summaries):
+        return ""
+    if layout.label_format:
+        return (
+            f"One object covers the border of the image in {len(covered):,} of {len(summaries):,} label maps "
+            f"({_files(covered)}), as the background does; background is 0, so change its value to 0, or invert masks "
+            "that are 0 at the objects."
+        )
+    value, count = Counter(s.surrounding for s in covered).most_common(1)[0]
+    return (
+        f"The value {value} covers the border of the image in {count:,} of {len(summaries):,} masks; where it stands "
+        "for the background, change it to 0, which is nnU-Net's background."
+    )
+
+
+def _equal(summaries: Sequence[CaseSummary]) -> str:
+    groups: dict[str, list[CaseSummary]] = {}
+    for summary in summaries:
+        if summary.counts.any() or summary.values:
+            groups.setdefault(summary.digest, []).append(summary)
+    most = max(groups.values(), key=len, default=[])
+    if len(most) < 2:
+        return ""
+    return (
+        f"{len(most):,} of {len(summaries):,} label maps are equal to the last pixel ({_files(most)}); see whether "
+        "each image has its own mask."
+    )
+
+
+def _outlines(summaries: Sequence[CaseSummary]) -> str:
+    drawn = [s for s in summaries if s.outlines]
+    if len(drawn) <= MOST * len(summaries):
+        return ""
+    return (
+        f"The objects are outlines in {len(drawn):,} of {len(summaries):,} label maps ({_files(drawn)}), and would be "
+        "learned as thin rings; fill them before the conversion where whole objects are meant."
+    )
+
+
+def _files(summaries: Sequence[CaseSummary]) -> str:
+    return format_list((s.case.image.name for s in summaries), limit=MAX_NAMES)
