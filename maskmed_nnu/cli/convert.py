@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from maskmed_nnu.instances.conversion.sources import Source
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", options.name):
         raise InputError(f"--name {options.name!r} is no name for a folder; use letters, digits, _ and -.")
     source = _source(options)
-    raw = _output(options.output)
+    raw = _output(options)
     folder = raw / f"Dataset{options.id:03d}_{options.name}"
     class_names = options.classes if options.semantic else None
     done = convert(source, folder, test=options.test, split=options.split_pieces, class_names=class_names)
@@ -105,10 +106,13 @@ def _source(options: argparse.Namespace) -> Source:
     return LabelMapSource(options.images, options.masks, names[0])
 
 
-def _output(folder: Path | None) -> Path:
-    if folder is None and not os.environ.get("nnUNet_raw"):
+def _output(options: argparse.Namespace) -> Path:
+    if options.output is None and not os.environ.get("nnUNet_raw"):
         raise InputError("Neither --output nor nnUNet_raw says where the data set should go; give --output DIR.")
-    raw = Path(folder or os.environ["nnUNet_raw"])
+    raw = Path(options.output or os.environ["nnUNet_raw"])
+    inputs = [folder for folder in (options.images, options.masks, options.dsb) if folder]
+    refuse_output_over_input([raw], inputs, advice="name another folder as --output")
+    refuse_data_set_folder(raw)
     raw.mkdir(parents=True, exist_ok=True)
     if not os.access(raw, os.W_OK | os.X_OK):
         raise InputError(f"There is no permission to write into {raw}; change it, or give another folder as --output.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"export {name}={folder}")
+        print(f"export {name}={shlex.quote(str(folder))}")
     dataset = hold_out(options.data, folders["nnUNet_raw"]) if options.data else _phantoms(folders["nnUNet_raw"])
     description = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))

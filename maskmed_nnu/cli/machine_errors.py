@@ -14,7 +14,10 @@ CAUSES = {
     ("it is a folder, where a file is needed", CHOOSE): (errno.EISDIR,),
     ("it is a file, where a folder is needed", f"move it away, or {CHOOSE}"): (errno.EEXIST,),
     ("that disk can only be read", CHOOSE): (errno.EROFS,),
-    ("it does not exist, or no longer", "check the path, and whether its drive is connected"): (errno.ENOENT,),
+    (
+        "it, or the folder it should lie in, does not exist (any more)",
+        "check the path, and whether its drive is connected",
+    ): (errno.ENOENT,),
     ("its name, or its path, is too long", "choose shorter names"): (errno.ENAMETOOLONG,),
     ("it is larger than that disk can hold in one file", CHOOSE): (errno.EFBIG,),
     ("links lead in a circle", "correct the links"): (errno.ELOOP,),

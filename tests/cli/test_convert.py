@@ -105,14 +105,24 @@ def test_commands_can_be_pasted_whatever_the_folder_is_called(source, capsys, mo
     assert shlex.split(predict)[2] == str(raw / "Dataset007_A" / "imagesTs")
 
 
-def test_an_output_that_is_a_file_is_refused_before_anything_is_read(source, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("afile", "afile cannot be used: it is a file, where a folder is needed"),
+        ("afile/raw", "afile/raw cannot be used: it lies below a file"),
+        ("dsb/../dsb", "is the input folder"),
+        ("raw/Dataset001_Other/imagesTr", "belongs to the images and labels of the data set"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_before_anything_is_read(source, capsys, monkeypatch, output, said):
     (source / "afile").write_text("x")
+    (source / "raw" / "Dataset001_Other" / "imagesTr").mkdir(parents=True)
+    (source / "raw" / "Dataset001_Other" / "dataset.json").write_text("{}")
     monkeypatch.setattr("maskmed_nnu.instances.conversion.source_images.read", None)
-    assert main(
-        ["convert", "--dsb", str(source / "dsb"), "--id", "7", "--name", "A", "--output", str(source / "afile")]
-    )
+    words = f"convert --dsb {source / 'dsb'} --id 7 --name A --output {source / output}"
+    assert main(words.split()) == 1
     error = capsys.readouterr().err.strip()
-    assert "afile is a file" in error and "\n" not in error
+    assert said in error and "\n" not in error
 
 
 def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch):

@@ -30,7 +30,7 @@ def oserror(number: int, *more: object) -> OSError:
         (oserror(errno.ENOTDIR, "/x/file/a"), "/x/file/a cannot be used: it lies below a file"),
         (oserror(errno.EEXIST, "/x/file"), "/x/file cannot be used: it is a file, where a folder is needed"),
         (oserror(errno.EROFS, "/x"), "/x cannot be used: that disk can only be read"),
-        (oserror(errno.ENOENT, "/x/gone"), "/x/gone cannot be used: it does not exist, or no longer"),
+        (oserror(errno.ENOENT, "/x/gone"), "/x/gone cannot be used: it, or the folder it should lie in, does not"),
         (oserror(errno.EIO, "/x"), "/x cannot be used: the drive does not answer"),
         (oserror(errno.ESTALE, "/x"), "the drive does not answer; check the disk or the network"),
         (oserror(errno.EXDEV, "/a", None, "/b"), "/b cannot be read or written (Invalid cross-device link)"),
