@@ -25,7 +25,7 @@ def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError) as error:
         if getattr(error, "errno", None) is None and shutil.disk_usage(path.parent).free < LITTLE_SPACE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = str(path)
         raise
     finally:

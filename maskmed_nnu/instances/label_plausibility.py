@@ -51,6 +51,11 @@ class Steps(NamedTuple):
     between_share: float
     values: int
 
+    @property
+    def have_rims(self) -> bool:
+        """Whether areas run into each other over values in between, more often than by chance."""
+        return self.between >= MIN_BETWEEN and self.between_share >= MIN_BETWEEN_SHARE
+
 
 def check_lossless(path: Path) -> None:
     """Refuse a mask in a JPEG file, whatever its ending, or in a TIFF compressed like one.
@@ -94,7 +99,7 @@ def implausible_values(values: NDArray[Any], *, semantic: bool) -> str | None:
     Classes may be nested in thin layers, the middle one between its neighbours in number, too; three of them cannot.
     """
     steps = measure_steps(values)
-    if steps.between < MIN_BETWEEN or steps.between_share < MIN_BETWEEN_SHARE or steps.values < 2 + semantic:
+    if not steps.have_rims or steps.values < 2 + semantic:
         return None
     if steps.share > PICTURE_SHARE:
         return "holds a picture, as most pixels differ from the next one; give the mask, which is flat in every object"
@@ -128,6 +133,17 @@ def wrapped_ids(ids: Integers) -> str | None:
         f"{format_list(far, limit=5)} are found twice or more, far apart, as {highest + 2} becomes 1; write the label "
         "map again with 16 or 32 bits"
     )
+
+
+def thin_values(values: Integers) -> tuple[int, ...]:
+    """The values other than 0 of a map ``[*axes]`` that have no pixel with all its neighbours of the same value."""
+    inside = np.ones(values.shape, bool)
+    for axis in range(values.ndim):
+        along, kept = np.moveaxis(values, axis, 0), np.moveaxis(inside, axis, 0)
+        same = along[1:] == along[:-1]
+        kept[1:] &= same
+        kept[:-1] &= same
+    return tuple(int(v) for v in np.setdiff1d(values, values[inside]) if v)
 
 
 def surrounding_value(values: Integers) -> int:

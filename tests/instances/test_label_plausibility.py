@@ -21,6 +21,7 @@ from maskmed_nnu.instances.label_plausibility import (
     looks_like_labels,
     measure_steps,
     surrounding_value,
+    thin_values,
     wrapped_ids,
 )
 
@@ -125,6 +126,12 @@ def test_ids_that_wrapped(count: int, wrapped: bool) -> None:
     ids[2::4, 1::4].flat[:count] = np.arange(1, count + 1)
     assert wrapped_ids(ids) is None
     assert (wrapped_ids(ids.astype(np.uint8)) is not None) == wrapped
+
+
+def test_values_that_are_lines_and_specks_only() -> None:
+    values = np.kron(discs(3, 6, 30), np.ones((2, 2), np.uint8)) * 50
+    values[::20, ::20], values[5, :] = 7, 9
+    assert thin_values(values) == (7, 9)
 
 
 def test_background_that_is_not_0_and_outlines() -> None:

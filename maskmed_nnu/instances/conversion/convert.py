@@ -38,7 +38,8 @@ from maskmed_nnu.instances.instance_map import encode
 from maskmed_nnu.instances.label_plausibility import wrapped_ids
 
 MAX_REFUSED_SHOWN = 20  # refused objects on the screen
-MAX_BROKEN_SHOWN = 10
+MAX_BROKEN_SHOWN = 10  # kinds of faults
+MAX_ALIKE_SHOWN = 3  # of each kind
 
 
 class Conversion(NamedTuple):
@@ -108,7 +109,7 @@ def _check_target(folder: Path) -> None:
 
 def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary]:
     summaries: list[CaseSummary] = []
-    broken = []
+    broken: list[tuple[SourceCase, str]] = []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
     for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
         try:
@@ -123,23 +124,35 @@ def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[
             more = len(content.objects.classes) - before
             summaries.append(summarize_case(case, name, content, len(source.classes), quirks=quirks, split=more))
         except InputError as error:
-            broken.append(str(error))
+            broken.append((case, str(error)))
     if len(broken) == 1:
-        raise InputError(broken[0])
+        raise InputError(broken[0][1])
     if broken:
-        others = f"\n  and {len(broken) - MAX_BROKEN_SHOWN} more" if len(broken) > MAX_BROKEN_SHOWN else ""
-        raise InputError(
-            f"{len(broken)} of {len(names)} cases are broken; repair or remove them:\n  "
-            + "\n  ".join(broken[:MAX_BROKEN_SHOWN])
-            + others
-        )
+        raise InputError(f"{len(broken)} of {len(names)} cases are broken; repair or remove them:{_listed(broken)}")
     return summaries
+
+
+def _listed(broken: Sequence[tuple[SourceCase, str]]) -> str:
+    """The sentences, a line each; of many that differ in names and numbers only, the first ones."""
+    kinds: dict[str, list[str]] = {}
+    for case, sentence in broken:
+        kind = sentence
+        for path in (*case.files, case.image):
+            kind = kind.replace(str(path), "").replace(path.name, "")
+        kinds.setdefault(re.sub(r"\d+", "", kind), []).append(sentence)
+    lines = []
+    for sentences in list(kinds.values())[:MAX_BROKEN_SHOWN]:
+        lines += sentences[:MAX_ALIKE_SHOWN]
+        if len(sentences) > MAX_ALIKE_SHOWN:
+            lines.append(f"and {len(sentences) - MAX_ALIKE_SHOWN:,} more like these")
+    more = sum(len(sentences) for sentences in list(kinds.values())[MAX_BROKEN_SHOWN:])
+    return "".join(f"\n  {line}" for line in [*lines, *([f"and {more:,} others"] if more else [])])
 
 
 def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
-    files = [[s.name, *([str(path), _modification_time(path)] for path in s.case.files)] for s in summaries]
+    files = [[s.name, *([str(path.resolve()), *_state(path)] for path in s.case.files)] for s in summaries]
     key = json.dumps([settings, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
@@ -149,10 +162,10 @@ def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseS
     return partial
 
 
-def _modification_time(path: Path) -> int:
-    """When the file, or the last file of the folder, was changed."""
-    files = [path, *path.iterdir()] if path.is_dir() else [path]
-    return max(file.stat().st_mtime_ns for file in files)
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the file, or of each file of the folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 
 def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Path, part: str) -> None:

@@ -12,6 +12,7 @@ from maskmed_nnu.instances.text import format_list
 
 MASK_SUFFIXES = ("_cp_masks", "_masks", "_mask", "_seg", "_labels", "_label")
 IMAGE_SUFFIXES = ("_img", "_image")
+SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
 BYPRODUCTS = ("_flows", "_outlines")  # what Cellpose writes beside its masks
 
 
@@ -52,6 +53,16 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
         )
     used = {mask for _, mask in paired.values()}
     return paired, [p.name for p in mask_files if p not in used]
+
+
+def other_files(*folders: Path) -> list[str]:
+    """The names of files in ``folders`` that are no pictures; hidden ones and those of the system are not named."""
+    return [
+        path.name
+        for folder in dict.fromkeys(folder.resolve() for folder in folders)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not (path.name.startswith(".") or path.name in SYSTEM_FILES or formats.ending(path))
+    ]
 
 
 def _by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:

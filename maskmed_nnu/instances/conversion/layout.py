@@ -16,7 +16,12 @@ from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.instances.label_plausibility import are_outlines, surrounding_value
+from maskmed_nnu.instances.label_plausibility import (
+    are_outlines,
+    measure_steps,
+    surrounding_value,
+    thin_values,
+)
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000
@@ -29,7 +34,9 @@ class CaseSummary:
     """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
 
     `quirks` are those before objects in pieces were split; `split` is how many more objects there are since. Two cases
-    of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0.
+    of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0;
+    `thin` are values of a semantic mask that are lines and specks only; with `rims`, areas run into each other over
+    values in between.
     """
 
     case: SourceCase
@@ -53,6 +60,8 @@ class CaseSummary:
     digest: str
     surrounding: int
     outlines: bool
+    thin: tuple[int, ...]
+    rims: bool
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,8 @@ def summarize_case(
         digest=hashlib.sha256(labels.tobytes()).hexdigest(),
         surrounding=surrounding_value(labels),
         outlines=flat and quirks.holes > 0 and are_outlines(labels[0]),
+        thin=thin_values(objects.stuff) if class_count == 0 else (),
+        rims=measure_steps(labels[0]).have_rims if class_count < 2 else False,
     )
 
 

@@ -14,7 +14,7 @@ from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
 from maskmed_nnu.instances.coco import CocoFile, CocoImage
 from maskmed_nnu.instances.conversion import source_images
-from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files
+from maskmed_nnu.instances.conversion.file_pairs import locate_files, other_files, pair_files
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.label_plausibility import (
@@ -25,6 +25,7 @@ from maskmed_nnu.instances.label_plausibility import (
 )
 from maskmed_nnu.instances.text import format_list, format_shape
 
+MAX_NAMES = 5
 MAX_KEPT_ID = np.iinfo(np.uint16).max
 
 
@@ -206,5 +207,7 @@ def _check_size(path: Path, mask: Integers, image: Path, picture: SourceImage) -
 def _paired_cases(images: Path, masks: Path, notes: list[str]) -> list[SourceCase]:
     paired, left = pair_files(images, masks)
     if left:
-        notes.append(f"masks without an image, left out: {format_list(left)}")
+        notes.append(f"{len(left):,} masks without an image, left out: {format_list(left, MAX_NAMES)}")
+    if other := other_files(images, masks):
+        notes.append(f"{len(other):,} files that are no pictures, left out: {format_list(other, MAX_NAMES)}")
     return [SourceCase(name, image, (image, mask)) for name, (image, mask) in paired.items()]

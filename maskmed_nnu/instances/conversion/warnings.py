@@ -16,7 +16,7 @@ MAX_NAMES = 3
 
 def warning_lines(summaries: Sequence[CaseSummary], layout: DatasetLayout, *, split: bool) -> list[str]:
     """Sentences, what is wrong with all label maps first; the names are those of the images."""
-    found = [_surrounded(summaries, layout), _equal(summaries)]
+    found = [_surrounded(summaries, layout), _equal(summaries), _rims(summaries), _thin(summaries, layout)]
     if not layout.label_format:
         return [warning for warning in found if warning]
     found += [_outlines(summaries)]
@@ -56,6 +56,28 @@ def _surrounded(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
     return (
         f"The value {value} covers the border of the image in {count:,} of {len(summaries):,} masks; where it stands "
         "for the background, change it to 0, which is nnU-Net's background."
+    )
+
+
+def _rims(summaries: Sequence[CaseSummary]) -> str:
+    found = [s for s in summaries if s.rims]
+    if not found:
+        return ""
+    return (
+        f"Areas run into each other over one other value, a pixel wide, in {len(found):,} of {len(summaries):,} label "
+        f"maps ({_files(found)}), as interpolation leaves it; where no such thin layers were drawn, go back to the "
+        "original masks and resize them with nearest neighbour only."
+    )
+
+
+def _thin(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
+    thick = {value for s in summaries for value in set(s.values) - set(s.thin)}
+    thin = [value for value in layout.values if value not in thick]
+    if layout.label_format or not thin:
+        return ""
+    return (
+        f"The values {format_list(thin, MAX_NAMES)} are lines or specks of a pixel or two wherever they are, as lossy "
+        "compression leaves them; where no thin lines were drawn, go back to the original masks."
     )
 
 

@@ -64,6 +64,22 @@ def test_all_broken_files_are_named_at_once_and_nothing_is_left(tmp_path):
     assert nothing_left(tmp_path)
 
 
+def test_many_broken_files_of_one_kind_are_summed_up(tmp_path):
+    images, masks = label_maps(tmp_path, 8)
+    for i in range(7):
+        save(masks / f"c{i}.tif", cells(shape=(30, 41 + i)))
+    truncate(masks / "c7.tif")
+    with pytest.raises(InputError) as error:
+        convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
+    lines = str(error.value).splitlines()
+    assert ["41" in lines[1], "43" in lines[3], lines[4], "cannot be read" in lines[5]] == [
+        True,
+        True,
+        "  and 4 more like these",
+        True,
+    ]
+
+
 def test_an_existing_target_is_refused_and_left_alone(tmp_path):
     images, masks = label_maps(tmp_path)
     (target(tmp_path, "Dataset010_Other")).mkdir()

@@ -104,8 +104,12 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
     (images / "c0.jpg").unlink()
     (images / "c1.png").unlink()
     save(masks / "lonely.tif", cells())
-    source = LabelMapSource(images, masks, "cell")
-    assert source.notes == ["masks without an image, left out: lonely.tif"]
+    for name in ("._c0.png", "Thumbs.db", "scores.csv"):
+        (images / name).touch()
+    assert LabelMapSource(images, masks, "cell").notes == [
+        "1 masks without an image, left out: lonely.tif",
+        "1 files that are no pictures, left out: scores.csv",
+    ]
 
 
 @pytest.mark.real_data
