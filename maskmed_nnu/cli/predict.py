@@ -35,8 +35,9 @@ image that was changed is predicted again (predicted_from/NAME.json says what NA
 COCO_SCORE = 0.05
 COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
 # what does not change a prediction; every other option is part of what the records of a prediction compare
-NOT_COMPARED = ("input", "output", "model", "dataset", "tr", "p", "c", "folds", "checkpoint", "mirroring")
-NOT_COMPARED += ("device", "coco", "overlays", "overwrite", "run")
+NOT_COMPARED = set(
+    "input output model dataset tr p c folds checkpoint mirroring device coco overlays overwrite run".split()
+)
 
 
 class Outputs(NamedTuple):
@@ -212,9 +213,10 @@ def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argp
 
     folder, plans = options.output, predictor.plans_manager.plans
     if not options.overwrite:
-        check_model_record(
+        note = check_model_record(
             folder, model, plans, advice="name a new folder, or replace them with --overwrite", named=named
         )
+        print(note, end="")
     folder.mkdir(parents=True, exist_ok=True)
     for name, requested in ((COCO, options.coco), (OVERLAYS, options.overlays)):
         if requested:

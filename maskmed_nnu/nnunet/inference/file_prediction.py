@@ -116,13 +116,14 @@ def _check_output(predictor: Any, source: Any, output: Any, options: dict[str, A
     model = describe_model(predictor)
     for folder in folders:
         if not options["overwrite"]:
-            check_model_record(
+            note = check_model_record(
                 folder,
                 model,
                 predictor.plans_manager.plans,
                 named={},
                 advice="name another folder, or replace them by leaving out --continue_prediction",
             )
+            print(note, end="")
         folder.mkdir(parents=True, exist_ok=True)
         write_model_record(folder, model, {})
 

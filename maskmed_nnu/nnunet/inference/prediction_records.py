@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from annotated_types import MinLen
 from pydantic import BaseModel, ValidationError
 
 from maskmed_nnu.errors import InputError
@@ -26,7 +27,8 @@ from maskmed_nnu.version import package_version
 MODEL_RECORD, CASE_RECORDS = "predicted_by.json", "predicted_from"
 NNUNET_RECORD = "predict_from_raw_data_args.json"
 
-CHANGED = "the image has changed since"
+CHANGED = "their images have changed since"
+OTHER_FOLDER = "they were predicted from other images of the same names, in {}"
 OTHER_MODEL = "another model, or one with other options, has predicted them"
 NO_RECORD = "there is no record of what they were predicted from"
 
@@ -48,7 +50,7 @@ class _InputFile(BaseModel):
 class _CaseRecord(BaseModel):
     model: str
     maskmed_nnu: str
-    inputs: list[_InputFile]
+    inputs: Annotated[list[_InputFile], MinLen(1)]
     outputs: list[str]
 
 
@@ -69,11 +71,11 @@ def describe_model(predictor: Any) -> dict[str, Any]:
 
 def check_model_record(
     folder: Path, model: Mapping[str, Any], plans: Mapping[str, Any], *, named: Mapping[str, Any], advice: str
-) -> None:
+) -> str:
     """Refuse to add to predictions of another model; ``named`` is what else the record says of it.
 
     Where the record is damaged or missing, another ``plans.json`` tells another model. Version 0.1 knew models by what
-    is ``named`` only.
+    is ``named`` only. Returns a line about a damaged record, or an empty one.
 
     Raises:
         InputError: says what differs, and ends with ``advice``.
@@ -92,6 +94,8 @@ def check_model_record(
             f"{folder} holds predictions of another model or other folds or options ({file} differs in "
             f"{format_list(differing)}); {advice}."
         )
+    damaged = file.name != MODEL_RECORD and (folder / MODEL_RECORD).exists()
+    return f"{folder / MODEL_RECORD} is damaged and written anew\n" if damaged else ""
 
 
 def write_model_record(folder: Path, model: Mapping[str, Any], named: Mapping[str, Any]) -> None:
@@ -196,7 +200,8 @@ def _reason_to_predict(case: CasePrediction, key: str) -> str | None:
     if record.model != key:
         return OTHER_MODEL
     if not _same_files(record.inputs, case.inputs):
-        return CHANGED
+        before = Path(record.inputs[0].state[0]).parent
+        return CHANGED if before == case.inputs[0].absolute().parent else OTHER_FOLDER.format(before)
     if missing or not {path.relative_to(case.folder).as_posix() for path in case.outputs} <= set(record.outputs):
         return ""
     return None
@@ -248,7 +253,7 @@ def _weights_digest(state: Mapping[str, Any]) -> str:
         digest.update(name.encode())
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         else:
             digest.update(repr(value).encode())
     return digest.hexdigest()
