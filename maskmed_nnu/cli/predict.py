@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
         for case, files in zip(cases, outputs, strict=True)
     ]
     _check_output(options, folder, predictions)
-    refuse_foreign_files(predictions)
+    refuse_foreign_files(predictions, beside=[RESULTS])
 
     predictor = _load(folder, folds, options)
     model = describe_model(predictor)

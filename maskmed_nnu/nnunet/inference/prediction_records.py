@@ -103,17 +103,19 @@ def write_model_record(folder: Path, model: Mapping[str, Any], named: Mapping[st
     write_json(folder / MODEL_RECORD, {**named, **model, "maskmed_nnu": package_version()}, indent=2)
 
 
-def refuse_foreign_files(cases: Sequence[CasePrediction]) -> None:
-    """Refuse to replace files in a folder into which nothing was predicted before.
+def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] = ()) -> None:
+    """Refuse to replace files in a folder into which nothing was predicted before; ``beside`` names more of them.
 
     Raises:
         InputError: names the first file.
     """
-    for folder in {case.folder for case in cases}:
-        if any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
-            continue
-        for case in cases:
-            found = next((path for path in case.outputs if case.folder == folder and path.exists()), None)
+    outputs: dict[Path, list[Path]] = {}
+    for case in cases:
+        outputs.setdefault(case.folder, []).extend(case.outputs)
+    for folder, paths in outputs.items():
+        paths += [folder / name for name in ("dataset.json", "plans.json", *beside)]
+        if not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
+            found = next((path for path in paths if path.exists()), None)
             if found:
                 raise InputError(
                     f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
