@@ -34,18 +34,20 @@ def content_digest(path: Path | str) -> str:
 
 
 def folder_state(paths: Iterable[Path]) -> list[list[object]]:
-    """``[path, size, when changed (ns)]`` of the files, and of all files in the folders, among ``paths``.
+    """``[name, size, when changed (ns)]`` of the files, and of all files in the folders, among ``paths``.
 
-    Links are followed to files; what does not exist is ``[path]``.
+    Names start at the file or folder, so that it may be moved. Links to files are followed; what does not exist is
+    ``[name]``.
     """
     states: list[list[object]] = []
     for path in paths:
         found = sorted(file for file in path.rglob("*") if not file.is_dir()) if path.is_dir() else [path]
         for file in found:
+            name = file.relative_to(path.parent).as_posix()
             try:
                 status = file.stat()
             except OSError:
-                states.append([str(file)])
+                states.append([name])
             else:
-                states.append([str(file), status.st_size, status.st_mtime_ns])
+                states.append([name, status.st_size, status.st_mtime_ns])
     return states

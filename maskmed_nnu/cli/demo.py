@@ -19,6 +19,7 @@ from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
 from maskmed_nnu.nnunet.inference.devices import DEVICES, choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook
+from maskmed_nnu.output_paths import refuse_data_set_folder
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
 
 DESCRIPTION = """\
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
     check_hook()
     start = time.monotonic()
+    refuse_data_set_folder(options.out)
     out = options.out.resolve()
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
     for name, folder in folders.items():
