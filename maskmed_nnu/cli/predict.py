@@ -34,10 +34,10 @@ An image that cannot be read costs one sentence; the others are predicted. After
 image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
 COCO_SCORE = 0.05
 COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
-# what does not change a prediction; every other option is part of what the records of a prediction compare
-NOT_COMPARED = set(
+NOT_ABOUT_READING = set(
     "input output model dataset tr p c folds checkpoint mirroring device coco overlays overwrite run".split()
 )
+"""Every other option says how an image is read, and is kept in the record of what it was predicted from."""
 
 
 class Outputs(NamedTuple):
@@ -85,8 +85,9 @@ def run(options: argparse.Namespace) -> None:
     dataset_json = read_json(folder / "dataset.json", expected="the data set's description")
     cases = find_cases(options.input, channels=len(channel_names(dataset_json)))
     outputs = [_outputs(options, case.name, dataset_json["file_ending"]) for case in cases]
+    reading = {key: value for key, value in vars(options).items() if key not in NOT_ABOUT_READING and value is not None}
     predictions = [
-        CasePrediction(options.output, case.name, case.files, [path for path in files if path is not None])
+        CasePrediction(options.output, case.name, case.files, [path for path in files if path is not None], reading)
         for case, files in zip(cases, outputs, strict=True)
     ]
     _check_output(options, folder, predictions)
@@ -94,7 +95,6 @@ def run(options: argparse.Namespace) -> None:
 
     predictor = _load(folder, folds, options)
     model = describe_model(predictor)
-    model |= {name: value for name, value in sorted(vars(options).items()) if name not in NOT_COMPARED}
     threshold = _lower_score_threshold(predictor, COCO_SCORE)
     _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
     todo = _choose(options, predictions, model, outputs)

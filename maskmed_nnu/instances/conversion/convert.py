@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.file_state import folder_state
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.components import count_disconnected, split_disconnected
@@ -145,7 +144,7 @@ def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[
 def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
-    files = [[s.name, [str(path.absolute()) for path in s.case.files], folder_state(s.case.files)] for s in summaries]
+    files = [[s.name, *([str(path), _modification_time(path)] for path in s.case.files)] for s in summaries]
     key = json.dumps([settings, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
@@ -153,6 +152,12 @@ def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseS
         partial.mkdir()
         _write_text(kept, key)
     return partial
+
+
+def _modification_time(path: Path) -> int:
+    """When the file, or the last file of the folder, was changed."""
+    files = [path, *path.iterdir()] if path.is_dir() else [path]
+    return max(file.stat().st_mtime_ns for file in files)
 
 
 def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Path, part: str) -> None:

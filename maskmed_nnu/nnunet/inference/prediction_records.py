@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -30,16 +31,18 @@ NNUNET_RECORD = "predict_from_raw_data_args.json"
 CHANGED = "their images have changed since"
 OTHER_FOLDER = "they were predicted from other images of the same names, in {}"
 OTHER_MODEL = "another model, or one with other options, has predicted them"
+OTHER_OPTIONS = "their images were read with other options"
 NO_RECORD = "there is no record of what they were predicted from"
 
 
 class CasePrediction(NamedTuple):
-    """A case to predict: its name, the files that it is read from, and all files that are written."""
+    """A case to predict: its name, the files that it is read from and how, and all files that are written."""
 
     folder: Path
     name: str
     inputs: Sequence[Path]
     outputs: Sequence[Path]
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 class _InputFile(BaseModel):
@@ -52,6 +55,7 @@ class _CaseRecord(BaseModel):
     maskmed_nnu: str
     inputs: Annotated[list[_InputFile], MinLen(1)]
     outputs: list[str]
+    options: dict[str, Any] = {}
 
 
 # ------------------------------------------------------------------------------------------------------- the model
@@ -158,7 +162,13 @@ def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
             "and its drive."
         ) from None
     outputs = [path.relative_to(case.folder).as_posix() for path in case.outputs]
-    record = _CaseRecord(model=_json_digest(model), maskmed_nnu=package_version(), inputs=inputs, outputs=outputs)
+    record = _CaseRecord(
+        model=_json_digest(model),
+        maskmed_nnu=package_version(),
+        inputs=inputs,
+        outputs=outputs,
+        options=dict(case.options),
+    )
     path = _announcement(case.folder, case.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record.model_dump())
@@ -204,6 +214,8 @@ def _reason_to_predict(case: CasePrediction, key: str) -> str | None:
     if not _same_files(record.inputs, case.inputs):
         before = Path(record.inputs[0].state[0]).parent
         return CHANGED if before == case.inputs[0].absolute().parent else OTHER_FOLDER.format(before)
+    if record.options != dict(case.options):
+        return OTHER_OPTIONS
     if missing or not {path.relative_to(case.folder).as_posix() for path in case.outputs} <= set(record.outputs):
         return ""
     return None
