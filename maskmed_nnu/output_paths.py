@@ -37,20 +37,29 @@ def refuse_output_over_input(
             )
 
 
-def refuse_data_set_folder(folder: Path | str) -> None:
-    """Refuse to write into (or below) the images or labels of a data set, or beside its or a model's ``dataset.json``.
+def refuse_image_folder(folder: Path | str) -> None:
+    """Refuse to write into, or anywhere below, the images or true labels of a data set.
 
     Raises:
-        InputError: says what the folder is.
+        InputError: says which data set's they are.
     """
-    for spelled in {os.path.abspath(folder), os.path.realpath(folder)}:
-        path = Path(spelled)
+    for path in _spellings(folder):
         for part in (path, *path.parents):
             if DATA_FOLDERS.fullmatch(part.name) and (part.parent / "dataset.json").is_file():
                 raise InputError(
                     f"{folder} belongs to the images and labels of the data set {part.parent}, to which nothing is "
                     "written; name another folder."
                 )
+
+
+def refuse_data_set_folder(folder: Path | str) -> None:
+    """The same, and refuse to write a ``dataset.json`` where a data set or a model has its own.
+
+    Raises:
+        InputError: says what the folder is.
+    """
+    refuse_image_folder(folder)
+    for path in _spellings(folder):
         if (path / "dataset.json").is_file():
             kept = next((found.name for name in KEPT_BESIDE_DATASET_JSON for found in path.glob(name)), None)
             if kept:
@@ -58,6 +67,10 @@ def refuse_data_set_folder(folder: Path | str) -> None:
                     f"{folder} is the folder of a data set or of a model (it holds dataset.json and {kept}), to which "
                     "nothing is written; name another folder, or one inside it."
                 )
+
+
+def _spellings(folder: Path | str) -> list[Path]:
+    return [Path(os.path.abspath(folder)), Path(os.path.realpath(folder))]
 
 
 def _identity(path: Path | str) -> object:
