@@ -17,7 +17,7 @@ def environment_faults(*, reads: str, writes: str) -> Iterator[Fault]:
     for variable in dict.fromkeys((reads, writes)):
         value = os.environ.get(variable)
         if not value:
-            yield Fault(variable, "is not set", f"export {variable}=/path/of/a/folder before the command")
+            yield Fault(variable, "is not set", f"export {variable}=FOLDER")
         elif variable == writes:
             yield from writable_faults(Path(value), variable)
         elif not Path(value).is_dir():
