@@ -12,9 +12,9 @@ from maskmed_nnu.nnunet.preflight.faults import Fault, named
 VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
-def environment_faults(*, reads: str, writes: str) -> Iterator[Fault]:
+def environment_faults(*, reads: str, writes: str | None = None) -> Iterator[Fault]:
     """``reads`` and ``writes`` name the variables of the folders that a command needs."""
-    for variable in dict.fromkeys((reads, writes)):
+    for variable in filter(None, (reads, writes)):
         value = os.environ.get(variable)
         if not value:
             yield Fault(variable, "is not set", f"export {variable}=FOLDER")

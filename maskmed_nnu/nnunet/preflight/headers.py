@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskmed_nnu.instances.formats import NIFTI, TIFF, ending
+from maskmed_nnu.instances.formats import IMAGE_2D, NIFTI, TIFF, ending
 
 BY_ITK = (".nrrd", ".mha", ".gipl")
 THREADS = 8  # a header waits for the disk, or for a drive on the network, longer than it computes
@@ -35,13 +35,13 @@ def read_header(path: Path) -> Header:
     """Never raises: what cannot be read is ``damaged``, what is of a format that is not known here says nothing."""
     kind = ending(path)
     try:
+        if path.suffix.lower() in BY_ITK:
+            return _itk(path)
         if kind in NIFTI:
             return _nifti(path)
         if kind in TIFF:
             return _tiff(path)
-        if kind is not None:
-            return _picture(path)
-        return _itk(path) if path.suffix in BY_ITK else Header()
+        return _picture(path) if kind in IMAGE_2D else Header()
     except Exception:  # the libraries raise whatever they like at damaged files
         return Header(damaged=True)
 

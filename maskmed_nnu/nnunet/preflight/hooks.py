@@ -63,7 +63,7 @@ def wrap_training(module: Any) -> None:
     def run_training(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        _before_training(given.arguments)
+        _look(_before_training, given.arguments)
         return stock(*args, **kwargs)
 
     module.run_training = run_training
@@ -95,7 +95,7 @@ def _after_parsing(parse: str, check: Callable[[Any], object]) -> Iterator[None]
     def parse_and_check(self: Any, *args: Any, **kwargs: Any) -> Any:
         setattr(argparse.ArgumentParser, parse, original)
         result = original(self, *args, **kwargs)
-        check(result[0] if isinstance(result, tuple) else result)
+        _look(check, result[0] if isinstance(result, tuple) else result)
         return result
 
     setattr(argparse.ArgumentParser, parse, parse_and_check)
@@ -103,6 +103,16 @@ def _after_parsing(parse: str, check: Callable[[Any], object]) -> Iterator[None]
         yield
     finally:
         setattr(argparse.ArgumentParser, parse, original)
+
+
+def _look(check: Callable[[Any], object], at: Any) -> None:
+    try:
+        check(at)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); give yourself permission to read it, or connect its "
+            "drive again."
+        ) from None
 
 
 def _before_planning(options: Any) -> Any:
@@ -183,6 +193,7 @@ def _before_training(given: dict[str, Any]) -> None:
         pretrained_weights=given["pretrained_weights"],
         continues=given["continue_training"],
         validates_only=given["only_run_validation"],
+        keeps_checkpoints=not given["disable_checkpointing"],
     )
     report(training_faults(training), command="The training")
 
@@ -213,7 +224,7 @@ def _before_prediction(options: Any) -> None:
     )
     faults = prediction_faults(prediction)
     if not given:
-        faults += environment_faults(reads="nnUNet_results", writes="nnUNet_results")
+        faults += environment_faults(reads="nnUNet_results")
         faults += data_set_faults(options.d, inside="nnUNet_results", option="-d")
     report(faults, command="The prediction")
 

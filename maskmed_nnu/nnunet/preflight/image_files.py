@@ -68,8 +68,11 @@ def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fau
             yield Fault(where, what, "nnU-Net leaves them out", root, note=True)
 
 
-def image_faults(folder: Folder, where: str, root: Path | None, *, legal: str) -> Iterator[Fault]:
-    """Of a folder that must hold images; ``legal`` says how else its ending can be made right."""
+def image_faults(folder: Folder, where: str, root: Path | None, *, legal: str, nested: str) -> Iterator[Fault]:
+    """Of a folder that must hold images.
+
+    ``legal`` is what can be said of its ending; ``nested`` what to do where the images may lie in folders below.
+    """
     yield from folder_faults(folder, where, root)
     if not (folder.files or folder.hidden or folder.upper_case or folder.broken):
         what = f"no image ends with _0000{folder.ending}"
@@ -77,9 +80,11 @@ def image_faults(folder: Folder, where: str, root: Path | None, *, legal: str) -
             found = " and ".join(f"{len(names)} with {kind}" for kind, names in folder.others.items())
             yield Fault(where, f"{what}; {found}", f"convert the images to {folder.ending}{legal}", root)
         else:
-            nested = [e.name for e in sorted(os.scandir(folder.path), key=lambda e: e.name) if e.is_dir()]
-            more = f"; there are folders: {named(nested)}" if nested else "; the folder is empty"
-            yield Fault(where, what + more, "put the images there, not into folders below", root)
+            below = [e.name for e in sorted(os.scandir(folder.path), key=lambda e: e.name) if e.is_dir()]
+            if below:
+                yield Fault(where, f"{what}; there are folders: {named(below)}", nested, root)
+            else:
+                yield Fault(where, f"{what}; the folder is empty", "put images there", root)
     unnumbered = [name for name in folder.files if not CHANNEL.fullmatch(_stem(name, folder))]
     if unnumbered:
         first = _stem(unnumbered[0], folder)

@@ -105,7 +105,8 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
         return
     folder = list_folder(source, ending)
     where, root = source.name, source.absolute().parent
-    yield from image_faults(folder, where, root, legal=", those that the model was trained on")
+    legal, nested = ", the model's ending", "name the folder that holds the images"
+    yield from image_faults(folder, where, root, legal=legal, nested=nested)
     headers = headers_of(folder)
     if channels:
         yield from channel_faults(folder, headers, channels, where, root)

@@ -56,7 +56,9 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
         return RawDataSet(faults, description, 0)
     folder = list_folder(images, ending)
     legal = f", or write the right file_ending into {DESCRIPTION}"
-    faults += image_faults(folder, images.name, root, legal=legal)
+    faults += image_faults(
+        folder, images.name, root, legal=legal, nested="put the images there, not into folders below"
+    )
     headers = headers_of(folder)
     if channels:
         faults += channel_faults(folder, headers, channels, images.name, root)
@@ -112,13 +114,21 @@ def _listed_cases(root: Path, cases: dict[str, Any]) -> tuple[list[Fault], int]:
 
 
 def _name_faults(cases: list[str], root: Path, verify: bool) -> Iterator[Fault]:
+    reasons: dict[str, list[str]] = {}
     for case in cases:
         reason = unsafe_name(case)
         if reason is not None:
-            breaks = case.lower().endswith("_seg")
-            yield Fault("imagesTr", f"the case's name {case} {reason}", _RENAME, root, note=not (verify or breaks))
-    for clash in name_clashes(cases):
-        yield Fault("imagesTr", f"the cases' names {clash}", _RENAME, root, note=not verify)
+            reasons.setdefault(reason, []).append(case)
+    for reason, unsafe in reasons.items():
+        what = f"{count(len(unsafe), 'name')} of cases that {reason}: {named(unsafe)}"
+        if len(unsafe) == 1:
+            what = f"the case's name {unsafe[0]} {reason}"
+        breaks = all(case.lower().endswith("_seg") for case in unsafe)
+        yield Fault("imagesTr", what, _RENAME, root, note=not (verify or breaks))
+    clashes = name_clashes(cases)
+    if clashes:
+        what = f"{count(len(clashes), 'pair')} of cases whose names clash: {named(clashes)}"
+        yield Fault("imagesTr", what, _RENAME, root, note=not verify)
 
 
 _RENAME = "rename its images and its label map"

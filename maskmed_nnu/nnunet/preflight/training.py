@@ -34,6 +34,7 @@ class Training(NamedTuple):
     pretrained_weights: str | None = None
     continues: bool = False
     validates_only: bool = False
+    keeps_checkpoints: bool = True
 
 
 def training_faults(training: Training) -> list[Fault]:
@@ -174,7 +175,7 @@ def _checkpoint_faults(
     training: Training, plans: dict[str, Any], configuration: dict[str, Any], description: Any
 ) -> Iterator[Fault]:
     results = os.environ.get("nnUNet_results")
-    if not results or training.validates_only:
+    if not results or training.validates_only or not training.keeps_checkpoints:
         return
     weights = _number_of_weights(plans, training.configuration, configuration, description)
     what = f"{CHECKPOINTS} checkpoints ({weights:,} weights, each with its two moments)"

@@ -62,6 +62,17 @@ def test_planning_is_refused_with_all_faults(nnunet_env, monkeypatch):
     assert "begin with the dot" in " ".join(text.split()) and "1 image without a label map: c0" in text
 
 
+def test_a_folder_that_may_not_be_read(nnunet_env, monkeypatch):
+    write_raw(nnunet_env.raw)
+
+    def denied(path, ending):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("maskmed_nnu.nnunet.preflight.raw_data.list_folder", denied)
+    text = refused(monkeypatch, planning, "plan_and_preprocess_entry", PLAN)
+    assert "cannot be read (Permission denied); give yourself permission" in text
+
+
 def test_planning_of_what_is_right_and_of_stock_planners_goes_on(nnunet_env, call):
     root = write_raw(nnunet_env.raw)
     assert call(planning, "plan_and_preprocess_entry", PLAN) == ["extract_fingerprints"]

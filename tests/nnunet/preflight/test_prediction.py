@@ -65,7 +65,7 @@ def test_a_folder_without_images(model, images):
     (images / "empty").mkdir()
     assert "no image ends with _0000.nii.gz; the folder is empty" in found(model, images / "empty")
     write_png(images / "empty" / "x_0000.png")
-    assert "1 with .png; convert the images to .nii.gz, those that the model was" in found(model, images / "empty")
+    assert "1 with .png; convert the images to .nii.gz, the model's ending" in found(model, images / "empty")
 
 
 def test_images_that_nnunet_would_take_for_others(model, images):
@@ -100,3 +100,10 @@ def test_a_cascade_needs_predictions_of_the_stage_before(model, images, tmp_path
     assert "lacks 1 prediction: b.nii.gz" in found(model, images, previous_stage=str(tmp_path / "lowres"))
     write_nifti(tmp_path / "lowres" / "b.nii.gz")
     assert found(model, images, previous_stage=str(tmp_path / "lowres")) == ""
+
+
+def test_the_data_set_is_named_instead_of_its_images(model, images):
+    for folder in ("imagesTr", "imagesTs"):
+        (images.parent / "set" / folder).mkdir(parents=True)
+    sentence = found(model, images.parent / "set")
+    assert "there are folders: imagesTr, imagesTs; name the folder that holds the images" in sentence
