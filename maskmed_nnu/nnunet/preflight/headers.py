@@ -50,7 +50,8 @@ def _nifti(path: Path) -> Header:
     import nibabel
 
     image: Any = nibabel.load(path)
-    return Header(prod(image.shape), prod(image.shape[3:]))
+    colours = len(image.get_data_dtype().names or "1")  # of a NIfTI of RGB
+    return Header(prod(image.shape) * colours, prod(image.shape[3:]) * colours)
 
 
 def _tiff(path: Path) -> Header:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+import SimpleITK as sitk
+import tifffile
 
 from maskmed_nnu.nnunet.preflight import disk
 from maskmed_nnu.nnunet.preflight.faults import Fault
+from maskmed_nnu.nnunet.preflight.headers import read_header
 from maskmed_nnu.nnunet.preflight.planning import planning_faults
 from maskmed_nnu.nnunet.preflight.raw_data import check_raw_data
 from tests.nnunet.preflight.data_sets import clear, describe, write_nifti, write_png, write_raw
@@ -262,3 +267,22 @@ def test_too_small_a_disk(nnunet_env, monkeypatch):
     (earlier.parent / "PPlans.json").write_text(json.dumps({"experiment_planner_used": "P"}))
     room["free"] = 15
     assert planning_faults([10], planner="P", configurations=("2d", "3d_fullres"))[0].note
+
+
+def test_a_nifti_in_colour_and_one_of_four_axes_hold_their_channels(tmp_path):
+    colours = np.zeros((6, 5, 4), np.dtype([(name, np.uint8) for name in "RGB"]))
+    four = np.zeros((6, 5, 4, 3), np.float32)
+    for name, values in (("rgb", colours), ("four", four)):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        assert read_header(tmp_path / f"{name}.nii.gz") == (6 * 5 * 4 * 3, 3, False)
+
+
+def test_other_formats_have_headers_too(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8)), str(tmp_path / "a.nrrd"))
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 6), np.uint8), photometric="minisblack")
+    write_png(tmp_path / "a.png", colour=True)
+    assert [read_header(tmp_path / f"a.{ending}").values for ending in ("nrrd", "tif", "png")] == [120, 120, 60]
+    for ending in ("nrrd", "tif", "png"):
+        (tmp_path / f"a.{ending}").write_bytes(b"<html>")
+        assert read_header(tmp_path / f"a.{ending}").damaged
+    assert read_header(tmp_path / "a.npy") == (None, None, False)
