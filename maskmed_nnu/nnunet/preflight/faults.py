@@ -20,7 +20,7 @@ MAX_NAMES = 3
 
 
 class Fault(NamedTuple):
-    """``what`` and ``cure`` are clauses without a full stop.
+    """``what`` and ``cure`` are clauses without a full stop; a command in them may have a line of its own.
 
     ``where`` is an option, or a file or folder inside ``folder``. A note is printed and refuses nothing.
     """
@@ -34,7 +34,7 @@ class Fault(NamedTuple):
     @property
     def sentence(self) -> str:
         where = self.where if self.folder is None else str(self.folder / self.where)
-        return f"{where}: {self.what}; {self.cure}."
+        return f"{where}: {self.what}; {self.cure}.".replace("\n", " ")
 
 
 def named(values: Iterable[object]) -> str:
@@ -70,7 +70,7 @@ def table(faults: Sequence[Fault]) -> str:
     """Three columns of wrapped text, 98 characters wide; what lies in one folder stands together."""
     shown = faults if len(faults) <= MAX_ROWS else faults[: MAX_ROWS - 1]
     lines = [_row(HEADING), _row(["-" * width for width in WIDTHS])]
-    in_order = sorted(shown, key=lambda fault: str(fault.folder or ""))
+    in_order = sorted(shown, key=lambda fault: (str(fault.folder or ""), fault.where if fault.folder else ""))
     for folder, group in groupby(in_order, key=lambda fault: fault.folder):
         if folder is not None:
             lines += [f"in {folder}{os.sep}", ""]
@@ -82,7 +82,10 @@ def table(faults: Sequence[Fault]) -> str:
 
 
 def _row(texts: Sequence[str]) -> str:
-    columns = [textwrap.wrap(text, width) for text, width in zip(texts, WIDTHS, strict=True)]
+    columns = [
+        [line for part in text.split("\n") for line in textwrap.wrap(part, width, break_on_hyphens=False)]
+        for text, width in zip(texts, WIDTHS, strict=True)
+    ]
     lines = []
     for i in range(max(map(len, columns))):
         cells = (column[i] if i < len(column) else "" for column in columns)

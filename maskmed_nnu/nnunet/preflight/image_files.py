@@ -55,7 +55,9 @@ def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fau
     """What is wrong whatever the files are: hidden, broken, of other endings."""
     if folder.hidden:
         what = f"{count(len(folder.hidden), 'hidden file')} that nnU-Net takes for images: {named(folder.hidden)}"
-        yield Fault(where, what, f"delete them, as with find {folder.path} -name '.*{folder.ending}' -delete", root)
+        yield Fault(
+            where, what, f"delete them, with this in the folder:\nfind . -name '.*{folder.ending}' -delete", root
+        )
     if folder.broken:
         what = f"{count(len(folder.broken), 'file')} without content, or links to nothing: {named(folder.broken)}"
         yield Fault(where, what, "copy them again", root)

@@ -39,6 +39,10 @@ class Prediction(NamedTuple):
 
 def prediction_faults(prediction: Prediction) -> list[Fault]:
     faults = [*device_faults(prediction.device), *writable_faults(Path(prediction.output), "-o")]
+    source = Path(prediction.images)
+    if not source.is_dir():
+        what = "is a file" if source.exists() else "does not exist"
+        faults.append(Fault("-i", f"{source} {what}", "name a folder of images"))
     model = prediction.model
     if model is None:
         return faults
@@ -48,7 +52,7 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
     description, more = _read(model, "dataset.json")
     plans, again = _read(model, "plans.json")
     faults += [*more, *again]
-    if isinstance(description, dict):
+    if isinstance(description, dict) and source.is_dir():
         faults += _image_faults(prediction, description, previous_stage(plans, model.name.rpartition("__")[2]))
     return faults
 
@@ -82,7 +86,7 @@ def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
     if not missing:
         return
     if trained:
-        what = f"fold{'s' * (len(missing) > 1)} {', '.join(missing)} of {model} {_have(missing)} no {checkpoint}"
+        what = f"fold{'s' * (len(missing) > 1)} {', '.join(missing)} of {model.name} {_have(missing)} no {checkpoint}"
         folds = [fold for fold in trained if fold != "all"] or trained
         single = " or -f all" if "all" in trained and folds != ["all"] else ""
         yield Fault("-f", what, f"add -f {' '.join(folds)}{single}")
@@ -91,18 +95,14 @@ def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
     cure = f"add -chk {others[0]}" if others else "train the model first"
     if len(others) > 1:
         cure = f"add -chk with one of {', '.join(others)}"
-    yield Fault("-chk", f"no fold of {model} has a {checkpoint}", cure)
+    yield Fault("-chk", f"no fold of {model.name} has a {checkpoint}", cure)
 
 
 def _image_faults(prediction: Prediction, description: dict[str, Any], previous: str | None) -> Iterator[Fault]:
-    source = Path(prediction.images)
     ending, channels = ending_and_channels(description)
-    if not source.is_dir():
-        what = "is a file" if source.exists() else "does not exist"
-        yield Fault("-i", f"{source} {what}", f"name a folder of images that end with _0000{ending}")
-        return
     if ending is None:
         return
+    source = Path(prediction.images)
     folder = list_folder(source, ending)
     where, root = source.name, source.absolute().parent
     legal, nested = ", the model's ending", "name the folder that holds the images"
