@@ -24,12 +24,12 @@ DISABLE_HOOK = "MASKMED_NNU_DISABLE_HOOK"
 ON_IMPORT = {
     "nnunetv2.utilities.find_class_by_name": "maskmed_nnu.nnunet.discovery.class_search:wrap_class_finder",
     "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": (
-        "maskmed_nnu.nnunet.discovery.class_search:wrap_planning"
+        "maskmed_nnu.nnunet.preflight.hooks:wrap_planning"
     ),
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery.class_search:wrap_trainer_search",
-    "nnunetv2.run.run_training": "maskmed_nnu.nnunet.discovery.trainer_choice:wrap_training",
+    "nnunetv2.run.run_training": "maskmed_nnu.nnunet.preflight.hooks:wrap_training",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.inference.data_iterators:wrap_data_iterators",
-    "nnunetv2.inference.predict_from_raw_data": "maskmed_nnu.nnunet.inference.predictor:wrap_predictor",
+    "nnunetv2.inference.predict_from_raw_data": "maskmed_nnu.nnunet.preflight.hooks:wrap_prediction",
     "nnunetv2.inference.export_prediction": "maskmed_nnu.nnunet.inference.export_prediction:wrap_export",
     "nnunetv2.ensembling.ensemble": "maskmed_nnu.nnunet.inference.refusals:wrap_ensembling",
     "nnunetv2.postprocessing.remove_connected_components": "maskmed_nnu.nnunet.inference.refusals:wrap_postprocessing",

@@ -173,8 +173,8 @@ def test_an_image_with_a_channel_too_many(workspace, trained):
         write_image(workspace.root / "channels" / f"case_{channel:04d}.nii.gz", image)
     printed = predict(workspace, workspace.root / "channels")
     assert last_line(printed).endswith(
-        "case_0001.nii.gz: the case has 2 channels, the data set has 1 (MR0). Give each channel as one file, numbered "
-        "_0000, _0001 and so on."
+        "channels: 1 case with 2 files: case; dataset.json declares 1 channel; give each case the files _0000, or "
+        "correct channel_names."
     )
     assert "Traceback" not in printed
 
@@ -190,7 +190,7 @@ def test_an_image_with_nan(workspace, trained):
 
 def test_a_configuration_that_the_plans_do_not_have(workspace, planned):
     printed = workspace.run("nnUNetv2_train", 101, "3d_lowres", 0, *MODEL, *CPU, fails=True)
-    assert last_line(printed) == (
-        "The plans MaskMedPlans have no configuration '3d_lowres'. They have: 2d, 3d_fullres."
+    assert last_line(printed).endswith(
+        "plans MaskMedPlans have no configuration '3d_lowres'; they have: 2d, 3d_fullres."
     )
     assert "Traceback" not in printed

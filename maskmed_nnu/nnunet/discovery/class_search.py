@@ -8,7 +8,6 @@ its way: seconds for the trainers, and a failure where a dependency of any of th
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import functools
 import os
@@ -95,41 +94,6 @@ def wrap_trainer_search(module: Any) -> None:
             raise unknown_name(KINDS[TRAINER_PACKAGE], trainer_name, folder) from error
 
     module.recursive_find_trainer_class_by_name = recursive_find_trainer_class_by_name
-
-
-def wrap_planning(module: Any) -> None:
-    """Wrap ``nnUNetv2_plan_and_preprocess``, which looks up its planner only after hours of fingerprinting.
-
-    A planner of ours that has a ``check_data_set`` is asked about the data sets, too; where nnU-Net's arithmetic fails,
-    its ``explain_failure`` may know which case does not fit together.
-    """
-    stock = module.plan_and_preprocess_entry
-
-    @functools.wraps(stock)
-    def plan_and_preprocess_entry() -> None:
-        from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument("-pl")
-        parser.add_argument("-d", nargs="*", default=[])
-        given = parser.parse_known_args()[0]
-        data_sets = [int(n) for n in given.d if n.isdigit()]  # nnU-Net refuses anything else
-        planner: Any = None
-        if given.pl is not None:
-            folder = os.path.dirname(module.__file__)
-            planner = recursive_find_python_class(folder, given.pl, current_module="nnunetv2.experiment_planning")
-            check: Any = getattr(planner, "check_data_set", None)
-            for data_set in data_sets if check is not None else ():
-                check(data_set)
-        try:
-            stock()
-        except (IndexError, ValueError) as error:
-            explain: Any = getattr(planner, "explain_failure", None)
-            for data_set in data_sets if explain is not None and not isinstance(error, InputError) else ():
-                explain(data_set)
-            raise
-
-    module.plan_and_preprocess_entry = plan_and_preprocess_entry
 
 
 def unknown_name(kinds: tuple[str, ...], name: str, folder: str) -> InputError:

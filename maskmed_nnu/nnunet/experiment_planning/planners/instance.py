@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class InstancePlanner(ExperimentPlanner):
     """
 
     preprocessor_name: str
+    planned_configurations: ClassVar[tuple[str, ...]] = ("2d",)
 
     def __init__(
         self,

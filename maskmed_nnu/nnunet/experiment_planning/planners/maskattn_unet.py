@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
@@ -32,6 +32,7 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
     """
 
     preprocessor_name: str
+    planned_configurations: ClassVar[tuple[str, ...]] = ("2d",)
     longest_side: int | None = None
     """Edge of the median image after resampling; None leaves images as they are."""
 

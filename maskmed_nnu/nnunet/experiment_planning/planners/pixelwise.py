@@ -37,6 +37,7 @@ class PixelwisePlanner(ExperimentPlanner):
     )
     preset: ClassVar[dict[str, Any]] = {}
     default_plans: ClassVar[str] = ""
+    planned_configurations: ClassVar[tuple[str, ...]] = CONFIGURATIONS
     section: ClassVar[str] = SECTION
     learning_rate: ClassVar[float] = 1e-3
 

@@ -1,0 +1,242 @@
+"""Where the checks are called from: nnU-Net's entry points, after they have parsed their options.
+
+nnU-Net's own parser stays the only one: what it returns is looked at before nnU-Net gets it. A command whose planner,
+plans and trainer are all nnU-Net's own goes on at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.discovery.training_length import split_length
+from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
+
+OURS = "maskmed_nnu"
+"""Stands in each plans file of ours."""
+
+
+def wrap_planning(module: Any) -> None:
+    """Wrap the commands in ``nnunetv2.experiment_planning.plan_and_preprocess_entrypoints``."""
+
+    def wrap(name: str, parse: str, before: Callable[[Any], Any]) -> None:
+        stock = getattr(module, name)
+
+        @functools.wraps(stock)
+        def entry_point() -> None:
+            asked: list[tuple[Any, Any]] = []
+            try:
+                with _after_parsing(parse, lambda options: asked.append((before(options), options))):
+                    stock()
+            except (IndexError, ValueError) as error:
+                for planner, options in asked:
+                    explain: Any = getattr(planner, "explain_failure", None)
+                    for data_set in options.d if explain is not None and not isinstance(error, InputError) else ():
+                        explain(data_set)
+                raise
+
+        setattr(module, name, entry_point)
+
+    wrap("plan_and_preprocess_entry", "parse_args", _before_planning)
+    wrap("plan_experiment_entry", "parse_known_args", _before_planning)
+    wrap("extract_fingerprint_entry", "parse_known_args", _before_fingerprint)
+    wrap("preprocess_entry", "parse_known_args", _before_preprocessing)
+
+
+def wrap_training(module: Any) -> None:
+    """Wrap ``nnunetv2.run.run_training``; `trainer_choice` wraps its choice of the trainer."""
+    from maskmed_nnu.nnunet.discovery import trainer_choice
+
+    trainer_choice.wrap_training(module)
+    stock = module.run_training
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def run_training(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        _look(_before_training, given.arguments)
+        return stock(*args, **kwargs)
+
+    module.run_training = run_training
+
+
+def wrap_prediction(module: Any) -> None:
+    """Wrap the commands in ``nnunetv2.inference.predict_from_raw_data``, and its predictor."""
+    from maskmed_nnu.nnunet.inference.predictor import wrap_predictor
+
+    wrap_predictor(module)
+    for name in ("predict_entry_point", "predict_entry_point_modelfolder"):
+        setattr(module, name, _checked_prediction(getattr(module, name)))
+
+
+def _checked_prediction(stock: Callable[[], None]) -> Callable[[], None]:
+    @functools.wraps(stock)
+    def entry_point() -> None:
+        with _after_parsing("parse_args", _before_prediction):
+            stock()
+
+    return entry_point
+
+
+@contextmanager
+def _after_parsing(parse: str, check: Callable[[Any], object]) -> Iterator[None]:
+    """The first parser that is asked to ``parse`` shows its result to ``check`` before it returns it."""
+    original = getattr(argparse.ArgumentParser, parse)
+
+    def parse_and_check(self: Any, *args: Any, **kwargs: Any) -> Any:
+        setattr(argparse.ArgumentParser, parse, original)
+        result = original(self, *args, **kwargs)
+        _look(check, result[0] if isinstance(result, tuple) else result)
+        return result
+
+    setattr(argparse.ArgumentParser, parse, parse_and_check)
+    try:
+        yield
+    finally:
+        setattr(argparse.ArgumentParser, parse, original)
+
+
+def _look(check: Callable[[Any], object], at: Any) -> None:
+    try:
+        check(at)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); give yourself permission to read it, or connect its "
+            "drive again."
+        ) from None
+
+
+def _before_planning(options: Any) -> Any:
+    """The planner's class; an unknown one is refused here, for nnU-Net looks it up after hours of fingerprinting.
+
+    A planner that has a ``check_data_set`` is asked about the data sets, too.
+
+    Raises:
+        InputError
+    """
+    import nnunetv2
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    folder = os.path.join(nnunetv2.__path__[0], "experiment_planning")
+    if options.pl == "ExperimentPlanner":
+        return None
+    planner = recursive_find_python_class(folder, options.pl, current_module="nnunetv2.experiment_planning")
+    if options.pl not in NAMES["planner"]:
+        return planner
+    from maskmed_nnu.nnunet.preflight.faults import report
+    from maskmed_nnu.nnunet.preflight.planning import CONFIGURATIONS, fingerprint_faults, planning_faults
+
+    preprocesses = hasattr(options, "c")
+    faults = planning_faults(
+        options.d or [],
+        planner=options.pl,
+        planned=getattr(planner, "planned_configurations", CONFIGURATIONS),
+        configurations=options.c if preprocesses and not options.no_pp else (),
+        verify=getattr(options, "verify_dataset_integrity", False),
+    )
+    if not preprocesses:
+        faults += fingerprint_faults(options.d or [])
+    report(faults, command="The planning")
+    check: Any = getattr(planner, "check_data_set", None)
+    for data_set in options.d if check is not None else ():
+        check(data_set)
+    return planner
+
+
+def _before_fingerprint(options: Any) -> None:
+    """No planner is named here: data sets of objects are ours."""
+    from maskmed_nnu.nnunet.preflight.faults import report
+    from maskmed_nnu.nnunet.preflight.planning import planning_faults
+
+    ours = [number for number in options.d or () if _mentions("nnUNet_raw", str(number), "dataset.json", "InstanceIO")]
+    if ours:
+        faults = planning_faults(ours, planner="", verify=options.verify_dataset_integrity)
+        report(faults, command="The fingerprint extraction")
+
+
+def _before_preprocessing(options: Any) -> None:
+    from maskmed_nnu.nnunet.preflight.faults import report
+    from maskmed_nnu.nnunet.preflight.planning import preprocessing_faults
+
+    file = f"{options.plans_name}.json"
+    ours = [number for number in options.d or () if _mentions("nnUNet_preprocessed", str(number), file, OURS)]
+    if ours:
+        report(preprocessing_faults(ours, plans=options.plans_name, configurations=options.c), command="Preprocessing")
+
+
+def _before_training(given: dict[str, Any]) -> None:
+    data_set, plans, trainer = (
+        str(given[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")
+    )
+    if not (_is_ours(trainer) or _mentions("nnUNet_preprocessed", data_set, f"{plans}.json", OURS)):
+        return
+    from maskmed_nnu.nnunet.preflight.faults import report
+    from maskmed_nnu.nnunet.preflight.training import Training, training_faults
+
+    training = Training(
+        data_set,
+        given["configuration"],
+        str(given["fold"]),
+        trainer,
+        plans,
+        device=given["device"].type,
+        gpus=given["num_gpus"],
+        pretrained_weights=given["pretrained_weights"],
+        continues=given["continue_training"],
+        validates_only=given["only_run_validation"],
+        keeps_checkpoints=not given["disable_checkpointing"],
+    )
+    report(training_faults(training), command="The training")
+
+
+def _before_prediction(options: Any) -> None:
+    """Of ``nnUNetv2_predict`` and, with ``-m``, of ``nnUNetv2_predict_from_modelfolder``."""
+    given = hasattr(options, "m")
+    name = None if given else find_data_set(options.d, inside="nnUNet_results")
+    model = Path(options.m) if given else None
+    if name is not None:
+        model = Path(os.environ["nnUNet_results"]) / name / f"{options.tr}__{options.p}__{options.c}"
+    trainer = model.name.partition("__")[0] if model is not None else options.tr
+    if not (_is_ours(trainer) or (model is not None and _contains(model / "plans.json", OURS))):
+        return
+    from maskmed_nnu.nnunet.preflight.faults import report
+    from maskmed_nnu.nnunet.preflight.prediction import Prediction, prediction_faults
+
+    prediction = Prediction(
+        model,
+        options.i,
+        options.o,
+        options.f,
+        options.chk,
+        device=options.device,
+        previous_stage=options.prev_stage_predictions,
+        probabilities=options.save_probabilities,
+        given=given,
+    )
+    faults = prediction_faults(prediction)
+    if not given:
+        faults += environment_faults(reads="nnUNet_results")
+        faults += data_set_faults(options.d, inside="nnUNet_results", option="-d")
+    report(faults, command="The prediction")
+
+
+def _is_ours(trainer: str) -> bool:
+    return split_length(trainer)[0] in NAMES["trainer"]
+
+
+def _mentions(variable: str, data_set: str, file: str, word: str) -> bool:
+    name = find_data_set(data_set, inside=variable)
+    return name is not None and _contains(Path(os.environ[variable]) / name / file, word)
+
+
+def _contains(path: Path, word: str) -> bool:
+    return path.is_file() and word.encode() in path.read_bytes()

@@ -1,0 +1,147 @@
+"""The files in a folder of images, grouped into cases exactly as nnU-Net groups them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from maskmed_nnu.instances.formats import ENDINGS
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.headers import BY_ITK, Header, read_headers
+
+KNOWN_ENDINGS = sorted({*ENDINGS, *BY_ITK, ".npy", ".npz", ".mhd", ".dcm"}, key=len, reverse=True)
+CHANNEL = re.compile(r"(.+)_(\d{4})")
+
+
+class Folder(NamedTuple):
+    """``files`` end as they should; ``others`` do not, by their endings; ``broken`` are links to nothing or empty."""
+
+    path: Path
+    ending: str
+    files: list[str]
+    hidden: list[str]
+    upper_case: list[str]
+    others: Mapping[str, list[str]]
+    broken: list[str]
+
+
+def list_folder(path: Path, ending: str) -> Folder:
+    """One look at every entry of an existing folder."""
+    folder = Folder(path, ending, [], [], [], {}, [])
+    others: dict[str, list[str]] = {}
+    for entry in sorted(os.scandir(path), key=lambda e: e.name):
+        name = entry.name
+        if name.startswith("."):
+            if name.endswith(ending) and entry.is_file():
+                folder.hidden.append(name)
+        elif name.endswith(ending):
+            if entry.is_file() and entry.stat().st_size:
+                folder.files.append(name)
+            elif not entry.is_dir():
+                folder.broken.append(name)
+        elif name.lower().endswith(ending.lower()):
+            folder.upper_case.append(name)
+        else:
+            kind = next((e for e in KNOWN_ENDINGS if name.lower().endswith(e)), None)
+            if kind is not None:
+                others.setdefault(kind, []).append(name)
+    return folder._replace(others=others)
+
+
+def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fault]:
+    """What is wrong whatever the files are: hidden, broken, of other endings."""
+    if folder.hidden:
+        what = f"{count(len(folder.hidden), 'hidden file')} that nnU-Net takes for images: {named(folder.hidden)}"
+        yield Fault(
+            where, what, f"delete them, with this in the folder:\nfind . -name '.*{folder.ending}' -delete", root
+        )
+    if folder.broken:
+        what = f"{count(len(folder.broken), 'file')} without content, or links to nothing: {named(folder.broken)}"
+        yield Fault(where, what, "copy them again", root)
+    if folder.upper_case:
+        what = f"{count(len(folder.upper_case), 'file')} not spelled {folder.ending}: {named(folder.upper_case)}"
+        yield Fault(where, what, f"rename them to end in {folder.ending}", root)
+    if folder.files or folder.upper_case or folder.broken:
+        for kind, left_out in folder.others.items():
+            what = f"{count(len(left_out), 'file')} ending in {kind}, not {folder.ending}: {named(left_out)}"
+            yield Fault(where, what, "nnU-Net leaves them out", root, note=True)
+
+
+def image_faults(folder: Folder, where: str, root: Path | None, *, legal: str, nested: str) -> Iterator[Fault]:
+    """Of a folder that must hold images.
+
+    ``legal`` is what can be said of its ending; ``nested`` what to do where the images may lie in folders below.
+    """
+    yield from folder_faults(folder, where, root)
+    if not (folder.files or folder.hidden or folder.upper_case or folder.broken):
+        what = f"no image ends with _0000{folder.ending}"
+        if folder.others:
+            found = " and ".join(f"{len(names)} with {kind}" for kind, names in folder.others.items())
+            yield Fault(where, f"{what}; {found}", f"convert the images to {folder.ending}{legal}", root)
+        else:
+            below = [e.name for e in sorted(os.scandir(folder.path), key=lambda e: e.name) if e.is_dir()]
+            if below:
+                yield Fault(where, f"{what}; there are folders: {named(below)}", nested, root)
+            else:
+                yield Fault(where, f"{what}; the folder is empty", "put images there", root)
+    unnumbered = [name for name in folder.files if not CHANNEL.fullmatch(_stem(name, folder))]
+    if unnumbered:
+        first = _stem(unnumbered[0], folder)
+        what = f"{count(len(unnumbered), 'file')} without a channel's number: {named(unnumbered)}"
+        yield Fault(where, what, f"rename {first}{folder.ending} to {first}_0000{folder.ending}, and so on", root)
+
+
+def cases_of(folder: Folder) -> dict[str, list[int]]:
+    """The channels' numbers of each case, by its name."""
+    cases: dict[str, list[int]] = {}
+    for name in folder.files:
+        match = CHANNEL.fullmatch(_stem(name, folder))
+        if match:
+            cases.setdefault(match[1], []).append(int(match[2]))
+    return cases
+
+
+def headers_of(folder: Folder) -> dict[str, Header]:
+    """The header of each image, by the file's name."""
+    return dict(zip(folder.files, read_headers([folder.path / name for name in folder.files]), strict=True))
+
+
+def channel_faults(
+    folder: Folder, headers: Mapping[str, Header], channels: int, where: str, root: Path | None
+) -> Iterator[Fault]:
+    """Damaged files, and cases that cannot have as many channels as ``dataset.json`` declares.
+
+    A file may hold several channels: those of a picture in colour, or of a NIfTI with four axes.
+    """
+    damaged = [name for name, header in headers.items() if header.damaged]
+    if damaged:
+        what = f"{count(len(damaged), 'file')} whose header cannot be read: {named(damaged)}"
+        yield Fault(where, what, f"copy them again, or write them as {folder.ending}", root)
+    gaps: list[str] = []
+    wrong: dict[int, list[str]] = {}
+    for case, numbers in cases_of(folder).items():
+        of_case = [headers[f"{case}_{number:04d}{folder.ending}"] for number in numbers]
+        if numbers != list(range(len(numbers))):
+            gaps.append(case)
+        elif len(numbers) > channels or (len(numbers) < channels and _cannot_hold(of_case, channels)):
+            wrong.setdefault(len(numbers), []).append(case)
+    numbers_needed = "_0000" if channels == 1 else f"_0000 to _{channels - 1:04d}"
+    if gaps:
+        what = f"{count(len(gaps), 'case')} with a gap in the channels' numbers: {named(gaps)}"
+        yield Fault(where, what, f"give each case the files {numbers_needed}", root)
+    for number, of_number in sorted(wrong.items()):
+        what = f"{count(len(of_number), 'case')} with {count(number, 'file')}: {named(of_number)}"
+        what += f"; dataset.json declares {count(channels, 'channel')}"
+        yield Fault(where, what, f"give each case the files {numbers_needed}, or correct channel_names", root)
+
+
+def _cannot_hold(headers: list[Header], channels: int) -> bool:
+    held = [header.max_channels for header in headers]
+    return None not in held and sum(filter(None, held)) < channels
+
+
+def _stem(name: str, folder: Folder) -> str:
+    return name[: -len(folder.ending)]

@@ -1,0 +1,143 @@
+"""Before nnU-Net's prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from maskmed_nnu.nnunet.preflight.devices import device_faults
+from maskmed_nnu.nnunet.preflight.disk import room_faults
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.folders import writable_faults
+from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
+from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
+
+MAP_BYTES = 0.1
+"""Of a voxel of a label map, compressed."""
+PROBABILITY_BYTES = 2
+"""Of a voxel and class, float32 compressed to half."""
+
+
+class Prediction(NamedTuple):
+    """What ``nnUNetv2_predict`` and ``nnUNetv2_predict_from_modelfolder`` were asked for."""
+
+    model: Path | None
+    images: str
+    output: str
+    folds: Sequence[int | str]
+    checkpoint: str
+    device: str = "cuda"
+    previous_stage: str | None = None
+    probabilities: bool = False
+    given: bool = False
+    """Whether the model's folder was named, rather than data set, trainer, plans and configuration."""
+
+
+def prediction_faults(prediction: Prediction) -> list[Fault]:
+    faults = [*device_faults(prediction.device), *writable_faults(Path(prediction.output), "-o")]
+    source = Path(prediction.images)
+    if not source.is_dir():
+        what = "is a file" if source.exists() else "does not exist"
+        faults.append(Fault("-i", f"{source} {what}", "name a folder of images"))
+    model = prediction.model
+    if model is None:
+        return faults
+    if not model.is_dir():
+        return [*faults, _unknown_model(model, given=prediction.given)]
+    faults += _fold_faults(model, prediction)
+    description, more = _read(model, "dataset.json")
+    plans, again = _read(model, "plans.json")
+    faults += [*more, *again]
+    if isinstance(description, dict) and source.is_dir():
+        faults += _image_faults(prediction, description, previous_stage(plans, model.name.rpartition("__")[2]))
+    return faults
+
+
+def _read(model: Path, name: str) -> tuple[Any, list[Fault]]:
+    try:
+        return read_json(model / name, expected="what nnU-Net's training left"), []
+    except InputError as error:
+        what, _, cure = str(error).removeprefix(f"{model / name} ").removesuffix(".").partition("; ")
+        return None, [Fault(name, f"it {what}", f"{cure}, so copy the model's whole folder", model)]
+
+
+def _unknown_model(model: Path, *, given: bool) -> Fault:
+    if given:
+        return Fault("-m", f"{model} does not exist", "name a folder that holds fold_0 or fold_all")
+    parent = model.parent
+    trained = sorted(path.name for path in parent.iterdir() if path.name.count("__") == 2) if parent.is_dir() else []
+    what = f"there is no trained model {model.name} in {parent}"
+    if not trained:
+        return Fault("-tr, -p, -c", what, "train it first, or correct nnUNet_results")
+    models = " or ".join("-tr {} -p {} -c {}".format(*name.split("__")) for name in trained[:3])
+    more = f", or another of {len(trained)}" if len(trained) > 3 else ""
+    return Fault("-tr, -p, -c", what, f"trained are {models}{more}")
+
+
+def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
+    """Folds that are asked for, or taken by default, and have no such checkpoint."""
+    checkpoint = prediction.checkpoint
+    trained = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
+    missing = [str(fold) for fold in prediction.folds if str(fold) not in trained]
+    if not missing:
+        return
+    if trained:
+        what = f"fold{'s' * (len(missing) > 1)} {', '.join(missing)} of {model.name} {_have(missing)} no {checkpoint}"
+        folds = [fold for fold in trained if fold != "all"] or trained
+        single = " or -f all" if "all" in trained and folds != ["all"] else ""
+        yield Fault("-f", what, f"add -f {' '.join(folds)}{single}")
+        return
+    others = sorted({path.name for path in model.glob("fold_*/*.pth")})
+    cure = f"add -chk {others[0]}" if others else "train the model first"
+    if len(others) > 1:
+        cure = f"add -chk with one of {', '.join(others)}"
+    yield Fault("-chk", f"no fold of {model.name} has a {checkpoint}", cure)
+
+
+def _image_faults(prediction: Prediction, description: dict[str, Any], previous: str | None) -> Iterator[Fault]:
+    ending, channels = ending_and_channels(description)
+    if ending is None:
+        return
+    source = Path(prediction.images)
+    folder = list_folder(source, ending)
+    where, root = source.name, source.absolute().parent
+    legal, nested = ", the model's ending", "name the folder that holds the images"
+    yield from image_faults(folder, where, root, legal=legal, nested=nested)
+    headers = headers_of(folder)
+    if channels:
+        yield from channel_faults(folder, headers, channels, where, root)
+    if previous is not None:
+        yield from _previous_stage_faults(previous, prediction.previous_stage, sorted(cases_of(folder)), ending)
+    voxels = sum(header.values or 0 for header in headers.values()) / (channels or 1)
+    needed, what = voxels * MAP_BYTES, "the predicted maps (a tenth of a byte for each voxel)"
+    if prediction.probabilities:
+        needed += voxels * PROBABILITY_BYTES * len(description.get("labels", ()))
+        what = "maps and probabilities (2 bytes for each voxel and class)"
+    yield from room_faults(Path(prediction.output), int(needed), "-o", what)
+
+
+def previous_stage(plans: Any, configuration: str) -> str | None:
+    """The configuration whose predictions this one starts from."""
+    try:
+        return resolve_configuration(plans, configuration).get("previous_stage")
+    except (InputError, AttributeError, TypeError):
+        return None  # a folder of another name, whose configuration stands in the checkpoint
+
+
+def _previous_stage_faults(previous: str, folder: str | None, cases: Sequence[str], ending: str) -> Iterator[Fault]:
+    option = "-prev_stage_predictions"
+    if folder is None:
+        yield Fault(option, f"the model starts from predictions of {previous}", f"predict with {previous}, name its -o")
+        return
+    missing = [case for case in cases if not (Path(folder) / f"{case}{ending}").is_file()]
+    if missing:
+        what = f"{folder} lacks {count(len(missing), 'prediction')}: {named(f'{case}{ending}' for case in missing)}"
+        yield Fault(option, what, f"predict all images with {previous} first")
+
+
+def _have(folds: Sequence[str]) -> str:
+    return "has" if len(folds) == 1 else "have"

@@ -1,0 +1,109 @@
+"""Before prediction: model, folds, images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskmed_nnu.nnunet.preflight.prediction import Prediction, prediction_faults
+from tests.nnunet.preflight.data_sets import describe, plans, write_model, write_nifti, write_png
+
+
+@pytest.fixture
+def model(nnunet_env) -> Path:
+    return write_model(nnunet_env.results, plans())
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for case in ("a", "b"):
+        write_nifti(folder / f"{case}_0000.nii.gz")
+    return folder
+
+
+def found(model: Path, images: Path, **options) -> str:
+    given = {"folds": ("0",), "checkpoint": "checkpoint_final.pth", "device": "cpu", **options}
+    output = given.pop("output", str(images.parent / "out" / "below"))
+    faults = prediction_faults(Prediction(model, str(images), output, **given))
+    return "\n".join(fault.sentence for fault in faults if not fault.note)
+
+
+def test_what_is_right(model, images):
+    assert found(model, images) == found(model, images, folds=(0,)) == ""
+    assert not (images.parent / "out").exists()
+
+
+def test_folds(model, images, nnunet_env):
+    assert "folds 1, 2, 3, 4 of" in found(model, images, folds=(0, 1, 2, 3, 4))
+    assert found(model, images, folds=(0, 1, 2, 3, 4)).endswith("have no checkpoint_final.pth; add -f 0.")
+    (model / "fold_0").rename(model / "fold_all")
+    assert found(model, images).endswith("has no checkpoint_final.pth; add -f all.")
+    assert found(model, images, folds=("fold_all",)).endswith("add -f all.")
+    (model / "fold_all" / "checkpoint_final.pth").rename(model / "fold_all" / "checkpoint_best.pth")
+    assert "-chk: no fold of" in found(model, images) and found(model, images).endswith("add -chk checkpoint_best.pth.")
+
+
+def test_a_model_that_there_is_not(model, images):
+    other = model.with_name("nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres")
+    assert "trained are -tr nnUNetTrainerMaskMed -p MaskMedPlans -c 2d" in found(other, images)
+    assert "-m: " in found(other, images, given=True)
+
+
+@pytest.mark.parametrize("file", ["dataset.json", "plans.json"])
+def test_a_model_of_which_a_file_is_missing(model, images, file):
+    (model / file).unlink()
+    assert f"{file}: it cannot be read" in found(model, images)
+
+
+def test_a_folder_without_images(model, images):
+    assert "-i: " in found(model, images / "none") and "does not exist" in found(model, images / "none")
+    assert "is a file; name a folder of images" in found(model, images / "a_0000.nii.gz")
+    (images / "empty").mkdir()
+    assert "no image ends with _0000.nii.gz; the folder is empty" in found(model, images / "empty")
+    write_png(images / "empty" / "x_0000.png")
+    assert "1 with .png; convert the images to .nii.gz, the model's ending" in found(model, images / "empty")
+
+
+def test_images_that_nnunet_would_take_for_others(model, images):
+    (images / "._a_0000.nii.gz").write_bytes(b"x")
+    write_nifti(images / "c.nii.gz")
+    sentences = found(model, images)
+    assert "1 hidden file" in sentences and "rename c.nii.gz to c_0000.nii.gz" in sentences
+
+
+def test_channels(model, images):
+    write_nifti(images / "b_0001.nii.gz")
+    assert "1 case with 2 files: b; dataset.json declares 1 channel" in found(model, images)
+    describe(model, channel_names={"0": "a", "1": "b"})
+    assert "1 case with 1 file: a; dataset.json declares 2 channels" in found(model, images)
+
+
+def test_the_output(model, images):
+    assert "-o: " in found(model, images, output=str(images / "a_0000.nii.gz"))
+    assert "is no folder" in found(model, images, output=str(images / "a_0000.nii.gz" / "below"))
+
+
+def test_no_gpu(model, images, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "-device: " in found(model, images, device="cuda")
+
+
+def test_a_cascade_needs_predictions_of_the_stage_before(model, images, tmp_path):
+    model = model.rename(model.with_name("nnUNetTrainerMaskMed__MaskMedPlans__3d_cascade_fullres"))
+    assert "-prev_stage_predictions: the model starts from predictions of 3d_lowres" in found(model, images)
+    (tmp_path / "lowres").mkdir()
+    write_nifti(tmp_path / "lowres" / "a.nii.gz")
+    assert "lacks 1 prediction: b.nii.gz" in found(model, images, previous_stage=str(tmp_path / "lowres"))
+    write_nifti(tmp_path / "lowres" / "b.nii.gz")
+    assert found(model, images, previous_stage=str(tmp_path / "lowres")) == ""
+
+
+def test_the_data_set_is_named_instead_of_its_images(model, images):
+    for folder in ("imagesTr", "imagesTs"):
+        (images.parent / "set" / folder).mkdir(parents=True)
+    sentence = found(model, images.parent / "set")
+    assert "there are folders: imagesTr, imagesTs; name the folder that holds the images" in sentence
