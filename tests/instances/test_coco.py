@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from pycocotools import mask as coco_mask
@@ -106,6 +106,7 @@ def test_damaged_counts_are_refused_or_stay_inside_the_image(counts):
 @settings(max_examples=60, deadline=None)
 def test_masks_survive_coco_layers_label_files_detections_and_coco_again(tmp_path_factory, drawn):
     truth, classes = drawn
+    assume(truth)
     annotations = [annotation(i, compressed(m), c) for i, (m, c) in enumerate(zip(truth, classes, strict=True))]
     expected = sorted((a["category_id"], a["segmentation"]["counts"]) for a in annotations)
     found = read(tmp_path_factory.mktemp("coco"), annotations, classes=["cell", "nucleus"])
