@@ -6,6 +6,7 @@ LIVECell's variant, where ``annotations`` is an object keyed by id instead of a 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,10 +58,10 @@ class _Annotation(NamedTuple):
     category: int | str
     annotation: CocoAnnotation
 
-    def content(self) -> tuple[Any, ...] | None:
-        """Two that agree in it are one object; what has no mask is refused one by one."""
-        mask = self.annotation.segmentation
-        return (self.category, self.annotation.iscrowd, repr(mask)) if mask else None
+    def content(self, *, with_id: bool = True) -> tuple[Any, ...] | None:
+        """Two that agree in it are listed twice; None where there is no mask, which is refused one by one."""
+        mask, name = self.annotation.segmentation, repr(self.annotation.id) if with_id else ""
+        return (name, self.category, self.annotation.iscrowd, repr(mask)) if mask else None
 
 
 class CocoFile:
@@ -91,16 +92,17 @@ class CocoFile:
             )
 
     def _assign(self, annotations: Sequence[CocoAnnotation], names: dict[int | str, str]) -> None:
-        """Give each annotation to its image, with the id of its category; one that is listed twice counts once."""
+        """Give each annotation to its image, with the id of its category."""
         images, categories = References(self._annotations), References(names)
-        strays = []
+        strays: list[int | str] = []
         for index, annotation in enumerate(annotations):
             category, image = categories.find(annotation.category_id), images.find(annotation.image_id)
             title = f"annotations[{index}]" if annotation.id is None else f"annotation {annotation.id}"
             if category is None:
+                found = f"{title[0].upper()}{title[1:]} in {self.path} has category_id {shown(annotation.category_id)}"
                 raise InputError(
-                    f"{title[0].upper()}{title[1:]} in {self.path} has category_id {shown(annotation.category_id)}, but its "
-                    f"categories have the ids {describe_ids(names)}; declare that category or correct the annotation."
+                    f"{found}, but its categories have the ids {describe_ids(names)}; declare that category or correct "
+                    "the annotation."
                 )
             if image is None:
                 strays.append(annotation.image_id)
@@ -110,16 +112,26 @@ class CocoFile:
             what = f"{len(strays):,} annotations belong to images that {self.path.name} does not list"
             if len(strays) == len(annotations):
                 raise InputError(
-                    f"All {what}: image_id is {describe_ids(sorted(set(strays), key=natural_order))}, but the images "
+                    f"All {what}: image_id is {describe_ids(dict.fromkeys(strays))}, but the images "
                     f"have the ids {describe_ids(self._annotations)}; make them agree."
                 )
             self.notes.append(what)
-        repeats = 0
+        self._drop_repeats()
+
+    def _drop_repeats(self) -> None:
+        """Keep an annotation that is listed twice once, and tell of others that look alike."""
+        repeats = twins = 0
         for image, group in self._annotations.items():
-            self._annotations[image], repeated = without_repeats(group, _Annotation.content)
-            repeats += repeated
+            kept, repeated = without_repeats(group, _Annotation.content)
+            twins += without_repeats(kept, functools.partial(_Annotation.content, with_id=False))[1]
+            self._annotations[image], repeats = kept, repeats + repeated
         if repeats:
-            self.notes.append(f"{repeats:,} annotations repeat the mask and class of another one, counted once")
+            self.notes.append(f"{repeats:,} annotations are listed twice, counted once")
+        if twins:
+            self.notes.append(
+                f"{twins:,} annotations repeat the class and mask of another one under an id of their own, kept as "
+                "objects that overlap it wholly; remove them if they are not meant"
+            )
         ids = Counter(one.title for group in self._annotations.values() for one in group)
         shared = sum(times for times in ids.values() if times > 1)
         if shared:

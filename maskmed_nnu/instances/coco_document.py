@@ -23,7 +23,7 @@ from maskmed_nnu.json_types import parse_entries
 from maskmed_nnu.legal_values import Words
 
 Id = Annotated[int | str, Words("a whole number or a text", "whole numbers or texts")]
-Name = Annotated[str, MinLen(1), Field(coerce_numbers_to_str=True)]
+Name = Annotated[str, MinLen(1), Field(coerce_numbers_to_str=True), Words("a text that is not empty", "texts")]
 Edge = Annotated[int, Ge(1)]
 Crowd = Annotated[bool, BeforeValidator(lambda value: value or False), Words("0 or 1", "0 or 1")]
 # keys of the document or of its first entry, and what it is
@@ -102,14 +102,13 @@ class References(Generic[Key]):
     """
 
     def __init__(self, ids: Iterable[Key]) -> None:
-        self._exact = {one: one for one in ids}
+        self._exact: dict[Hashable, Key] = {one: one for one in ids}
         times = Counter(map(_meaning, self._exact))
-        self._unambiguous = {_meaning(one): one for one in self._exact if times[_meaning(one)] == 1}
+        self._unambiguous = {_meaning(one): one for one in self._exact.values() if times[_meaning(one)] == 1}
 
     def find(self, reference: Hashable) -> Key | None:
         """The id that ``reference`` means, None where there is none or more than one."""
-        exact: Key | None = self._exact.get(reference)  # type: ignore[call-overload]
-        return self._unambiguous.get(_meaning(reference)) if exact is None else exact
+        return self._exact.get(reference, self._unambiguous.get(_meaning(reference)))
 
 
 def natural_order(key: int | str) -> tuple[bool, Any]:

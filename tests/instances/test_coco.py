@@ -268,9 +268,9 @@ def test_annotations_of_unlisted_images_are_told(tmp_path):
         ({"annotations": [annotation(5, INSIDE, 9)]}, "Annotation 5 .* has category_id 9, .* have the ids 1, 2"),
         ({"images": [{"id": 7, "file_name": "a"}, {"id": 7, "file_name": "b"}]}, "Two images .* the id 7"),
         ({"images": [{"id": 7, "file_name": "a"}, {"id": 8, "file_name": "a"}]}, "Two images .* file_name 'a'"),
-        ({"images": [{"id": 7}]}, "no id or no file_name"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "same name"),
-        ({"categories": [{"id": 1}]}, "A category in .* has no id or no name"),
+        ({"images": [{"id": 7}]}, r"file_name of images\[0\] \(id 7\) in .* is missing, but it must be a text"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "Two categories .* the name 'a'"),
+        ({"categories": [{"id": 1}]}, r"name of categories\[0\] \(id 1\) in .* is missing"),
     ],
 )
 def test_a_json_that_contradicts_itself_is_refused(tmp_path, content, said):

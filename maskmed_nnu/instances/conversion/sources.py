@@ -55,12 +55,15 @@ class Source(Protocol):
 
 
 class CocoSource:
-    """COCO json and the folder of the images it lists; files in subfolders are found by their name, however it is spelled."""
+    """COCO json and the folder of the images it lists; files in subfolders are found by their names."""
 
     def __init__(self, json_file: Path, images: Path, classes: Sequence[str] | None = None) -> None:
         self._coco = CocoFile(json_file, classes)
         self.classes, self.notes = self._coco.classes, self._coco.notes
         paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
+        others = len(set(source_images.files(images)) - set(paths))
+        if others:
+            self.notes.append(f"{others:,} pictures in {images} are not listed in {json_file.name}, left out")
         self._images: dict[Path, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
