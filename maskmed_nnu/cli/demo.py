@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from functools import partial
@@ -17,6 +16,7 @@ from maskmed_nnu.demo.command_runner import run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
 from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.inference.devices import DEVICES, choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         print(f"export {name}={folder}")
     dataset = hold_out(options.data, folders["nnUNet_raw"]) if options.data else _phantoms(folders["nnUNet_raw"])
-    description = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    description = read_json(dataset / "dataset.json", expected="nnU-Net's dataset.json")
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
     run_commands(commands, logs=out / "logs" / dataset.name, environment=environment)
 
-    summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
+    summary = read_json(predictions / "summary.json", expected="the summary of nnUNetv2_evaluate_folder")
     scores = dice_scores(summary, description["labels"])
     picture = out / f"{dataset.name}.png"
     figure = prediction_figure(_rows(dataset, predictions, summary, description), label_names(description))

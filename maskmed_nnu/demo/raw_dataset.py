@@ -9,7 +9,9 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json
 
 HELD_OUT_FRACTION = 0.2
 
@@ -91,7 +93,7 @@ def hold_out(source: Path, raw: Path) -> Path:
     description |= {"numTraining": len(training), "held_out_from": str(source)}
     finished = folder / "dataset.json"
     if finished.is_file():
-        if json.loads(finished.read_text(encoding="utf-8")) == description:
+        if read_json(finished, expected="nnU-Net's dataset.json") == description:
             return folder
         raise InputError(
             f"{folder} was made from other data than {source} now holds; name a new folder with --out or delete it."
@@ -120,14 +122,9 @@ def _read_description(folder: Path) -> dict:
         raise InputError(
             f"{folder} has no dataset.json; an nnU-Net raw data set holds dataset.json, imagesTr and labelsTr."
         )
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}).") from None
-    missing = [key for key in ("channel_names", "labels", "file_ending") if key not in description]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; nnU-Net needs channel_names, labels and file_ending.")
-    return description
+    description = read_dataset_json(path, needs=("channel_names", "labels", "file_ending"))
+    channels = description.pop("modality", None)  # version 1's name, which nnU-Net's integrity check does not take
+    return {"channel_names": channels, **description}
 
 
 def _link(source: Path, target: Path) -> None:
