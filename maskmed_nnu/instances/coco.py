@@ -109,13 +109,13 @@ class CocoFile:
             else:
                 self._annotations[image].append(_Annotation(title, category, annotation))
         if strays:
-            what = f"{len(strays):,} annotations belong to images that {self.path.name} does not list"
             if len(strays) == len(annotations):
                 raise InputError(
-                    f"All {what}: image_id is {describe_ids(dict.fromkeys(strays))}, but the images "
-                    f"have the ids {describe_ids(self._annotations)}; make them agree."
+                    f"No annotation in {self.path} belongs to an image that it lists: image_id is "
+                    f"{describe_ids(dict.fromkeys(strays))}, but the images have the ids "
+                    f"{describe_ids(self._annotations)}; make them agree."
                 )
-            self.notes.append(what)
+            self.notes.append(f"{len(strays):,} annotations belong to images that {self.path.name} does not list")
         self._drop_repeats()
 
     def _drop_repeats(self) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from os.path import isfile  # false for what no file can be called
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
@@ -26,7 +27,7 @@ def name_parts(name: str) -> tuple[str, ...]:
     (('data', 'a.png'), ('data', 'a.png'))
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
-        name = urlsplit(name).path
+        name = re.split("[?#]", name.split("://", 1)[1])[0].partition("/")[2]
     name = re.sub(r"^[A-Za-z]:(?=[\\/])", "", name.strip())
     return tuple(part for part in re.split(r"[\\/]+", name) if part not in ("", ".", ".."))
 
@@ -42,10 +43,10 @@ def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Pa
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the folder that holds the images of {json_file.name}.")
     paths = [_direct(name, folder) for name in names]
-    if not all(path.is_file() for path in paths):
-        below = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    if not all(isfile(path) for path in paths):
+        below = [path for path in sorted(folder.rglob("*")) if isfile(path)]
         indexes = [_index(below, spelling) for spelling in SPELLINGS]
-        found = [[path] if path.is_file() else _search(name, indexes) for name, path in zip(names, paths, strict=True)]
+        found = [[path] if isfile(path) else _search(name, indexes) for name, path in zip(names, paths, strict=True)]
         missing = [name for name, candidates in zip(names, found, strict=True) if not candidates]
         if missing:
             raise InputError(
@@ -70,7 +71,7 @@ def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Pa
 def _direct(name: str, folder: Path) -> Path:
     literal = folder / name  # archives of Windows, unpacked elsewhere, leave files with backslashes in their names
     absolute = name.startswith(("/", "\\"))
-    return literal if not absolute and literal.is_file() else folder.joinpath(*name_parts(name))
+    return literal if not absolute and isfile(literal) else folder.joinpath(*name_parts(name))
 
 
 def _index(paths: Sequence[Path], spelling: Callable[[str], str]) -> dict[str, list[Path]]:
