@@ -64,15 +64,15 @@ class CocoSource:
         others = len(set(source_images.files(images)) - set(paths))
         if others:
             self.notes.append(f"{others:,} pictures in {images} are not listed in {json_file.name}, left out")
-        self._images: dict[Path, CocoImage] = {}
+        self._images: dict[str, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
             name = "/".join([*name_parts(image.file_name)[:-1], source_images.stem(path)])
-            self._images[path] = image
+            self._images[name] = image
             self.cases.append(SourceCase(name, path, (path, json_file)))
 
     def read(self, case: SourceCase) -> Annotations:
-        picture, image = source_images.read(case.image, axes=2), self._images[case.image]
+        picture, image = source_images.read(case.image, axes=2), self._images[case.name]
         shape = (picture.channels.shape[1], picture.channels.shape[2])
         if image.shape not in (None, shape):
             raise InputError(
