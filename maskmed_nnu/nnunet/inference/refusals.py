@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
 
@@ -48,7 +48,7 @@ def _guard(module: ModuleType, name: str, what: str) -> None:
         plans = next((v for k, v in given.items() if k.startswith("plans") and v is not None), None)
         if not isinstance(plans, Mapping):
             file = Path(plans or Path(folder) / "plans.json")
-            plans = read_json(file, expected="nnU-Net's plans") if file.is_file() else {}
+            plans = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         refuse_instances(plans, what)
         return stock(*args, **kwargs)
 
