@@ -83,7 +83,7 @@ class CocoFile:
         self._assign(document.annotations, names)
         self.classes, self._number = self._number_classes(names, classes)
         if not document.annotations:
-            raise InputError(f"{path} has no annotations (its list is empty or null), so there is no object in it.")
+            raise InputError(f"{path} has no annotations (its list is empty or null); name the json that holds them.")
         if not any(annotation.segmentation for annotation in document.annotations):
             boxes = " (bounding boxes only)" if any(annotation.bbox for annotation in document.annotations) else ""
             raise InputError(
@@ -271,6 +271,8 @@ def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.in
     positions = rle.decode({"size": shape, "counts": merged["counts"]}, shape)
     # Annotation tools round to the pixel beside the border, which is not worth a warning.
     cut = bool((low < -1).any() or (high > (width + 1, height + 1)).any())
+    if not len(positions) and 0 <= low.min() and high.max() <= 1:
+        raise SegmentationError("it is smaller than a pixel (are its coordinates fractions of the image's size?)")
     if not len(positions):
         raise SegmentationError(
             f"it lies wholly outside the image of {width} × {height} pixels" if cut else "it is smaller than a pixel"

@@ -203,6 +203,7 @@ INSIDE = [[2, 2, 8, 2, 8, 8, 2, 8]]
         ([[2, -9, 5, -9, 5, -2]], "wholly outside"),
         ([[2, 2, 1e9, 2, 8, 8]], "go up to 1e+09"),
         ([[2, 2, 2.1, 2, 2.1, 2.1]], "smaller than a pixel"),
+        ([[0.1, 0.1, 0.4, 0.1, 0.4, 0.4]], "are its coordinates fractions of the image's size?"),
         ([[2, 2, 8, 2]], "fewer than three points"),
         ([[2, 2, 8, 2, 8, 8, 2]], "half a point or NaN"),
         ([[2, 2, 8, 2, 8, float("nan")]], "half a point or NaN"),
