@@ -262,6 +262,8 @@ def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.in
     low, high = points.min(axis=0), points.max(axis=0)
     if (high <= 0).any() or (low >= (width, height)).any():
         raise SegmentationError(f"it lies wholly outside the image of {width} × {height} pixels")
+    if low.min() >= 0 and high.max() <= 1 and (points % 1).any():
+        raise SegmentationError("its coordinates are fractions of the image's size, it seems, where pixels are needed")
     reach = MAX_COORDINATE * max(shape)
     if low.min() < -reach or high.max() > reach:
         raise SegmentationError(
@@ -271,8 +273,6 @@ def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.in
     positions = rle.decode({"size": shape, "counts": merged["counts"]}, shape)
     # Annotation tools round to the pixel beside the border, which is not worth a warning.
     cut = bool((low < -1).any() or (high > (width + 1, height + 1)).any())
-    if not len(positions) and 0 <= low.min() and high.max() <= 1:
-        raise SegmentationError("it is smaller than a pixel (are its coordinates fractions of the image's size?)")
     if not len(positions):
         raise SegmentationError(
             f"it lies wholly outside the image of {width} × {height} pixels" if cut else "it is smaller than a pixel"
