@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from methods import stop
+from methods import files_digest, made_before, stop
 
 OBJECTS, FOREGROUND = (1, "Dataset001_Objects"), (2, "Dataset002_Foreground")
 SPECK = 8
@@ -22,11 +22,8 @@ def prepare_raw(args: argparse.Namespace) -> None:
 
     stamp, raw = args.work / "data.json", args.work / "nnUNet_raw"
     settings = {"images": str(args.images), "masks": str(args.masks), "test": args.test}
-    if stamp.is_file():
-        if json.loads(stamp.read_text()) != settings:
-            stop(
-                f"{args.work} was made for {stamp.read_text()}, not for {json.dumps(settings)}; choose another --work."
-            )
+    settings["files"] = files_digest(args.images, args.masks)
+    if made_before(stamp, settings):
         return
     shutil.rmtree(raw, ignore_errors=True)
     raw.mkdir(parents=True)

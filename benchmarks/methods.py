@@ -129,14 +129,33 @@ def stock_with_adamw(base: type) -> type:
     return StockAdamW
 
 
+def files_digest(*folders: Path) -> str:
+    """Changes with the names, sizes and times of the files in the folders."""
+    from maskmed_nnu.file_state import folder_state
+
+    return hashlib.sha256(json.dumps(folder_state(folders)).encode()).hexdigest()[:16]
+
+
+def made_before(stamp: Path, settings: dict[str, Any]) -> bool:
+    """Whether ``stamp`` says that what is about to be made is there; ends where it was made from something else."""
+    if not stamp.is_file():
+        return False
+    have = {key: value for key, value in json.loads(stamp.read_text()).items() if key in settings}
+    if have != settings:
+        stop(f"{stamp.parent} was made for {have}, not for {settings}; choose another --work.")
+    return True
+
+
 def convert_photographs(source: Path, work: Path) -> Path:
     """``source`` with ``images/`` and ``masks/`` of labels as an nnU-Net raw data set in ``work``; once."""
-    folder = work / "raw" / "Dataset020_FUSeg"
-    if not (folder / "dataset.json").is_file():
-        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-        from maskmed_nnu.instances.conversion.convert import convert
-        from maskmed_nnu.instances.conversion.sources import SemanticSource
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from maskmed_nnu.instances.conversion.convert import convert
+    from maskmed_nnu.instances.conversion.sources import SemanticSource
 
+    folder, stamp = work / "raw" / "Dataset020_FUSeg", work / "raw" / "made_from.json"
+    settings = {"data": str(source.resolve()), "files": files_digest(source / "images", source / "masks")}
+    if not made_before(stamp, settings):
         folder.parent.mkdir(parents=True, exist_ok=True)
         print("\n".join(convert(SemanticSource(source / "images", source / "masks"), folder).lines))
+        stamp.write_text(json.dumps(settings))
     return folder

@@ -11,7 +11,7 @@ import shutil
 from copy import deepcopy
 from pathlib import Path
 
-from methods import find_planner, stop
+from methods import files_digest, find_planner, made_before, stop
 
 SAME_ARRAYS = {"MaskMedPreprocessor": "DefaultPreprocessor"}
 """Preprocessors that only add checks to another one: their output is shared."""
@@ -34,11 +34,9 @@ def prepare_raw(data: Path, work: Path, test_cases: int) -> None:
     from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
     stamp = work / "split.json"
-    settings = {"data": str(data.resolve()), "test_cases": test_cases}
-    if stamp.is_file():
-        have = {k: v for k, v in json.loads(stamp.read_text()).items() if k in settings}
-        if have != settings:
-            stop(f"{work} was made for {have}, not for {settings}; choose another --work.")
+    parts = [data / name for name in ("imagesTr", "labelsTr", "dataset.json")]
+    settings = {"data": str(data.resolve()), "test_cases": test_cases, "files": files_digest(*parts)}
+    if made_before(stamp, settings):
         return
     description = json.loads((data / "dataset.json").read_text())
     files = get_filenames_of_train_images_and_targets(str(data), description)

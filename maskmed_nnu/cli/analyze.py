@@ -11,6 +11,7 @@ from maskmed_nnu.cli.options import add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
+from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from maskmed_nnu.analysis.module_curves import ModuleCurves
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
             some images could not be measured.
     """
     check_hook()
+    refuse_image_folder(options.output)
     from tqdm import tqdm
 
     from maskmed_nnu.analysis.attention_maps import attention_modules, central_patch, module_outputs
@@ -62,6 +64,9 @@ def run(options: argparse.Namespace) -> None:
             "placement is not none."
         )
     cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
+    images = [file for case in cases for file in case.files]
+    written = [options.output, options.output / TABLE, *(options.output / f"{name}.png" for name in modules)]
+    refuse_output_over_input(written, [options.input, *images, *{file.parent for file in images}])
     maps = {name: ModuleCurves() for name in modules}
     failed = padded = 0
     with tqdm(cases, unit="image") as bar:

@@ -16,9 +16,11 @@ from maskmed_nnu.demo.command_runner import run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
 from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.file_state import folder_state
+from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.inference.devices import DEVICES, choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook
+from maskmed_nnu.output_paths import refuse_data_set_folder
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
 
 DESCRIPTION = """\
@@ -27,6 +29,7 @@ generated CT-like phantoms or on your own raw data set (of which a fifth is
 held back as unseen test cases). The training is short: it shows that
 everything works, not how well it can. A run that was stopped goes on where it
 ended."""
+PARTS = ("Tr", "Ts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +45,14 @@ def run(options: argparse.Namespace) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
     check_hook()
     start = time.monotonic()
+    refuse_data_set_folder(options.out)
     out = options.out.resolve()
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         print(f"export {name}={folder}")
     dataset = hold_out(options.data, folders["nnUNet_raw"]) if options.data else _phantoms(folders["nnUNet_raw"])
-    description = read_json(dataset / "dataset.json", expected="nnU-Net's dataset.json")
+    description = read_json(dataset / "dataset.json", expected="the data set's description")
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
 
@@ -61,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
     run_commands(commands, logs=out / "logs" / dataset.name, environment=environment)
 
-    summary = read_json(predictions / "summary.json", expected="the summary of nnUNetv2_evaluate_folder")
+    summary = read_json(predictions / "summary.json", expected="nnU-Net's summary")
     scores = dice_scores(summary, description["labels"])
     picture = out / f"{dataset.name}.png"
     figure = prediction_figure(_rows(dataset, predictions, summary, description), label_names(description))
@@ -74,10 +78,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _phantoms(raw: Path) -> Path:
+    """The phantoms in `raw`, drawn again where a file of them has changed."""
     dataset = raw / phantoms.DATASET
-    if not (dataset / "dataset.json").is_file():
-        print(f"\nDrawing CT-like phantoms into {dataset}")
-        phantoms.write_dataset(dataset, report=lambda line: print(line, flush=True))
+    drawn, parts = (
+        dataset / "drawn.json",
+        [dataset / f"{kind}{part}" for kind in ("images", "labels") for part in PARTS],
+    )
+    if (dataset / "dataset.json").is_file() and drawn.is_file():
+        if read_json(drawn, expected="the state of the phantoms") == folder_state(parts):
+            return dataset
+        print(f"\nFiles in {dataset} have changed")
+    print(f"\nDrawing CT-like phantoms into {dataset}")
+    phantoms.write_dataset(dataset, report=lambda line: print(line, flush=True))
+    write_json(drawn, folder_state(parts))
     return dataset
 
 

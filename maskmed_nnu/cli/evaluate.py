@@ -8,7 +8,8 @@ from pathlib import Path
 
 from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import write_json
+from maskmed_nnu.json_file import read_json, write_json
+from maskmed_nnu.output_paths import refuse_image_folder
 
 DESCRIPTION = """\
 Compare id maps that an instance network predicted with the true ones (labelsTr or labelsTs of a data set).
@@ -57,6 +58,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
     if options.json and not options.json.resolve().parent.is_dir():
         raise InputError(f"{options.json.parent} is no folder; make it, or name another file with --json.")
+    if options.json:
+        _check_output(options.json)
     dataset_json = _dataset_json(options.truth, options.prediction)
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(options.scores) if options.scores else None
@@ -77,6 +80,22 @@ def run(options: argparse.Namespace) -> None:
     print()
     print(table(scores, names))
     print("\n" + "  ".join(f"{name} {_format_score(scores[name])}" for name in ("F1@0.5", "AP50", "PQ")))
+
+
+def _check_output(path: Path) -> None:
+    """Refuse to replace anything but the scores of an earlier evaluation."""
+    refuse_image_folder(path.parent)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        content = read_json(path, expected="scores")
+    except InputError:
+        content = None
+    if not isinstance(content, dict) or not {"images", "max_detections"} <= content.keys():
+        raise InputError(
+            f"{path} exists and does not hold scores of maskmed evaluate, so it is not replaced; name another file "
+            "with --json."
+        )
 
 
 def _dataset_json(truth: Path, prediction: Path) -> dict:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.cli.options import add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
+from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     from maskmed_nnu.nnunet.inference.input_cases import Case
+    from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction
 
 DESCRIPTION = """\
 Predict the objects in images of any format that can be read. In the output folder, for every image:
@@ -27,9 +30,14 @@ Predict the objects in images of any format that can be read. In the output fold
 
 and predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z). It also lists the
 less likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
-An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on."""
+An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on; an
+image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
 COCO_SCORE = 0.05
-COCO, OVERLAYS, RESULTS, MODEL_RECORD = "coco", "overlays", "predictions_coco.json", "predicted_by.json"
+COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
+NOT_ABOUT_READING = set(
+    "input output model dataset tr p c folds checkpoint mirroring device coco overlays overwrite run".split()
+)
+"""Every other option says how an image is read, and is kept in the record of what it was predicted from."""
 
 
 class Outputs(NamedTuple):
@@ -38,9 +46,6 @@ class Outputs(NamedTuple):
     labels: Path
     coco: Path | None
     overlay: Path | None
-
-    def complete(self) -> bool:
-        return all(path.is_file() for path in self if path is not None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,53 +69,125 @@ def run(options: argparse.Namespace) -> None:
     """Predict every image, then join the COCO results.
 
     Raises:
-        InputError: before anything is predicted, where model or input are at fault; after everything is predicted,
-            where some images could not be.
+        InputError: before anything is predicted, where model, input or output are at fault; after everything is
+            predicted, where some images could not be.
     """
     check_hook()
+    refuse_data_set_folder(options.output)
     from tqdm import tqdm
 
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
+    from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, describe_model, refuse_foreign_files
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
     folder = model_folder(options)
     folds = trained_folds(folder, options.folds, options.checkpoint)
-    predictor = _load(folder, folds, options)
-    threshold = _lower_score_threshold(predictor, COCO_SCORE)
-    cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
-    _prepare(
-        options.output, predictor, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options
-    )
+    dataset_json = read_json(folder / "dataset.json", expected="the data set's description")
+    cases = find_cases(options.input, channels=len(channel_names(dataset_json)))
+    outputs = [_outputs(options, case.name, dataset_json["file_ending"]) for case in cases]
+    reading = {key: value for key, value in vars(options).items() if key not in NOT_ABOUT_READING and value is not None}
+    predictions = [
+        CasePrediction(options.output, case.name, case.files, [path for path in files if path is not None], reading)
+        for case, files in zip(cases, outputs, strict=True)
+    ]
+    _check_output(options, folder, predictions)
+    refuse_foreign_files(predictions, beside=[RESULTS])
 
-    outputs = [_outputs(options, case.name, predictor.dataset_json["file_ending"]) for case in cases]
-    todo = [i for i, files in enumerate(outputs) if options.overwrite or not files.complete()]
-    if len(todo) < len(cases):
-        print(
-            f"{len(cases) - len(todo)} of {len(cases)} images are predicted already (--overwrite predicts them again)"
-        )
-    failed = 0
+    predictor = _load(folder, folds, options)
+    model = describe_model(predictor)
+    threshold = _lower_score_threshold(predictor, COCO_SCORE)
+    _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
+    todo = _choose(options, predictions, model, outputs)
+    failed: set[int] = set()
     with tqdm(todo, unit="image") as bar:
         for i in bar:
             bar.set_postfix_str(cases[i].name)
             try:
-                _predict(predictor, cases[i], outputs[i], threshold)
+                _predict(predictor, cases[i], outputs[i], threshold, predictions[i], model)
             except InputError as error:
-                failed += 1
+                if not options.input.exists():
+                    raise InputError(
+                        f"{options.input} is gone, or its drive is; the same command goes on once it is back."
+                    ) from None
+                failed.add(i)
                 tqdm.write(f"{cases[i].name}: {error}")
-    complete = [files for files in outputs if files.complete()]
-    if options.coco:
-        count = _join_results([files.coco for files in complete if files.coco is not None], options.output / RESULTS)
-        print(f"{count} results in {len(complete)} images: {options.output / RESULTS}")
-    print(f"predictions {options.output}")
+    _finish(options, [files for i, files in enumerate(outputs) if i not in failed], [case.name for case in cases])
     if failed:
-        raise InputError(f"{failed} of {len(cases)} images could not be predicted; the reason for each stands above.")
+        raise InputError(
+            f"{len(failed)} of {len(cases)} images could not be predicted; the reason for each stands above."
+        )
+    evaluate = ["maskmed", "evaluate", "--truth", "TRUE_LABELS", "--prediction", str(options.output)]
+    evaluate += ["--scores", str(options.output / RESULTS)] if options.coco else []
+    print(f"Where the true objects are known: {shlex.join(evaluate)}")
+
+
+def _check_output(options: argparse.Namespace, model: Path, predictions: list[CasePrediction]) -> None:
+    """Refuse to write over the images or the model, or among the images.
+
+    Raises:
+        InputError: says which output is which input.
+    """
+    folders = [options.output, options.output / COCO, options.output / OVERLAYS]
+    written = [path for case in predictions for path in case.outputs]
+    written += [options.output / name for name in (RESULTS, "plans.json", "dataset.json")]
+    images = [path for case in predictions for path in case.inputs]
+    sources = {path.parent for path in images} | {options.input, model}
+    refuse_output_over_input([*folders, *written], [*sources, *images, model / "plans.json", model / "dataset.json"])
+
+
+def _choose(
+    options: argparse.Namespace, predictions: list[CasePrediction], model: dict, outputs: list[Outputs]
+) -> list[int]:
+    """Indices of the images to predict; says how many are predicted already, and which are predicted again and why."""
+    from maskmed_nnu.nnunet.inference.prediction_records import again_line, cases_to_predict
+
+    if options.overwrite:
+        return list(range(len(predictions)))
+    todo, lines = cases_to_predict(predictions, model)
+    damaged = [i for i in range(len(outputs)) if i not in todo and not _readable(outputs[i].coco)]
+    if damaged:
+        lines.append(again_line([predictions[i].name for i in damaged], f"their file in {COCO}/ is damaged"))
+    todo = sorted({*todo, *damaged})
+    if len(todo) < len(predictions):
+        print(
+            f"{len(predictions) - len(todo)} of {len(predictions)} images are predicted already (--overwrite predicts "
+            "them again)"
+        )
+    print("".join(f"{line}\n" for line in lines), end="")
+    return todo
+
+
+def _readable(results: Path | None) -> bool:
+    try:
+        return results is None or isinstance(read_json(results, expected="a list of COCO results"), list)
+    except InputError:
+        return False
+
+
+def _finish(options: argparse.Namespace, complete: list[Outputs], names: list[str]) -> None:
+    """Join the results of the images, and name what the folder holds beside them."""
+    from maskmed_nnu.instances.text import format_list
+    from maskmed_nnu.nnunet.inference.prediction_records import recorded_names
+
+    if options.coco:
+        parts = [read_json(files.coco, expected="COCO results") for files in complete if files.coco is not None]
+        results = [result for part in parts for result in part]
+        write_json(options.output / RESULTS, results)
+        print(f"{len(results)} results in {len(complete)} images: {options.output / RESULTS}")
+    others = sorted(set(recorded_names(options.output)) - set(names))
+    if others:
+        print(
+            f"{options.output} also holds predictions of {len(others)} images that are not in {options.input}, which "
+            f"{RESULTS} leaves out: {format_list(others)}"
+        )
+    print(f"predictions {options.output}")
 
 
 def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
     from maskmed_nnu.nnunet.inference.case_prediction import instance_network
     from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
-    plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
+    plans = read_json(folder / "plans.json", expected="the model's plans")
     if not has_instances(plans):
         raise InputError(f"{folder} holds a model for classes, not for objects; predict with nnUNetv2_predict.")
     predictor = load_predictor(
@@ -130,25 +207,23 @@ def _lower_score_threshold(predictor: nnUNetPredictor, score: float) -> float:
     return threshold
 
 
-def _prepare(folder: Path, predictor: nnUNetPredictor, model: dict, options: argparse.Namespace) -> None:
-    """The output folder with what nnU-Net puts there, and with the name of the model that predicts into it."""
-    record = folder / MODEL_RECORD
-    if record.is_file() and not options.overwrite and json.loads(record.read_text(encoding="utf-8")) != model:
-        raise InputError(
-            f"{folder} holds predictions of another model or other folds ({record}); name a new folder, or replace "
-            "them with --overwrite."
+def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argparse.Namespace) -> None:
+    """The output folder with what nnU-Net puts there, and with the model that predicts into it."""
+    from maskmed_nnu.nnunet.inference.prediction_records import check_model_record, write_model_record
+
+    folder, plans = options.output, predictor.plans_manager.plans
+    if not options.overwrite:
+        note = check_model_record(
+            folder, model, plans, advice="name a new folder, or replace them with --overwrite", named=named
         )
+        print(note, end="")
     folder.mkdir(parents=True, exist_ok=True)
     for name, requested in ((COCO, options.coco), (OVERLAYS, options.overlays)):
         if requested:
             (folder / name).mkdir(exist_ok=True)
-    contents = {
-        MODEL_RECORD: model,
-        "dataset.json": predictor.dataset_json,
-        "plans.json": predictor.plans_manager.plans,
-    }
-    for name, content in contents.items():
-        _write_json(folder / name, content, indent=2)
+    write_model_record(folder, model, named)
+    write_json(folder / "dataset.json", predictor.dataset_json, indent=2)
+    write_json(folder / "plans.json", plans, indent=2)
 
 
 def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Outputs:
@@ -159,48 +234,45 @@ def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Output
     )
 
 
-def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float) -> None:
+def _predict(
+    predictor: nnUNetPredictor,
+    case: Case,
+    outputs: Outputs,
+    threshold: float,
+    prediction: CasePrediction,
+    model: dict,
+) -> None:
     """Predict one image and write the outputs that were requested; of a volume the picture shows the middle slice."""
     import torch
     from PIL import Image
 
     from maskmed_nnu.instances.coco import coco_results
     from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, write_slices
+    from maskmed_nnu.nnunet.inference.prediction_records import announce_case, recording
     from maskmed_nnu.visualization.overlay import draw_overlay
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
+    announce_case(prediction, model)
     image, data, properties = preprocess(predictor, case)
     detections = revert_preprocessing(
         predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
     )
     slices = [part.select(part.scores >= threshold) for part in detections]
-    if outputs.overlay is not None:
-        image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
-        middle = len(slices) // 2
-        picture = Image.fromarray(draw_overlay(image[:, middle], slices[middle]))
-        write_atomically(outputs.overlay, picture.save)
-    if outputs.coco is not None:
-        names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
-        parts = zip(detections, names, strict=True)
-        _write_json(outputs.coco, [result for part, name in parts for result in coco_results(part, name)])
-    write_slices(
-        slices,
-        str(outputs.labels),
-        properties,
-        plans_manager=plans,
-        configuration=configuration.configuration,
-        dataset_json=predictor.dataset_json,
-    )
-
-
-def _join_results(parts: list[Path], path: Path) -> int:
-    """Write all results as one list; returns how many there are."""
-    results = [result for part in parts for result in json.loads(part.read_text(encoding="utf-8"))]
-    _write_json(path, results)
-    return len(results)
-
-
-def _write_json(path: Path, content: object, indent: int | None = None) -> None:
-    write_atomically(
-        path, lambda partial: partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-    )
+    with recording(prediction.folder, prediction.name):
+        if outputs.overlay is not None:
+            image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
+            middle = len(slices) // 2
+            picture = Image.fromarray(draw_overlay(image[:, middle], slices[middle]))
+            write_atomically(outputs.overlay, picture.save)
+        if outputs.coco is not None:
+            names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
+            parts = zip(detections, names, strict=True)
+            write_json(outputs.coco, [result for part, name in parts for result in coco_results(part, name)])
+        write_slices(
+            slices,
+            str(outputs.labels),
+            properties,
+            plans_manager=plans,
+            configuration=configuration.configuration,
+            dataset_json=predictor.dataset_json,
+        )

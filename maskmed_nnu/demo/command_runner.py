@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -9,17 +10,21 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.file_state import folder_state
 
 
 class Command(NamedTuple):
     """One command. Its `name` is its log file's.
 
     `options` do not change the result (the device, say): a step that finished with others counts as finished.
-    `resume` is added where the step may have been begun and everything before it still stands.
+    `resume` is added where the step may have been begun and everything before it still stands. `files` are what it
+    reads and leaves, folders included: where one of them has changed since, the step has to run again.
     """
 
     name: str
@@ -27,6 +32,7 @@ class Command(NamedTuple):
     command: Sequence[str]
     options: Sequence[str] = ()
     resume: Sequence[str] = ()
+    files: Sequence[Path] = ()
 
 
 class CommandError(RuntimeError):
@@ -36,7 +42,8 @@ class CommandError(RuntimeError):
 def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mapping[str, str]) -> None:
     """Run `commands` in order with `environment` added to this process's own; finished ones are skipped.
 
-    A step is finished where ``<name>.done`` in `logs` holds the same command; once one has to run, all later ones do.
+    A step is finished where ``<name>.done`` in `logs` holds the same command and the state in which its files still
+    are; once one has to run, all later ones do.
 
     Raises:
         CommandError: at the first command that ends with an error.
@@ -45,9 +52,9 @@ def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mappin
     logs.mkdir(parents=True, exist_ok=True)
     unchanged = True
     for number, command in enumerate(commands, 1):
-        done, line = logs / f"{command.name}.done", shlex.join(command.command)
+        done = logs / f"{command.name}.done"
         heading = f"[{number}/{len(commands)}] {command.title}"
-        if unchanged and done.is_file() and done.read_text(encoding="utf-8") == line:
+        if unchanged and done.is_file() and done.read_text(encoding="utf-8") == _state(command):
             print(f"\n{heading}: finished before, skipped", flush=True)
             continue
         arguments = [*command.command, *command.options, *(command.resume if unchanged else ())]
@@ -61,8 +68,12 @@ def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mappin
             raise CommandError(
                 f"{command.title} failed with status {status}: {shlex.join(arguments)}\nIts output is in {log}"
             )
-        done.write_text(line, encoding="utf-8")
+        write_atomically(done, partial(Path.write_text, data=_state(command), encoding="utf-8"))
         print(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _state(command: Command) -> str:
+    return json.dumps([list(command.command), folder_state(command.files)])
 
 
 def executable(name: str) -> str:

@@ -31,11 +31,35 @@ def nnunet_commands(dataset: Path, folders: dict[str, Path], *, predictions: Pat
     predict += ["-c", configuration, "-f", FOLD, "-p", PLANS, "-tr", TRAINER]
     evaluate = ["nnUNetv2_evaluate_folder", str(dataset / "labelsTs"), str(predictions)]
     evaluate += ["-djfile", str(dataset / "dataset.json"), "-pfile", str(plans)]
+    checkpoint = model_folder(dataset, folders) / f"fold_{FOLD}" / "checkpoint_final.pth"
+    # evaluation leaves its summary among the predictions
+    predicted = [predictions / path.name for path in sorted((dataset / "labelsTs").iterdir())]
+    raw = [dataset / name for name in ("dataset.json", "imagesTr", "labelsTr")]
     return [
-        Command("1_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", cores, "-np", cores)),
-        Command("2_train", "train", train, options=on_device, resume=("--c",) if begun else ()),
-        Command("3_predict", "predict the unseen cases", predict, options=on_device),
-        Command("4_evaluate", "evaluate", evaluate, options=("-np", cores)),
+        Command(
+            "1_plan_and_preprocess",
+            "plan and preprocess",
+            plan,
+            options=("-npfp", cores, "-np", cores),
+            files=[*raw, plans],
+        ),
+        Command(
+            "2_train", "train", train, options=on_device, resume=("--c",) if begun else (), files=[plans, checkpoint]
+        ),
+        Command(
+            "3_predict",
+            "predict the unseen cases",
+            predict,
+            options=on_device,
+            files=[checkpoint, dataset / "imagesTs", *predicted],
+        ),
+        Command(
+            "4_evaluate",
+            "evaluate",
+            evaluate,
+            options=("-np", cores),
+            files=[dataset / "labelsTs", *predicted, predictions / "summary.json"],
+        ),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,9 +10,12 @@ from typing import NamedTuple
 
 from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.file_state import folder_state
+from maskmed_nnu.json_file import read_json, write_json
+from maskmed_nnu.output_paths import refuse_output_over_input
 
 HELD_OUT_FRACTION = 0.2
+MADE_FROM = "made_from.json"
 
 
 class Case(NamedTuple):
@@ -82,7 +84,11 @@ def split(cases: list[Case]) -> tuple[list[Case], list[Case]]:
 def hold_out(source: Path, raw: Path) -> Path:
     """Recreate the data set `source` in the folder `raw`, with a fifth of its cases moved to imagesTs/labelsTs.
 
-    The files are links where the file system has them, else copies. Returns the new data set's folder.
+    The files are links where the file system has them, else copies. What was held out before is kept while the files
+    in `source` are the same. Returns the new data set's folder.
+
+    Raises:
+        InputError: where `source` is no raw data set, or the folder was made from other files.
     """
     source = source.resolve()
     description, cases = read_raw_dataset(source)
@@ -91,13 +97,21 @@ def hold_out(source: Path, raw: Path) -> Path:
     training, unseen = split(cases)
     description = {k: v for k, v in description.items() if k != "dataset"}
     description |= {"numTraining": len(training), "held_out_from": str(source)}
-    finished = folder / "dataset.json"
-    if finished.is_file():
-        if read_json(finished, expected="nnU-Net's dataset.json") == description:
+    refuse_output_over_input([folder], [source], advice="name another folder with --out")
+    finished, made_from = folder / "dataset.json", folder / MADE_FROM
+    files = folder_state(path for case in cases for path in (*case.images, case.label))
+    if folder.is_dir() and any(folder.iterdir()):
+        same = made_from.is_file() and read_json(made_from, expected="the list of files that it was made from") == files
+        if finished.is_file() and same and read_json(finished, expected="a dataset.json") == description:
             return folder
-        raise InputError(
-            f"{folder} was made from other data than {source} now holds; name a new folder with --out or delete it."
-        )
+        if finished.is_file() or not made_from.is_file():
+            raise InputError(
+                f"{folder} was not made from what {source} now holds, or not by this version; name a new folder with "
+                "--out or delete it."
+            )
+        shutil.rmtree(folder)  # an earlier run was stopped there
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(made_from, files)
     ending = description["file_ending"]
     for part, group in (("Tr", training), ("Ts", unseen)):
         for case in group:
@@ -108,7 +122,7 @@ def hold_out(source: Path, raw: Path) -> Path:
                 spacing = file.parent / f"{case.name}.json"
                 if spacing.is_file():
                     _link(spacing, folder / (kind + part) / spacing.name)
-    finished.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_json(finished, description, indent=2)
     return folder
 
 

@@ -144,6 +144,14 @@ def test_a_network_without_attention_is_refused(make_model, images, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_is_written_among_the_images(make_model, images, capsys):
+    folder, _ = images
+    before = sorted(folder.iterdir())
+    assert analyze(make_model("encoder"), folder / "a.png", folder / ".." / folder.name) == 1
+    assert "is the input folder" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
 def test_a_fold_that_is_not_trained_is_refused(make_model, images, tmp_path, capsys):
     assert analyze(make_model(), images[0], tmp_path / "out", "-f", "3") == 1
     assert "Fold 3" in capsys.readouterr().err

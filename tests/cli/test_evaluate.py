@@ -225,6 +225,18 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
         assert sentence in refused(command(truth, prediction, "--scores", broken), capsys)
     assert "no folder" in refused(command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys)
     assert "no folder" in refused(command(truth, tmp_path / "none"), capsys)
+    coco, earlier = tmp_path / "predictions_coco.json", tmp_path / "earlier.json"
+    coco.write_text(json.dumps(results(truth, 0.5)))
+    inputs = (coco, truth.parent / "dataset.json", next(truth.glob("*.tif")), prediction / "scores.json")
+    inputs[-1].symlink_to(coco)
+    before = [path.read_bytes() for path in inputs]
+    for path in inputs:
+        said = refused(command(truth, prediction, "--scores", coco, "--json", path), capsys)
+        assert "does not hold scores of maskmed evaluate" in said or "belongs to the images and labels" in said
+    assert "belongs to the images and labels" in refused(command(truth, prediction, "--json", truth / "a.json"), capsys)
+    assert [path.read_bytes() for path in inputs] == before
+    for _ in range(2):
+        assert main(command(truth, prediction, "--json", earlier)) == 0
     assert "at least 1" in refused(command(truth, prediction, "--max-detections", "0"), capsys)
     assert "holds no file that ends in .tif" in refused(command(truth.parent, prediction), capsys)
     (truth.parent / "dataset.json").unlink()

@@ -64,6 +64,25 @@ def test_demo_on_phantoms_runs_the_stock_commands_and_ends_with_the_mean_dice(tm
     assert (tmp_path / "out" / "Dataset900_Phantoms.png").is_file()
 
 
+def test_phantoms_that_have_changed_are_drawn_again(tmp_path, capsys):
+    label = min((demo._phantoms(tmp_path) / "labelsTr").iterdir())
+    before, when = label.read_bytes(), label.stat().st_mtime_ns
+    capsys.readouterr()
+    demo._phantoms(tmp_path)
+    assert "Drawing" not in capsys.readouterr().out and label.stat().st_mtime_ns == when
+    label.unlink()
+    demo._phantoms(tmp_path)
+    assert "Drawing" in capsys.readouterr().out and label.read_bytes() == before
+
+
+def test_the_demo_is_not_run_inside_a_data_set(tmp_path, recorded, capsys):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "dataset.json").write_text("{}")
+    for out in (tmp_path, tmp_path / "imagesTr" / "demo"):
+        assert main(["demo", "--out", str(out), "--device", "cpu"]) == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["dataset.json", "imagesTr"]
+
+
 def test_demo_on_flat_images_uses_the_2d_configuration(tmp_path, recorded):
     source = tmp_path / "Dataset007_Flat"
     for index in range(3):

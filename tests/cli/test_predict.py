@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskmed_nnu.cli.main import main
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import from_instance_map
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import decode
@@ -123,6 +125,118 @@ def test_the_same_command_goes_on_where_it_was_stopped(model, images, tmp_path, 
     assert "predictions of another model or other folds" in capsys.readouterr().err
     assert predict(model, folder / "a_0000.png", out, "--no-overlays", "--no-coco", "--overwrite") == 0
     assert (out / "a.png").stat().st_mtime_ns > kept
+
+
+def test_a_changed_image_is_predicted_again_and_the_others_are_not(model, images, tmp_path, capsys):
+    folder, truths = images
+    out = tmp_path / "out"
+    options = ("--no-overlays", "-f", "0")
+    assert predict(model, folder, out, *options) == 0
+    kept = {name: (out / f"{name}.png").stat().st_mtime_ns for name in truths}
+
+    moved = folder.rename(tmp_path / "moved")
+    changed = grid_of_cells((90, 60), seed=8).astype(np.uint16)
+    Image.fromarray(changed).save(moved / "a_0000.png")
+    (moved / "c.bmp").unlink()
+    capsys.readouterr()
+    assert predict(model, moved, out, *options) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 2 images are predicted already" in printed
+    assert f"other images of the same names, in {folder}: a\n" in printed
+    assert "also holds predictions of 1 images that are not in" in printed and "leaves out: c\n" in printed
+    assert read_ids(out / "a.png", overlap_layers=False)[0].shape == changed.shape
+    assert (out / "b.png").stat().st_mtime_ns == kept["b"]
+    results = json.loads((out / "predictions_coco.json").read_text())
+    assert {tuple(result["segmentation"]["size"]) for result in results if result["image_id"] == "a"} == {changed.shape}
+    assert {result["image_id"] for result in results} == {"a", "b"}
+
+    # what cannot be predicted any more has no results, whatever lies there from before
+    (moved / "a_0000.png").write_bytes(b"no picture")
+    assert predict(model, moved, out, *options) == 1
+    results = json.loads((out / "predictions_coco.json").read_text())
+    assert {result["image_id"] for result in results} == {"b"}
+
+
+def test_damaged_records_and_results_cost_a_line_and_a_prediction(model, images, tmp_path, capsys):
+    folder, _ = images
+    out = tmp_path / "out"
+    assert predict(model, folder, out) == 0
+    before = json.loads((out / "predictions_coco.json").read_text())
+    (out / "coco" / "a.json").write_text("[{")
+    (out / "predicted_from" / "b.json").write_text('{"model": ')
+    (out / "predicted_by.json").write_text("{")
+    capsys.readouterr()
+    assert predict(model, folder, out) == 0
+    printed = capsys.readouterr().out
+    assert f"{out / 'predicted_by.json'} is damaged and written anew" in printed
+    assert "because their file in coco/ is damaged: a\n" in printed
+    assert "because there is no record of what they were predicted from: b\n" in printed
+    assert "1 of 3 images are predicted already" in printed
+    assert json.loads((out / "predictions_coco.json").read_text()) == before
+
+    # as version 0.1 left it
+    shutil.rmtree(out / "predicted_from")
+    names = {"model": str(model), "folds": ["0", "1"], "checkpoint": "checkpoint_final.pth"}
+    (out / "predicted_by.json").write_text(json.dumps(names | {"folds": ["0"]}))
+    assert predict(model, folder, out) == 1
+    (out / "predicted_by.json").write_text(json.dumps(names))
+    capsys.readouterr()
+    assert predict(model, folder, out) == 0
+    assert "because there is no record of what they were predicted from: a, b, c\n" in capsys.readouterr().out
+
+
+def test_a_model_that_was_trained_again_and_other_options_are_another_model(model, images, tmp_path, capsys):
+    folder, _ = images
+    out = tmp_path / "out"
+    assert predict(model, folder, out, "-f", "0") == 0
+    moved = model.rename(tmp_path / "elsewhere")
+    assert predict(moved, folder, out, "-f", "0") == 0
+    assert predict(moved, folder, out, "-f", "0", "--no-mirroring") == 1
+    assert "differs in mirrored_axes); name a new folder" in capsys.readouterr().err
+    checkpoint = torch.load(moved / "fold_0" / "checkpoint_final.pth")
+    torch.save(
+        {**checkpoint, "network_weights": {"score": torch.tensor(0.6)}}, moved / "fold_0" / "checkpoint_final.pth"
+    )
+    assert predict(moved, folder, out, "-f", "0") == 1
+    assert "differs in weights); name a new folder" in capsys.readouterr().err
+
+
+def test_nothing_is_written_over_the_images_or_beside_them(model, images, tmp_path, capsys):
+    folder, _ = images
+    masks, found, linked, own = (tmp_path / name for name in ("masks", "found", "linked", "own"))
+    for made in (masks, found, linked, own):
+        made.mkdir()
+    (own / "dataset.json").write_text("{}")
+    (masks / "b.png").write_bytes(b"drawn by hand")
+    (found / "overlays").symlink_to(folder)
+    (linked / "b.png").hardlink_to(folder / "b.tif")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for source, out, said in (
+        (folder, folder, "is the input folder"),
+        (folder / "b.tif", folder / ".." / "images", "is the input folder"),
+        (folder, found, "overlays, where results would go, is the input folder"),
+        (folder, linked, "b.png, where results would go, is the input file"),
+        (folder, model, "the folder of a data set or of a model"),
+        (folder, own, "dataset.json exists and is no prediction"),
+        (folder, masks, "b.png exists and is no prediction"),
+    ):
+        for more in ((), ("--overwrite",)):
+            assert predict(model, source, out, *more) == 1
+            assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert predict(model, folder, folder / "found") == 0  # inside is elsewhere
+
+
+def test_a_drive_that_goes_away_ends_the_command(model, images, tmp_path, capsys, monkeypatch):
+    folder, _ = images
+
+    def unplug(*arguments):
+        folder.rename(tmp_path / "gone")
+        raise InputError("a_0000.png cannot be read")
+
+    monkeypatch.setattr("maskmed_nnu.cli.predict.preprocess", unplug)
+    assert predict(model, folder, tmp_path / "out") == 1
+    assert f"maskmed: {folder} is gone, or its drive is; the same command goes on" in capsys.readouterr().err
 
 
 def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp_path, capsys):

@@ -58,6 +58,26 @@ def test_a_changed_step_makes_all_later_ones_run_again(tmp_path, capfd):
     assert "three\n" in output
 
 
+@pytest.mark.parametrize("change", ["read", "written"])
+def test_a_step_runs_again_when_a_file_that_it_read_or_left_has_changed(tmp_path, capfd, change):
+    read, written = tmp_path / "read", tmp_path / "written"
+    (read / "below").mkdir(parents=True)
+    (read / "below" / "a.txt").write_text("one")
+    copy = [PYTHON, "-c", f"open({str(written)!r}, 'w').write(open({str(read / 'below' / 'a.txt')!r}).read())"]
+    steps = [Command("1", "copy", copy, files=[read, written]), say("2", "second")]
+    run_commands(steps, logs=tmp_path / "logs", environment={})
+    capfd.readouterr()
+    run_commands(steps, logs=tmp_path / "logs", environment={})
+    assert capfd.readouterr().out.count("skipped") == 2
+    if change == "read":
+        (read / "below" / "a.txt").write_text("two, which is longer")
+    else:
+        written.unlink()
+    run_commands(steps, logs=tmp_path / "logs", environment={})
+    assert "skipped" not in capfd.readouterr().out
+    assert written.read_text() == (read / "below" / "a.txt").read_text()
+
+
 def test_only_a_step_whose_forerunners_stand_is_resumed(tmp_path, capfd):
     show = [PYTHON, "-c", "import sys; print('arguments', sys.argv[1:])"]
     steps = [say("1", "first"), Command("2", "train", show, resume=["--c"])]

@@ -63,8 +63,35 @@ def test_hold_out_again_changes_nothing(source, tmp_path):
 def test_a_folder_made_from_other_data_is_refused(source, tmp_path):
     hold_out(source, tmp_path / "raw")
     write(source, {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "tumour": 1}})
-    with pytest.raises(InputError, match=r"made from other data.*--out"):
+    with pytest.raises(InputError, match=r"was not made from what .* now holds.*--out"):
         hold_out(source, tmp_path / "raw")
+
+
+def test_a_folder_made_from_files_that_have_changed_is_refused(source, tmp_path):
+    hold_out(source, tmp_path / "raw")
+    (source / "labelsTr" / "case_2.nii.gz").write_bytes(b"corrected")
+    with pytest.raises(InputError, match=r"was not made from what .* now holds.*--out"):
+        hold_out(source, tmp_path / "raw")
+
+
+def test_a_stopped_run_starts_again_and_what_is_not_ours_stays(source, tmp_path):
+    folder = hold_out(source, tmp_path / "raw")
+    (folder / "dataset.json").unlink()  # the last file
+    renamed = source / "imagesTr" / "case_9_0000.nii.gz"
+    (source / "imagesTr" / "case_0_0000.nii.gz").rename(renamed)
+    (source / "imagesTr" / "case_0_0001.nii.gz").rename(source / "imagesTr" / "case_9_0001.nii.gz")
+    (source / "labelsTr" / "case_0.nii.gz").rename(source / "labelsTr" / "case_9.nii.gz")
+    hold_out(source, tmp_path / "raw")
+    assert not list(folder.rglob("case_0*"))
+    assert renamed.is_file()
+    with pytest.raises(InputError, match="is the input folder"):
+        hold_out(folder, tmp_path / "raw")
+    foreign = tmp_path / "other" / source.name / "imagesTr" / "mine_0000.nii.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"mine")
+    with pytest.raises(InputError, match="was not made from"):
+        hold_out(source, tmp_path / "other")
+    assert foreign.read_bytes() == b"mine"
 
 
 def test_a_folder_of_any_name_gets_a_data_set_number(source, tmp_path):

@@ -14,6 +14,7 @@ from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, t
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.inference.prediction_records import recording
 from maskmed_nnu.nnunet.inference.refusals import refuse_instances
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
@@ -72,7 +73,20 @@ def wrap_export(module: Any) -> None:
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        if has_instances(plans_manager.plans):
+        output = Path(output_file_truncated)
+        with recording(output.parent, output.name):
+            if not has_instances(plans_manager.plans):
+                return stock_export(
+                    predicted_array_or_file,
+                    properties_dict,
+                    configuration_manager,
+                    plans_manager,
+                    dataset_json_dict_or_file,
+                    output_file_truncated,
+                    save_probabilities,
+                    *args,
+                    **kwargs,
+                )
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
                 dataset_json = read_json(dataset_json, expected="nnU-Net's dataset.json")
@@ -87,17 +101,6 @@ def wrap_export(module: Any) -> None:
                 configuration=configuration_manager.configuration,
                 dataset_json=dataset_json,
             )
-        return stock_export(
-            predicted_array_or_file,
-            properties_dict,
-            configuration_manager,
-            plans_manager,
-            dataset_json_dict_or_file,
-            output_file_truncated,
-            save_probabilities,
-            *args,
-            **kwargs,
-        )
 
     @functools.wraps(stock_resample)
     def resample_and_save(

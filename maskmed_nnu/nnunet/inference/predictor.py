@@ -19,12 +19,13 @@ from torch import Tensor
 from maskmed_nnu.instances.detections import pack
 from maskmed_nnu.instances.stitching.stitch import MARGIN
 from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
+from maskmed_nnu.nnunet.inference.file_prediction import wrap_file_prediction
 
 
 def wrap_predictor(module: ModuleType) -> None:
     """Wrap `nnUNetPredictor` in ``nnunetv2.inference.predict_from_raw_data``.
 
-    Two methods, because nnU-Net's trainer calls the second directly for its final validation.
+    Two methods predict, because nnU-Net's trainer calls the second directly for its final validation.
     """
     predictor_class = module.nnUNetPredictor
     stock_logits = predictor_class.predict_logits_from_preprocessed_data
@@ -49,6 +50,7 @@ def wrap_predictor(module: ModuleType) -> None:
 
     predictor_class.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
+    wrap_file_prediction(predictor_class)
 
 
 def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> Tensor:

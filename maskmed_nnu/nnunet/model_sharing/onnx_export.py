@@ -23,6 +23,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 from maskmed_nnu.version import package_version
 
 OPSET = 18  # the one that torch's exporter is written in; younger ones are converted from it
@@ -58,7 +59,8 @@ def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[i
     Raises
     ------
     InputError
-        Where a file of the model, the folder of ``file`` or a package is missing, or the model is no SimpleUNet.
+        Where a file of the model, the folder of ``file`` or a package is missing, ``file`` is one of the model's, or
+        the model is no SimpleUNet.
     """
     folds = [folds] if isinstance(folds, (int, str)) else list(folds)
     if not folds:
@@ -72,8 +74,12 @@ def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[i
     folder, file = Path(model_folder), Path(file)
     if not file.parent.is_dir():
         raise InputError(f"There is no folder {file.parent} for {file.name}; make it, or name another.")
-    plans, dataset = (_read_json(folder / name) for name in ("plans.json", "dataset.json"))
-    checkpoints = [_load_checkpoint(folder / f"fold_{fold}" / CHECKPOINT) for fold in folds]
+    weights = [folder / f"fold_{fold}" / CHECKPOINT for fold in folds]
+    plans_file, dataset_file = folder / "plans.json", folder / "dataset.json"
+    refuse_image_folder(file.parent)
+    refuse_output_over_input([file], [plans_file, dataset_file, *weights], advice="name another file")
+    plans, dataset = _read_json(plans_file), _read_json(dataset_file)
+    checkpoints = [_load_checkpoint(path) for path in weights]
     configuration = resolve_configuration(plans, checkpoints[0]["init_args"]["configuration"])
     check_simple_unet_plans(plans, configuration)
     settings = prediction_settings(plans, dataset, checkpoints[0], folds)

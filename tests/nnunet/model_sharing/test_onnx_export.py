@@ -353,6 +353,11 @@ def test_the_metadata(tmp_path, checkout):
 def test_what_is_missing_is_told(tmp_path, monkeypatch):
     built = architecture(2)
     model_folder(tmp_path / "model", [16, 16], built, [build(built).state_dict()])
+    weights = tmp_path / "model" / "fold_0" / "checkpoint_final.pth"
+    (tmp_path / "x.onnx").symlink_to(weights)
+    with pytest.raises(InputError, match=r"x\.onnx, where results would go, is the input file .*name another file"):
+        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0])
+    (tmp_path / "x.onnx").unlink()
     with pytest.raises(InputError, match=r"There is no .*fold_3.checkpoint_final\.pth; name the folder"):
         export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0, 3])
     plans = json.loads((tmp_path / "model" / "plans.json").read_text())

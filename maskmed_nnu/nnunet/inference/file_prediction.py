@@ -1,0 +1,139 @@
+"""Predicting files with networks of ours: never over the input, and what is skipped was made by this model from this
+image."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from maskmed_nnu.nnunet.inference.prediction_records import (
+    NNUNET_RECORD,
+    CasePrediction,
+    announce_case,
+    cases_to_predict,
+    check_model_record,
+    describe_model,
+    refuse_foreign_files,
+    write_model_record,
+)
+from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
+from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
+
+PROBABILITIES = ".npz"
+
+
+def wrap_file_prediction(predictor_class: Any) -> None:
+    """Wrap the methods of ``nnUNetPredictor`` that read and write files; those of other networks stay as they are."""
+    for name in ("predict_from_files", "predict_from_files_sequential"):
+        setattr(predictor_class, name, _checked(getattr(predictor_class, name)))
+    stock = predictor_class._manage_input_and_output_lists
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def _manage_input_and_output_lists(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        overwrite, given.arguments["overwrite"] = given.arguments["overwrite"], True
+        if not is_ours(self):
+            return stock(self, *args, **kwargs)
+        files, truncated, previous = stock(*given.args, **given.kwargs)
+        if truncated is None:
+            return files, truncated, previous
+        ending = self.dataset_json["file_ending"]
+        cases = [
+            _case(output, ending, images, stage, given.arguments["save_probabilities"])
+            for output, images, stage in zip(truncated, files, previous, strict=True)
+        ]
+        model = describe_model(self)
+        todo = list(range(len(cases)))
+        if not overwrite:
+            todo, lines = cases_to_predict(cases, model)
+            print(
+                f"{len(cases) - len(todo)} of {len(cases)} cases are predicted already, by this model and from these "
+                "files."
+            )
+            print("".join(f"{line}\n" for line in lines), end="")
+        for index in todo:
+            announce_case(cases[index], model)
+        return tuple([values[index] for index in todo] for values in (files, truncated, previous))
+
+    predictor_class._manage_input_and_output_lists = _manage_input_and_output_lists
+
+
+def is_ours(predictor: Any) -> bool:
+    """Whether the predictor's network is one of this package's."""
+    architecture = predictor.configuration_manager.configuration.get("architecture", {})
+    name = str(architecture.get("network_class_name"))
+    return name.startswith("maskmed_nnu.") or has_instances(predictor.plans_manager.plans)
+
+
+def _checked(stock: Callable[..., Any]) -> Callable[..., Any]:
+    """``predict_from_files`` or its sequential twin, which refuses its output before anything is written."""
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def predict(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        _, source, output = list(given.arguments.values())[:3]
+        if is_ours(self) and output:
+            _check_output(self, source, output, given.arguments)
+        return stock(self, *args, **kwargs)
+
+    return predict
+
+
+def _check_output(predictor: Any, source: Any, output: Any, options: dict[str, Any]) -> None:
+    """Refuse an output among the input, in a data set, or among predictions of another model.
+
+    Raises:
+        InputError: says what is where.
+    """
+    ending, earlier = predictor.dataset_json["file_ending"], options["folder_with_segs_from_prev_stage"]
+    if isinstance(source, str):
+        images = [[str(path)] for path in sorted(Path(source).glob(f"*{ending}"))]
+        inputs: list[Path | str] = [source]
+    else:
+        images, inputs = source, []
+    if isinstance(output, str):
+        truncated = [str(Path(output) / Path(files[0]).name[: -len(ending) - 5]) for files in images]
+        folders = [Path(output)]
+    else:
+        truncated, folders = output, sorted({Path(path).parent for path in output})
+    cases = [
+        _case(path, ending, files, None, options["save_probabilities"])
+        for path, files in zip(truncated, images, strict=False)
+    ]
+    inputs += [path for files in images for path in files] + ([earlier] if earlier else [])
+    own = [folder / name for folder in folders for name in ("dataset.json", "plans.json", NNUNET_RECORD)]
+    refuse_output_over_input([*folders, *own, *(path for case in cases for path in case.outputs)], inputs)
+    for folder in folders:
+        refuse_data_set_folder(folder)
+    refuse_foreign_files(cases)
+    model = describe_model(predictor)
+    for folder in folders:
+        if not options["overwrite"]:
+            note = check_model_record(
+                folder,
+                model,
+                predictor.plans_manager.plans,
+                named={},
+                advice="name another folder, or replace them by leaving out --continue_prediction",
+            )
+            print(note, end="")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_model_record(folder, model, {})
+
+
+def _case(truncated: str, ending: str, images: list[str], stage: str | None, probabilities: bool) -> CasePrediction:
+    """What nnU-Net reads and writes for a case. A TIFF's spacing stands in a json of the case's name."""
+    output = Path(truncated)
+    spacing = Path(images[0][: -len(ending) - 5] + ".json")
+    inputs = [Path(path) for path in (*images, *([stage] if stage else []))]
+    inputs += [spacing] if spacing.is_file() else []
+    endings = [ending, *([PROBABILITIES] if probabilities else [])]
+    outputs = [output.with_name(output.name + end) for end in endings]
+    return CasePrediction(output.parent, output.name, inputs, outputs)

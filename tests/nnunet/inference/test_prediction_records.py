@@ -1,0 +1,69 @@
+"""Records of what a case was predicted from, without a network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.prediction_records import (
+    CasePrediction,
+    announce_case,
+    cases_to_predict,
+    describe_model,
+    recording,
+)
+from tests.nnunet.oracle import Oracle, dataset, oracle_predictor, plans
+
+MODEL = {"weights": ["a"]}
+
+
+@pytest.fixture
+def case(tmp_path):
+    image = tmp_path / "x.tif"
+    image.write_bytes(b"pixels")
+    return CasePrediction(tmp_path / "out", "x", [image], [tmp_path / "out" / "x.tif"])
+
+
+def write(case, model=MODEL):
+    announce_case(case, model)
+    with recording(case.folder, case.name):
+        assert cases_to_predict([case], model)[0] == [0], "while it is written it is not predicted"
+        for path in case.outputs:
+            path.write_bytes(b"map")
+
+
+def test_how_an_image_is_read_is_part_of_its_record(case):
+    write(case)
+    assert cases_to_predict([case], MODEL) == ([], [])
+    assert cases_to_predict([case], {"weights": ["b"]})[0] == [0]
+    stack = case._replace(options={"axes": "ZYX"})
+    assert cases_to_predict([stack], MODEL) == (
+        [0],
+        ["predicted again, because their images were read with other options: x"],
+    )
+    write(stack)
+    assert cases_to_predict([stack], MODEL) == ([], []) and cases_to_predict([case], MODEL)[0] == [0]
+
+
+def test_a_case_without_a_file_of_a_channel_is_told(case):
+    missing = case._replace(inputs=[*case.inputs, case.inputs[0].with_name("y.tif")])
+    with pytest.raises(
+        InputError, match=r"y\.tif cannot be read \(No such file or directory\); x is predicted from it"
+    ):
+        announce_case(missing, MODEL)
+
+
+def test_a_model_is_known_by_its_weights_plans_and_options():
+    description = dataset()
+
+    def model(*scores, plan=None, **options):
+        states = [{"score": torch.tensor(score), "steps": torch.tensor([3], dtype=torch.int64)} for score in scores]
+        return describe_model(
+            oracle_predictor(Oracle(), plan or plans(description), description, states=states, **options)
+        )
+
+    assert model(0.5, 0.6) == model(0.6, 0.5)  # folds in another order
+    others = [model(0.5), model(0.5, 0.6, use_mirroring=False), model(0.5, 0.6, tile_step_size=0.7)]
+    others.append(model(0.5, 0.6, plan=plans(description, spacing=2.0)))
+    assert all(model(0.5, 0.6) != other for other in others)
