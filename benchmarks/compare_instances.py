@@ -164,7 +164,8 @@ def named(plans: dict, method: Method, key: str, commands: Commands) -> str:
 
 def run_one(method: Method, commands: Commands, budget: dict) -> None:
     """Train, predict, compare; leaves ``WORK/results/<key>.json``."""
-    from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
+    from maskmed_nnu.instances.metrics.coco_results import CocoResults
+    from maskmed_nnu.instances.metrics.evaluation import evaluate
 
     plans = planned(method, commands)
     key = method.key(budget, plans["configurations"]["2d"])
@@ -189,7 +190,7 @@ def run_one(method: Method, commands: Commands, budget: dict) -> None:
         views = () if budget["mirroring"] else ("--no-mirroring",)
         command = ("predict", *predict, *views, "--no-overlays", "--device", commands.device)
         predicted = commands.run(f"predict_{key}", "maskmed", *command)
-        predictions, results = output, read_results(output / "predictions_coco.json")
+        predictions, results = output, CocoResults(output / "predictions_coco.json")
     else:
         views = () if budget["mirroring"] else ("--disable_tta",)
         command = (*predict, *views, "-c", "2d", "-npp", 1, "-nps", 1, *device)

@@ -7,13 +7,12 @@ readers understand (regions, an ignore label, ``modality``, numbers in quotes, k
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.json_file import read_json, shown
 
 NEEDED = ("channel_names", "labels", "numTraining", "file_ending")
 EXAMPLES = {
@@ -26,7 +25,6 @@ ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl", ".png", ".bmp", ".tif", 
 """What nnU-Net finds a reader for by itself."""
 READERS = ("InstanceIO", "SimpleITKIO", "NibabelIO", "NibabelIOWithReorient", "NaturalImage2DIO", "Tiff3DIO")
 READER_KEY = "overwrite_image_reader_writer"
-LONGEST = 120
 
 
 def read_dataset_json(path: Path | str, *, needs: Sequence[str] = NEEDED) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def read_dataset_json(path: Path | str, *, needs: Sequence[str] = NEEDED) -> dic
 def dataset_json_faults(content: Any, name: str, *, needs: Sequence[str] = NEEDED) -> list[str]:
     """Every fault of what a ``dataset.json`` called ``name`` holds, in a sentence; of the keys that are needed only."""
     if not isinstance(content, dict):
-        return [f"{name} holds {_short(content)}; nnU-Net's dataset.json is an object with {', '.join(NEEDED)}."]
+        return [f"{name} holds {shown(content)}; nnU-Net's dataset.json is an object with {', '.join(NEEDED)}."]
     present = [k for k in needs if k in content or (k == "channel_names" and "modality" in content)]
     missing = [f"{key} (such as {EXAMPLES[key]})" for key in needs if key not in present]
     faults = [f"{name} lacks {' and '.join(missing)}; add what nnU-Net needs."] if missing else []
@@ -70,36 +68,36 @@ def _channel_names(content: dict[str, Any]) -> Iterator[str]:
     key = "channel_names" if "channel_names" in content else "modality"
     names = content[key]
     if isinstance(names, (list, str)) and names:
-        entries = names if isinstance(names, list) else [names]
-        yield f"{key} is {_short(names)}; write an object with a number for each channel, {_short(_numbered(entries))}."
+        cure = _numbered(names if isinstance(names, list) else [names])
+        yield f"{key} is {shown(names)}; write an object with a number for each channel, {shown(cure)}."
     elif not isinstance(names, dict) or not names:
-        yield f"{key} is {_short(names)}; it must name each channel, as in {EXAMPLES['channel_names']}."
+        yield f"{key} is {shown(names)}; it must name each channel, as in {EXAMPLES['channel_names']}."
     elif [label_number(number) for number in names] != list(range(len(names))):
         swapped = all(label_number(value) is not None for value in names.values())
         cure = {str(value): number for number, value in names.items()} if swapped else _numbered(list(names.values()))
         yield (
-            f'the keys of {key} are {", ".join(map(_short, names))}; they must count the channels from "0" in the '
-            f"order of the files' _0000, _0001, as in {_short(cure)}."
+            f'the keys of {key} are {", ".join(map(shown, names))}; they must count the channels from "0" in the '
+            f"order of the files' _0000, _0001, as in {shown(cure)}."
         )
     elif not all(isinstance(value, str) for value in names.values()):
-        yield f"{key} is {_short(names)}; the name of each channel must be a text."
+        yield f"{key} is {shown(names)}; the name of each channel must be a text."
 
 
 def _labels(content: dict[str, Any]) -> Iterator[str]:
     labels = content["labels"]
     if isinstance(labels, dict) and labels and all(map(_swapped, labels.items())):
-        right = _short({value: label_number(number) for number, value in labels.items()})
-        yield f"labels is {_short(labels)} as in version 1; nnU-Net 2 has names before numbers: {right}."
+        right = shown({value: label_number(number) for number, value in labels.items()})
+        yield f"labels is {shown(labels)} as in version 1; nnU-Net 2 has names before numbers: {right}."
         return
     if not isinstance(labels, dict) or not labels:
         names = labels if isinstance(labels, list) and all(isinstance(one, str) for one in labels) else None
-        cure = EXAMPLES["labels"] if not names else _short({one: i for i, one in enumerate(names)})
-        yield f"labels is {_short(labels)}; it must give each class a number, background first, as in {cure}."
+        cure = EXAMPLES["labels"] if not names else shown({one: i for i, one in enumerate(names)})
+        yield f"labels is {shown(labels)}; it must give each class a number, background first, as in {cure}."
         return
     wrong = {name: value for name, value in labels.items() if name != "ignore" and not _legal_label(value)}
     if wrong:
         yield (
-            f"labels has {_short(wrong)}; the label of a class is a whole number of 0 or more, or of a region a list "
+            f"labels has {shown(wrong)}; the label of a class is a whole number of 0 or more, or of a region a list "
             "of such numbers."
         )
         return
@@ -107,10 +105,10 @@ def _labels(content: dict[str, Any]) -> Iterator[str]:
         near = next((name for name in labels if name.lower() in ("background", "bg") or labels[name] == 0), None)
         yield (
             "labels has no background, which must be 0; "
-            + (f"call {_short(near)} background." if near and labels[near] == 0 else 'add "background": 0.')
+            + (f"call {shown(near)} background." if near and labels[near] == 0 else 'add "background": 0.')
         )
     elif isinstance(labels["background"], list) or label_number(labels["background"]) != 0:
-        yield f"the label of background is {_short(labels['background'])}; it must be 0, and classes count from 1."
+        yield f"the label of background is {shown(labels['background'])}; it must be 0, and classes count from 1."
     yield from _label_values(labels, content.get("regions_class_order"))
 
 
@@ -130,7 +128,7 @@ def _label_values(labels: dict[str, Any], order: Any) -> Iterator[str]:
     values = {label_number(one) or 0 for v in classes.values() for one in (v if isinstance(v, list) else [v])}
     largest, has_regions = max(values), any(isinstance(v, list) and len(v) > 1 for v in classes.values())
     if largest == 0:
-        yield f"labels is {_short(labels)}; beside the background there must be a class, or there is nothing to learn."
+        yield f"labels is {shown(labels)}; beside the background there must be a class, or there is nothing to learn."
     missing = [number for number in range(1, min(largest, 2**16)) if number not in values]
     if missing and not has_regions:
         more = " and more" if len(missing) > 10 else ""
@@ -143,7 +141,7 @@ def _label_values(labels: dict[str, Any], order: Any) -> Iterator[str]:
     ignore = labels.get("ignore")
     if ignore is not None and (not isinstance(ignore, int) or ignore != largest + 1):
         yield (
-            f"the ignore label is {_short(ignore)}; it must be the highest one, {largest + 1} here, in the label files "
+            f"the ignore label is {shown(ignore)}; it must be the highest one, {largest + 1} here, in the label files "
             "as well."
         )
 
@@ -154,9 +152,9 @@ def _regions(classes: dict[str, Any], order: Any) -> Iterator[str]:
         n: v for n, v in classes.items() if any(isinstance(one, str) for one in (v if isinstance(v, list) else [v]))
     }
     if quoted:
-        yield f"labels has {_short(quoted)}; beside regions every label must be a number without quotes."
+        yield f"labels has {shown(quoted)}; beside regions every label must be a number without quotes."
     if not isinstance(order, list) or len(order) != len(regions) or not all(type(one) is int for one in order):
-        found = "is missing" if order is None else f"is {_short(order)}"
+        found = "is missing" if order is None else f"is {shown(order)}"
         yield (
             f"regions_class_order {found}, but labels has {len(regions)} regions ({', '.join(regions)}); give it that "
             "many numbers, the value that a predicted map gets for each region, a later one drawn over those before."
@@ -166,11 +164,11 @@ def _regions(classes: dict[str, Any], order: Any) -> Iterator[str]:
 def _training_cases(content: dict[str, Any]) -> Iterator[str]:
     number = content["numTraining"]
     if type(number) not in (int, float) or number != number or number < 1 or number % 1:
-        yield f"numTraining is {_short(number)}; it must be the number of training cases, without quotes."
+        yield f"numTraining is {shown(number)}; it must be the number of training cases, without quotes."
     cases = content.get("dataset", {})
     if not isinstance(cases, dict) or not all(map(_legal_case, cases.values())):
         yield (
-            f"dataset is {_short(cases)}; where it is given, it must list the files of each case, as in "
+            f"dataset is {shown(cases)}; where it is given, it must list the files of each case, as in "
             '{"case_1": {"images": ["imagesTr/case_1_0000.nii.gz"], "label": "labelsTr/case_1.nii.gz"}}.'
         )
 
@@ -184,19 +182,19 @@ def _file_ending(content: dict[str, Any]) -> Iterator[str]:
     ending, reader = content["file_ending"], content.get(READER_KEY, "None")
     bare = ending.strip().lstrip("*").lower() if isinstance(ending, str) else ""
     if not bare.strip("."):
-        yield f"file_ending is {_short(ending)}; it must be one text, such as {EXAMPLES['file_ending']}."
+        yield f"file_ending is {shown(ending)}; it must be one text, such as {EXAMPLES['file_ending']}."
     elif not ending.startswith(".") or any(one in ending for one in "*?/\\") or ending != ending.strip():
         cure = bare if bare.startswith(".") else f".{bare}"
-        yield f'file_ending is {_short(ending)}; it must begin with the dot and hold no wildcard or folder: "{cure}".'
+        yield f'file_ending is {shown(ending)}; it must begin with the dot and hold no wildcard or folder: "{cure}".'
     elif ending.lower() not in ENDINGS and reader not in READERS:
-        yield f"file_ending is {_short(ending)}, for which nnU-Net has no reader; it reads {', '.join(ENDINGS)}."
+        yield f"file_ending is {shown(ending)}, for which nnU-Net has no reader; it reads {', '.join(ENDINGS)}."
     if not isinstance(reader, str):
-        yield f"{READER_KEY} is {_short(reader)}; it must be the name of a reader, or be left out."
+        yield f"{READER_KEY} is {shown(reader)}; it must be the name of a reader, or be left out."
     elif reader not in (*READERS, "None"):
         near = difflib.get_close_matches(reader.lower(), [one.lower() for one in READERS], n=1)
         right = next((one for one in READERS if near and one.lower() == near[0]), None)
         if right:  # another name may be a reader of the user's own
-            yield f"{READER_KEY} is {_short(reader)}, which nnU-Net passes over in silence; {right} is meant."
+            yield f"{READER_KEY} is {shown(reader)}, which nnU-Net passes over in silence; {right} is meant."
 
 
 CHECKS = {
@@ -209,8 +207,3 @@ CHECKS = {
 
 def _numbered(names: list[Any]) -> dict[str, Any]:
     return {str(number): name for number, name in enumerate(names)}
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

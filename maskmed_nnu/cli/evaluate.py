@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
+from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.output_paths import refuse_image_folder
 
 DESCRIPTION = """\
@@ -49,9 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and the line of the main scores, and write the json."""
     # here, so that `maskmed --help` does not wait for the readers
-    from maskmed_nnu.atomic_write import write_atomically
+    from maskmed_nnu.instances.instance_map import LabelFormat
     from maskmed_nnu.instances.metrics import with_names
-    from maskmed_nnu.instances.metrics.evaluation import evaluate, read_results
+    from maskmed_nnu.instances.metrics.coco_results import CocoResults
+    from maskmed_nnu.instances.metrics.evaluation import evaluate
 
     if options.max_detections < 1:
         raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
@@ -59,21 +60,24 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"{options.json.parent} is no folder; make it, or name another file with --json.")
     if options.json:
         _check_output(options.json)
-    dataset_json = read_dataset_json(options.truth, options.prediction)
+    dataset_json = _dataset_json(options.truth, options.prediction)
+    names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
+    results = CocoResults(options.scores) if options.scores else None
     scores, images = evaluate(
         options.truth,
         options.prediction,
         dataset_json=dataset_json,
-        results=read_results(options.scores) if options.scores else None,
+        results=results,
         max_detections=options.max_detections,
         flat=options.flat,
     )
-    names = {number: name for name, number in dataset_json["labels"].items()}
     if options.json:
         summary = {"images": images, "max_detections": options.max_detections, **with_names(scores, names)}
-        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-        write_atomically(options.json, lambda partial: partial.write_text(text, encoding="utf-8"))
-    print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.\n")
+        write_json(options.json, summary, indent=2)
+    print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.")
+    for note in results.notes if results is not None else ():
+        print(f"Note: {note}.")
+    print()
     print(table(scores, names))
     print("\n" + "  ".join(f"{name} {_format_score(scores[name])}" for name in ("F1@0.5", "AP50", "PQ")))
 
@@ -94,11 +98,11 @@ def _check_output(path: Path) -> None:
         )
 
 
-def read_dataset_json(truth: Path, prediction: Path) -> dict:
+def _dataset_json(truth: Path, prediction: Path) -> dict:
     """The ``dataset.json`` of the truth's data set, which lies above labelsTr, or nnU-Net's copy beside the prediction.
 
     Raises:
-        InputError: where there is none, or it is none.
+        InputError: where there is none, or it is faulty.
     """
     places = [folder / "dataset.json" for folder in (truth, truth.resolve().parent, prediction)]
     path = next((place for place in places if place.is_file()), None)
@@ -107,14 +111,7 @@ def read_dataset_json(truth: Path, prediction: Path) -> dict:
             f"There is no dataset.json in or above {truth}, nor in {prediction}; it says how ids are written, so copy "
             "that of the data set to one of them."
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}).") from None
-    missing = [key for key in ("labels", "file_ending") if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise InputError(f"{path} lacks {' and '.join(missing)}; nnU-Net's dataset.json holds labels and file_ending.")
-    return content
+    return read_dataset_json(path, needs=("labels", "file_ending"))
 
 
 def table(scores: dict, names: dict[int, str]) -> str:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import folder_state
 from maskmed_nnu.json_file import read_json, write_json
@@ -135,11 +136,9 @@ def _read_description(folder: Path) -> dict:
         raise InputError(
             f"{folder} has no dataset.json; an nnU-Net raw data set holds dataset.json, imagesTr and labelsTr."
         )
-    description = read_json(path, expected="the data set's description")
-    missing = [key for key in ("channel_names", "labels", "file_ending") if key not in description]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; nnU-Net needs channel_names, labels and file_ending.")
-    return description
+    description = read_dataset_json(path, needs=("channel_names", "labels", "file_ending"))
+    channels = description.pop("modality", None)  # version 1's name, which nnU-Net's integrity check does not take
+    return {"channel_names": channels, **description}
 
 
 def _link(source: Path, target: Path) -> None:

@@ -6,11 +6,12 @@ LIVECell's variant, where ``annotations`` is an object keyed by id instead of a 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import functools
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +21,22 @@ from scipy import ndimage
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.array_types import CroppedMask, Mask
+from maskmed_nnu.instances.coco_document import (
+    CocoAnnotation,
+    CocoImage,
+    References,
+    describe_ids,
+    natural_order,
+    read_document,
+    without_repeats,
+)
 from maskmed_nnu.instances.detections import Detections
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
 from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.json_file import shown
 
 MAX_COORDINATE = 10  # image sizes; rasterising costs a polygon's length, so one with wild coordinates would never end
-
-
-@dataclass(frozen=True)
-class CocoImage:
-    """An image that the json lists; `shape` is (y, x), None where the json does not say."""
-
-    id: int | str
-    file_name: str
-    shape: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class CocoInstances:
     clipped: int
 
 
+class _Annotation(NamedTuple):
+    """An annotation of an image, as sentences call it, with the id that its category declares."""
+
+    title: str
+    category: int | str
+    annotation: CocoAnnotation
+
+    def content(self, *, with_id: bool = True) -> tuple[Any, ...] | None:
+        """Two that agree in it are listed twice; None where there is no mask, which is refused one by one."""
+        mask, name = self.annotation.segmentation, repr(self.annotation.id) if with_id else ""
+        return (name, self.category, self.annotation.iscrowd, repr(mask)) if mask else None
+
+
 class CocoFile:
     """A COCO json: `classes` (name → number from 1), `images`, `notes` on what was left out, objects per image."""
 
@@ -58,31 +73,69 @@ class CocoFile:
         Without a selection every category that has an annotation is taken, in the order of the ids.
 
         Raises:
-            InputError: where the file is not COCO json, contradicts itself, or lacks a selected category.
+            InputError: where the file is not COCO json, contradicts itself, holds no masks, or lacks a selected
+                category.
         """
-        content = _load(path)
-        self.path = path
-        self.notes: list[str] = []
-        self.images = _images(content, path)
-        known = {image.id for image in self.images}
-        names = _categories(content, path)
-        annotations: dict[Any, list[dict[str, Any]]] = {}
-        strays = 0
-        for annotation in _items(content["annotations"]):
-            if annotation.get("category_id") not in names:
-                raise InputError(
-                    f"Annotation {annotation.get('id')} in {path} has category_id {annotation.get('category_id')}, but "
-                    f"its categories have the ids {format_list(names)}; declare that category or correct the "
-                    "annotation."
-                )
-            if annotation.get("image_id") in known:
-                annotations.setdefault(annotation["image_id"], []).append(annotation)
-            else:
-                strays += 1
-        if strays:
-            self.notes.append(f"{strays:,} annotations belong to images that {path.name} does not list")
-        self._annotations = annotations
+        document = read_document(path)
+        self.path, self.images, self.notes = path, document.images, document.notes
+        names = {category.id: category.name for category in document.categories}
+        self._annotations: dict[int | str, list[_Annotation]] = {image.id: [] for image in document.images}
+        self._assign(document.annotations, names)
         self.classes, self._number = self._number_classes(names, classes)
+        if not document.annotations:
+            raise InputError(f"{path} has no annotations (its list is empty or null); name the json that holds them.")
+        if not any(annotation.segmentation for annotation in document.annotations):
+            boxes = " (bounding boxes only)" if any(annotation.bbox for annotation in document.annotations) else ""
+            raise InputError(
+                f"None of the {len(document.annotations):,} annotations in {path} has a segmentation{boxes}; masks are "
+                "needed, as polygons or RLE."
+            )
+
+    def _assign(self, annotations: Sequence[CocoAnnotation], names: dict[int | str, str]) -> None:
+        """Give each annotation to its image, with the id of its category."""
+        images, categories = References(self._annotations), References(names)
+        strays: list[int | str] = []
+        for index, annotation in enumerate(annotations):
+            category, image = categories.find(annotation.category_id), images.find(annotation.image_id)
+            title = f"annotations[{index}]" if annotation.id is None else f"annotation {annotation.id}"
+            if category is None:
+                found = f"{title[0].upper()}{title[1:]} in {self.path} has category_id {shown(annotation.category_id)}"
+                raise InputError(
+                    f"{found}, but its categories have the ids {describe_ids(names)}; declare that category or correct "
+                    "the annotation."
+                )
+            if image is None:
+                strays.append(annotation.image_id)
+            else:
+                self._annotations[image].append(_Annotation(title, category, annotation))
+        if strays:
+            if len(strays) == len(annotations):
+                raise InputError(
+                    f"No annotation in {self.path} belongs to an image that it lists: image_id is "
+                    f"{describe_ids(dict.fromkeys(strays))}, but the images have the ids "
+                    f"{describe_ids(self._annotations)}; make them agree."
+                )
+            self.notes.append(f"{len(strays):,} annotations belong to images that {self.path.name} does not list")
+        self._drop_repeats()
+
+    def _drop_repeats(self) -> None:
+        """Keep an annotation that is listed twice once, and tell of others that look alike."""
+        repeats = twins = 0
+        for image, group in self._annotations.items():
+            kept, repeated = without_repeats(group, _Annotation.content)
+            twins += without_repeats(kept, functools.partial(_Annotation.content, with_id=False))[1]
+            self._annotations[image], repeats = kept, repeats + repeated
+        if repeats:
+            self.notes.append(f"{repeats:,} annotations are listed twice, counted once")
+        if twins:
+            self.notes.append(
+                f"{twins:,} annotations repeat the class and mask of another one under an id of their own, kept as "
+                "objects that overlap it wholly; remove them if they are not meant"
+            )
+        ids = Counter(one.title for group in self._annotations.values() for one in group)
+        shared = sum(times for times in ids.values() if times > 1)
+        if shared:
+            self.notes.append(f"{shared:,} annotations with different masks share an id, all kept")
 
     def objects(self, image: CocoImage, shape: tuple[int, int]) -> CocoInstances:
         """The selected objects of `image`, whose file has the size `shape` (y, x), layered where they overlap.
@@ -92,18 +145,18 @@ class CocoFile:
         masks: list[CroppedMask] = []
         numbers, refused, clipped = [], [], 0
         stuff = np.zeros(shape, dtype=np.int32)
-        for annotation in self._annotations.get(image.id, ()):
-            number = self._number.get(annotation["category_id"])
+        for title, category, annotation in self._annotations[image.id]:
+            number = self._number.get(category)
             if number is None:
                 continue
             try:
-                positions, cut = _rasterise(annotation.get("segmentation"), shape)
+                positions, cut = _rasterise(annotation.segmentation, shape)
             except (ValueError, TypeError, LookupError, OverflowError) as error:
-                refused.append(f"annotation {annotation.get('id')}: {_error_reason(error)}")
+                refused.append(f"{title}: {_error_reason(error)}")
                 continue
             clipped += cut
             box, mask = rle.crop(positions, shape[0])
-            if annotation.get("iscrowd"):
+            if annotation.iscrowd:
                 np.maximum(stuff[box], mask * np.int32(number), out=stuff[box])
             else:
                 masks.append((box, mask))
@@ -112,10 +165,10 @@ class CocoFile:
         return CocoInstances(objects, refused, clipped)
 
     def _number_classes(
-        self, names: dict[Any, str], selected: Sequence[str] | None
-    ) -> tuple[dict[str, int], dict[Any, int]]:
+        self, names: dict[int | str, str], selected: Sequence[str] | None
+    ) -> tuple[dict[str, int], dict[int | str, int]]:
         """Class names with consecutive numbers, and category id → number of the categories taken."""
-        used = {a["category_id"] for group in self._annotations.values() for a in group}
+        used = {one.category for group in self._annotations.values() for one in group}
         if selected:
             unknown = [name for name in selected if name not in names.values()]
             if unknown or len(set(selected)) < len(selected):
@@ -127,7 +180,7 @@ class CocoFile:
             ids = {name: key for key, name in names.items()}
             taken = [ids[name] for name in selected]
         else:
-            taken = sorted(used, key=lambda key: (isinstance(key, str), key))
+            taken = sorted(used, key=natural_order)
         left = sorted(names[key] for key in names if key not in taken)
         if left:
             self.notes.append(f"{'not selected' if selected else 'without annotations, left out'}: {', '.join(left)}")
@@ -185,18 +238,19 @@ def _encode_mask(mask: Mask, corner: tuple[int, int], shape: tuple[int, int]) ->
     return {"segmentation": rle.encode(mask, corner, shape), "bbox": box}
 
 
-def _rasterise(
-    segmentation: list[Any] | dict[str, Any] | None, shape: tuple[int, int]
-) -> tuple[NDArray[np.int64], bool]:
+def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.int64], bool]:
     """Positions of the foreground, and whether a polygon was cut off at the image's border."""
-    if isinstance(segmentation, dict):
-        positions, cut = rle.decode(segmentation, shape), False
+    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
+    if not isinstance(parts, list) or not parts:
+        raise SegmentationError("it has no segmentation")
+    if all(isinstance(part, dict) for part in parts):
+        pieces = [rle.decode(part, shape) for part in parts]
+        positions = pieces[0] if len(pieces) == 1 else np.unique(np.concatenate(pieces))
         if not len(positions):
             raise SegmentationError("its mask is empty")
-        return positions, cut
-    if not isinstance(segmentation, list) or not segmentation:
-        raise SegmentationError("it has no segmentation")
-    parts = segmentation if isinstance(segmentation[0], list) else [segmentation]  # some tools write one without a list
+        return positions, False
+    if not isinstance(parts[0], list) or all(_is_point(part) for part in parts):
+        parts = [parts]  # some tools write one polygon without a list, or a list of its points
     polygons = [np.asarray(points, dtype=float).ravel() for points in parts]
     if any(len(p) % 2 or not np.isfinite(p).all() for p in polygons):
         raise SegmentationError("a polygon of it holds half a point or NaN")
@@ -208,6 +262,8 @@ def _rasterise(
     low, high = points.min(axis=0), points.max(axis=0)
     if (high <= 0).any() or (low >= (width, height)).any():
         raise SegmentationError(f"it lies wholly outside the image of {width} × {height} pixels")
+    if low.min() >= 0 and high.max() <= 1 and (points % 1).any():
+        raise SegmentationError("its coordinates are fractions of the image's size, it seems, where pixels are needed")
     reach = MAX_COORDINATE * max(shape)
     if low.min() < -reach or high.max() > reach:
         raise SegmentationError(
@@ -224,47 +280,8 @@ def _rasterise(
     return positions, cut
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); name a COCO json of instances.") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); a COCO json of instances is needed.") from None
-    missing = [k for k in ("images", "annotations", "categories") if not isinstance(content, dict) or k not in content]
-    if missing:
-        raise InputError(f"{path} has no {', '.join(missing)}; COCO json holds images, annotations and categories.")
-    return content
-
-
-def _items(group: list[dict[str, Any]] | dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    return group.values() if isinstance(group, dict) else group
-
-
-def _images(content: dict[str, Any], path: Path) -> list[CocoImage]:
-    images = []
-    for entry in _items(content["images"]):
-        if "id" not in entry or "file_name" not in entry:
-            raise InputError(f"An image in {path} has no id or no file_name: {str(entry)[:80]}; COCO needs both.")
-        height, width = entry.get("height"), entry.get("width")
-        shape = None if height is None or width is None else (int(height), int(width))
-        images.append(CocoImage(entry["id"], str(entry["file_name"]), shape))
-    for what, values in (("id", [i.id for i in images]), ("file_name", [i.file_name for i in images])):
-        first: dict[int | str, int] = {}
-        twice = next((v for i, v in enumerate(values) if first.setdefault(v, i) != i), None)
-        if twice is not None:
-            raise InputError(f"Two images in {path} have the {what} {twice!r}; it must be unique.")
-    return images
-
-
-def _categories(content: dict[str, Any], path: Path) -> dict[Any, str]:
-    for entry in _items(content["categories"]):
-        if "id" not in entry or "name" not in entry:
-            raise InputError(f"A category in {path} has no id or no name: {str(entry)[:80]}; COCO needs both.")
-    names = {entry["id"]: str(entry["name"]) for entry in _items(content["categories"])}
-    if len(set(names.values())) < len(names):
-        raise InputError(f"Two categories in {path} have the same name: {format_list(names.values())}; rename one.")
-    return names
+def _is_point(part: Any) -> bool:
+    return isinstance(part, list) and len(part) == 2 and not any(isinstance(number, list) for number in part)
 
 
 def _error_reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskmed_nnu.dataset_json import dataset_json_faults, label_number
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
 
@@ -32,44 +33,48 @@ class LabelFormat:
     overlap_layers: bool = False
 
     @classmethod
-    def from_dataset_json(cls, dataset_json: dict[str, Any]) -> LabelFormat:
-        """The format that a data set's ``dataset.json`` declares.
+    def from_dataset_json(cls, dataset_json: dict[str, Any], name: str = "dataset.json") -> LabelFormat:
+        """The format that a data set's ``dataset.json``, called `name` in sentences, declares.
 
         Raises:
             InputError: where its labels, ``label_divisor`` or ``overlap_layers`` are not those of an object data set.
         """
         labels = dataset_json.get("labels")
-        if not isinstance(labels, dict) or labels.get("background") != 0 or len(labels) < 2:
+        if isinstance(labels, dict) and labels.get("ignore") is not None:
             raise InputError(
-                f"The labels in dataset.json are {labels}; declare the background and at least one class of objects, "
-                'as in {"background": 0, "nucleus": 1}.'
-            )
-        classes = {name: number for name, number in labels.items() if name != "background"}
-        if "ignore" in classes:
-            raise InputError(
-                "dataset.json declares an ignore label, which object maps do not have; mark such regions as a crowd "
+                f"{name} declares an ignore label, which object maps do not have; mark such regions as a crowd "
                 "(class * label_divisor) and remove the label."
             )
-        if sorted(classes.values(), key=str) != sorted(range(1, len(classes) + 1), key=str):
+        if isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values()):
             raise InputError(
-                f"The labels in dataset.json are {labels}; an object data set numbers its classes 1, 2, 3 and so on, "
-                "one number each (no regions)."
+                f"The labels in {name} are {labels}; an object data set numbers its classes 1, 2, 3 and so on, one "
+                "number each (no regions)."
+            )
+        faults = dataset_json_faults(dataset_json, name, needs=("labels",))
+        if faults:
+            raise InputError(faults[0])
+        numbers = {one: label_number(value) or 0 for one, value in dataset_json["labels"].items() if value is not None}
+        classes = {one: number for one, number in numbers.items() if one != "background"}
+        if sorted(classes.values()) != list(range(1, len(classes) + 1)):
+            raise InputError(
+                f"The labels in {name} are {labels}; an object data set numbers its classes 1, 2, 3 and so on, one "
+                "number each (no regions)."
             )
         divisor = dataset_json.get("label_divisor")
         if divisor is None and len(classes) > 1:
             raise InputError(
-                f"dataset.json declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so that an "
+                f"{name} declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so that an "
                 'id does not tell its class; write ids as class * 1000 + index, say, and add "label_divisor": 1000.'
             )
         largest = MAX_ID // (len(classes) + 1)
         if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= largest):
             raise InputError(
-                f"label_divisor in dataset.json is {divisor!r}; it must be an integer from 2 to {largest}, so that the "
+                f"label_divisor in {name} is {divisor!r}; it must be an integer from 2 to {largest}, so that the "
                 f"ids of {len(classes)} classes fit in 32 bits."
             )
         layers = dataset_json.get("overlap_layers", False)
         if type(layers) is not bool:
-            raise InputError(f"overlap_layers in dataset.json is {layers!r}; it must be true or false.")
+            raise InputError(f"overlap_layers in {name} is {layers!r}; it must be true or false.")
         return cls(classes, divisor, layers)
 
 

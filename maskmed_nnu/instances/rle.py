@@ -34,9 +34,11 @@ def decode(rle: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.int64]:
     if size != tuple(shape):
         raise SegmentationError(f"its RLE is for an image of {size[1]} × {size[0]} pixels")
     counts = rle["counts"]
-    runs = _decompress(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts, dtype=np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != shape[0] * shape[1]:
+    runs = _decompress(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts, dtype=np.float64)
+    pixels = shape[0] * shape[1]
+    if runs.ndim != 1 or (runs < 0).any() or (runs > pixels).any() or runs.sum() != pixels or (runs % 1).any():
         raise SegmentationError("its RLE does not add up to the size of the image")
+    runs = runs.astype(np.int64)
     ends = np.cumsum(runs)
     starts = ends - runs
     lengths = runs[1::2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -118,6 +119,56 @@ def test_scores_rank_the_objects(cells: tuple[Path, Path], tmp_path: Path, capsy
     assert lines[0][3:] == lines[1][3:] == [1.0] * 7  # of the id maps
 
 
+def test_results_that_do_not_count_are_told(cells: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    found, file = results(cells[0], 0.1), tmp_path / "results.json"
+    empty = {"size": [96, 112], "counts": [96 * 112]}
+    others = [{**found[0], "image_id": "x"}, {**found[0], "image_id": 7}, {**found[0], "segmentation": empty}]
+    texts = [{**entry, "score": str(entry["score"]), "category_id": "1"} for entry in [*found, *others, found[1]]]
+    lines = []
+    for content in (found, texts):
+        file.write_text("\ufeff" + json.dumps(content), encoding="utf-8")
+        assert main(command(*cells, "--scores", file)) == 0
+        lines.append(capsys.readouterr().out.splitlines())
+    assert [line for line in lines[1] if line.startswith("Note: ")] == [
+        "Note: 1 results of results.json are listed twice, counted once.",
+        'Note: 2 results of images without truth do not count: "x", 7.',
+        "Note: 1 results with an empty mask do not count.",
+    ]
+    assert [line for line in lines[1] if not line.startswith("Note: ")] == lines[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"score": "high"}, r'score of results\[0\] in .*r.json is "high", but it must be a number'),
+        ({"score": None}, r"score of results\[0\] .* is null"),
+        ({"score": float("nan")}, r"score of results\[0\] .* is NaN"),
+        ({"image_id": ["a"]}, r'image_id of results\[0\] .* is \["a"\]'),
+        ({"category_id": 9}, r"category_id 9, but the classes of the data set are 1 \(cell\)"),
+        ({"category_id": "cell"}, r'category_id of results\[0\] .* is "cell", but it must be an integer'),
+        ({"segmentation": {"size": [112, 96], "counts": [0, 96 * 112]}}, "r.json is unusable: its RLE is for an image"),
+        ({"segmentation": None}, "r.json is unusable: its segmentation is no RLE"),
+    ],
+)
+def test_a_wrong_result(cells: tuple[Path, Path], tmp_path: Path, capsys, change: dict, said: str) -> None:
+    found = results(cells[0], 0.1)
+    (tmp_path / "r.json").write_text(json.dumps([{**found[0], **change}, *found[1:]]))
+    assert re.search(said, refused(command(*cells, "--scores", tmp_path / "r.json"), capsys))
+
+
+def test_results_and_labels_that_differ_in_quotes_only(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    data_set = write_cells(tmp_path, images=2)
+    dataset = json.loads((data_set / "dataset.json").read_text())
+    dataset["labels"] = {"background": "0", "cell": "1"}
+    (data_set / "dataset.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(dataset).encode())
+    for path in (data_set / "labelsTr").glob("*.tif"):
+        path.rename(path.with_name(path.name.replace("cells_", "")))
+    found = [{**entry, "image_id": int(entry["image_id"])} for entry in results(data_set / "labelsTr", 0.1)]
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    assert main(command(data_set / "labelsTr", data_set / "labelsTr", "--scores", tmp_path / "r.json")) == 0
+    assert rows(capsys.readouterr().out)["cell"][1] == "1.000"
+
+
 def test_a_volume_is_evaluated_by_slices(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
     """A prediction that numbers the objects of each slice anew, as slice by slice it must, is perfect."""
     for folder in cells:
@@ -166,7 +217,7 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
     broken = tmp_path / "broken.json"
     for content, sentence in (
         ("[", "is not valid JSON"),
-        ('{"images": []}', "holds no COCO results"),
+        ('{"images": [], "annotations": []}', "holds no COCO results but an object with images, annotations"),
         (json.dumps([{**entry, "image_id": "x"} for entry in results(truth, 0.5)]), "belong to another data set"),
         (json.dumps([{**results(truth, 0.5)[0], "segmentation": [[1, 2, 3, 4, 5, 6]]}]), "its segmentation is no RLE"),
     ):

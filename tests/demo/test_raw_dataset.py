@@ -107,7 +107,9 @@ def test_files_listed_in_the_description_are_found_where_they_are(source, tmp_pa
         }
         for index in range(3)
     }
-    write(source, {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0}, "dataset": listed})
+    write(
+        source, {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "tumour": 1}, "dataset": listed}
+    )
     folder = hold_out(source, tmp_path / "raw")
     assert [p.name for p in (folder / "labelsTs").iterdir()] == ["scan2.nii.gz"]
     assert "dataset" not in json.loads((folder / "dataset.json").read_text())
@@ -138,7 +140,7 @@ def remove_one_channel(folder):
 
 
 def change_ending(folder):
-    write(folder, {"channel_names": {"0": "T1"}, "labels": {"background": 0}, "file_ending": ".mha"})
+    write(folder, {"channel_names": {"0": "T1"}, "labels": {"background": 0, "tumour": 1}, "file_ending": ".mha"})
 
 
 @pytest.mark.parametrize(

@@ -166,16 +166,18 @@ def test_format_from_dataset_json() -> None:
     labels = {"background": 0, "b": 2, "a": 1}
     found = LabelFormat.from_dataset_json({"labels": labels, "label_divisor": 1000, "overlap_layers": True})
     assert found == LabelFormat({"a": 1, "b": 2}, 1000, True)
-    assert LabelFormat.from_dataset_json({"labels": {"background": 0, "a": 1}}) == LabelFormat({"a": 1}, None, False)
+    assert LabelFormat.from_dataset_json({"labels": {"background": 0, "a": "1"}}) == LabelFormat({"a": 1}, None, False)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"labels": {"a": 1}}, "declare the background"),
-        ({"labels": {"background": 0}}, "at least one class"),
+        ({"labels": {"a": 1}}, "has no background"),
+        ({"labels": {"background": 0}}, "there must be a class"),
         ({"labels": {"background": 0, "a": 1, "b": 2}}, "2 classes (a, b) but no label_divisor"),
-        ({"labels": {"background": 0, "a": 1, "b": 3}, "label_divisor": 9}, "numbers its classes 1, 2, 3"),
+        ({"labels": {"background": 0, "a": 1, "b": 3}, "label_divisor": 9}, "no class has 2"),
+        ({"labels": {"background": 0, "a": 1, "b": 1}, "label_divisor": 9}, "numbers its classes 1, 2, 3"),
+        ({"labels": {"0": "background", "1": "a"}}, 'names before numbers: {"background": 0, "a": 1}'),
         ({"labels": {"background": 0, "a": [1, 2], "b": 2}, "label_divisor": 9}, "no regions"),
         ({"labels": {"background": 0, "a": 1, "ignore": 2}}, "ignore label"),
         ({"label_divisor": 1}, "label_divisor in dataset.json is 1;"),

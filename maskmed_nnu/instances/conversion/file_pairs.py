@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from maskmed_nnu.errors import InputError
@@ -78,26 +78,3 @@ def _by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Pa
 
 def _without_suffix(text: str, suffixes: Iterable[str]) -> str:
     return next((text.removesuffix(s) for s in suffixes if text.endswith(s) and text != s), text)
-
-
-def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Path]:
-    """The files called `names` in `folder`, or of that name in any folder below it."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name the folder that holds the images of {json_file.name}.")
-    direct = [folder / name for name in names]
-    if all(path.is_file() for path in direct):
-        return direct
-    below: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            below.setdefault(path.name, []).append(path)
-    candidates = [[p] if p.is_file() else below.get(p.name, []) for p in direct]
-    missing = [name for name, paths in zip(names, candidates, strict=True) if not paths]
-    if missing:
-        raise InputError(
-            f"{format_list(missing)}, listed in {json_file.name}, is not in {folder}; put every image there."
-        )
-    several = next((paths for paths in candidates if len(paths) > 1), None)
-    if several:
-        raise InputError(f"{several[0]} and {several[1]} have the name that {json_file.name} lists; keep one of them.")
-    return [paths[0] for paths in candidates]

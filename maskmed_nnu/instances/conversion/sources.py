@@ -12,9 +12,11 @@ import numpy as np
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
-from maskmed_nnu.instances.coco import CocoFile, CocoImage
+from maskmed_nnu.instances.coco import CocoFile
+from maskmed_nnu.instances.coco_document import CocoImage
 from maskmed_nnu.instances.conversion import source_images
-from maskmed_nnu.instances.conversion.file_pairs import locate_files, other_files, pair_files
+from maskmed_nnu.instances.conversion.file_pairs import other_files, pair_files
+from maskmed_nnu.instances.conversion.listed_files import locate_files, name_parts
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.label_plausibility import (
@@ -61,16 +63,19 @@ class Source(Protocol):
 
 
 class CocoSource:
-    """COCO json and the folder of the images it lists; files in subfolders are found by their name."""
+    """COCO json and the folder of the images it lists; files in subfolders are found by their names."""
 
     def __init__(self, json_file: Path, images: Path, classes: Sequence[str] | None = None) -> None:
         self._coco = CocoFile(json_file, classes)
         self.classes, self.notes = self._coco.classes, self._coco.notes
         paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
+        others = len(set(source_images.files(images)) - set(paths))
+        if others:
+            self.notes.append(f"{others:,} pictures in {images} are not listed in {json_file.name}, left out")
         self._images: dict[str, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
-            name = str(Path(image.file_name).with_name(source_images.stem(path)))
+            name = "/".join([*name_parts(image.file_name)[:-1], source_images.stem(path)])
             self._images[name] = image
             self.cases.append(SourceCase(name, path, (path, json_file)))
 

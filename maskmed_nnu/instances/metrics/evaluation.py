@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import rle
-from maskmed_nnu.instances.detections import Detections, flatten, from_instance_map, make_detections
+from maskmed_nnu.instances.detections import flatten, from_instance_map
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
+from maskmed_nnu.instances.metrics.coco_results import CocoResults
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
 from maskmed_nnu.instances.text import format_shape
@@ -47,20 +45,22 @@ def evaluate(
     prediction: Path,
     *,
     dataset_json: dict[str, Any],
-    results: dict[str, list[dict[str, Any]]] | None = None,
+    results: CocoResults | None = None,
     max_detections: int = 1000,
     flat: bool = False,
 ) -> tuple[dict[str, Any], int]:
     """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
 
-    `results`: COCO results by image, which is a case, or of a volume CASE_z. Where they are given, their masks and
-    scores make the average precision, and the id maps everything else; without them every object has the score 1.
+    `results`: COCO results of the same images (of a volume CASE_z). Where they are given, their masks and scores make
+    the average precision, and the id maps everything else; without them every object has the score 1.
     `flat`: overlaps are removed from truth and prediction first, as a map with one id per pixel would.
 
     Raises:
         InputError: for what `find_cases` refuses, files that are no id maps, and sizes that differ.
     """
     label_format, ending = LabelFormat.from_dataset_json(dataset_json), dataset_json.get("file_ending", ".png")
+    if results is not None:
+        results.check_classes(label_format.classes)
     names = find_cases(truth, prediction, ending)
     stuff_classes = _stuff_classes(truth, names, ending, label_format)
     metrics = InstanceMetrics(max_detections=max_detections, stuff_classes=stuff_classes)
@@ -83,36 +83,12 @@ def evaluate(
                 metrics.average_precision.add(comparison)
             else:
                 shape = (truth_map.stuff.shape[-2], truth_map.stuff.shape[-1])
-                detections = _coco_detections(results.get(image, []), shape, image)
+                detections = results.detections(image, shape)
                 metrics.average_precision.update(flatten(detections) if flat else detections, true)
             images.append(image)
-    if results and not results.keys() & set(images):
-        raise InputError(
-            f"No image_id in the COCO results is an image that was evaluated, such as {images[0]}; there are only "
-            f"{', '.join(sorted(results)[:3])} and the like, so they belong to another data set."
-        )
+    if results is not None:
+        results.tell_unused(images)
     return metrics.compute(), len(images)
-
-
-def read_results(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """COCO results by image: a list of objects with ``image_id`` (CASE or CASE_z), ``segmentation`` and ``score``.
-
-    Raises:
-        InputError: where the file is not that.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); name a json of COCO results.") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); a list of COCO results is needed.") from None
-    keys = {"image_id", "category_id", "segmentation", "score"}
-    if not isinstance(content, list) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in content):
-        raise InputError(f"{path} holds no COCO results; it must be a list of objects with {', '.join(sorted(keys))}.")
-    by_image: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entry in content:
-        by_image[str(entry["image_id"])].append(entry)
-    return dict(by_image)
 
 
 def _read(path: Path, label_format: LabelFormat) -> InstanceMap:
@@ -146,22 +122,3 @@ def _slices(objects: InstanceMap) -> Iterator[InstanceMap]:
         return
     for z, stuff in enumerate(objects.stuff):
         yield InstanceMap(objects.ids[:, z], objects.classes, stuff)
-
-
-def _coco_detections(results: list[dict[str, Any]], shape: tuple[int, int], name: str) -> Detections:
-    boxes, masks, scores, classes = [], [], [], []
-    for entry in results:
-        try:
-            positions = rle.decode(entry["segmentation"], shape)
-        except (rle.SegmentationError, KeyError, TypeError, ValueError) as error:
-            reason = error if isinstance(error, rle.SegmentationError) else "its segmentation is no RLE"
-            raise InputError(
-                f"A COCO result of {name} ({shape[1]} × {shape[0]} pixels) is unusable: {reason}."
-            ) from None
-        if len(positions):
-            (y, x), mask = rle.crop(positions, shape[0])
-            boxes.append([y.start, x.start, y.stop, x.stop])
-            masks.append(mask * np.uint8(255))
-            scores.append(entry["score"])
-            classes.append(entry["category_id"])
-    return make_detections(shape, boxes, masks, scores, classes)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.statistics import InstanceTable, measure, merge, summarise
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
 FINGERPRINT_KEY = "objects"
@@ -75,6 +76,6 @@ def transposed(objects: InstanceMap, transpose: Sequence[int]) -> InstanceMap:
 
 def add_to_fingerprint(file: Path, statistics: dict) -> None:
     """Write the statistics into nnU-Net's fingerprint, whole or not at all."""
-    fingerprint = json.loads(file.read_text())
+    fingerprint = read_json(file, expected="nnU-Net's fingerprint of the data set")
     text = json.dumps({**fingerprint, FINGERPRINT_KEY: statistics}, indent=4)
     write_atomically(file, lambda partial: partial.write_text(text))

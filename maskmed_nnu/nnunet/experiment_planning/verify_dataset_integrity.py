@@ -20,6 +20,7 @@ from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.label_plausibility import check_lossless
 from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.json_file import read_json
 
 MAX_LISTED = 20
 
@@ -35,8 +36,8 @@ def wrap_verification(module: Any) -> None:
     def verify_dataset_integrity(folder: str, num_processes: int = 8) -> None:
         path = Path(folder) / "dataset.json"
         if path.is_file():
-            dataset_json = json.loads(path.read_text(encoding="utf-8"))
-            if dataset_json.get("overwrite_image_reader_writer") == "InstanceIO":
+            dataset_json = read_json(path, expected="nnU-Net's dataset.json")
+            if isinstance(dataset_json, dict) and dataset_json.get("overwrite_image_reader_writer") == "InstanceIO":
                 verify_instances(folder, dataset_json, num_processes)
         stock(folder, num_processes)
 

@@ -17,6 +17,7 @@ from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, wr
 from maskmed_nnu.instances.formats import TIFF, Geometry, Raster
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode
 from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.json_file import read_json
 
 # labelsTr and gt_segmentations are one folder below dataset.json, a fold's validation folder two.
 _FOLDERS_UP = 3
@@ -122,12 +123,7 @@ def find_label_format(label_file: str | Path) -> LabelFormat:
         path = folder / "dataset.json"
         if not path.is_file():
             continue
-        try:
-            return LabelFormat.from_dataset_json(json.loads(path.read_text(encoding="utf-8")))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        except ValueError as error:
-            raise InputError(f"{path} is no valid JSON ({error}); correct it.") from None
+        return LabelFormat.from_dataset_json(read_json(path, expected="nnU-Net's dataset.json"), str(path))
     raise InputError(
         f"No dataset.json is in the folder of {label_file} or the {_FOLDERS_UP - 1} above it, so that nobody knows "
         "what its ids mean; copy the data set's dataset.json beside it."
@@ -176,8 +172,8 @@ def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dic
 
 def _read_spacing_file(path: Path) -> list[float]:
     try:
-        spacing = [float(s) for s in json.loads(path.read_text(encoding="utf-8"))["spacing"]]
-    except (ValueError, KeyError, TypeError):
+        spacing = [float(s) for s in read_json(path, expected="the spacing of a volume")["spacing"]]
+    except (LookupError, TypeError, ValueError):
         spacing = []
     if len(spacing) != 3 or min(spacing) <= 0:
         raise InputError(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
@@ -197,7 +198,7 @@ def _network(plans: dict, dataset: dict, checkpoint: dict) -> nn.Module:
 
 def _read_json(file: Path) -> dict:
     _check_exists(file)
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_json(file, expected="what nnU-Net wrote into the model's folder")
 
 
 def _load_checkpoint(file: Path) -> dict:

@@ -11,9 +11,8 @@ from pydantic import ValidationError
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.plans_handling.settings.error_messages import lacking, planning_command, refusal
-from maskmed_nnu.nnunet.plans_handling.settings.legal import nested_settings
 from maskmed_nnu.nnunet.plans_handling.settings.networks import Network
-from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, as_json, detail
+from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, as_json, detail, nested_settings
 
 
 def validate_plans(plans: dict[str, Any], configuration: dict[str, Any], network: Network) -> None:

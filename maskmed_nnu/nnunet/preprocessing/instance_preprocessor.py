@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
     check_case,
@@ -49,7 +48,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
     ) -> tuple[np.ndarray, np.ndarray, dict]:
         declared: Any = dataset_json
         if isinstance(declared, str):
-            declared = json.loads(Path(declared).read_text())
+            declared = read_json(declared, expected="nnU-Net's dataset.json")
         check_nifti_files(image_files)
         with name_files_in_errors(image_files, seg_file):
             reader = plans_manager.image_reader_writer_class()

@@ -244,10 +244,10 @@ def test_missing_or_broken_dataset_json_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"No dataset.json is in the folder of .*x\.png"):
         InstanceIO().read_seg(str(label))
     declare(label.parent, labels={"background": 0, "a": 1, "b": 2}, label_divisor=None)
-    with pytest.raises(InputError, match=r"c/dataset\.json: .*no label_divisor"):
+    with pytest.raises(InputError, match=r"c/dataset\.json declares 2 classes .*no label_divisor"):
         InstanceIO().read_seg(str(label))
     (label.parent / "dataset.json").write_text("{")
-    with pytest.raises(InputError, match=r"c/dataset\.json is no valid JSON"):
+    with pytest.raises(InputError, match=r"c/dataset\.json is not valid JSON"):
         InstanceIO().read_seg(str(label))
 
 

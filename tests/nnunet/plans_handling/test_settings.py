@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic.fields import FieldInfo
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.legal_values import legal_values
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.iaunet import IAUNet
@@ -25,10 +26,9 @@ from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.networks.simple_unet import FixedWidthUNet, SimpleUNet
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.plans_handling.settings import iaunet, maskattn_unet, maskmed, simple_unet
-from maskmed_nnu.nnunet.plans_handling.settings.legal import legal_values, nested_settings
 from maskmed_nnu.nnunet.plans_handling.settings.matched_queries import SampledPoints
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
-from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail
+from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail, nested_settings
 from maskmed_nnu.nnunet.plans_handling.settings.tables import TABLES
 from maskmed_nnu.nnunet.plans_handling.validation import validate_plans
 from tests.nnunet.plans_0_1 import network_of, plans_of_version_0_1

@@ -16,6 +16,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
+from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
@@ -82,7 +83,7 @@ class InstancePlanner(ExperimentPlanner):
         folder = Path(nnUNet_raw) / name
         if not (folder / "dataset.json").is_file():
             return  # nnU-Net says so
-        dataset = json.loads((folder / "dataset.json").read_text())
+        dataset = read_dataset_json(folder / "dataset.json")
         check_reader(name, dataset)
         classes = LabelFormat.from_dataset_json(dataset).classes
         files = [case["label"] for case in get_filenames_of_train_images_and_targets(str(folder), dataset).values()]
@@ -98,7 +99,7 @@ class InstancePlanner(ExperimentPlanner):
         InputError
         """
         folder = Path(nnUNet_raw) / maybe_convert_to_dataset_name(dataset_name_or_id)
-        explain_failure(folder, json.loads((folder / "dataset.json").read_text()))
+        explain_failure(folder, read_dataset_json(folder / "dataset.json"))
 
     def plan_experiment(self) -> dict:
         forward, backward = self.determine_transpose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import READER, InstancePlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_instance import MaskAttnInstancePlanner
@@ -176,4 +176,4 @@ def declares_instances(dataset_json: dict) -> bool:
 def _declares_objects(dataset_name_or_id: str | int) -> bool:
     """From the raw data set; nnU-Net says so itself where there is none."""
     file = Path(nnUNet_raw) / maybe_convert_to_dataset_name(dataset_name_or_id) / "dataset.json"
-    return file.is_file() and declares_instances(json.loads(file.read_text()))
+    return file.is_file() and declares_instances(read_json(file, expected="nnU-Net's dataset.json"))

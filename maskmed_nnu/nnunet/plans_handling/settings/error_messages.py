@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +10,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.settings.legal import legal_values, nested_settings
-from maskmed_nnu.nnunet.plans_handling.settings.schema import CROSS, Settings
+from maskmed_nnu.json_file import shown
+from maskmed_nnu.legal_values import legal_values
+from maskmed_nnu.nnunet.plans_handling.settings.schema import CROSS, Settings, nested_settings
 from maskmed_nnu.version import package_version
-
-LONGEST = 80
-"""Characters of a value that a sentence repeats."""
 
 
 def planning_command(plans: dict[str, Any], planner: str) -> str:
@@ -51,7 +48,7 @@ def refusal(
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, owner.model_fields, n=1)
         return InputError(
-            f"{start} set {path} to {_short(value)}, but {path.rpartition('.')[0]}{owner.of} has no such setting"
+            f"{start} set {path} to {shown(value)}, but {path.rpartition('.')[0]}{owner.of} has no such setting"
             f"{_made_by(plans)}{f' (did you mean {near[0]}?)' if near else ''}; legal are "
             f"{', '.join(owner.model_fields)}. {correct}"
         )
@@ -60,8 +57,8 @@ def refusal(
     else:
         legal = legal_values(owner.model_fields[name]) if names else f"an object with {', '.join(model.model_fields)}"
         if names and not owner.model_fields[name].is_required():
-            legal += f" (default {_short(owner.default(name))})"
-    return InputError(f"{start} set {path} to {_short(value)}; legal is {legal}. {correct}")
+            legal += f" (default {shown(owner.default(name))})"
+    return InputError(f"{start} set {path} to {shown(value)}; legal is {legal}. {correct}")
 
 
 def _path(error: ErrorDetails, model: type[Settings]) -> Iterator[str]:
@@ -83,11 +80,6 @@ def _look_up(names: list[str], model: type[Settings], found: Any) -> tuple[type[
         assert nested is not None
         model, found = nested, found[name]
     return model, found.get(names[-1]) if names and isinstance(found, dict) else found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _made_by(plans: dict[str, Any]) -> str:

@@ -11,20 +11,14 @@ The planners take constants from there (`Settings.plan`), the plans are validate
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, get_args
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-
-class Words(NamedTuple):
-    """Annotation of a type whose legal values are told in words of their own."""
-
-    one: str
-    many: str
-
+from maskmed_nnu.legal_values import Words
 
 Count = Annotated[int, Ge(1)]
 Index = Annotated[int, Ge(0)]
@@ -81,6 +75,12 @@ class Settings(BaseModel):
             for name, field in cls.model_fields.items()
             if name in chosen or detail(field, "in_plans")
         }
+
+
+def nested_settings(field: FieldInfo) -> type[Settings] | None:
+    """The class of a setting that has settings of its own."""
+    alternatives = [field.annotation, *get_args(field.annotation)]
+    return next((one for one in alternatives if isinstance(one, type) and issubclass(one, Settings)), None)
 
 
 def misfit(name: str, legal: str) -> PydanticCustomError:

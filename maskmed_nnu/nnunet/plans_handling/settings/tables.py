@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.legal_values import legal_values
 from maskmed_nnu.nnunet.plans_handling.settings import iaunet, instances, maskattn_unet, maskmed, nnunet, simple_unet
-from maskmed_nnu.nnunet.plans_handling.settings.legal import legal_values, nested_settings
-from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail
+from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail, nested_settings
 
 TABLES: dict[str, tuple[type[Settings], ...]] = {
     "maskmed maskmed_nnu": (maskmed.MaskMedOrigin,),

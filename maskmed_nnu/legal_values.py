@@ -1,16 +1,23 @@
-"""Legal values of a setting in words, from its type: for the documentation and for refusals alike."""
+"""Legal values of a field of a pydantic model in words, from its type: for documentation and refusals alike."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, Words
+
+class Words(NamedTuple):
+    """Annotation of a type whose legal values are told in words of their own."""
+
+    one: str
+    many: str
+
 
 NUMBERS = {int: ("an integer", "integers"), float: ("a number", "numbers")}
 
@@ -18,12 +25,6 @@ NUMBERS = {int: ("an integer", "integers"), float: ("a number", "numbers")}
 def legal_values(field: FieldInfo) -> str:
     """``a number above 0``, ``true or false``, ``an integer of 1 or more, or null``, …; values as in JSON."""
     return _words(field.annotation, field.metadata)
-
-
-def nested_settings(field: FieldInfo) -> type[Settings] | None:
-    """The class of a setting that has settings of its own."""
-    alternatives = [field.annotation, *get_args(field.annotation)]
-    return next((one for one in alternatives if isinstance(one, type) and issubclass(one, Settings)), None)
 
 
 def _words(annotation: Any, metadata: Sequence[Any] = (), *, many: bool = False) -> str:
@@ -49,7 +50,7 @@ def _words(annotation: Any, metadata: Sequence[Any] = (), *, many: bool = False)
     if origin is list:
         filled = "one or more " if any(isinstance(one, MinLen) for one in metadata) else ""
         return ("lists of " if many else "a list of ") + filled + _words(arguments[0], many=True)
-    assert origin is dict or (isinstance(annotation, type) and issubclass(annotation, Settings)), annotation
+    assert origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)), annotation
     return "objects" if many else "an object"
 
 

@@ -1,0 +1,115 @@
+"""COCO results: predicted masks with scores, by the name of their image, for the average precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import rle
+from maskmed_nnu.instances.coco_document import Id, References, describe_ids, without_repeats
+from maskmed_nnu.instances.detections import Detections, make_detections
+from maskmed_nnu.json_file import read_json, shown
+from maskmed_nnu.json_types import parse_entries
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    image_id: Id
+    category_id: int
+    segmentation: Any
+    score: float
+
+
+class CocoResults:
+    """What a file of COCO results says of each image; `notes` tell what does not count."""
+
+    def __init__(self, path: Path) -> None:
+        """Read a list of objects with ``image_id`` (CASE, or of a volume CASE_z), ``segmentation`` and ``score``.
+
+        Raises:
+            InputError: where the file is not that.
+        """
+        content = read_json(path, expected="a list of COCO results")
+        if not isinstance(content, list):
+            found = f"an object with {', '.join(content)[:80]}" if isinstance(content, dict) else shown(content)
+            raise InputError(
+                f"{path} holds no COCO results but {found}; it must be a list of objects with "
+                f"{', '.join(_Result.model_fields)}."
+            )
+        self.path = path
+        self.notes: list[str] = []
+        results, repeats = without_repeats(parse_entries(content, _Result, file=path, place="results"), repr)
+        if repeats:
+            self.notes.append(f"{repeats:,} results of {path.name} are listed twice, counted once")
+        self._results: dict[int | str, list[_Result]] = {}
+        for result in results:
+            self._results.setdefault(result.image_id, []).append(result)
+        self._images = References(self._results)
+        self._used: set[int | str] = set()
+        self._empty = 0
+
+    def check_classes(self, classes: Mapping[str, int]) -> None:
+        """Refuse results of other classes.
+
+        Raises:
+            InputError
+        """
+        found = {result.category_id for results in self._results.values() for result in results}
+        unknown = sorted(found - set(classes.values()))
+        if unknown:
+            raise InputError(
+                f"{self.path} holds results with category_id {describe_ids(unknown)}, but the classes of the data set "
+                f"are {', '.join(f'{number} ({name})' for name, number in classes.items())}."
+            )
+
+    def detections(self, image: str, shape: tuple[int, int]) -> Detections:
+        """The objects of an image of the size `shape` (y, x).
+
+        Raises:
+            InputError: where a mask is none, or is that of an image of another size.
+        """
+        name = self._images.find(image)
+        boxes, masks, scores, classes = [], [], [], []
+        for result in () if name is None else self._results[name]:
+            try:
+                positions = rle.decode(result.segmentation, shape)
+            except (LookupError, TypeError, ValueError, OverflowError) as error:
+                reason = error if isinstance(error, rle.SegmentationError) else "its segmentation is no RLE"
+                raise InputError(
+                    f"A COCO result of {image} ({shape[1]} × {shape[0]} pixels) in {self.path} is unusable: {reason}."
+                ) from None
+            if not len(positions):
+                self._empty += 1
+                continue
+            (y, x), mask = rle.crop(positions, shape[0])
+            boxes.append([y.start, x.start, y.stop, x.stop])
+            masks.append(mask * np.uint8(255))
+            scores.append(result.score)
+            classes.append(result.category_id)
+        if name is not None:
+            self._used.add(name)
+        return make_detections(shape, boxes, masks, scores, classes)
+
+    def tell_unused(self, images: Sequence[str]) -> None:
+        """Note what was not asked for after all `images` were.
+
+        Raises:
+            InputError: where that is everything.
+        """
+        unused = [name for name in self._results if name not in self._used]
+        if unused and not self._used:
+            raise InputError(
+                f"No image_id in {self.path} is an image that was evaluated, such as {images[0]}; there are only "
+                f"{describe_ids(unused[:3])} and the like, so they belong to another data set."
+            )
+        if unused:
+            count = sum(len(self._results[name]) for name in unused)
+            self.notes.append(f"{count:,} results of images without truth do not count: {describe_ids(unused)}")
+        if self._empty:
+            self.notes.append(f"{self._empty:,} results with an empty mask do not count")
