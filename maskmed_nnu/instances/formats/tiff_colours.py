@@ -30,10 +30,10 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path, series: Any, indexed: bool) -> Decoded:
-    """The values that viewers show; ``indexed`` keeps the numbers of a palette, and those of grey that is min-is-white.
+    """The values that viewers show; ``indexed``, for masks, keeps the numbers of a palette.
 
-    Grey of 1 bit is turned to min-is-black even so: there white is 0 by the standard of fax machines, and a mask's
-    objects are white.
+    Grey that is min-is-white is turned round, but for two cases: masks of more than 1 bit, in which ImageJ marks so that
+    objects are drawn in black on white, and truth values from tifffile, which marks all of them so.
 
     Raises:
         InputError: for complex numbers, and colours that cannot be read.
@@ -54,7 +54,8 @@ def decode(path: Path, series: Any, indexed: bool) -> Decoded:
         colours = np.asarray(page.colormap)
         colours = colours >> 8 if colours.max() > 255 else colours  # some programs write 8 bits
         return Decoded(colours.T.astype(np.uint8)[values], f"{axes}S", True)
-    if photometric == _Photometric.MINISWHITE and (bits == 1 or not indexed):
+    as_stored = page.software == "tifffile.py" if bits == 1 else indexed
+    if photometric == _Photometric.MINISWHITE and not as_stored:
         values = _inverted(path, values, bits)
     colour = "S" in axes and has_colours(page)
     if "S" in axes:  # a planar file has that axis in front
