@@ -69,7 +69,10 @@ def test_16_bit_colour_goes_to_tiff(tmp_path):
     [
         (np.full((8, 8), np.nan, np.float32), "holds NaN or infinite values; replace them"),
         (np.zeros((8, 8), np.complex64), "holds values of the type complex64; integers or real numbers are needed"),
-        (np.zeros((20, 8, 8), np.uint8), r"has the axes QYX \(20 × 8 × 8\), but no more than 16 channels \(C\) are read; .* --axes ZCYX"),
+        (
+            np.zeros((20, 8, 8), np.uint8),
+            r"has the axes QYX \(20 × 8 × 8\), but no more than 16 channels \(C\) are read; .* --axes ZCYX",
+        ),
     ],
 )
 def test_images_that_hold_no_intensities_are_refused(tmp_path, values, sentence):
