@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import SimpleITK as sitk
 import tifffile
 from numpy.typing import NDArray
@@ -55,7 +57,8 @@ def count_channels(path: Path) -> int:
     kind = ending(path)
     try:
         if kind in NIFTI:
-            return 1
+            image: Any = nibabel.load(path)
+            return int(len(image.get_data_dtype().names or "1") * prod(image.shape[3:]))
         return count_tiff_channels(path) if kind in TIFF else count_picture_channels(path)
     except Exception:  # whoever reads the file will say what is wrong
         return 1
