@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskmed_nnu.cli.options import add_axes_argument
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of label maps (default: beside the images)")
     parser.add_argument("--dsb", type=Path, metavar="DIR", help="folder of folders with images/ and masks/")
     parser.add_argument("--semantic", action="store_true", help="values of the masks are classes, not objects")
+    add_axes_argument(parser)
     parser.add_argument("--id", type=int, required=True, metavar="N", help="number of the data set, 1 to 999")
     parser.add_argument("--name", required=True, help="name of the data set, as in Dataset010_NAME")
     parser.add_argument(
@@ -92,9 +94,9 @@ def _source(options: argparse.Namespace) -> Source:
             f"(and --semantic where masks hold classes), or --dsb DIR."
         )
     if options.coco:
-        return CocoSource(options.coco, options.images, options.classes)
+        return CocoSource(options.coco, options.images, options.classes, order=options.axes)
     if options.semantic:
-        return SemanticSource(options.images, options.masks)
+        return SemanticSource(options.images, options.masks, order=options.axes)
     names = options.classes or ["object"]
     if len(names) > 1:
         raise InputError(
@@ -102,8 +104,8 @@ def _source(options: argparse.Namespace) -> Source:
             f"from COCO json)."
         )
     if options.dsb:
-        return MaskPerObjectSource(options.dsb, names[0])
-    return LabelMapSource(options.images, options.masks, names[0])
+        return MaskPerObjectSource(options.dsb, names[0], order=options.axes)
+    return LabelMapSource(options.images, options.masks, names[0], order=options.axes)
 
 
 def _output(options: argparse.Namespace) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.cli.options import add_model_arguments, model_folder
+from maskmed_nnu.cli.options import add_axes_argument, add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.inference.devices import DEVICES
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``maskmed predict``."""
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the predictions")
+    add_axes_argument(parser)
     model = add_model_arguments(parser, trainer="nnUNetTrainerIAUNet", plans="IAUNetPlans")
     model.add_argument(
         "-f", "--folds", nargs="+", metavar="FOLD", help="folds to combine (default: all that are trained)"
@@ -103,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
         for i in bar:
             bar.set_postfix_str(cases[i].name)
             try:
-                _predict(predictor, cases[i], outputs[i], threshold, predictions[i], model)
+                _predict(predictor, cases[i], outputs[i], threshold, predictions[i], model, options.axes)
             except InputError as error:
                 if not options.input.exists():
                     raise InputError(
@@ -241,6 +242,7 @@ def _predict(
     threshold: float,
     prediction: CasePrediction,
     model: dict,
+    axes: str | None,
 ) -> None:
     """Predict one image and write the outputs that were requested; of a volume the picture shows the middle slice."""
     import torch
@@ -253,7 +255,7 @@ def _predict(
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     announce_case(prediction, model)
-    image, data, properties = preprocess(predictor, case)
+    image, data, properties = preprocess(predictor, case, axes=axes)
     detections = revert_preprocessing(
         predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
     )

@@ -1,4 +1,7 @@
-"""What a data set is converted from: COCO json, label maps, a binary mask per object, or semantic masks."""
+"""What a data set is converted from: COCO json, label maps, a binary mask per object, or semantic masks.
+
+`order` names the axes of TIFFs that do not tell theirs, as "ZCYX".
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from maskmed_nnu.instances.label_plausibility import (
     implausible_values,
     looks_like_labels,
 )
+from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.text import format_list, format_shape
 
 MAX_NAMES = 5
@@ -65,7 +69,10 @@ class Source(Protocol):
 class CocoSource:
     """COCO json and the folder of the images it lists; files in subfolders are found by their names."""
 
-    def __init__(self, json_file: Path, images: Path, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, json_file: Path, images: Path, classes: Sequence[str] | None = None, *, order: str | None = None
+    ) -> None:
+        self._order = order
         self._coco = CocoFile(json_file, classes)
         self.classes, self.notes = self._coco.classes, self._coco.notes
         paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
@@ -80,7 +87,7 @@ class CocoSource:
             self.cases.append(SourceCase(name, path, (path, json_file)))
 
     def read(self, case: SourceCase) -> Annotations:
-        picture, image = source_images.read(case.image, axes=2), self._images[case.name]
+        picture, image = source_images.read(case.image, axes=2, order=self._order), self._images[case.name]
         shape = (picture.channels.shape[1], picture.channels.shape[2])
         if image.shape not in (None, shape):
             raise InputError(
@@ -94,18 +101,19 @@ class CocoSource:
 class LabelMapSource:
     """A folder of images, and label maps of the same names beside them or in another folder."""
 
-    def __init__(self, images: Path, masks: Path | None, class_name: str) -> None:
+    def __init__(self, images: Path, masks: Path | None, class_name: str, *, order: str | None = None) -> None:
+        self._order = order
         self.classes = {class_name: 1}
         self.notes: list[str] = []
         self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
-        mask, picture = _mask_and_picture(case, semantic=False)
+        mask, picture = _mask_and_picture(case, self._order, semantic=False)
         renumbered = mask.max(initial=0) > MAX_KEPT_ID
         if renumbered:
             values, mask = np.unique(mask, return_inverse=True)
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
-        ids = mask.astype(np.int32)[None]
+        ids = cast(mask, np.int32, case.files[1])[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
         objects = InstanceMap(ids, classes, np.zeros_like(ids[0]))
         return Annotations(picture, objects, renumbered=bool(renumbered), kept_ids=not renumbered)
@@ -114,21 +122,23 @@ class LabelMapSource:
 class SemanticSource:
     """A folder of images and masks whose values are classes; `Annotations.objects.stuff` holds them as they are."""
 
-    def __init__(self, images: Path, masks: Path | None) -> None:
+    def __init__(self, images: Path, masks: Path | None, *, order: str | None = None) -> None:
+        self._order = order
         self.classes: dict[str, int] = {}
         self.notes: list[str] = []
         self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
-        mask, picture = _mask_and_picture(case, semantic=True)
+        mask, picture = _mask_and_picture(case, self._order, semantic=True)
         nothing = np.zeros((1, *mask.shape), dtype=np.int32)
-        return Annotations(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
+        return Annotations(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask))
 
 
 class MaskPerObjectSource:
     """DSB2018's layout: a folder for each image with ``images/*.png`` and ``masks/*.png``, one mask for each object."""
 
-    def __init__(self, folder: Path, class_name: str) -> None:
+    def __init__(self, folder: Path, class_name: str, *, order: str | None = None) -> None:
+        self._order = order
         self.classes = {class_name: 1}
         self.notes: list[str] = []
         if not folder.is_dir():
@@ -145,7 +155,7 @@ class MaskPerObjectSource:
         self.cases = [SourceCase(f.name, i, (i, f / "masks")) for f, i in zip(folders, images, strict=True)]
 
     def read(self, case: SourceCase) -> Annotations:
-        picture = source_images.read(case.image, axes=2)
+        picture = source_images.read(case.image, axes=2, order=self._order)
         masks: list[CroppedMask] = []
         refused = []
         for path in source_images.files(case.files[1]):
@@ -169,11 +179,12 @@ class MaskPerObjectSource:
         return Annotations(picture, objects, refused)
 
 
-def _mask_and_picture(case: SourceCase, *, semantic: bool) -> tuple[Integers, SourceImage]:
-    mask, geometry = source_images.read_mask(case.files[1])
+def _mask_and_picture(case: SourceCase, order: str | None, *, semantic: bool) -> tuple[Integers, SourceImage]:
+    mask, geometry = source_images.read_mask(case.files[1], order=order)
     check_lossless(case.files[1])
-    picture = source_images.read(case.image, axes=mask.ndim)
+    picture = source_images.read(case.image, axes=mask.ndim, order=order)
     _check_size(case.files[1], mask, case.image, picture)
+    source_images.check_spacing(case.files[1], case.image)
     _check_values(case, mask, picture, semantic)
     for what in ("spacing", "direction") if geometry and picture.geometry else ():  # the image's is written
         own, images = getattr(geometry, what), getattr(picture.geometry, what)

@@ -5,7 +5,21 @@ log.
 """
 
 from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF, ending
-from maskmed_nnu.instances.formats.files import read, write
-from maskmed_nnu.instances.formats.raster import Geometry, Raster
+from maskmed_nnu.instances.formats.files import count_channels, read, write
+from maskmed_nnu.instances.formats.raster import AXES, Geometry, Raster
+from maskmed_nnu.instances.formats.tiff import read_tiff_spacing
 
-__all__ = ["ENDINGS", "IMAGE_2D", "NIFTI", "TIFF", "Geometry", "Raster", "ending", "read", "write"]
+__all__ = [
+    "AXES",
+    "ENDINGS",
+    "IMAGE_2D",
+    "NIFTI",
+    "TIFF",
+    "Geometry",
+    "Raster",
+    "count_channels",
+    "ending",
+    "read",
+    "read_tiff_spacing",
+    "write",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 NIFTI = (".nii.gz", ".nii")
-TIFF = (".tif", ".tiff")
+TIFF = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 IMAGE_2D = (".png", ".bmp", ".jpg", ".jpeg")
 ENDINGS = (*IMAGE_2D, *TIFF, *NIFTI)
 

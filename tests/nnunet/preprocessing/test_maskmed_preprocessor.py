@@ -116,3 +116,19 @@ def test_arrays_are_checked_too():
     data[1, 0, 0, :2] = np.nan
     with pytest.raises(InputError, match=r"channel 1 \(PET\) holds 2 of 64"):
         check_case(data, None, channels=["CT", "PET"])
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (0.5, "the label map holds 0.5; labels are whole numbers"),
+        (-1, "the label map holds the negative value -1, which nnU-Net would take for background"),
+        (40_000, "the label map holds 40000, but int16 holds values from -32768 to 32767"),
+        (np.nan, "the label map holds nan"),
+    ],
+)
+def test_labels_that_nnunet_would_narrow_in_silence_are_refused(value, sentence):
+    seg = np.ones((1, 4, 4, 4), np.float32)
+    seg[0, 0, 0, 0] = value
+    with pytest.raises(InputError, match=sentence):
+        check_case(np.zeros((2, 4, 4, 4), np.float32), seg, channels=["CT", "PET"])
