@@ -242,7 +242,7 @@ def test_nothing_is_written_over_the_images_or_beside_them(model, images, tmp_pa
 def test_a_drive_that_goes_away_ends_the_command(model, images, tmp_path, capsys, monkeypatch):
     folder, _ = images
 
-    def unplug(*arguments):
+    def unplug(*arguments, **options):
         folder.rename(tmp_path / "gone")
         raise InputError("a_0000.png cannot be read")
 
