@@ -34,9 +34,11 @@ class InstanceIO(BaseReaderWriter):
     Arrays follow nnU-Net's readers: 2D images are ``[C, 1, Y, X]`` with a first spacing of 999 times the larger of the
     others, a picture in colour gives a channel for each of its samples, slices make a volume ``[C, Z, Y, X]``. What the
     axes of a TIFF are its metadata says; pages of which it says nothing are slices, and ``properties`` then hold
-    ``"pages_not_told": True``. The spacing of TIFF volumes is what a file of the case's name, ending with ``.json``,
-    tells, as for nnU-Net's ``Tiff3DIO``, or what ImageJ's or OME's metadata tell in micrometres, or else 1; a label
-    file that tells none has its image's.
+    ``"pages_not_told": True``.
+
+    The spacing of TIFF volumes is what a file of the case's name, ending with ``.json``, tells, as for nnU-Net's
+    ``Tiff3DIO``, or what ImageJ's or OME's metadata tell in micrometres (``properties`` then hold
+    ``"spacing_of_metadata": True``), or else 1; a label file that tells none has its image's.
     """
 
     supported_file_endings = list(LABEL_ENDINGS)
@@ -54,10 +56,11 @@ class InstanceIO(BaseReaderWriter):
                     f"{name} has {format_shape(channel.shape[1:])} pixels, but {image_fnames[0]} of the same case has "
                     f"{format_shape(channels[0].shape[1:])}; all channels of a case need one size."
                 )
-        spacing = None
-        if channels[0].shape[1] > 1:
-            spacing = _read_spacing_file(_case_stem(image_fnames[0])) or rasters[0].spacing
-        properties = _properties(rasters[0].geometry, spacing, channels[0].shape[1])
+        slices = channels[0].shape[1]
+        beside = _read_spacing_file(_case_stem(image_fnames[0])) if slices > 1 and rasters[0].geometry is None else None
+        properties = _properties(rasters[0].geometry, beside or rasters[0].spacing, slices)
+        if beside is None and properties.get("spacing_file"):
+            properties["spacing_of_metadata"] = True
         if "Q" in rasters[0].axes:
             properties["pages_not_told"] = True
         return np.concatenate(channels, dtype=np.float32, casting="unsafe"), properties

@@ -74,7 +74,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
         axes = [0, *(axis + 1 for axis in plans_manager.transpose_forward)]
         data = data.astype(np.float32).transpose(axes)
         labels = np.zeros((1, *data.shape[1:]), np.int16) if seg is None else seg.transpose(axes)
-        spacing = [properties["spacing"][axis] for axis in plans_manager.transpose_forward]
+        spacing = _comparable_spacing(properties, plans_manager)
         properties["shape_before_cropping"] = properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
         properties["bbox_used_for_cropping"] = [[0, edge] for edge in data.shape[1:]]
 
@@ -88,6 +88,28 @@ class InstancePreprocessor(MaskMedPreprocessor):
             classes = configuration_manager.configuration["instances"]["layer_classes"]
             properties["class_locations"] = object_locations(labels[1:], classes)
         return data, labels, properties
+
+
+def _comparable_spacing(properties: dict, plans_manager: PlansManager) -> list[float]:
+    """The image's spacing, slices first, in the unit of the plans: those made of images without one count pixels.
+
+    Raises
+    ------
+    InputError
+        The plans know a spacing and the image does not.
+    """
+    spacing = [properties["spacing"][axis] for axis in plans_manager.transpose_forward]
+    planned = plans_manager.plans.get("original_median_spacing_after_transp", spacing)[1:]
+    in_pixels = bool(np.allclose(planned, 1))
+    if in_pixels and properties.get("spacing_of_metadata"):
+        return [spacing[0], 1.0, 1.0]
+    if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
+        raise InputError(
+            f"the image tells no spacing of its pixels, but the plans were made of images with {planned[0]:g} × "
+            f"{planned[1]:g}. Give it as stacks do in docs/formats.md: in ImageJ's or OME's metadata, or in a file "
+            '.json beside the image, {"spacing": [z, y, x]}.'
+        )
+    return spacing
 
 
 def label_stack(objects: InstanceMap, layer_classes: list[int]) -> np.ndarray:

@@ -183,3 +183,28 @@ def test_a_damaged_file_is_named_once(tmp_path):
     with pytest.raises(InputError, match=r"x_0000\.png cannot be read") as told:
         check_files([str(tmp_path / "x_0000.png")], None, PlansManager(plans(description)), description)
     assert "InstanceIO" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("properties", "planned", "expected"),
+    [
+        ({"spacing": (999, 1, 1)}, [999.0, 1.0, 1.0], [999, 1, 1]),
+        # a stack of ImageJ for a model of flat pictures or of stacks without a spacing: pixel for pixel
+        ({"spacing": [2, 0.25, 0.25], "spacing_of_metadata": True}, [999.0, 1.0, 1.0], [2, 1, 1]),
+        (
+            {"spacing": [2, 0.25, 0.25], "spacing_of_metadata": True, "spacing_file": True},
+            [2, 0.5, 0.5],
+            [2, 0.25, 0.25],
+        ),
+        ({"spacing": [2, 0.25, 0.25], "spacing_file": True}, [1.0, 1.0, 1.0], [2, 0.25, 0.25]),
+        ({"spacing": [2, 0.25, 0.25], "sitk_stuff": {}}, [1.0, 1.0, 1.0], [2, 0.25, 0.25]),
+        ({"spacing": (1, 1, 1)}, [2, 0.25, 0.25], None),
+    ],
+)
+def test_a_spacing_that_the_plans_do_not_know_counts_pixels(case, properties, planned, expected):
+    case.plans.plans["original_median_spacing_after_transp"] = planned
+    if expected is None:
+        with pytest.raises(InputError, match="tells no spacing of its pixels, .* images with 0.25 × 0.25"):
+            module._comparable_spacing(properties, case.plans)
+    else:
+        assert module._comparable_spacing(properties, case.plans) == expected
