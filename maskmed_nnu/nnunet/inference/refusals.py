@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import inspect
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
 
@@ -23,20 +23,33 @@ def refuse_instances(plans: Mapping[str, Any], what: str) -> None:
         )
 
 
-def wrap_postprocessing(module: ModuleType) -> None:
+def wrap_postprocessing(module: Any) -> None:
     """Guard ``nnunetv2.postprocessing.remove_connected_components``, which keeps the largest component of a class."""
     for name in ("determine_postprocessing", "apply_postprocessing_to_folder"):
         _guard(module, name, "postprocessing")
+    stock = module.entry_point_apply_postprocessing
+
+    @functools.wraps(stock)
+    def entry_point_apply_postprocessing() -> None:
+        """It opens the file of postprocessing first, which objects never have."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("-i", default="")
+        parser.add_argument("-plans_json")
+        given = parser.parse_known_args()[0]
+        refuse_instances(_plans(given.plans_json, given.i), "postprocessing")
+        stock()
+
+    module.entry_point_apply_postprocessing = entry_point_apply_postprocessing
 
 
-def wrap_ensembling(module: ModuleType) -> None:
+def wrap_ensembling(module: Any) -> None:
     """Guard ``nnunetv2.ensembling.ensemble``, which averages probabilities of classes."""
     for name in ("ensemble_folders", "ensemble_crossvalidations"):
         _guard(module, name, "ensembling")
 
 
-def _guard(module: ModuleType, name: str, what: str) -> None:
-    """The functions take plans as a dictionary or file, or else there is one in their (first) folder."""
+def _guard(module: Any, name: str, what: str) -> None:
+    """The functions take plans as a dictionary or file, or else there is one in each of their folders."""
     stock = getattr(module, name)
     signature = inspect.signature(stock)
 
@@ -44,12 +57,18 @@ def _guard(module: ModuleType, name: str, what: str) -> None:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
         folders = next(iter(given.values()))
-        folder = folders if isinstance(folders, str) else folders[0]
         plans = next((v for k, v in given.items() if k.startswith("plans") and v is not None), None)
-        if not isinstance(plans, Mapping):
-            file = Path(plans or Path(folder) / "plans.json")
-            plans = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        refuse_instances(plans, what)
+        for folder in [folders] if isinstance(folders, str) else folders:
+            refuse_instances(_plans(plans, folder), what)
         return stock(*args, **kwargs)
 
     setattr(module, name, guarded)
+
+
+def _plans(plans: Mapping[str, Any] | str | None, folder: str) -> Mapping[str, Any]:
+    """The plans that were given, or those in the folder; nothing where there are none."""
+    if isinstance(plans, Mapping):
+        return plans
+    file = Path(plans or Path(folder) / "plans.json")
+    content = read_json(file, expected="nnU-Net's plans") if file.is_file() else {}
+    return content if isinstance(content, dict) else {}

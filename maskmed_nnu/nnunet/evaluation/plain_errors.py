@@ -1,0 +1,67 @@
+"""nnU-Net's commands end in nnU-Net's own words, without a traceback, where they were about a model of ours."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.discovery.names import NAMES
+from maskmed_nnu.nnunet.evaluation.trained_models import is_our_trainer, plans_are_ours
+
+REFUSALS = (AssertionError, OSError, RuntimeError, zipfile.BadZipFile)
+"""How nnU-Net refuses what a user asked for, and what a disk, a network or a permission can be at fault for."""
+
+
+def speak_plainly(module: ModuleType, *names: str) -> None:
+    """Wrap the entry points ``names`` of ``module``."""
+    for name in names:
+        setattr(module, name, _plain(getattr(module, name)))
+
+
+def _plain(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def entry_point() -> Any:
+        try:
+            return stock()
+        except InputError:
+            raise
+        except REFUSALS as error:
+            if not name_ours(sys.argv[1:]):
+                raise
+            raise InputError(f"{Path(sys.argv[0]).name}: {_sentence(error)}") from error
+
+    return entry_point
+
+
+def name_ours(words: Sequence[str]) -> bool:
+    """Whether a command's arguments name a trainer, plans, or a folder of predictions of ours."""
+    return any(is_our_trainer(word) or _names_our_plans(word) or _leads_to_ours(Path(word)) for word in words)
+
+
+def _names_our_plans(word: str) -> bool:
+    return word in {f"{planner.replace('Planner', '')}Plans" for planner in NAMES["planner"]}
+
+
+def _leads_to_ours(path: Path) -> bool:
+    file = path / "plans.json" if path.is_dir() else path
+    if file.suffix != ".json" or not file.is_file():
+        return False
+    try:
+        content = read_json(file, expected="nnU-Net's plans")
+    except InputError:
+        return False
+    return isinstance(content, dict) and plans_are_ours(content)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
