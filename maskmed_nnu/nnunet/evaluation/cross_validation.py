@@ -32,7 +32,7 @@ def wrap_accumulation(module: Any) -> None:
         if model is None or not is_ours(model):
             stock(trained_model_folder, merged_output_folder, folds, *args, **kwargs)
             return
-        check_folds(model, folds)
+        check_folds(model, folds, cross_validation=True)
         stock(trained_model_folder, merged_output_folder, folds, *args, **kwargs)
         if is_of_objects(model):
             add_scores(Path(merged_output_folder), [model.folder / f"fold_{fold}" for fold in folds])

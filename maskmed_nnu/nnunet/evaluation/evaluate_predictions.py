@@ -11,7 +11,6 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.evaluation.plain_errors import speak_plainly
 
-
 READER = "InstanceIO"
 
 

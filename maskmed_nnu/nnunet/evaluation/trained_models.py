@@ -119,19 +119,29 @@ def check_trained(model: TrainedModel) -> None:
     raise InputError(f"{model.dataset} has no model {model.name} in {model.folder.parent}; {there}.")
 
 
-def check_folds(model: TrainedModel, folds: Iterable[str | int], *, checkpoints: Sequence[str] = ()) -> None:
+def check_folds(
+    model: TrainedModel,
+    folds: Iterable[str | int],
+    *,
+    checkpoints: Sequence[str] = (),
+    cross_validation: bool = False,
+) -> None:
     """Refuse folds that are not trained and validated, or lack one of `checkpoints`.
+
+    `cross_validation`: fold all, which is validated on its training cases, is no choice.
 
     Raises:
         InputError: with what to do about it.
     """
     check_trained(model)
-    wanted, trained = [str(fold) for fold in folds], model.folds
-    missing = [fold for fold in wanted if fold not in trained]
+    wanted = [str(fold) for fold in folds]
+    missing = [fold for fold in wanted if fold not in model.folds]
     if missing:
-        advice = f"name the trained ones, -f {' '.join(trained)}, or train" if trained else "train"
+        offered = [fold for fold in model.folds if not (cross_validation and fold == "all")]
+        name = f"name the trained ones, -f {' '.join(offered)}, or " if offered else ""
         raise InputError(
-            f"Fold {', '.join(missing)} of {model.name} is not trained; {advice}: {model.training_command(missing[0])}."
+            f"Fold {', '.join(missing)} of {model.name} is not trained; {name}train: "
+            f"{model.training_command(missing[0])}."
         )
     for fold in wanted:
         folder = model.folder / f"fold_{fold}"
