@@ -98,7 +98,7 @@ class Model:
     def find_best(self) -> dict:
         """What the search for the best configuration writes; its instructions are followed."""
         command = ("nnUNetv2_find_best_configuration", self.number, *self.names, "-c", "2d")
-        assert self.refused(*command).startswith(f"Fold 1, 2, 3, 4 of {self.folder.name} is not trained; ")
+        assert self.refused(*command).startswith(f"Folds 1, 2, 3, 4 of {self.folder.name} are not trained; ")
         printed = self.run(*command, "-f", 0, "-np", 1)
         results = self.workspace.results / self.dataset
         instructions = (results / "inference_instructions.txt").read_text()
@@ -131,7 +131,7 @@ class Model:
 
     def accumulate(self) -> dict:
         command = ("nnUNetv2_accumulate_crossval_results", self.number, "-c", "2d", *self.names)
-        assert "is not trained" in self.refused(*command)
+        assert "are not trained" in self.refused(*command)
         self.run(*command, "-f", 0, "-o", self.place("folds"))
         assert self.refused(*command, "-f", 0, "-o", self.place("folds")).endswith("requires an empty output folder.")
         return json.loads((self.place("folds") / "summary.json").read_text())
@@ -151,7 +151,7 @@ class Model:
             *export[:-1], "nnUNetTrainerMaskMed", "-c", "2d", "-f", 0
         )
         assert f"trained are: -tr {self.trainer} -p {self.plans} -c 2d -f 0" in self.refused(*export)
-        assert "is not trained; name the trained ones, -f 0" in self.refused(*export, "-c", "2d")
+        assert "are not trained; name the trained ones, -f 0" in self.refused(*export, "-c", "2d")
         assert "has no checkpoint_last.pth" in self.refused(*export, "-c", "2d", "-f", 0, "-chk", "checkpoint_last.pth")
         assert not list(archive.parent.glob("*model.zip*"))
         self.run(*export, "-c", "2d", "-f", 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from maskmed_nnu.nnunet.evaluation.trained_models import (
     check_folds,
     is_of_objects,
     is_ours,
+    trained_models,
 )
 from maskmed_nnu.nnunet.training.object_summary import SUMMARY
 
@@ -86,7 +86,13 @@ def planned_models(models: Sequence[TrainedModel]) -> list[TrainedModel]:
     for model in models:
         if model.plans not in configurations:
             file = Path(nnUNet_preprocessed) / model.dataset / f"{model.plans}.json"
-            plans = read_json(file, expected=f"the plans behind -p {model.plans}")
+            if not file.is_file():
+                trained = ", ".join(dict.fromkeys(other.plans for other in trained_models(model.dataset)))
+                raise InputError(
+                    f"There are no plans {file}; {trained or 'none'} are those that the data set's trainings have: name "
+                    "these behind -p."
+                )
+            plans = read_json(file, expected="nnU-Net's plans")
             configurations[model.plans] = list(plans["configurations"])
         if model.configuration in configurations[model.plans]:
             planned.append(model)
@@ -119,14 +125,15 @@ def as_nnunet_does(model: TrainedModel) -> dict[str, str]:
 def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str, Any]) -> dict:
     """What nnU-Net's function returns, prints and writes, for models of objects."""
     folds, score = given["folds"], score_of(models)
-    results: dict[str, float] = {}
+    results: dict[str, float | None] = {}
     for model in models:
         merged = model.folder / f"crossval_results_folds_{module.folds_tuple_to_string(folds)}"
         module.accumulate_cv_results(
             str(model.folder), str(merged), folds, given["num_processes"], overwrite=given["overwrite"]
         )
-        results[model.name] = module.load_summary_json(str(merged / SUMMARY))["foreground_mean"][score]
-    best = max(models, key=lambda model: -1.0 if math.isnan(results[model.name]) else results[model.name])
+        scores = module.load_summary_json(str(merged / SUMMARY))["foreground_mean"]
+        results[model.name] = scores.get(score)
+    best = max(models, key=lambda model: results[model.name] or 0.0)
     print(f"\n***All results ({score} of objects):***")
     for name, result in results.items():
         print(f"{name}: {result}")
@@ -141,10 +148,10 @@ def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str
         "considered_models": [as_nnunet_does(model) for model in models],
         "ensembling_allowed": False,
         "metric": score,
-        "all_results": {name: none_for_nan(result) for name, result in results.items()},
+        "all_results": results,
         "best_model_or_ensemble": {
-            "result_on_crossval_pre_pp": none_for_nan(results[best.name]),
-            "result_on_crossval_post_pp": none_for_nan(results[best.name]),
+            "result_on_crossval_pre_pp": results[best.name],
+            "result_on_crossval_post_pp": results[best.name],
             "postprocessing_file": None,
             "some_plans_file": str(best.folder / "plans.json"),
             "selected_model_or_models": [
@@ -156,10 +163,6 @@ def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str
     write_json(folder / "inference_information.json", information, indent=4)
     module.print_inference_instructions(information, instructions_file=str(folder / "inference_instructions.txt"))
     return information
-
-
-def none_for_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def score_of(models: Sequence[TrainedModel]) -> str:

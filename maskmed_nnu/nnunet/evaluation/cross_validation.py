@@ -41,9 +41,14 @@ def wrap_accumulation(module: Any) -> None:
 
 
 def model_of(folder: Path) -> TrainedModel | None:
-    """The model in a folder below ``nnUNet_results``; None where the folder has another name."""
+    """The model in a folder below ``nnUNet_results``; None for another folder."""
+    from nnunetv2.paths import nnUNet_results
+
     parts = folder.name.split("__")
-    return TrainedModel(folder.parent.name, *parts) if len(parts) == 3 else None
+    if len(parts) != 3 or not nnUNet_results.is_set():
+        return None
+    model = TrainedModel(folder.parent.name, *parts)
+    return model if model.folder.resolve() == folder.resolve() else None
 
 
 def add_scores(merged: Path, folds: Sequence[Path]) -> None:

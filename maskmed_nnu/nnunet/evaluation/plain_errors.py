@@ -13,11 +13,29 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.discovery.names import NAMES
-from maskmed_nnu.nnunet.evaluation.trained_models import is_our_trainer, plans_are_ours
+from maskmed_nnu.nnunet.evaluation.trained_models import are_our_plans, is_our_trainer, plans_are_ours
 
-REFUSALS = (AssertionError, OSError, RuntimeError, zipfile.BadZipFile)
+REFUSALS = (AssertionError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
 """How nnU-Net refuses what a user asked for, and what a disk, a network or a permission can be at fault for."""
+
+
+ENTRY_POINTS = {
+    "nnunetv2.model_sharing.entry_points": (
+        "export_pretrained_model_entry",
+        "install_from_zip_entry_point",
+        "download_by_url",
+    ),
+    "nnunetv2.experiment_planning.plans_for_pretraining.move_plans_between_datasets": (
+        "entry_point_move_plans_between_datasets",
+    ),
+    "nnunetv2.utilities.overlay_plots": ("entry_point_generate_overlay",),
+}
+"""Those of modules in which nothing else is wrapped."""
+
+
+def wrap_entry_points(module: ModuleType) -> None:
+    """Wrap all of a module in ``ENTRY_POINTS``."""
+    speak_plainly(module, *ENTRY_POINTS[module.__name__])
 
 
 def speak_plainly(module: ModuleType, *names: str) -> None:
@@ -43,11 +61,7 @@ def _plain(stock: Any) -> Any:
 
 def name_ours(words: Sequence[str]) -> bool:
     """Whether a command's arguments name a trainer, plans, or a folder of predictions of ours."""
-    return any(is_our_trainer(word) or _names_our_plans(word) or _leads_to_ours(Path(word)) for word in words)
-
-
-def _names_our_plans(word: str) -> bool:
-    return word in {f"{planner.replace('Planner', '')}Plans" for planner in NAMES["planner"]}
+    return any(is_our_trainer(word) or are_our_plans(word) or _leads_to_ours(Path(word)) for word in words)
 
 
 def _leads_to_ours(path: Path) -> bool:

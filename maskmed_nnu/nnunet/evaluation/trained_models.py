@@ -43,26 +43,13 @@ class TrainedModel(NamedTuple):
         return f"nnUNetv2_train {self.dataset} {self.configuration} {fold} -tr {self.trainer} -p {self.plans}"
 
 
-def dataset_name(name_or_id: str | int) -> str:
-    """The data set's full name.
-
-    Raises:
-        InputError: where nnU-Net knows none, or several of this number.
-    """
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    try:
-        return str(maybe_convert_to_dataset_name(name_or_id))
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition(". ")[0]
-        raise InputError(
-            f"{name_or_id} is no data set that nnU-Net knows ({reason}); name a folder of nnUNet_raw, "
-            "nnUNet_preprocessed or nnUNet_results, or its number."
-        ) from None
-
-
 def is_our_trainer(name: str) -> bool:
     return split_length(name)[0] in NAMES["trainer"]
+
+
+def are_our_plans(name: str) -> bool:
+    """Whether one of our planners calls its plans so."""
+    return name in {f"{planner.replace('Planner', '')}Plans" for planner in NAMES["planner"]}
 
 
 def plans_are_ours(plans: Mapping[str, Any]) -> bool:
@@ -87,8 +74,8 @@ def plans_of(model: TrainedModel) -> dict[str, Any]:
 
 
 def is_ours(model: TrainedModel) -> bool:
-    """By the trainer's name or by the plans."""
-    return is_our_trainer(model.trainer) or plans_are_ours(plans_of(model))
+    """By the names of trainer and plans, or by the plans themselves."""
+    return is_our_trainer(model.trainer) or are_our_plans(model.plans) or plans_are_ours(plans_of(model))
 
 
 def is_of_objects(model: TrainedModel) -> bool:
@@ -135,12 +122,15 @@ def check_folds(
     """
     check_trained(model)
     wanted = [str(fold) for fold in folds]
-    missing = [fold for fold in wanted if fold not in model.folds]
+    there = model.folds
+    missing = [fold for fold in wanted if fold not in there]
     if missing:
-        offered = [fold for fold in model.folds if not (cross_validation and fold == "all")]
+        offered = [fold for fold in there if not (cross_validation and fold == "all")]
         name = f"name the trained ones, -f {' '.join(offered)}, or " if offered else ""
+        trained = "Folds {} of {} are not" if len(missing) > 1 else "Fold {} of {} is not"
+        seen = "; fold all, which is, has seen the cases that it was validated on" if len(offered) < len(there) else ""
         raise InputError(
-            f"Fold {', '.join(missing)} of {model.name} is not trained; {name}train: "
+            f"{trained.format(', '.join(missing), model.name)} trained{seen}; {name}train: "
             f"{model.training_command(missing[0])}."
         )
     for fold in wanted:

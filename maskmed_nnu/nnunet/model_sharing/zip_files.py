@@ -17,7 +17,6 @@ from typing import Any
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.evaluation.plain_errors import speak_plainly
 from maskmed_nnu.nnunet.evaluation.trained_models import (
     TrainedModel,
     check_folds,
@@ -49,14 +48,16 @@ def wrap_export(module: Any) -> None:
             return stock(*args, **kwargs)
         if not settings["strict"]:
             models = [model for model in models if model.folder.is_dir()]
+        output = Path(settings["output_file"])
+        if not output.absolute().parent.is_dir():
+            raise InputError(f"{output.absolute().parent} is no folder; make it, or name another file behind -o.")
+        if output.is_dir():
+            raise InputError(f"{output} is a folder; name the zip file to be written behind -o.")
         for model in models:
             check_trained(model)
         for model in models:
             check_folds(model, settings["folds"], checkpoints=settings["save_checkpoints"])
             add_summaries(model, settings["folds"])
-        output = Path(settings["output_file"])
-        if not output.absolute().parent.is_dir():
-            raise InputError(f"{output.absolute().parent} is no folder; make it, or name another file behind -o.")
 
         def write(partial: Path) -> None:
             settings["output_file"] = str(partial)
@@ -133,8 +134,3 @@ def install(path: Path, results: Path) -> None:
             f"Installed {results / folder}. Predict with: nnUNetv2_predict -d {folder.parent.name} -tr {trainer} "
             f"-p {plans} -c {configuration} -f {names} -i INPUT_FOLDER -o OUTPUT_FOLDER"
         )
-
-
-def wrap_commands(module: Any) -> None:
-    """Wrap the entry points in ``nnunetv2.model_sharing.entry_points``."""
-    speak_plainly(module, "export_pretrained_model_entry", "install_from_zip_entry_point", "download_by_url")

@@ -8,7 +8,6 @@ pixels, Dice and counts per case (``metric_per_case``), their mean per class (``
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,5 @@ def read_scores(fold: Path) -> dict[str, Any]:
 
 
 def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
-    """The scores that are single numbers; NaN, as nnU-Net writes it, for None."""
-    return {
-        name: math.nan if value is None else value for name, value in scores.items() if not isinstance(value, Mapping)
-    }
+    """The scores that are single numbers; what nothing is known of is left out."""
+    return {name: value for name, value in scores.items() if value is not None and not isinstance(value, Mapping)}
