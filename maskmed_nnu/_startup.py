@@ -28,6 +28,7 @@ ON_IMPORT = {
     ),
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery.class_search:wrap_trainer_search",
     "nnunetv2.run.run_training": "maskmed_nnu.nnunet.discovery.trainer_choice:wrap_training",
+    "nnunetv2.run.load_pretrained_weights": "maskmed_nnu.nnunet.training.pretrained_weights:wrap_loading",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.inference.data_iterators:wrap_data_iterators",
     "nnunetv2.inference.predict_from_raw_data": "maskmed_nnu.nnunet.inference.predictor:wrap_predictor",
     "nnunetv2.inference.export_prediction": "maskmed_nnu.nnunet.inference.export_prediction:wrap_export",

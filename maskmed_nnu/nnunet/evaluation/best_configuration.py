@@ -89,8 +89,7 @@ def planned_models(models: Sequence[TrainedModel]) -> list[TrainedModel]:
             if not file.is_file():
                 trained = ", ".join(dict.fromkeys(other.plans for other in trained_models(model.dataset)))
                 raise InputError(
-                    f"There are no plans {file}; {trained or 'none'} are those that the data set's trainings have: name "
-                    "these behind -p."
+                    f"There are no plans {file}; name those of a training behind -p ({trained or 'there is none'})."
                 )
             plans = read_json(file, expected="nnU-Net's plans")
             configurations[model.plans] = list(plans["configurations"])

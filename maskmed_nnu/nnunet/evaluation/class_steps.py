@@ -38,8 +38,6 @@ def wrap_postprocessing(module: Any) -> None:
 
 def wrap_ensembling(module: Any) -> None:
     """Guard ``nnunetv2.ensembling.ensemble``, which averages probabilities of classes."""
-    for name in ("ensemble_folders", "ensemble_crossvalidations"):
-        _guard(module, name, "ensembling")
     stock = module.ensemble_folders
 
     @functools.wraps(stock)
@@ -54,6 +52,8 @@ def wrap_ensembling(module: Any) -> None:
         stock(list_of_input_folders, *args, **kwargs)
 
     module.ensemble_folders = ensemble_folders
+    for name in ("ensemble_folders", "ensemble_crossvalidations"):
+        _guard(module, name, "ensembling")
     speak_plainly(module, "entry_point_ensemble_folders")
 
 
