@@ -45,7 +45,7 @@ ON_IMPORT = {
     "nnunetv2.model_sharing.model_import": "maskmed_nnu.nnunet.model_sharing.zip_files:wrap_installation",
     "nnunetv2.model_sharing.entry_points": "maskmed_nnu.nnunet.evaluation.plain_errors:wrap_entry_points",
     "nnunetv2.experiment_planning.plans_for_pretraining.move_plans_between_datasets": (
-        "maskmed_nnu.nnunet.evaluation.plain_errors:wrap_entry_points"
+        "maskmed_nnu.nnunet.model_sharing.moved_plans:wrap_moving"
     ),
     "nnunetv2.utilities.overlay_plots": "maskmed_nnu.nnunet.evaluation.plain_errors:wrap_entry_points",
     "nnunetv2.experiment_planning.verify_dataset_integrity": (
