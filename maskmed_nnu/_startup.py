@@ -28,11 +28,26 @@ ON_IMPORT = {
     ),
     "nnunetv2.utilities.find_objects": "maskmed_nnu.nnunet.discovery.class_search:wrap_trainer_search",
     "nnunetv2.run.run_training": "maskmed_nnu.nnunet.preflight.hooks:wrap_training",
+    "nnunetv2.run.load_pretrained_weights": "maskmed_nnu.nnunet.training.pretrained_weights:wrap_loading",
     "nnunetv2.inference.data_iterators": "maskmed_nnu.nnunet.inference.data_iterators:wrap_data_iterators",
     "nnunetv2.inference.predict_from_raw_data": "maskmed_nnu.nnunet.preflight.hooks:wrap_prediction",
     "nnunetv2.inference.export_prediction": "maskmed_nnu.nnunet.inference.export_prediction:wrap_export",
-    "nnunetv2.ensembling.ensemble": "maskmed_nnu.nnunet.inference.refusals:wrap_ensembling",
-    "nnunetv2.postprocessing.remove_connected_components": "maskmed_nnu.nnunet.inference.refusals:wrap_postprocessing",
+    "nnunetv2.ensembling.ensemble": "maskmed_nnu.nnunet.evaluation.class_steps:wrap_ensembling",
+    "nnunetv2.postprocessing.remove_connected_components": (
+        "maskmed_nnu.nnunet.evaluation.class_steps:wrap_postprocessing"
+    ),
+    "nnunetv2.evaluation.accumulate_cv_results": "maskmed_nnu.nnunet.evaluation.cross_validation:wrap_accumulation",
+    "nnunetv2.evaluation.find_best_configuration": (
+        "maskmed_nnu.nnunet.evaluation.best_configuration:wrap_best_configuration"
+    ),
+    "nnunetv2.evaluation.evaluate_predictions": "maskmed_nnu.nnunet.evaluation.evaluate_predictions:wrap_evaluation",
+    "nnunetv2.model_sharing.model_export": "maskmed_nnu.nnunet.model_sharing.zip_files:wrap_export",
+    "nnunetv2.model_sharing.model_import": "maskmed_nnu.nnunet.model_sharing.zip_files:wrap_installation",
+    "nnunetv2.model_sharing.entry_points": "maskmed_nnu.nnunet.evaluation.plain_errors:wrap_entry_points",
+    "nnunetv2.experiment_planning.plans_for_pretraining.move_plans_between_datasets": (
+        "maskmed_nnu.nnunet.model_sharing.moved_plans:wrap_moving"
+    ),
+    "nnunetv2.utilities.overlay_plots": "maskmed_nnu.nnunet.evaluation.plain_errors:wrap_entry_points",
     "nnunetv2.experiment_planning.verify_dataset_integrity": (
         "maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity:wrap_verification"
     ),

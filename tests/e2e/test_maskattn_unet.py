@@ -117,6 +117,8 @@ def test_training_leaves_scores_of_whole_images(request, objects):
     assert "Validation complete: AP " in printed["trained"]
     scores = json.loads((data.fold / "validation" / "instances.json").read_text())
     assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1
+    summary = json.loads((data.fold / "validation" / "summary.json").read_text())
+    assert summary["foreground_mean"][score] == scores[score] and 0 <= summary["foreground_mean"]["Dice"] <= 1
 
 
 def test_objects_are_ids(touching):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -40,6 +41,14 @@ def test_what_the_settings_say_of_the_planners_rules_is_so():
     assert found["blocks_per_level"] == "{}, or {} where objects of a class overlap".format(*blocks)
     assert instance_rules.FRAGMENT_SHARE == 0.25 and found["min_fragment"].startswith("a quarter of the area")
     assert found["min_fragment"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
+
+
+def test_every_command_of_nnunet_is_in_the_table(page):
+    """A new one has to be looked at: what does it do with objects?"""
+    section = page.split("\n## nnU-Net's other commands\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(nnUNetv2_\w+)`", section.split("\n**What is compared")[0]))
+    scripts = importlib.metadata.distribution("nnunetv2").entry_points.select(group="console_scripts")
+    assert named == scripts.names
 
 
 def test_the_published_network_is_legal(page):
@@ -82,5 +91,7 @@ def test_the_examples_of_dataset_json_are_legal(page):
 
 
 def test_links_within_the_page_lead_somewhere(page):
-    titles = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)}
+    titles = {
+        title.lower().replace(" ", "-").replace("'", "") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)
+    }
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= titles

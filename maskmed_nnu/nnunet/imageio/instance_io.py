@@ -28,8 +28,8 @@ class InstanceIO(BaseReaderWriter):
     """Images and label maps of objects in PNG, TIFF or NIfTI.
 
     nnU-Net gets the classes of the pixels (`read_seg`), so that its integrity check, fingerprint and Dice work; our
-    preprocessor gets the objects (`read_instances`). Label files are understood by the ``dataset.json`` in their folder
-    or in one of the two above it, since nnU-Net constructs readers without arguments.
+    preprocessor gets the objects (`read_instances`). Without a label format, as nnU-Net constructs readers, label files
+    are understood by the ``dataset.json`` in their folder or in one of the two above it.
 
     Arrays follow nnU-Net's readers: 2D images are ``[C, 1, Y, X]`` with a first spacing of 999 times the larger of the
     others, a picture in colour gives a channel for each of its samples, slices make a volume ``[C, Z, Y, X]``. What the
@@ -42,6 +42,9 @@ class InstanceIO(BaseReaderWriter):
     """
 
     supported_file_endings = list(LABEL_ENDINGS)
+
+    def __init__(self, label_format: LabelFormat | None = None) -> None:
+        self._label_format = label_format
 
     def read_images(self, image_fnames: Sequence[str], axes: str | None = None) -> tuple[np.ndarray, dict]:
         """Channels float32 ``[C, Z, Y, X]`` of one case, in the order of the files, and their properties.
@@ -76,7 +79,7 @@ class InstanceIO(BaseReaderWriter):
         Raises:
             InputError: where no ``dataset.json`` is near, or the file is not what it declares.
         """
-        label_format = find_label_format(seg_fname)
+        label_format = self._label_format or find_label_format(seg_fname)
         raw, geometry = read_ids_and_geometry(seg_fname, overlap_layers=label_format.overlap_layers)
         if raw.ndim == 3:
             raw = raw[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,21 +12,23 @@ import torch
 import torch.distributed as dist
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
-from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.instances.detections import Detections, from_instance_map, pack
 from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.metrics import InstanceMetrics, with_names
+from maskmed_nnu.json_file import write_json
 from maskmed_nnu.nnunet.inference.case_prediction import predict_case
 from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, save_detections, write_slices
 from maskmed_nnu.nnunet.inference.predictor import prediction_settings, tile_overlap
 from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, training_transforms, validation_transforms
 from maskmed_nnu.nnunet.training.data_loader import InstanceDataLoader
+from maskmed_nnu.nnunet.training.object_summary import SCORES, summarize, write_summary
 from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
 
 MIRROR_AXES = (0, 1)
@@ -156,6 +157,7 @@ class InstanceTrainer(PluginTrainer):
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Every validation image, with mirroring, at its original resolution; scores go to ``instances.json``.
 
+        ``summary.json`` holds them too, beside the Dice of classes, as nnU-Net's other commands look for it.
         ``save_probabilities`` (``--npz``) keeps scores and soft masks, as in prediction.
         """
         self.network.eval()
@@ -187,11 +189,15 @@ class InstanceTrainer(PluginTrainer):
         scores = self._gather_metrics(metrics).compute()
         if self.local_rank == 0:
             numbers = {number: name for name, number in self.dataset_json["labels"].items()}
-            text = json.dumps(with_names(scores, numbers), indent=2, allow_nan=False)
-            write_atomically(folder / "instances.json", lambda partial: partial.write_text(text))
+            named = with_names(scores, numbers)
+            write_json(folder / SCORES, named, indent=2)
+            classes = compute_metrics_on_folder(
+                str(truth_folder), str(folder), None, reader, ending, self.label_manager.foreground_labels
+            )
+            write_summary(folder, summarize(named, self.dataset_json["labels"], classes))
             names = ("AP", "AP50", "AP75", "PQ", "AJI", "F1@0.5")
             summary = ", ".join(f"{name} {scores[name]:.4f}" for name in names)
-            self.print_to_log_file(f"Validation complete: {summary} ({folder / 'instances.json'})")
+            self.print_to_log_file(f"Validation complete: {summary} ({folder / SCORES})")
 
     @property
     def _instances(self) -> dict:
