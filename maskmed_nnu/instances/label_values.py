@@ -81,8 +81,9 @@ def check_values(values: NDArray[Any]) -> None:
         )
     if len(values) and values[0] < 0:
         raise InputError(
-            f"The mask holds the negative value {int(values[0])}; ids are positive and the background is 0, so look "
-            "for ids that wrapped in a signed type, and save it as uint16 or uint32."
+            f"The mask holds the negative value {int(values[0])}; labels are positive and the background is 0, so look "
+            "for ids that wrapped in a signed type, and give a void a number of its own, such as 255; save it as "
+            "uint16 or uint32."
         )
     if len(values) and int(values[-1]) > MAX_ID:
         raise InputError(

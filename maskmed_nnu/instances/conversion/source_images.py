@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,8 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
     values, spatial = raster.channels_first(path, pages="Z" if axes == 3 else "C")
     if len(spatial) != axes or len(values) > MAX_CHANNELS:
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
-        raise InputError(
-            f"{path} has the axes {raster.described()}, but {reason}; where they are others, say so, as in --axes ZCYX."
-        )
+        told = "; where they are others, say so, as in --axes ZCYX" if formats.ending(path) in formats.TIFF else ""
+        raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -109,6 +109,16 @@ def check_spacing(mask: Path, image: Path) -> None:
             f"{mask} has voxels of {told[0]} µm, but its image {image.name} of {told[1]}; resample or correct one of "
             "them."
         )
+
+
+def turned_hint(annotated: Sequence[int], shape: Sequence[int]) -> str:
+    """What to add to a sentence about two sizes of which one is the other turned."""
+    if annotated[-1] == annotated[-2] or list(annotated[-2:]) != list(shape[:-3:-1]):
+        return ""
+    return (
+        " (rows and columns are exchanged: photographs are turned upright as their EXIF orientation says, so annotate "
+        "them as viewers show them, or remove that mark)"
+    )
 
 
 def write(path: Path, picture: SourceImage) -> None:

@@ -92,7 +92,7 @@ class CocoSource:
         if image.shape not in (None, shape):
             raise InputError(
                 f"{case.image} has {shape[1]} × {shape[0]} pixels, but {self._coco.path.name} says {image.shape[1]} × "
-                f"{image.shape[0]}; use the images that were annotated."
+                f"{image.shape[0]}; use the images that were annotated{source_images.turned_hint(image.shape, shape)}."
             )
         content = self._coco.objects(image, shape)
         return Annotations(picture, content.objects, content.refused, content.clipped)
@@ -216,7 +216,8 @@ def _check_size(path: Path, mask: Integers, image: Path, picture: SourceImage) -
     if mask.shape != picture.channels.shape[1:]:
         sizes = [format_shape(shape) for shape in (mask.shape, picture.channels.shape[1:])]
         raise InputError(
-            f"{path} has the size {sizes[0]}, but its image {image.name} has {sizes[1]}; they must be equal."
+            f"{path} has the size {sizes[0]}, but its image {image.name} has {sizes[1]}; they must be equal"
+            f"{source_images.turned_hint(mask.shape, picture.channels.shape[1:])}."
         )
 
 

@@ -79,10 +79,10 @@ class Raster:
             axes = axes.replace("Q", "C" if pages == "C" and not self.colour else "Z")
         axes = axes.replace("S", "C")
         if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
+            told = f", or say what the axes are, as in --axes {self._suggestion()} (Z slices, C channels)"
             raise InputError(
-                f"{name} has the axes {self.described()}, and {self._fault()}; save it with one image or stack in each "
-                "file, or say what its axes are: `maskmed convert` and `maskmed predict` take --axes ZCYX, for "
-                "example, with C for channels and Z for slices."
+                f"{name} has the axes {self.described()}, and {self._fault()}; save each image or stack as a file of "
+                f"its own{told if self.geometry is None else ''}."
             )
         spatial = "ZYX" if "Z" in axes else "YX"
         order = [axes.index(axis) for axis in "C" + spatial if axis in axes]
@@ -97,3 +97,7 @@ class Raster:
             return "Q is not told" if unknown == 1 else f"{unknown} of them are not told"
         other = [axis for axis in self.axes if axis not in f"{AXES}S"]
         return f"{', '.join(other)} is neither channels nor slices" if other else "two of them are channels"
+
+    def _suggestion(self) -> str:
+        named = self.axes.replace("T", "Z").rstrip("S")
+        return named if len(set(named)) == len(named) and set(named) <= set(AXES) else "ZCYX"

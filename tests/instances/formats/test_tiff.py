@@ -34,7 +34,9 @@ def test_axes_are_those_of_the_metadata(tmp_path: Path, axes: str, shape: tuple[
     assert raster.axes == axes
     np.testing.assert_array_equal(raster.values, values)
     if "T" in axes:
-        with pytest.raises(InputError, match=rf"x\.tif has the axes {axes} \(.*T is time: {shape[0]} frames; .*--axes"):
+        with pytest.raises(
+            InputError, match=rf"x\.tif has the axes {axes} \(.*T is time: {shape[0]} frames; .*--axes Z"
+        ):
             raster.channels_first("x.tif", pages="Z")
     else:
         channels, spatial = raster.channels_first("x.tif", pages="Z")
