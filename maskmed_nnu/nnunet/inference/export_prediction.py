@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
@@ -74,9 +76,9 @@ def wrap_export(module: Any) -> None:
         **kwargs: Any,
     ) -> None:
         output = Path(output_file_truncated)
-        with recording(output.parent, output.name):
+        with recording(output.parent, output.name) as outputs:
             if not has_instances(plans_manager.plans):
-                return stock_export(
+                done = stock_export(
                     predicted_array_or_file,
                     properties_dict,
                     configuration_manager,
@@ -87,6 +89,9 @@ def wrap_export(module: Any) -> None:
                     *args,
                     **kwargs,
                 )
+                for path in outputs:
+                    _check_whole(path)
+                return done
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
                 dataset_json = json.loads(Path(dataset_json).read_text(encoding="utf-8"))
@@ -114,6 +119,23 @@ def wrap_export(module: Any) -> None:
     )
     module.export_prediction_from_logits = export_prediction_from_logits
     module.resample_and_save = resample_and_save
+
+
+def _check_whole(path: Path) -> None:
+    """Remove a label map of which a part is missing: on a full disk ITK writes such a one without an error.
+
+    Raises:
+        InputError: where it does.
+    """
+    if formats.ending(path) is None:
+        return
+    try:
+        formats.read(path)
+    except InputError:
+        path.unlink(missing_ok=True)
+        raise InputError(
+            f"{path} could not be written whole; make room on its disk, and go on with --continue_prediction."
+        ) from None
 
 
 def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Detections]:

@@ -175,17 +175,17 @@ def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def recording(folder: Path, name: str) -> Iterator[None]:
-    """Around the writing of a case's files; without `announce_case` nothing is recorded.
+def recording(folder: Path, name: str) -> Iterator[list[Path]]:
+    """Around the writing of a case's files, whose list it gives; without `announce_case` nothing is recorded.
 
     There is no record while they are written, nor afterwards where one of the images was changed in the meantime.
     """
     announced = _read_record(_announcement(folder, name))
     if announced is None:
-        yield
+        yield []
         return
     _record(folder, name).unlink(missing_ok=True)
-    yield
+    yield [folder / output for output in announced.outputs]
     try:
         inputs = [_InputFile(state=file.state, digest=content_digest(file.state[0])) for file in announced.inputs]
         unchanged = all(file_state(file.state[0]) == file.state for file in inputs)
