@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def wrap_export(module: Any) -> None:
         **kwargs: Any,
     ) -> None:
         output = Path(output_file_truncated)
-        with recording(output.parent, output.name) as outputs:
+        with recording(output.parent, output.name, plans_manager.plans) as outputs:
             if not has_instances(plans_manager.plans):
                 done = stock_export(
                     predicted_array_or_file,
@@ -202,15 +202,16 @@ def write_slices(
     plans_manager: Any,
     configuration: Mapping[str, Any],
     dataset_json: dict,
+    warn: Callable[[str], object] = print,
 ) -> None:
-    """Write the objects of an image as a label file of the data set; says what did not fit into its layers.
+    """Write the objects of an image as a label file of the data set; ``warn`` is told what did not fit into its layers.
 
     Raises:
         InputError: where the data set's encoding or the file format cannot hold them.
     """
     objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(configuration["instances"]))
     if loss:
-        print(f"{path}: {loss}")
+        warn(f"{path}: {loss}")
     writer = plans_manager.image_reader_writer_class()
     writer.write_instances(objects, path, properties, LabelFormat.from_dataset_json(dataset_json))
 

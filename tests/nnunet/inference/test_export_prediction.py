@@ -28,7 +28,7 @@ from maskmed_nnu.instances.detections import concatenate, from_instance_map, pac
 from maskmed_nnu.instances.files import read_ids, write_ids
 from maskmed_nnu.instances.instance_map import decode
 from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, to_instances, wrap_export
-from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict
+from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict, json_digest
 from tests.nnunet.oracle import (
     Oracle,
     dataset,
@@ -190,16 +190,18 @@ def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(t
     wrap_export(module)
     case = CasePrediction(tmp_path, "x", [Path(__file__)], [tmp_path / "x.nii.gz"])
 
+    model = {"plans": json_digest({})}
+
     def run(damage):
-        announce_case(case, {})
+        announce_case(case, model)
         stock = SimpleNamespace(plans={})
         module.export_prediction_from_logits(0, {}, 0, stock, {"file_ending": ".nii.gz"}, str(tmp_path / "x"), damage)
 
     run(damage=False)
-    assert cases_to_predict([case], {}) == ([], [])
+    assert cases_to_predict([case], model) == ([], [])
     with pytest.raises(InputError, match=r"x\.nii\.gz could not be written whole; make room"):
         run(damage=True)
-    assert cases_to_predict([case], {}) == ([0], []) and not case.outputs[0].exists()
+    assert cases_to_predict([case], model) == ([0], []) and not case.outputs[0].exists()
 
 
 def test_steps_that_would_take_ids_for_classes_are_refused(tmp_path):
