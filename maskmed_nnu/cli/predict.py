@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.cli.options import add_axes_argument, add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.inference.devices import DEVICES
-from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
+from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, trained_folds
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    from maskmed_nnu.nnunet.inference.input_cases import Case
+    from maskmed_nnu.nnunet.inference.image_prediction import Outputs
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction
 
 DESCRIPTION = """\
@@ -34,18 +34,6 @@ An image that cannot be read costs one sentence; the others are predicted. After
 image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
 COCO_SCORE = 0.05
 COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
-NOT_ABOUT_READING = set(
-    "input output model dataset tr p c folds checkpoint mirroring device coco overlays overwrite run".split()
-)
-"""Every other option says how an image is read, and is kept in the record of what it was predicted from."""
-
-
-class Outputs(NamedTuple):
-    """Files of one image; None for those that are not written."""
-
-    labels: Path
-    coco: Path | None
-    overlay: Path | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
     refuse_data_set_folder(options.output)
     from tqdm import tqdm
 
+    from maskmed_nnu.nnunet.inference.image_prediction import lower_score_threshold, predict_image
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, describe_model, refuse_foreign_files
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
@@ -86,9 +75,9 @@ def run(options: argparse.Namespace) -> None:
     dataset_json = read_json(folder / "dataset.json", expected="the data set's description")
     cases = find_cases(options.input, channels=len(channel_names(dataset_json)))
     outputs = [_outputs(options, case.name, dataset_json["file_ending"]) for case in cases]
-    reading = {key: value for key, value in vars(options).items() if key not in NOT_ABOUT_READING and value is not None}
+    reading = {"axes": options.axes} if options.axes else {}  # kept in the record of what was predicted from what
     predictions = [
-        CasePrediction(options.output, case.name, case.files, [path for path in files if path is not None], reading)
+        CasePrediction(options.output, case.name, case.files, files.paths(), reading)
         for case, files in zip(cases, outputs, strict=True)
     ]
     _check_output(options, folder, predictions)
@@ -96,15 +85,25 @@ def run(options: argparse.Namespace) -> None:
 
     predictor = _load(folder, folds, options)
     model = describe_model(predictor)
-    threshold = _lower_score_threshold(predictor, COCO_SCORE)
+    threshold = lower_score_threshold(predictor, COCO_SCORE)
     _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
     todo = _choose(options, predictions, model, outputs)
     failed: set[int] = set()
+    told: list[tuple[str, str]] = []
     with tqdm(todo, unit="image") as bar:
         for i in bar:
             bar.set_postfix_str(cases[i].name)
+            predictor.warn = lambda sentence, name=cases[i].name: told.append((name, sentence))
             try:
-                _predict(predictor, cases[i], outputs[i], threshold, predictions[i], model, options.axes)
+                predict_image(
+                    predictor,
+                    cases[i],
+                    outputs[i],
+                    folder=options.output,
+                    model=model,
+                    threshold=threshold,
+                    reading=reading,
+                )
             except InputError as error:
                 if not options.input.exists():
                     raise InputError(
@@ -112,6 +111,7 @@ def run(options: argparse.Namespace) -> None:
                     ) from None
                 failed.add(i)
                 tqdm.write(f"{cases[i].name}: {error}")
+    print("".join(f"{line}\n" for line in _summed_up(told)), end="")
     _finish(options, [files for i, files in enumerate(outputs) if i not in failed], [case.name for case in cases])
     if failed:
         raise InputError(
@@ -132,7 +132,7 @@ def _check_output(options: argparse.Namespace, model: Path, predictions: list[Ca
     written = [path for case in predictions for path in case.outputs]
     written += [options.output / name for name in (RESULTS, "plans.json", "dataset.json")]
     images = [path for case in predictions for path in case.inputs]
-    sources = {path.parent for path in images} | {options.input, model}
+    sources = {folder for path in images for folder in (path.parent, path.resolve().parent)} | {options.input, model}
     refuse_output_over_input([*folders, *written], [*sources, *images, model / "plans.json", model / "dataset.json"])
 
 
@@ -163,6 +163,20 @@ def _readable(results: Path | None) -> bool:
         return results is None or isinstance(read_json(results, expected="a list of COCO results"), list)
     except InputError:
         return False
+
+
+def _summed_up(told: list[tuple[str, str]]) -> list[str]:
+    """Each kind of warning once, for the first image, with the names of the others; other numbers are no other kind."""
+    from maskmed_nnu.instances.text import format_list
+
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for name, sentence in told:
+        kinds.setdefault(re.sub(r"\d+", "", sentence.replace(name, "")), []).append((name, sentence))
+    return [
+        f"{alike[0][0]}: {alike[0][1]}"
+        + (f" The same in {len(alike) - 1} more: {format_list(name for name, _ in alike[1:])}." if alike[1:] else "")
+        for alike in kinds.values()
+    ]
 
 
 def _finish(options: argparse.Namespace, complete: list[Outputs], names: list[str]) -> None:
@@ -198,16 +212,6 @@ def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNet
     return predictor
 
 
-def _lower_score_threshold(predictor: nnUNetPredictor, score: float) -> float:
-    """Let the predictor report objects from ``score`` on; returns the planned threshold, if that is higher."""
-    from maskmed_nnu.nnunet.inference.predictor import prediction_settings
-
-    configuration = predictor.configuration_manager.configuration
-    threshold = prediction_settings(configuration)["score_threshold"]
-    configuration["instances"] = {**configuration["instances"], "score_threshold": min(score, threshold)}
-    return threshold
-
-
 def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argparse.Namespace) -> None:
     """The output folder with what nnU-Net puts there, and with the model that predicts into it."""
     from maskmed_nnu.nnunet.inference.prediction_records import check_model_record, write_model_record
@@ -228,53 +232,10 @@ def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argp
 
 
 def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Outputs:
+    from maskmed_nnu.nnunet.inference.image_prediction import Outputs
+
     return Outputs(
         options.output / f"{name}{file_ending}",
         options.output / COCO / f"{name}.json" if options.coco else None,
         options.output / OVERLAYS / f"{name}.png" if options.overlays else None,
     )
-
-
-def _predict(
-    predictor: nnUNetPredictor,
-    case: Case,
-    outputs: Outputs,
-    threshold: float,
-    prediction: CasePrediction,
-    model: dict,
-    axes: str | None,
-) -> None:
-    """Predict one image and write the outputs that were requested; of a volume the picture shows the middle slice."""
-    import torch
-    from PIL import Image
-
-    from maskmed_nnu.instances.coco import coco_results
-    from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, write_slices
-    from maskmed_nnu.nnunet.inference.prediction_records import announce_case, recording
-    from maskmed_nnu.visualization.overlay import draw_overlay
-
-    plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    announce_case(prediction, model)
-    image, data, properties = preprocess(predictor, case, axes=axes)
-    detections = revert_preprocessing(
-        predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
-    )
-    slices = [part.select(part.scores >= threshold) for part in detections]
-    with recording(prediction.folder, prediction.name):
-        if outputs.overlay is not None:
-            image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
-            middle = len(slices) // 2
-            picture = Image.fromarray(draw_overlay(image[:, middle], slices[middle]))
-            write_atomically(outputs.overlay, picture.save)
-        if outputs.coco is not None:
-            names = [case.name] if len(slices) == 1 else [f"{case.name}_{z}" for z in range(len(slices))]
-            parts = zip(detections, names, strict=True)
-            write_json(outputs.coco, [result for part, name in parts for result in coco_results(part, name)])
-        write_slices(
-            slices,
-            str(outputs.labels),
-            properties,
-            plans_manager=plans,
-            configuration=configuration.configuration,
-            dataset_json=predictor.dataset_json,
-        )

@@ -246,7 +246,7 @@ def test_a_drive_that_goes_away_ends_the_command(model, images, tmp_path, capsys
         folder.rename(tmp_path / "gone")
         raise InputError("a_0000.png cannot be read")
 
-    monkeypatch.setattr("maskmed_nnu.cli.predict.preprocess", unplug)
+    monkeypatch.setattr("maskmed_nnu.nnunet.inference.image_prediction.preprocess", unplug)
     assert predict(model, folder, tmp_path / "out") == 1
     assert f"maskmed: {folder} is gone, or its drive is; the same command goes on" in capsys.readouterr().err
 
@@ -309,6 +309,19 @@ def test_a_volume_has_results_for_each_slice(model, tmp_path, capsys):
         assert len(mine) == len(np.unique(truth[z][truth[z] > 0]))
     ids = read_ids(tmp_path / "out" / "v.tif", overlap_layers=False)[0]
     assert len(np.unique(ids)) == len(results) + 1
+
+
+def test_a_warning_is_told_once_with_the_names_of_its_images(model, tmp_path, capsys):
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    for index in range(13):
+        cells = [grid_of_cells((30, 20), seed=seed) for seed in range(2 + 5 * (index % 2))]
+        tifffile.imwrite(folder / f"v{index:02d}.tif", np.stack(cells).astype(np.uint16))
+    (model / "dataset.json").write_text(json.dumps(dataset(ending=".tif")))
+    assert predict(model, folder, tmp_path / "out", "--no-overlays", "-f", "1") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "is a volume of" in line]
+    assert len(told) == 1 and told[0].startswith("v00: This image is a volume of 2 slices")
+    assert told[0].endswith("The same in 12 more: v01, v02, v03, v04, v05, v06, v07, v08, v09, v10 and 2 more.")
 
 
 def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, capsys, monkeypatch):

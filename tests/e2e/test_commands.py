@@ -124,6 +124,16 @@ def test_predictions_lie_on_the_grid_of_the_images(workspace, predicted, configu
         np.testing.assert_array_equal(probabilities.argmax(0), sitk.GetArrayFromImage(mask))
 
 
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_predictions_say_what_they_were_made_from(predicted, configuration):
+    folder = predicted[configuration]
+    maps = sorted(path.name for path in folder.glob("*.nii.gz"))
+    records = {path.stem: json.loads(path.read_text()) for path in (folder / "predicted_from").iterdir()}
+    assert [f"{name}.nii.gz" for name in sorted(records)] == maps
+    assert all(record["outputs"] == [f"{name}.nii.gz", f"{name}.npz"] for name, record in records.items())
+    assert json.loads((folder / "predicted_by.json").read_text())["trainer"] == TRAINER
+
+
 def test_ensemble_and_evaluation(workspace, predicted):
     folder = workspace.root / "ensembled"
     workspace.run("nnUNetv2_ensemble", "-i", *predicted.values(), "-o", folder, "-np", 1)

@@ -105,6 +105,8 @@ def test_touching_cells_are_ids_in_one_png(touching):
     data, _ = touching
     assert data.description["file_ending"] == ".png" and "label_divisor" not in data.description
     data.check_predictions()
+    records = sorted(path.stem for path in (data.predictions / "predicted_from").iterdir())
+    assert records == sorted(path.stem for path in data.predictions.glob("*.png"))
     scores = data.evaluate()
     assert scores["images"] == 2 and scores["per_class"]["object"]["recall@0.5"] > 0.3
 

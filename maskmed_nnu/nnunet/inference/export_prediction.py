@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
@@ -74,9 +76,9 @@ def wrap_export(module: Any) -> None:
         **kwargs: Any,
     ) -> None:
         output = Path(output_file_truncated)
-        with recording(output.parent, output.name):
+        with recording(output.parent, output.name, plans_manager.plans) as outputs:
             if not has_instances(plans_manager.plans):
-                return stock_export(
+                done = stock_export(
                     predicted_array_or_file,
                     properties_dict,
                     configuration_manager,
@@ -87,6 +89,9 @@ def wrap_export(module: Any) -> None:
                     *args,
                     **kwargs,
                 )
+                for path in outputs:
+                    _check_whole(path)
+                return done
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
                 dataset_json = read_json(dataset_json, expected="nnU-Net's dataset.json")
@@ -114,6 +119,23 @@ def wrap_export(module: Any) -> None:
     )
     module.export_prediction_from_logits = export_prediction_from_logits
     module.resample_and_save = resample_and_save
+
+
+def _check_whole(path: Path) -> None:
+    """Remove a label map of which a part is missing: on a full disk ITK writes such a one without an error.
+
+    Raises:
+        InputError: where it does.
+    """
+    if formats.ending(path) is None:
+        return
+    try:
+        formats.read(path)
+    except InputError:
+        path.unlink(missing_ok=True)
+        raise InputError(
+            f"{path} could not be written whole; make room on its disk, and go on with --continue_prediction."
+        ) from None
 
 
 def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Detections]:
@@ -180,15 +202,16 @@ def write_slices(
     plans_manager: Any,
     configuration: Mapping[str, Any],
     dataset_json: dict,
+    warn: Callable[[str], object] = print,
 ) -> None:
-    """Write the objects of an image as a label file of the data set; says what did not fit into its layers.
+    """Write the objects of an image as a label file of the data set; ``warn`` is told what did not fit into its layers.
 
     Raises:
         InputError: where the data set's encoding or the file format cannot hold them.
     """
     objects, loss = to_instances(slices, plans_manager.transpose_backward, planned_layers(configuration["instances"]))
     if loss:
-        print(f"{path}: {loss}")
+        warn(f"{path}: {loss}")
     writer = plans_manager.image_reader_writer_class()
     writer.write_instances(objects, path, properties, LabelFormat.from_dataset_json(dataset_json))
 

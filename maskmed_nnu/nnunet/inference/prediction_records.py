@@ -52,6 +52,7 @@ class _InputFile(BaseModel):
 
 class _CaseRecord(BaseModel):
     model: str
+    plans: str
     maskmed_nnu: str
     inputs: Annotated[list[_InputFile], MinLen(1)]
     outputs: list[str]
@@ -62,11 +63,12 @@ class _CaseRecord(BaseModel):
 def describe_model(predictor: Any) -> dict[str, Any]:
     """What of nnU-Net's predictor decides about a prediction: weights, plans and options, not where they lie."""
     states = predictor.list_of_parameters or [predictor.network.state_dict()]
-    plans = [predictor.plans_manager.plans, predictor.dataset_json, predictor.configuration_manager.configuration]
+    settings = [predictor.dataset_json, predictor.configuration_manager.configuration]
     return {
         "trainer": predictor.trainer_name,
         "weights": sorted(_weights_digest(state) for state in states),
-        "plans": _json_digest(plans),
+        "plans": json_digest(predictor.plans_manager.plans),
+        "settings": json_digest(settings),
         "mirrored_axes": list(predictor.allowed_mirroring_axes or ()) if predictor.use_mirroring else [],
         "tile_step_size": predictor.tile_step_size,
         "gaussian": predictor.use_gaussian,
@@ -92,7 +94,7 @@ def check_model_record(
         ours = {"plans": plans} if kept["plans"] else {}
     elif "weights" not in kept:
         decisive = set(named)
-    differing = [key for key in ours if key in kept and _json_digest(kept[key]) != _json_digest(ours[key])]
+    differing = [key for key in ours if key in kept and json_digest(kept[key]) != json_digest(ours[key])]
     if decisive.intersection(differing):
         raise InputError(
             f"{folder} holds predictions of another model or other folds or options ({file} differs in "
@@ -133,7 +135,7 @@ def cases_to_predict(cases: Sequence[CasePrediction], model: Mapping[str, Any]) 
     predict one again."""
     todo: list[int] = []
     again: dict[str, list[str]] = {}
-    key = _json_digest(model)
+    key = json_digest(model)
     for index, case in enumerate(cases):
         reason = _reason_to_predict(case, key)
         if reason is not None:
@@ -163,7 +165,8 @@ def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
         ) from None
     outputs = [path.relative_to(case.folder).as_posix() for path in case.outputs]
     record = _CaseRecord(
-        model=_json_digest(model),
+        model=json_digest(model),
+        plans=model["plans"],
         maskmed_nnu=package_version(),
         inputs=inputs,
         outputs=outputs,
@@ -175,17 +178,18 @@ def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def recording(folder: Path, name: str) -> Iterator[None]:
-    """Around the writing of a case's files; without `announce_case` nothing is recorded.
+def recording(folder: Path, name: str, plans: Mapping[str, Any]) -> Iterator[list[Path]]:
+    """Around the writing of a case's files, whose list it gives. There is no record while they are written.
 
-    There is no record while they are written, nor afterwards where one of the images was changed in the meantime.
+    Nor is there one afterwards where one of the images was changed in the meantime, or where there was no
+    `announce_case` for a model of these ``plans``: other networks may write files of the same names.
     """
     announced = _read_record(_announcement(folder, name))
-    if announced is None:
-        yield
-        return
     _record(folder, name).unlink(missing_ok=True)
-    yield
+    if announced is None or announced.plans != json_digest(plans):
+        yield []
+        return
+    yield [folder / output for output in announced.outputs]
     try:
         inputs = [_InputFile(state=file.state, digest=content_digest(file.state[0])) for file in announced.inputs]
         unchanged = all(file_state(file.state[0]) == file.state for file in inputs)
@@ -256,7 +260,8 @@ def _read_mapping(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _json_digest(content: Any) -> str:
+def json_digest(content: Any) -> str:
+    """The same for contents that are the same in JSON."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -56,12 +56,15 @@ def wrap_predictor(module: ModuleType) -> None:
 def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> Tensor:
     """The objects of ``data [C, Z, H, W]`` as one uint8 vector; `states` are the folds' weights.
 
+    What a user should know of the image is printed, or given to the predictor's ``warn`` where that is set.
+
     Nothing here takes a ``RuntimeError`` for a lack of memory, as nnU-Net's own sliding window does: what goes wrong
     shows as what it is.
     """
     configuration = predictor.configuration_manager.configuration
+    warn = getattr(predictor, "warn", print)
     if data.shape[1] > 1:
-        print(
+        warn(
             f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
             "not linked across slices."
         )
@@ -74,7 +77,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
         device=predictor.device,
         states=states,
         show_progress=predictor.allow_tqdm,
-        warn=print,
+        warn=warn,
         **prediction_settings(configuration),
     )
     return torch.from_numpy(pack(slices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import concatenate, from_instance_map, pack, unpack
 from maskmed_nnu.instances.files import read_ids, write_ids
 from maskmed_nnu.instances.instance_map import decode
-from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, to_instances
+from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, to_instances, wrap_export
+from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict, json_digest
 from tests.nnunet.oracle import (
     Oracle,
     dataset,
@@ -175,6 +177,31 @@ def test_what_an_export_process_refuses_ends_the_command_with_its_sentence(tmp_p
     with pytest.raises(InputError, match=r"out.x\.png cannot be written: .* holds 8 objects of one class"):
         predictor.predict_from_files([[str(tmp_path / "x_0000.png")]], [str(tmp_path / "out" / "x")], **POOLS)
     assert not (tmp_path / "out" / "x.png").exists()
+
+
+def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(tmp_path):
+    def export(logits, properties, configuration, plans_manager, dataset_json, truncated, *arguments):
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 50, 60), np.uint8)), f"{truncated}.nii.gz")
+        content = Path(f"{truncated}.nii.gz").read_bytes()
+        Path(f"{truncated}.nii.gz").write_bytes(content[: len(content) // (2 if arguments[0] else 1)])
+
+    names = ("convert_predicted_logits_to_segmentation_with_correct_shape", "resample_and_save")
+    module = SimpleNamespace(export_prediction_from_logits=export, **dict.fromkeys(names, export))
+    wrap_export(module)
+    case = CasePrediction(tmp_path, "x", [Path(__file__)], [tmp_path / "x.nii.gz"])
+
+    model = {"plans": json_digest({})}
+
+    def run(damage):
+        announce_case(case, model)
+        stock = SimpleNamespace(plans={})
+        module.export_prediction_from_logits(0, {}, 0, stock, {"file_ending": ".nii.gz"}, str(tmp_path / "x"), damage)
+
+    run(damage=False)
+    assert cases_to_predict([case], model) == ([], [])
+    with pytest.raises(InputError, match=r"x\.nii\.gz could not be written whole; make room"):
+        run(damage=True)
+    assert cases_to_predict([case], model) == ([0], []) and not case.outputs[0].exists()
 
 
 def test_steps_that_would_take_ids_for_classes_are_refused(tmp_path):

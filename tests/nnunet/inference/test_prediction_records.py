@@ -11,11 +11,13 @@ from maskmed_nnu.nnunet.inference.prediction_records import (
     announce_case,
     cases_to_predict,
     describe_model,
+    json_digest,
     recording,
 )
 from tests.nnunet.oracle import Oracle, dataset, oracle_predictor, plans
 
-MODEL = {"weights": ["a"]}
+PLANS = {"plans_name": "IAUNetPlans"}
+MODEL = {"weights": ["a"], "plans": json_digest(PLANS)}
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def case(tmp_path):
 
 def write(case, model=MODEL):
     announce_case(case, model)
-    with recording(case.folder, case.name):
+    with recording(case.folder, case.name, PLANS):
         assert cases_to_predict([case], model)[0] == [0], "while it is written it is not predicted"
         for path in case.outputs:
             path.write_bytes(b"map")
@@ -36,7 +38,7 @@ def write(case, model=MODEL):
 def test_how_an_image_is_read_is_part_of_its_record(case):
     write(case)
     assert cases_to_predict([case], MODEL) == ([], [])
-    assert cases_to_predict([case], {"weights": ["b"]})[0] == [0]
+    assert cases_to_predict([case], {**MODEL, "weights": ["b"]})[0] == [0]
     stack = case._replace(options={"axes": "ZYX"})
     assert cases_to_predict([stack], MODEL) == (
         [0],
@@ -44,6 +46,16 @@ def test_how_an_image_is_read_is_part_of_its_record(case):
     )
     write(stack)
     assert cases_to_predict([stack], MODEL) == ([], []) and cases_to_predict([case], MODEL)[0] == [0]
+
+
+def test_what_another_network_writes_under_the_name_is_not_recorded(case):
+    write(case)
+    announce_case(case, MODEL)  # a run that was killed
+    with recording(case.folder, case.name, {"plans_name": "nnUNetPlans"}) as outputs:
+        assert outputs == []
+    assert cases_to_predict([case], MODEL)[1] == [
+        "predicted again, because there is no record of what they were predicted from: x"
+    ]
 
 
 def test_a_case_without_a_file_of_a_channel_is_told(case):
