@@ -37,14 +37,20 @@ def check_plans(folder: Path, name: str, configuration: str | None) -> None:
     Raises:
         InputError
     """
-    planned = {}
-    for file in sorted(folder.glob("*.json")):
-        content = read_json(file, expected="nnU-Net's plans, a dataset.json or a fingerprint")
-        if isinstance(content, dict) and plans_are_ours(content):
-            planned[file.stem] = list(content["configurations"])
-    if planned and not (folder / f"{name}.json").is_file():
-        raise InputError(f"{folder} has no plans {name}; name {' or '.join(planned)} behind -p.")
-    if configuration is not None and name in planned and configuration not in planned[name]:
-        raise InputError(
-            f"The plans {name} have no configuration '{configuration}'. They have: {', '.join(planned[name])}."
-        )
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        ours = [other.stem for other in sorted(folder.glob("*.json")) if plans_are_ours(_read(other))]
+        if ours:
+            raise InputError(f"{folder} has no plans {name}; name {' or '.join(ours)} behind -p.")
+    elif configuration is not None and plans_are_ours(_read(file)):
+        planned = list(_read(file)["configurations"])
+        if configuration not in planned:
+            raise InputError(
+                f"The plans {name} have no configuration '{configuration}'. They have: {', '.join(planned)}."
+            )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The content of plans, or of another file beside them."""
+    content: dict[str, Any] = read_json(file, expected="nnU-Net's plans, a dataset.json or a fingerprint")
+    return content
