@@ -330,7 +330,7 @@ def test_overlays_of_plans_that_are_not_there(train):
     train()
     with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans behind -p"):
         overlay_plots.generate_overlays_from_preprocessed(DATASET, "pictures")
-    with pytest.raises(InputError, match="IAUNetPlans.json has no configuration '3d_fullres'; name 2d behind -c."):
+    with pytest.raises(InputError, match="have no configuration '3d_fullres'. They have: 2d."):
         overlay_plots.generate_overlays_from_preprocessed(
             DATASET, "pictures", configuration="3d_fullres", plans_identifier="IAUNetPlans"
         )
