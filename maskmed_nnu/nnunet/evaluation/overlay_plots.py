@@ -51,6 +51,6 @@ def check_plans(folder: Path, name: str, configuration: str | None) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The content of plans, or of another file beside them."""
-    content: dict[str, Any] = read_json(file, expected="nnU-Net's plans, a dataset.json or a fingerprint")
-    return content
+    """The content of plans; nothing of a list, as the splits beside them are."""
+    content = read_json(file, expected="nnU-Net's plans, a dataset.json or a fingerprint")
+    return content if isinstance(content, dict) else {}

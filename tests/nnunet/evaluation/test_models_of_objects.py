@@ -326,8 +326,9 @@ def test_ids_are_no_labels(label_maps):
         evaluate_predictions.compute_metrics_on_folder_simple(str(truth), str(prediction), [1])
 
 
-def test_overlays_of_plans_that_are_not_there(train):
+def test_overlays_of_plans_that_are_not_there(train, nnunet_env):
     train()
+    (nnunet_env.preprocessed / DATASET / "splits_final.json").write_text("[]")
     with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans behind -p"):
         overlay_plots.generate_overlays_from_preprocessed(DATASET, "pictures")
     with pytest.raises(InputError, match="have no configuration '3d_fullres'. They have: 2d."):
