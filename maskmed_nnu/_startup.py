@@ -47,7 +47,7 @@ ON_IMPORT = {
     "nnunetv2.experiment_planning.plans_for_pretraining.move_plans_between_datasets": (
         "maskmed_nnu.nnunet.model_sharing.moved_plans:wrap_moving"
     ),
-    "nnunetv2.utilities.overlay_plots": "maskmed_nnu.nnunet.evaluation.plain_errors:wrap_entry_points",
+    "nnunetv2.utilities.overlay_plots": "maskmed_nnu.nnunet.evaluation.overlay_plots:wrap_overlays",
     "nnunetv2.experiment_planning.verify_dataset_integrity": (
         "maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity:wrap_verification"
     ),

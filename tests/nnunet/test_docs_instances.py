@@ -91,7 +91,7 @@ def test_the_examples_of_dataset_json_are_legal(page):
 
 
 def test_links_within_the_page_lead_somewhere(page):
-    titles = {
+    anchors = {
         title.lower().replace(" ", "-").replace("'", "") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)
     }
-    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= titles
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= anchors

@@ -47,7 +47,8 @@ def wrap_best_configuration(module: Any) -> None:
             return stock(*args, **kwargs)
         models = without_strangers(planned_models(models))
         for model in models:
-            check_folds(model, settings["folds"], cross_validation=True)
+            if is_ours(model):
+                check_folds(model, settings["folds"], cross_validation=True)
         of_objects = [is_of_objects(model) for model in models]
         if not any(of_objects):
             settings["allowed_trained_models"] = [as_nnunet_does(model) for model in models]

@@ -14,6 +14,7 @@ from nnunetv2.evaluation.accumulate_cv_results import accumulate_cv_results
 from nnunetv2.model_sharing import entry_points
 from nnunetv2.model_sharing.model_export import export_pretrained_model
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
+from nnunetv2.utilities import overlay_plots
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
@@ -325,7 +326,18 @@ def test_ids_are_no_labels(label_maps):
         evaluate_predictions.compute_metrics_on_folder_simple(str(truth), str(prediction), [1])
 
 
-# -------------------------------------------------------------------------------------------------------------- classes
+def test_overlays_of_plans_that_are_not_there(train, nnunet_env):
+    train()
+    (nnunet_env.preprocessed / DATASET / "splits_final.json").write_text("[]")
+    with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans behind -p"):
+        overlay_plots.generate_overlays_from_preprocessed(DATASET, "pictures")
+    with pytest.raises(InputError, match="have no configuration '3d_fullres'. They have: 2d."):
+        overlay_plots.generate_overlays_from_preprocessed(
+            DATASET, "pictures", configuration="3d_fullres", plans_identifier="IAUNetPlans"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- classes
 def test_folders_without_probabilities_are_no_ensemble(train, tmp_path):
     model = train("nnUNetTrainerMaskAttnUNet", "LabelPlans", {"0": 0.5}, MASKATTN, "LabelManager")
     with pytest.raises(InputError, match="holds no probabilities .* --save_probabilities"):
