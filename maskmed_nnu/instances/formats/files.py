@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, ending
+from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, VOLUMES, ending
+from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.pictures import read_picture
-from maskmed_nnu.instances.formats.raster import Geometry, Raster
+from maskmed_nnu.instances.formats.raster import Raster
 from maskmed_nnu.instances.formats.tiff import read_tiff
-from maskmed_nnu.instances.formats.volumes import read_volume
+from maskmed_nnu.instances.formats.volumes import read_volume, write_nifti
 
 
 def read(path: Path | str, *, indexed: bool = False) -> Raster:
@@ -32,9 +32,11 @@ def read(path: Path | str, *, indexed: bool = False) -> Raster:
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name and the folder.")
     try:
-        if kind in NIFTI:
+        if kind in VOLUMES:
             return read_volume(path)
         return read_tiff(path) if kind in TIFF else read_picture(path, indexed)
+    except InputError:
+        raise
     except Exception as error:  # the decoders raise whatever they like at damaged files
         reason = " ".join(str(error).split("sitk::ERROR: ")[-1].split()) or type(error).__name__
         raise InputError(
@@ -50,12 +52,7 @@ def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = No
     path = Path(path)
     kind = ending(path)
     if kind in NIFTI:
-        image: Any = sitk.GetImageFromArray(values, isVector=False)
-        if geometry is not None:
-            image.SetSpacing(geometry.spacing)
-            image.SetOrigin(geometry.origin)
-            image.SetDirection(geometry.direction)
-        write_atomically(path, lambda partial: sitk.WriteImage(image, str(partial), True))
+        write_atomically(path, lambda partial: write_nifti(partial, values, geometry))
     elif kind in TIFF:
         write_atomically(
             path, lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib")
