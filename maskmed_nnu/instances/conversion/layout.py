@@ -52,7 +52,8 @@ class CaseSummary:
 class DatasetLayout:
     """`channels` is "grey", "colour" (three channels in one file) or "several" (a file each).
 
-    `label_format` is None for a semantic data set, whose label of `values[i]` is i + 1.
+    NIfTI has a file for each colour. `label_format` is None for a semantic data set, whose label of `values[i]` is
+    i + 1.
     """
 
     ending: str
@@ -85,10 +86,11 @@ class DatasetLayout:
         """`picture` as the pictures of its files, in order."""
         if self.channels == "grey":
             return [SourceImage(picture.channels[:1], False)]
-        if self.channels == "colour":
+        if self.channels == "colour" and self.ending not in formats.NIFTI:
             repeated = np.broadcast_to(picture.channels, (3, *picture.channels.shape[1:]))
             return [SourceImage(repeated, True)]
-        return [SourceImage(channel[None], False) for channel in picture.channels]
+        channels = picture.channels if len(picture.channels) == self.channel_count else picture.channels.repeat(3, 0)
+        return [SourceImage(channel[None], False) for channel in channels]
 
 
 def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
@@ -147,11 +149,12 @@ def choose_layout(
     Raises:
         InputError: where the cases do not fit into one data set.
     """
-    nifti = [s for s in summaries if formats.ending(s.case.image) in formats.NIFTI]
-    if nifti and len(nifti) < len(summaries):
-        other = next(s for s in summaries if s not in nifti)
+    volumes = [formats.ending(s.case.image) in formats.VOLUMES for s in summaries]
+    if any(volumes) and not all(volumes):
+        volume, other = summaries[volumes.index(True)], summaries[volumes.index(False)]
         raise InputError(
-            f"{nifti[0].case.image.name} is NIfTI, {other.case.image.name} is not; convert them into two data sets."
+            f"{volume.case.image.name} has a place in space, {other.case.image.name} has none; convert them into two "
+            "data sets."
         )
     flat = next((s for s in summaries if len(s.shape) != len(summaries[0].shape)), None)
     if flat:
@@ -178,7 +181,7 @@ def choose_layout(
         classes = _semantic_classes(values, class_names)
         largest = len(values)
     layers = bool(label_format and label_format.overlap_layers)
-    ending = ".nii.gz" if nifti else _ending(summaries, channels, layers or largest > np.iinfo(np.uint16).max)
+    ending = ".nii.gz" if any(volumes) else _ending(summaries, channels, layers or largest > np.iinfo(np.uint16).max)
     return DatasetLayout(ending, channels, max(counts, default=1), classes, label_format, values)
 
 

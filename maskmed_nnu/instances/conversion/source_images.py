@@ -22,7 +22,7 @@ MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a s
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a NIfTI."""
+    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a volume."""
 
     channels: NDArray[Any]
     colour: bool
@@ -48,11 +48,15 @@ def read(path: Path, *, axes: int) -> SourceImage:
         InputError: where the file is damaged, is no image of that many axes, or holds NaN or infinity.
     """
     raster = formats.read(path)
-    values = _opaque(raster.values) if raster.colour else raster.values
+    values, geometry = _opaque(raster.values) if raster.colour else raster.values, raster.geometry
     if raster.colour:
         values = np.moveaxis(values, -1, 0)
     elif values.ndim == axes:
         values = values[None]
+    else:
+        if values.ndim == axes + 2 and values.shape[1] == 1:  # channels of an image that is one slice
+            values = values[:, 0]
+        geometry = geometry and geometry.to(axes)
     if values.ndim != axes + 1 or len(values) > MAX_CHANNELS:
         raise InputError(
             f"{path} has the shape {format_shape(raster.values.shape)}; an image of {axes} axes, and up to "
@@ -63,11 +67,11 @@ def read(path: Path, *, axes: int) -> SourceImage:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} holds NaN or infinite values; replace them.")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return SourceImage(values, raster.colour and len(values) == 3, raster.geometry)
+    return SourceImage(values, raster.colour and len(values) == 3, geometry)
 
 
 def read_mask(path: Path) -> tuple[Integers, formats.Geometry | None]:
-    """Read a mask or label map [*spatial] of non-negative integers, and a NIfTI's geometry.
+    """Read a mask or label map [*spatial] of non-negative integers, and a volume's geometry.
 
     A grey picture stored as RGB is a mask too.
 

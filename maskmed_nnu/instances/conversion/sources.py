@@ -16,6 +16,7 @@ from maskmed_nnu.instances.coco import CocoFile, CocoImage
 from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files
 from maskmed_nnu.instances.conversion.source_images import SourceImage
+from maskmed_nnu.instances.formats.geometry import difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.text import format_list, format_shape
 
@@ -157,13 +158,10 @@ def _mask_and_picture(case: SourceCase) -> tuple[Integers, SourceImage]:
     mask, geometry = source_images.read_mask(case.files[1])
     picture = source_images.read(case.image, axes=mask.ndim)
     _check_size(case.files[1], mask, case.image, picture)
-    for what in ("spacing", "direction") if geometry and picture.geometry else ():  # the image's is written
-        own, images = getattr(geometry, what), getattr(picture.geometry, what)
-        if len(own) == len(images) and not np.allclose(own, images, rtol=1e-3, atol=1e-3):
-            raise InputError(
-                f"{case.files[1]} has the {what} {own}, but its image {case.image.name} has {images}; resample or "
-                f"correct one of them."
-            )
+    if geometry and picture.geometry:  # which is written for both
+        found = difference(geometry, picture.geometry, mask.shape[::-1])
+        if found:
+            raise InputError(elsewhere_sentence(case.files[1], f"its image {case.image.name}", found))
     return mask, picture
 
 

@@ -47,7 +47,7 @@ def read(path: Path | str, *, indexed: bool = False) -> Raster:
 def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = None) -> None:
     """Write integers ``values [*axes]`` without loss, under a temporary name that is then renamed.
 
-    PNG and BMP take two axes; ``geometry``, of as many dimensions as there are axes, is kept by NIfTI only.
+    PNG and BMP take two axes; ``geometry`` is kept by NIfTI only, which then has as many axes at least.
     """
     path = Path(path)
     kind = ending(path)

@@ -15,11 +15,6 @@ differ by a hundredth of a voxel at the far end of 512, what is shifted by half 
 SHORTEST_EXTENT = 10
 """Voxels over which spacings and directions are compared at least, so that those of a thin stack count, too."""
 
-RESAMPLING = (
-    "nibabel.processing.resample_to_output(image) makes a grid of perpendicular axes, "
-    "nibabel.processing.resample_from_to(mask, image, order=0) brings its mask there"
-)
-
 
 @dataclass(frozen=True)
 class NiftiForms:
@@ -165,11 +160,19 @@ def _from_form(form: Sequence[Sequence[float]], unit: str) -> Geometry:
     return Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array(form) * UNITS[unit])
 
 
+def elsewhere_sentence(path: object, other: str, found: str) -> str:
+    """What is wrong with a file that is not on the grid of another one, whose `difference` is ``found``."""
+    return (
+        f"{path} is not where {other} is: it has {found}; correct the header, or resample the file "
+        "(SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor))."
+    )
+
+
 def sheared_sentence(path: object, geometry: Geometry) -> str:
     """What is wrong with a file whose axes are not perpendicular, and the cure."""
     return (
-        f"{path} is sheared: two of its axes meet at {90 - geometry.skew():.3g}° instead of 90°, so that it has no "
-        f"spacing and direction as images need them; resample it ({RESAMPLING})."
+        f"{path} is sheared: two of its axes meet at {90 - geometry.skew():.3g}° instead of 90°; resample it "
+        "(nibabel.processing.resample_to_output), and its mask onto the new image (resample_from_to, order=0)."
     )
 
 

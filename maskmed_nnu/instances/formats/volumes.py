@@ -46,7 +46,7 @@ def read_header(path: Path | str) -> Header:
     """
     kind = ending(path)
     assert kind is not None, "only volumes have a header"
-    forms = _read_forms(path) if kind in NIFTI else None
+    forms = read_forms(path)[1] if kind in NIFTI else None
     reader = _ITK.ImageFileReader()
     reader.SetImageIO(_IO[kind])
     reader.SetFileName(str(path))
@@ -133,8 +133,12 @@ def check_complete(path: Path | str) -> None:
 
 
 def write_nifti(path: Path, values: NDArray[Any], geometry: Geometry | None) -> None:
-    """Write ``values [*axes]``, slowest axis first; with ``geometry.nifti`` in the words of the file they belong to."""
+    """Write ``values [*axes]``, slowest axis first, with axes of length one where ``geometry`` has more.
+
+    With ``geometry.nifti`` their place is told in the words of the file that they belong to.
+    """
     geometry = geometry or Geometry((1.0,) * 3, (0.0,) * 3, tuple(np.eye(3).ravel().tolist()))
+    values = values.reshape((1,) * (geometry.dimension - values.ndim) + values.shape)
     make_image: Any = nibabel.Nifti1Image  # has no types
     image = make_image(np.ascontiguousarray(values.T), None, dtype=values.dtype)
     forms = geometry.nifti
@@ -150,7 +154,12 @@ def write_nifti(path: Path, values: NDArray[Any], geometry: Geometry | None) -> 
     nibabel.save(image, path)
 
 
-def _read_forms(path: Path | str) -> NiftiForms:
+def read_forms(path: Path | str) -> tuple[tuple[int, ...], NiftiForms]:
+    """The shape of a NIfTI and what it says of its place.
+
+    Raises:
+        What nibabel raises: where there is no such header.
+    """
     image: Any = nibabel.load(path)
     header = image.header
     try:
@@ -162,7 +171,7 @@ def _read_forms(path: Path | str) -> NiftiForms:
         qform = header.get_qform()
     except (ValueError, HeaderDataError):  # quaternions that are none
         qform, qform_code = sform, 0
-    return NiftiForms(_rows(qform), qform_code, _rows(sform), int(header["sform_code"]), unit)
+    return tuple(image.shape), NiftiForms(_rows(qform), qform_code, _rows(sform), int(header["sform_code"]), unit)
 
 
 def _rows(affine: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:

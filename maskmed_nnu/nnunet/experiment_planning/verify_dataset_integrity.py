@@ -17,6 +17,7 @@ from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 MAX_LISTED = 20
 
@@ -88,7 +89,7 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
     except InputError as error:
         return LabelMapIssues([str(error)])
-    faults = _mismatches(images, label, data, raw, channels)
+    faults = _mismatches(images, label, data, raw, channels) + check_grid(images, label, reader="InstanceIO").faults
     issues = check_label_map(raw, label_format)
     return LabelMapIssues(faults + [f"{label}: {f}" for f in issues.faults], [f"{label}: {n}" for n in issues.notes])
 

@@ -14,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner
-from maskmed_nnu.nnunet.preprocessing.case_checks import check_case, check_files, check_nifti_files
+from maskmed_nnu.nnunet.preprocessing.case_checks import check_case, check_files, check_volumes
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
 
 SHAPE = (12, 10, 8)
@@ -77,7 +77,7 @@ def test_a_nifti_with_values_that_are_not_finite(case, tmp_path, value):
 def test_integer_nifti_and_other_formats_are_not_read_twice(tmp_path):
     (tmp_path / "x.tif").write_bytes(b"no image")
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), tmp_path / "x.nii.gz")
-    check_nifti_files([str(tmp_path / "x.tif"), str(tmp_path / "x.nii.gz"), str(tmp_path / "missing.nii.gz")])
+    check_volumes([str(tmp_path / "x.tif"), str(tmp_path / "x.nii.gz"), str(tmp_path / "missing.nii.gz")])
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
@@ -87,11 +87,11 @@ def test_a_truncated_nifti(tmp_path, dtype, ending):
     file = tmp_path / f"x{ending}"
     noise = np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(dtype)
     nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), file)
-    check_nifti_files([str(file)])
+    check_volumes([str(file)])
     with file.open("r+b") as stream:
         stream.truncate(file.stat().st_size - 40)
     with pytest.raises(InputError, match="ends before its last voxel"):
-        check_nifti_files([str(file)])
+        check_volumes([str(file)])
 
 
 def test_a_gzip_of_several_members_is_complete(tmp_path):
@@ -99,7 +99,7 @@ def test_a_gzip_of_several_members_is_complete(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), tmp_path / "x.nii")
     content = (tmp_path / "x.nii").read_bytes()
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]))
-    check_nifti_files([str(tmp_path / "x.nii.gz")])
+    check_volumes([str(tmp_path / "x.nii.gz")])
 
 
 def test_a_file_that_is_no_image(case):
