@@ -13,6 +13,7 @@ from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
+from maskmed_nnu.instances.formats.geometry import disagreement
 from maskmed_nnu.instances.instance_map import LabelFormat
 
 READER = "InstanceIO"
@@ -25,7 +26,8 @@ MAX_SEMANTIC_CLASSES = 255  # semantic; beyond, the values are ids of objects
 class CaseSummary:
     """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
 
-    `disconnected` objects are not in one piece; `split` is how many more there are since they were split.
+    `disconnected` objects are not in one piece; `split` is how many more there are since they were split. `form` is used of
+    a NIfTI image whose sform and qform disagree.
     """
 
     case: SourceCase
@@ -46,6 +48,7 @@ class CaseSummary:
     renumbered: bool
     disconnected: int
     split: int
+    form: str | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def summarize_case(
     case: SourceCase, name: str, content: Annotations, class_count: int, *, disconnected: int, split: int
 ) -> CaseSummary:
     """Sum up a case, so that its arrays need not be kept."""
-    channels, objects = content.image.channels, content.objects
+    channels, objects, geometry = content.image.channels, content.objects, content.image.geometry
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
     kinds = np.unique(objects.stuff)
     return CaseSummary(
@@ -138,6 +141,7 @@ def summarize_case(
         renumbered=content.renumbered,
         disconnected=disconnected,
         split=split,
+        form=geometry and disagreement(geometry, channels.shape[:0:-1]),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
+from maskmed_nnu.instances.text import format_list
 
 
 def summary_lines(
@@ -27,6 +28,12 @@ def summary_lines(
     renumbered = [s.name for s in summaries if s.renumbered]
     if renumbered:
         lines.append(f"renumbered {len(renumbered):,} label maps with ids above 65,535, from 1 on: {renumbered[0]} …")
+    for form in sorted({s.form for s in summaries if s.form}):
+        names = [s.case.image.name for s in summaries if s.form == form]
+        lines.append(
+            f"note       sform and qform disagree in {len(names):,} of the images, the {form} is used: "
+            f"{format_list(names, limit=3)}"
+        )
     lines += [f"note       {note}" for note in notes]
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
-from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import NIFTI, VOLUMES, ending
 from maskmed_nnu.instances.formats.geometry import (
     Geometry,
@@ -22,7 +21,6 @@ from maskmed_nnu.instances.formats.volumes import Header, read_forms, read_heade
 from maskmed_nnu.instances.text import format_list
 
 MAX_NAMES = 3
-MAX_LISTED = 20
 
 
 @dataclass
@@ -87,26 +85,6 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
             if file is not first:
                 issues.faults += _faults(file, header, first, headers[first], file == seg_file, reader)
     return issues
-
-
-def check_grids(cases: Iterable[tuple[Sequence[str], str | None]], *, reader: str, data_set: str) -> None:
-    """Check the images and the label map of every case of a data set; print what may stay.
-
-    Raises
-    ------
-    InputError
-        One for all faults.
-    """
-    issues = GridIssues()
-    for images, label in cases:
-        issues.add(check_grid(images, label, reader=reader))
-    for note in issues.notes():
-        print(f"Note: {note}", flush=True)
-    if issues.faults:
-        count = len(issues.faults)
-        more = f"\n- and {count - MAX_LISTED} more" if count > MAX_LISTED else ""
-        listed = "".join(f"\n- {fault}" for fault in issues.faults[:MAX_LISTED])
-        raise InputError(f"The data set {data_set} has {count} fault{'s' * (count > 1)}:{listed}{more}")
 
 
 def _say_the_same(files: Sequence[str]) -> bool:

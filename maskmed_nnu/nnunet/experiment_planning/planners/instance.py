@@ -19,6 +19,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
     FINGERPRINT_KEY,
     add_to_fingerprint,
@@ -83,6 +84,7 @@ class InstancePlanner(ExperimentPlanner):
             return  # nnU-Net says so
         dataset = json.loads((folder / "dataset.json").read_text())
         check_reader(name, dataset)
+        check_grids(name)
         classes = LabelFormat.from_dataset_json(dataset).classes
         files = [case["label"] for case in get_filenames_of_train_images_and_targets(str(folder), dataset).values()]
         if not any(len(InstanceIO().read_instances(file)[0].classes) for file in files):
