@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of label maps (default: beside the images)")
     parser.add_argument("--dsb", type=Path, metavar="DIR", help="folder of folders with images/ and masks/")
     parser.add_argument("--semantic", action="store_true", help="values of the masks are classes, not objects")
+    parser.add_argument(
+        "--axes",
+        metavar="ZCYX",
+        help="the axes of TIFFs that do not tell theirs: Z slices, C channels, Y rows, X columns (default: as told)",
+    )
     parser.add_argument("--id", type=int, required=True, metavar="N", help="number of the data set, 1 to 999")
     parser.add_argument("--name", required=True, help="name of the data set, as in Dataset010_NAME")
     parser.add_argument(
@@ -95,9 +100,9 @@ def _source(options: argparse.Namespace) -> Source:
             f"(and --semantic where masks hold classes), or --dsb DIR."
         )
     if options.coco:
-        return CocoSource(options.coco, options.images, options.classes)
+        return CocoSource(options.coco, options.images, options.classes, order=options.axes)
     if options.semantic:
-        return SemanticSource(options.images, options.masks)
+        return SemanticSource(options.images, options.masks, order=options.axes)
     names = options.classes or ["object"]
     if len(names) > 1:
         raise InputError(
@@ -105,8 +110,8 @@ def _source(options: argparse.Namespace) -> Source:
             f"from COCO json)."
         )
     if options.dsb:
-        return MaskPerObjectSource(options.dsb, names[0])
-    return LabelMapSource(options.images, options.masks, names[0])
+        return MaskPerObjectSource(options.dsb, names[0], order=options.axes)
+    return LabelMapSource(options.images, options.masks, names[0], order=options.axes)
 
 
 def _output(folder: Path | None) -> Path:

@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``maskmed predict``."""
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the predictions")
+    parser.add_argument(
+        "--axes",
+        metavar="ZCYX",
+        help="the axes of TIFFs that do not tell theirs: Z slices, C channels, Y rows, X columns (default: as told)",
+    )
     model = add_model_arguments(parser, trainer="nnUNetTrainerIAUNet", plans="IAUNetPlans")
     model.add_argument(
         "-f", "--folds", nargs="+", metavar="FOLD", help="folds to combine (default: all that are trained)"
@@ -93,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
         for i in bar:
             bar.set_postfix_str(cases[i].name)
             try:
-                _predict(predictor, cases[i], outputs[i], threshold)
+                _predict(predictor, cases[i], outputs[i], threshold, options.axes)
             except InputError as error:
                 failed += 1
                 tqdm.write(f"{cases[i].name}: {error}")
@@ -159,7 +164,7 @@ def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Output
     )
 
 
-def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float) -> None:
+def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold: float, axes: str | None) -> None:
     """Predict one image and write the outputs that were requested; of a volume the picture shows the middle slice."""
     import torch
     from PIL import Image
@@ -169,7 +174,7 @@ def _predict(predictor: nnUNetPredictor, case: Case, outputs: Outputs, threshold
     from maskmed_nnu.visualization.overlay import draw_overlay
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    image, data, properties = preprocess(predictor, case)
+    image, data, properties = preprocess(predictor, case, axes=axes)
     detections = revert_preprocessing(
         predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
     )

@@ -16,7 +16,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry
-from maskmed_nnu.instances.instance_map import MAX_ID, check_values
+from maskmed_nnu.instances.label_values import MAX_ID, cast, whole_numbers
 from maskmed_nnu.instances.text import format_shape
 
 LABEL_ENDINGS = (".png", *TIFF, *NIFTI)
@@ -47,10 +47,14 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[In
             f"{path} has the shape {format_shape(values.shape)}; a label file holds an image or a volume, with "
             'another axis for layers where dataset.json says "overlap_layers": true.'
         )
-    try:
-        return (_integers(values) if layered else _integers(values)[None]), raster.geometry
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    others = {axis for axis, n in zip(raster.axes, raster.values.shape, strict=True) if n > 1} - set("QZYX")
+    if others and not layered:
+        raise InputError(
+            f"{path} has the axes {raster.described()}, but a label file holds rows, columns and slices (ZYX); write "
+            'slices with these axes, and where it holds layers, dataset.json needs "overlap_layers": true.'
+        )
+    integers = whole_numbers(values, path)
+    return (integers if layered else integers[None]), raster.geometry
 
 
 def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = None) -> None:
@@ -79,21 +83,12 @@ def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = No
                 f"{path} cannot hold the id {highest}: a PNG ends at {np.iinfo(np.uint16).max}; use the file_ending "
                 ".tif or .nii.gz for the data set."
             )
-        formats.write(path, values.astype(np.uint8 if highest <= 255 else np.uint16))
+        formats.write(path, cast(values, np.uint8 if highest <= 255 else np.uint16, path))
         return
-    values = values.astype(np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32)
+    values = cast(values, np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32, path)
     formats.write(path, values, geometry)
 
 
 def _without_single_slices(values: NDArray[Any]) -> NDArray[Any]:
     """``values`` with the axes before the last two only where they are longer than one: an image is one slice."""
     return values.reshape([n for n in values.shape[:-2] if n > 1] + list(values.shape[-2:]))
-
-
-def _integers(values: NDArray[Any]) -> Integers:
-    if values.dtype.kind in "ui":
-        return values
-    if values.dtype.kind == "b":
-        return values.astype(np.uint8)
-    check_values(np.unique(values))
-    return values.astype(np.int64)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
-
-MAX_ID = 2**32 - 1  # of uint32, the widest integers that label files hold
+from maskmed_nnu.instances.label_values import MAX_ID, and_more, cast, check_values
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,13 @@ class InstanceMap:
 
     ``ids``: int32 ``[L, *spatial]``, 0 = none, objects 1..N, each in one layer. ``classes``: int64 ``[N]``, the class
     number of object i + 1. ``stuff``: int32 ``[*spatial]``, the class number of stuff or of a crowd region, 0
-    elsewhere; it may go on beneath objects, which win where a pixel can have one value only.
+    elsewhere; it may go on beneath objects, which win where a pixel can have one value only. Of a semantic mask that is
+    converted ``stuff`` holds the values as they are, whatever their type.
     """
 
     ids: NDArray[np.int32]
     classes: NDArray[np.int64]
-    stuff: NDArray[np.int32]
+    stuff: Integers
 
     def semantic(self) -> NDArray[np.int16]:
         """The class of every pixel, int16 ``[*spatial]``: stuff lowest, then objects, the higher class number on top.
@@ -93,11 +93,11 @@ class InstanceMap:
         >>> InstanceMap(ids, np.array([2, 1]), np.array([[3, 3, 3, 3]], np.int32)).semantic()
         array([[2, 2, 1, 3]], dtype=int16)
         """
-        class_of = np.concatenate([[0], self.classes]).astype(np.int16)
+        class_of = cast(np.concatenate([[0], self.classes]), np.int16)
         semantic = class_of[self.ids[0]]
         for layer in self.ids[1:]:
             np.maximum(semantic, class_of[layer], out=semantic)
-        return np.where(semantic > 0, semantic, self.stuff.astype(np.int16))
+        return np.where(semantic > 0, semantic, cast(self.stuff, np.int16))
 
 
 def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
@@ -113,7 +113,7 @@ def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     """
     values, run_of, lengths, layer_of = _runs(raw)
     check_values(values)
-    values = values.astype(np.int64)
+    values = cast(values, np.int64)
     divisor = label_format.label_divisor
     classes, index = (np.ones_like(values), values) if divisor is None else np.divmod(values, divisor)
     _check_classes(values, classes, label_format)
@@ -123,13 +123,13 @@ def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     twice = np.flatnonzero((present.sum(axis=0) > 1) & is_object)
     if len(twice):
         raise InputError(
-            f"Id {values[twice[0]]}{_and_more(twice)} is in the layers "
+            f"Id {values[twice[0]]}{and_more(twice)} is in the layers "
             f"{_format_numbers(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the "
             "parts in different layers different ids or draw them in one."
         )
-    number = np.where(is_object, np.cumsum(is_object), 0).astype(np.int32)
+    number = cast(np.where(is_object, np.cumsum(is_object), 0), np.int32)
     ids = np.repeat(number[run_of], lengths).reshape(raw.shape)
-    kind = np.where(is_object | (values == 0), 0, classes).astype(np.int32)
+    kind = cast(np.where(is_object | (values == 0), 0, classes), np.int32)
     if not kind.any():
         return InstanceMap(ids, classes[is_object], np.zeros(raw.shape[1:], np.int32))
     stuff = np.repeat(kind[run_of], lengths).reshape(raw.shape)
@@ -180,9 +180,9 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> NDArray[np.unsign
         values = objects.classes * divisor + index
     highest = max(values.max(initial=0), 0 if divisor is None else int(objects.stuff.max(initial=0)) * divisor)
     kind: type[np.unsignedinteger[Any]] = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
-    raw = np.concatenate([[0], values]).astype(kind)[objects.ids]
+    raw = cast(np.concatenate([[0], values]), kind)[objects.ids]
     if divisor is not None and objects.stuff.any():
-        left = objects.stuff.astype(kind) * kind(divisor)
+        left = cast(cast(objects.stuff, np.int64) * divisor, kind)
         for layer in raw:
             here = (left > 0) & (layer == 0)
             layer[here] = left[here]
@@ -220,41 +220,11 @@ def _runs(raw: NDArray[Any]) -> tuple[NDArray[Any], Integers, Integers, Integers
     return values, run_of.reshape(-1), np.diff(first, append=flat.size), first // max(flat.shape[1], 1)
 
 
-def check_values(values: NDArray[Any]) -> None:
-    """``values``: sorted and distinct."""
-    if values.dtype.kind == "f":
-        bad = values[~np.isfinite(values) | (values != np.floor(values))]
-        if len(bad):
-            raise InputError(
-                f"The mask holds {bad[0]:g}{_and_more(bad)}; ids are whole numbers, so save it as an integer type (a "
-                "resampled or probability map is no map of objects)."
-            )
-        exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
-        if len(values) and values[-1] > exact:
-            raise InputError(
-                f"The mask holds {values[-1]:.0f} in {values.dtype}, which tells ids apart only up to {exact:.0f}; "
-                "save it as uint32."
-            )
-    elif values.dtype.kind not in "iub":
-        raise InputError(
-            f"The mask holds values of type {values.dtype}; ids are whole numbers, so save it as an integer type."
-        )
-    if len(values) and values[0] < 0:
-        raise InputError(
-            f"The mask holds the negative value {int(values[0])}; ids are positive and the background is 0, so look "
-            "for ids that wrapped in a signed type, and save it as uint16 or uint32."
-        )
-    if len(values) and values[-1] > MAX_ID:
-        raise InputError(
-            f"The mask holds the id {int(values[-1])}; ids must fit in 32 bits (up to {MAX_ID}), so renumber them."
-        )
-
-
 def _check_classes(values: Integers, classes: Integers, label_format: LabelFormat) -> None:
     wrong = np.flatnonzero((values > 0) & ((classes < 1) | (classes > len(label_format.classes))))
     if len(wrong):
         raise InputError(
-            f"Id {values[wrong[0]]}{_and_more(wrong)} is of class {classes[wrong[0]]} (label_divisor "
+            f"Id {values[wrong[0]]}{and_more(wrong)} is of class {classes[wrong[0]]} (label_divisor "
             f"{label_format.label_divisor}), which dataset.json does not declare; its classes are "
             f"{_format_classes(label_format)}, so declare the class or correct the id (class * label_divisor + index)."
         )
@@ -275,7 +245,3 @@ def _format_classes(label_format: LabelFormat) -> str:
 
 def _format_numbers(numbers: Integers) -> str:
     return ", ".join(str(n) for n in numbers[:10]) + (" …" if len(numbers) > 10 else "")
-
-
-def _and_more(indices: NDArray[Any]) -> str:
-    return f" (and {len(indices) - 1} more)" if len(indices) > 1 else ""

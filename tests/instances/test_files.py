@@ -79,7 +79,9 @@ def test_files_of_other_libraries(tmp_path: Path) -> None:
     Image.fromarray(plane > 0).save(tmp_path / "binary.png")
     tifffile.imwrite(tmp_path / "single.tif", plane[None].astype(np.int32))
     tifffile.imwrite(tmp_path / "float.tif", plane.astype(np.float32))
-    tifffile.imwrite(tmp_path / "imagej.tif", np.stack([plane] * 3).astype(np.uint16), imagej=True)
+    tifffile.imwrite(
+        tmp_path / "imagej.tif", np.stack([plane] * 3).astype(np.uint16), imagej=True, metadata={"axes": "ZYX"}
+    )
     sitk.WriteImage(sitk.GetImageFromArray(plane[None].astype(np.float64)), str(tmp_path / "slice.nii.gz"))
     for name in ("palette.png", "single.tif", "float.tif", "slice.nii.gz"):
         assert np.array_equal(read_ids(tmp_path / name, overlap_layers=False), plane[None])

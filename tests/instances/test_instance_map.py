@@ -128,7 +128,7 @@ def test_stuff_goes_on_beneath_objects_where_a_layer_is_free() -> None:
         ([[[0.0, 0.5, 1.0]]], NUCLEI, r"holds 0.5; ids are whole numbers"),
         ([[[0.0, np.nan]]], NUCLEI, r"holds nan; ids are whole numbers"),
         ([[[0.0, np.inf]]], NUCLEI, r"holds inf; ids are whole numbers"),
-        (np.array([[[2.0**24 + 2]]], np.float32), NUCLEI, r"float32, which tells ids apart only up to 16777216"),
+        (np.array([[[2.0**24 + 2]]], np.float32), NUCLEI, r"float32, which tells ids apart only below 16777216"),
         (np.array([[[2**32]]], np.int64), NUCLEI, r"id 4294967296; ids must fit in 32 bits"),
         (np.array([[["a"]]]), NUCLEI, r"values of type"),
         ([[[1001, 0]], [[0, 1002]], [[1001, 0]]], LAYERED, r"Id 1001 is in the layers 1, 3;"),

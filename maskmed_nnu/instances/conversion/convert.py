@@ -32,6 +32,7 @@ from maskmed_nnu.instances.conversion.sources import Annotations, Source, Source
 from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.instance_map import encode
+from maskmed_nnu.instances.label_values import cast
 
 MAX_REFUSED_SHOWN = 20  # refused objects on the screen
 MAX_BROKEN_SHOWN = 10
@@ -178,6 +179,9 @@ def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Pa
             _copy_nifti(entry.case.image, target)
         else:
             formats.write(target, picture.channels[0], geometry)
+    if content.image.spacing is not None and len(content.image.spacing) == 3:  # where nnU-Net looks for it
+        for stem in (images / entry.name, label.parent / entry.name):
+            _write_text(Path(f"{stem}.json"), json.dumps({"spacing": content.image.spacing}))
     write_ids(label, _label_values(content, layout), geometry=geometry)
 
 
@@ -199,7 +203,7 @@ def _label_values(content: Annotations, layout: DatasetLayout) -> Integers:
     if layout.label_format:
         return encode(content.objects, layout.label_format)
     values = np.array([0, *layout.values])  # sorted, and every value of the mask is among them
-    return np.searchsorted(values, content.objects.stuff).astype(np.uint8)[None]
+    return cast(np.searchsorted(values, content.objects.stuff), np.uint8)[None]
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -26,8 +26,8 @@ MAX_SEMANTIC_CLASSES = 255  # semantic; beyond, the values are ids of objects
 class CaseSummary:
     """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
 
-    `disconnected` objects are not in one piece; `split` is how many more there are since they were split. `form` is used of
-    a NIfTI image whose sform and qform disagree.
+    `disconnected` objects are not in one piece; `split` is how many more there are since they were split. `form` is
+    what is used of a NIfTI image whose sform and qform disagree.
     """
 
     case: SourceCase
@@ -141,7 +141,7 @@ def summarize_case(
         renumbered=content.renumbered,
         disconnected=disconnected,
         split=split,
-        form=geometry and disagreement(geometry, channels.shape[:0:-1]),
+        form=disagreement(geometry, channels.shape[:0:-1]) if geometry else None,
     )
 
 

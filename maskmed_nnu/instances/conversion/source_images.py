@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,23 @@ from PIL import Image
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
-from maskmed_nnu.instances.instance_map import check_values
-from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.instances.label_values import whole_numbers
 
 MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
+_NEEDED = {2: "its annotation is flat and fits no slices (Z)", 3: "its annotation is a stack of slices (Z)"}
 
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a volume."""
+    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a volume.
+
+    `spacing` is that of the spatial axes of a TIFF, in micrometres, where it tells it.
+    """
 
     channels: NDArray[Any]
     colour: bool
     geometry: formats.Geometry | None = None
+    spacing: tuple[float, ...] | None = None
 
 
 def stem(path: Path) -> str:
@@ -41,57 +45,70 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if formats.ending(p) and not p.name.startswith(".") and p.is_file())
 
 
-def read(path: Path, *, axes: int) -> SourceImage:
+def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
     """Read `path` as an image with `axes` spatial axes (2, or 3 for a stack); transparency is dropped.
+
+    The pages of a TIFF that does not say what they are are slices of a stack, or else channels; `order` says what the
+    axes of TIFFs are, as "ZCYX".
 
     Raises:
         InputError: where the file is damaged, is no image of that many axes, or holds NaN or infinity.
     """
-    raster = formats.read(path)
-    values, geometry = _opaque(raster.values) if raster.colour else raster.values, raster.geometry
+    raster = formats.read(path, axes=order)
     if raster.colour:
-        values = np.moveaxis(values, -1, 0)
-    elif values.ndim == axes:
-        values = values[None]
-    else:
-        if values.ndim == axes + 2 and values.shape[1] == 1:  # channels of an image that is one slice
-            values = values[:, 0]
-        geometry = geometry and geometry.to(axes)
-    if values.ndim != axes + 1 or len(values) > MAX_CHANNELS:
+        raster = replace(raster, values=_opaque(raster.values))
+    values, spatial = raster.channels_first(path, pages="Z" if axes == 3 else "C")
+    if len(spatial) != axes or len(values) > MAX_CHANNELS:
+        reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
         raise InputError(
-            f"{path} has the shape {format_shape(raster.values.shape)}; an image of {axes} axes, and up to "
-            f"{MAX_CHANNELS} channels before them, is needed."
+            f"{path} has the axes {raster.described()}, but {reason}; where they are others, say so, as in --axes ZCYX."
         )
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{path} holds NaN or infinite values; replace them.")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return SourceImage(values, raster.colour and len(values) == 3, geometry)
+    return SourceImage(values, raster.colour and len(values) == 3, raster.geometry, raster.spacing)
 
 
-def read_mask(path: Path) -> tuple[Integers, formats.Geometry | None]:
+def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, formats.Geometry | None]:
     """Read a mask or label map [*spatial] of non-negative integers, and a volume's geometry.
 
-    A grey picture stored as RGB is a mask too.
+    A grey picture stored as RGB is a mask too. `order` is that of its image; a mask has no channels.
 
     Raises:
-        InputError: where the file is damaged, or holds colours, fractions or negative values.
+        InputError: where the file is damaged, or holds channels, colours, fractions or negative values.
     """
-    raster = formats.read(path, indexed=True)
-    values = raster.values
+    raster = formats.read(path, indexed=True, axes=order and order.replace("C", ""))
     if raster.colour:
-        colours = _opaque(values)
+        colours = _opaque(raster.values)
         if (colours != colours[..., :1]).any():
             raise InputError(f"{path} is a picture in colour; a mask holds one whole number for each pixel.")
-        values = colours[..., 0]
-    if values.dtype.kind == "b":
-        return values.astype(np.uint8), raster.geometry
-    try:
-        check_values(np.unique(values))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return values.astype(np.int64) if values.dtype.kind == "f" else values, raster.geometry
+        raster = replace(raster, values=colours[..., 0], colour=False, axes=raster.axes.rstrip("S"))
+    values, _ = raster.channels_first(path, pages="Z")
+    if len(values) > 1:
+        raise InputError(
+            f"{path} has the axes {raster.described()}, so that it holds channels (C), but a mask holds one number for "
+            "each pixel; where they are slices, say so: --axes ZYX."
+        )
+    return whole_numbers(values[0], path), raster.geometry
+
+
+def check_spacing(mask: Path, image: Path) -> None:
+    """Refuse a mask whose voxels are not as large as its image's, where both are TIFFs that tell it.
+
+    Raises:
+        InputError: where they differ by a thousandth or more.
+    """
+    if formats.ending(mask) not in formats.TIFF or formats.ending(image) not in formats.TIFF:
+        return
+    own, of_image = formats.read_tiff_spacing(mask), formats.read_tiff_spacing(image)
+    if own and of_image and len(own) == len(of_image) and not np.allclose(own, of_image, rtol=1e-3, atol=0):
+        told = [" × ".join(f"{length:g}" for length in spacing) for spacing in (own, of_image)]
+        raise InputError(
+            f"{mask} has voxels of {told[0]} µm, but its image {image.name} of {told[1]}; resample or correct one of "
+            "them."
+        )
 
 
 def write(path: Path, picture: SourceImage) -> None:
@@ -108,7 +125,10 @@ def write(path: Path, picture: SourceImage) -> None:
         Image.fromarray(np.ascontiguousarray(values)).save(path, format="PNG")
     else:
         kind = "rgb" if picture.colour else "minisblack"
-        tifffile.imwrite(path, np.ascontiguousarray(values), photometric=kind, compression="zlib")
+        axes = "ZYX"[-picture.channels.ndim + 1 :] + "S" * picture.colour
+        tifffile.imwrite(
+            path, np.ascontiguousarray(values), photometric=kind, compression="zlib", metadata={"axes": axes}
+        )
 
 
 def _opaque(values: NDArray[Any]) -> NDArray[Any]:

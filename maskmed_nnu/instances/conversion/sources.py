@@ -1,4 +1,7 @@
-"""What a data set is converted from: COCO json, label maps, a binary mask per object, or semantic masks."""
+"""What a data set is converted from: COCO json, label maps, a binary mask per object, or semantic masks.
+
+`order` names the axes of TIFFs that do not tell theirs, as "ZCYX".
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from maskmed_nnu.instances.conversion.file_pairs import locate_files, pair_files
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.formats.geometry import difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
+from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.text import format_list, format_shape
 
 MAX_KEPT_ID = np.iinfo(np.uint16).max
@@ -56,7 +60,10 @@ class Source(Protocol):
 class CocoSource:
     """COCO json and the folder of the images it lists; files in subfolders are found by their name."""
 
-    def __init__(self, json_file: Path, images: Path, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, json_file: Path, images: Path, classes: Sequence[str] | None = None, *, order: str | None = None
+    ) -> None:
+        self._order = order
         self._coco = CocoFile(json_file, classes)
         self.classes, self.notes = self._coco.classes, self._coco.notes
         paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
@@ -68,7 +75,7 @@ class CocoSource:
             self.cases.append(SourceCase(name, path, (path, json_file)))
 
     def read(self, case: SourceCase) -> Annotations:
-        picture, image = source_images.read(case.image, axes=2), self._images[case.name]
+        picture, image = source_images.read(case.image, axes=2, order=self._order), self._images[case.name]
         shape = (picture.channels.shape[1], picture.channels.shape[2])
         if image.shape not in (None, shape):
             raise InputError(
@@ -82,18 +89,19 @@ class CocoSource:
 class LabelMapSource:
     """A folder of images, and label maps of the same names beside them or in another folder."""
 
-    def __init__(self, images: Path, masks: Path | None, class_name: str) -> None:
+    def __init__(self, images: Path, masks: Path | None, class_name: str, *, order: str | None = None) -> None:
+        self._order = order
         self.classes = {class_name: 1}
         self.notes: list[str] = []
         self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
-        mask, picture = _mask_and_picture(case)
+        mask, picture = _mask_and_picture(case, self._order)
         renumbered = mask.max(initial=0) > MAX_KEPT_ID
         if renumbered:
             values, mask = np.unique(mask, return_inverse=True)
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
-        ids = mask.astype(np.int32)[None]
+        ids = cast(mask, np.int32, case.files[1])[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
         return Annotations(picture, InstanceMap(ids, classes, np.zeros_like(ids[0])), renumbered=bool(renumbered))
 
@@ -101,21 +109,23 @@ class LabelMapSource:
 class SemanticSource:
     """A folder of images and masks whose values are classes; `Annotations.objects.stuff` holds them as they are."""
 
-    def __init__(self, images: Path, masks: Path | None) -> None:
+    def __init__(self, images: Path, masks: Path | None, *, order: str | None = None) -> None:
+        self._order = order
         self.classes: dict[str, int] = {}
         self.notes: list[str] = []
         self.cases = _paired_cases(images, masks or images, self.notes)
 
     def read(self, case: SourceCase) -> Annotations:
-        mask, picture = _mask_and_picture(case)
+        mask, picture = _mask_and_picture(case, self._order)
         nothing = np.zeros((1, *mask.shape), dtype=np.int32)
-        return Annotations(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask.astype(np.int32)))
+        return Annotations(picture, InstanceMap(nothing, np.zeros(0, dtype=np.int64), mask))
 
 
 class MaskPerObjectSource:
     """DSB2018's layout: a folder for each image with ``images/*.png`` and ``masks/*.png``, one mask for each object."""
 
-    def __init__(self, folder: Path, class_name: str) -> None:
+    def __init__(self, folder: Path, class_name: str, *, order: str | None = None) -> None:
+        self._order = order
         self.classes = {class_name: 1}
         self.notes: list[str] = []
         if not folder.is_dir():
@@ -132,7 +142,7 @@ class MaskPerObjectSource:
         self.cases = [SourceCase(f.name, i, (i, f / "masks")) for f, i in zip(folders, images, strict=True)]
 
     def read(self, case: SourceCase) -> Annotations:
-        picture = source_images.read(case.image, axes=2)
+        picture = source_images.read(case.image, axes=2, order=self._order)
         masks: list[CroppedMask] = []
         refused = []
         for path in source_images.files(case.files[1]):
@@ -154,10 +164,11 @@ class MaskPerObjectSource:
         return Annotations(picture, objects, refused)
 
 
-def _mask_and_picture(case: SourceCase) -> tuple[Integers, SourceImage]:
-    mask, geometry = source_images.read_mask(case.files[1])
-    picture = source_images.read(case.image, axes=mask.ndim)
+def _mask_and_picture(case: SourceCase, order: str | None) -> tuple[Integers, SourceImage]:
+    mask, geometry = source_images.read_mask(case.files[1], order=order)
+    picture = source_images.read(case.image, axes=mask.ndim, order=order)
     _check_size(case.files[1], mask, case.image, picture)
+    source_images.check_spacing(case.files[1], case.image)
     if geometry and picture.geometry:  # which is written for both
         found = difference(geometry, picture.geometry, mask.shape[::-1])
         if found:

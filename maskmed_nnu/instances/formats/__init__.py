@@ -5,8 +5,23 @@ log.
 """
 
 from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF, VOLUMES, ending
-from maskmed_nnu.instances.formats.files import read, write
+from maskmed_nnu.instances.formats.files import count_channels, read, write
 from maskmed_nnu.instances.formats.geometry import Geometry
-from maskmed_nnu.instances.formats.raster import Raster
+from maskmed_nnu.instances.formats.raster import AXES, Raster
+from maskmed_nnu.instances.formats.tiff import read_tiff_spacing
 
-__all__ = ["ENDINGS", "IMAGE_2D", "NIFTI", "TIFF", "VOLUMES", "Geometry", "Raster", "ending", "read", "write"]
+__all__ = [
+    "AXES",
+    "ENDINGS",
+    "IMAGE_2D",
+    "NIFTI",
+    "TIFF",
+    "VOLUMES",
+    "Geometry",
+    "Raster",
+    "count_channels",
+    "ending",
+    "read",
+    "read_tiff_spacing",
+    "write",
+]

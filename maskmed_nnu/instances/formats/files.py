@@ -13,17 +13,18 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, VOLUMES, ending
 from maskmed_nnu.instances.formats.geometry import Geometry
+from maskmed_nnu.instances.formats.pictures import count_channels as count_picture_channels
 from maskmed_nnu.instances.formats.pictures import read_picture
 from maskmed_nnu.instances.formats.raster import Raster
-from maskmed_nnu.instances.formats.tiff import read_tiff
-from maskmed_nnu.instances.formats.volumes import read_volume, write_nifti
+from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff
+from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti
 
 
-def read(path: Path | str, *, indexed: bool = False) -> Raster:
-    """Read a file; ``indexed`` keeps the numbers of palette colours.
+def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) -> Raster:
+    """Read a file; ``indexed`` keeps the numbers of palette colours, ``axes`` says what those of a TIFF are.
 
     Raises:
-        InputError: where the file is missing, of another format, truncated or damaged.
+        InputError: where the file is missing, of another format, truncated, damaged, or of more than one image.
     """
     path = Path(path)
     kind = ending(path)
@@ -34,14 +35,30 @@ def read(path: Path | str, *, indexed: bool = False) -> Raster:
     try:
         if kind in VOLUMES:
             return read_volume(path)
-        return read_tiff(path) if kind in TIFF else read_picture(path, indexed)
+        return read_tiff(path, indexed, axes) if kind in TIFF else read_picture(path, indexed)
     except InputError:
         raise
     except Exception as error:  # the decoders raise whatever they like at damaged files
         reason = " ".join(str(error).split("sitk::ERROR: ")[-1].split()) or type(error).__name__
+        if "requires the 'imagecodecs' package" in reason:
+            raise InputError(
+                f"{path} is compressed with {reason.split(':')[0].rpartition('.')[2]}, which needs the package "
+                "imagecodecs; install it (pip install imagecodecs), or save the file without compression."
+            ) from None
         raise InputError(
             f"{path} cannot be read ({reason}): it is truncated, damaged or no {kind} file; copy or write it again."
         ) from None
+
+
+def count_channels(path: Path) -> int:
+    """The channels of a file, without its transparency, from its header; 1 where that cannot be read."""
+    kind = ending(path)
+    try:
+        if kind in VOLUMES:
+            return read_header(path).components
+        return count_tiff_channels(path) if kind in TIFF else count_picture_channels(path)
+    except Exception:  # whoever reads the file will say what is wrong
+        return 1
 
 
 def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a file holds."""
+"""What a file holds: values, and the names of their axes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,70 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.geometry import Geometry
+from maskmed_nnu.instances.text import format_shape
+
+AXES = "CZYX"
+"""What an axis can be: channels, slices, rows, columns. S holds the samples of colours, Q pages of an unknown kind."""
 
 
 @dataclass(frozen=True)
 class Raster:
-    """What a file holds: ``values [*axes]``, slowest axis first; with ``colour`` the last axis holds its samples."""
+    """What a file holds: ``values [*axes]``; with ``colour`` the last axis holds its samples.
+
+    ``axes`` is a letter for each axis, as the file names them: those in ``AXES``, S, Q, or another, as T for time.
+    Left out, they are those of pictures, whose formats fix the order. ``geometry`` is that of a volume; ``spacing`` is
+    that of a TIFF's axes Z, Y, X (or Y, X) in micrometres, where it tells them.
+    """
 
     values: NDArray[Any]
     colour: bool = False
     geometry: Geometry | None = None
+    axes: str = ""
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.axes:
+            count = self.values.ndim - self.colour
+            object.__setattr__(self, "axes", ("Q" * count + AXES)[-count:] + "S" * self.colour)
+
+    def described(self) -> str:
+        """The axes in words.
+
+        >>> Raster(np.zeros((5, 8, 9)), axes="TYX").described()
+        'TYX (5 × 8 × 9)'
+        """
+        return f"{self.axes} ({format_shape(self.values.shape)})"
+
+    def channels_first(self, name: object, *, pages: str) -> tuple[NDArray[Any], str]:
+        """``values [C, *spatial]`` and the spatial axes, "YX" or "ZYX".
+
+        ``pages`` says what pages of an unknown kind are, Z or C; with other axes beside them they are refused.
+
+        Raises:
+            InputError: where an axis is of another kind, or two are of one. It names the file ``name``.
+        """
+        axes = self.axes
+        if axes in ("QYX", "QYXS"):
+            axes = axes.replace("Q", "C" if pages == "C" and not self.colour else "Z")
+        axes = axes.replace("S", "C")
+        if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
+            raise InputError(
+                f"{name} has the axes {self.described()}, and {self._fault()}; save it with one image or stack in each "
+                "file, or say what its axes are: `maskmed convert` and `maskmed predict` take --axes ZCYX, for "
+                "example, with C for channels and Z for slices."
+            )
+        spatial = "ZYX" if "Z" in axes else "YX"
+        order = [axes.index(axis) for axis in "C" + spatial if axis in axes]
+        values = self.values.transpose(order)
+        return (values if "C" in axes else values[None]), spatial
+
+    def _fault(self) -> str:
+        if "T" in self.axes:
+            return f"T is time: {self.values.shape[self.axes.index('T')]} frames"
+        unknown = sum(axis == "Q" for axis in self.axes)
+        if unknown:
+            return "Q is not told" if unknown == 1 else f"{unknown} of them are not told"
+        other = [axis for axis in self.axes if axis not in f"{AXES}S"]
+        return f"{', '.join(other)} is neither channels nor slices" if other else "two of them are channels"

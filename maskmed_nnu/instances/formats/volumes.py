@@ -65,9 +65,9 @@ def read_header(path: Path | str) -> Header:
 
 
 def read_volume(path: Path) -> Raster:
-    """The values with the slowest axes only where they are longer than one, as ITK drops them beyond the third.
+    """Without the axes of one voxel beyond rows and columns, whether the file has them or not.
 
-    Several values at a voxel are channels, slowest; three of 8 bits are a colour.
+    A NIfTI's fourth axis holds channels, and so do several values at a voxel, but three of 8 bits are a colour.
 
     Raises:
         InputError: where the axes are not perpendicular.
@@ -79,17 +79,25 @@ def read_volume(path: Path) -> Raster:
     if ending(path) in NIFTI:
         image: Any = nibabel.load(path)
         values = np.asanyarray(image.dataobj).T
-        colour = values.dtype.names is not None  # NIfTI's RGB
-        if values.dtype.names:
-            values = np.stack([values[name] for name in values.dtype.names], axis=-1)
+        samples = values.dtype.names  # NIfTI's RGB
+        if samples:
+            values = np.stack([values[name] for name in samples], axis=-1)
+        colour, vectors = bool(samples), False
     else:
         values = _read_with_itk(path)
         colour = header.components == 3 and values.dtype == np.uint8
-        if header.components > 1 and not colour:
+        vectors = header.components > 1 and not colour
+        if vectors:
             values = np.moveaxis(values, -1, 0)
-    while values.ndim > 2 + colour and len(values) == 1:
-        values = values[0]
-    return Raster(values, colour, header.geometry)
+    shape = values.shape[: values.ndim - colour][vectors:]
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    axes = "C" * vectors + ("Q" * len(shape) + "CTZYX" if len(shape) > 4 else "CZYX")[-len(shape) :] + "S" * colour
+    values = values.reshape(values.shape[:vectors] + shape + values.shape[values.ndim - colour :])
+    kept = [i for i, axis in enumerate(axes) if axis in "YXS" or values.shape[i] > 1]
+    values = values.reshape([values.shape[i] for i in kept])
+    geometry = header.geometry.to(min(header.geometry.dimension, 3))
+    return Raster(values, colour, geometry, "".join(axes[i] for i in kept))
 
 
 MAX_SKEW = 0.05

@@ -15,9 +15,10 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, write_ids
-from maskmed_nnu.instances.formats import TIFF, Geometry, Raster
+from maskmed_nnu.instances.formats import Geometry, Raster
 from maskmed_nnu.instances.formats.geometry import NiftiForms, difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode
+from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.text import format_shape
 
 # labelsTr and gt_segmentations are one folder below dataset.json, a fold's validation folder two.
@@ -32,16 +33,21 @@ class InstanceIO(BaseReaderWriter):
     or in one of the two above it, since nnU-Net constructs readers without arguments.
 
     Arrays follow nnU-Net's readers: 2D images are ``[C, 1, Y, X]`` with a first spacing of 999 times the larger of the
-    others, a picture in colour gives a channel for each of its samples, a TIFF of many pages or a NIfTI of many slices
-    is a volume ``[C, Z, Y, X]``. The spacing of TIFF volumes is 1 unless a file of the case's name, ending with
-    ``.json``, tells another, as for nnU-Net's ``Tiff3DIO``.
+    others, a picture in colour gives a channel for each of its samples, slices make a volume ``[C, Z, Y, X]``. What the
+    axes of a TIFF are its metadata says; pages of which it says nothing are slices, and ``properties`` then hold
+    ``"pages_not_told": True``. The spacing of TIFF volumes is what a file of the case's name, ending with ``.json``,
+    tells, as for nnU-Net's ``Tiff3DIO``, or what ImageJ's or OME's metadata tell in micrometres, or else 1; a label
+    file that tells none has its image's.
     """
 
     supported_file_endings = list(LABEL_ENDINGS)
 
-    def read_images(self, image_fnames: Sequence[str]) -> tuple[np.ndarray, dict]:
-        """Channels float32 ``[C, Z, Y, X]`` of one case, in the order of the files, and their properties."""
-        rasters = [formats.read(name) for name in image_fnames]
+    def read_images(self, image_fnames: Sequence[str], axes: str | None = None) -> tuple[np.ndarray, dict]:
+        """Channels float32 ``[C, Z, Y, X]`` of one case, in the order of the files, and their properties.
+
+        ``axes`` replaces what TIFFs say about theirs, as "ZCYX".
+        """
+        rasters = [formats.read(name, axes=axes) for name in image_fnames]
         channels = [_channels(raster, name) for raster, name in zip(rasters, image_fnames, strict=True)]
         for name, channel in zip(image_fnames, channels, strict=True):
             if channel.shape[1:] != channels[0].shape[1:]:
@@ -54,16 +60,18 @@ class InstanceIO(BaseReaderWriter):
                 found = difference(raster.geometry, rasters[0].geometry, channels[0].shape[:0:-1])
                 if found:
                     raise InputError(elsewhere_sentence(name, f"{image_fnames[0]} of the same case", found))
-        kind = formats.ending(image_fnames[0])
-        assert kind is not None, "formats.read refuses other files"
-        stem = re.sub(r"_\d{4}$", "", str(image_fnames[0])[: -len(kind)])
-        properties = _properties(rasters[0].geometry, channels[0].shape[1], stem if kind in TIFF else None)
+        spacing = None
+        if channels[0].shape[1] > 1:
+            spacing = _read_spacing_file(_case_stem(image_fnames[0])) or rasters[0].spacing
+        properties = _properties(rasters[0].geometry, spacing, channels[0].shape[1])
+        if "Q" in rasters[0].axes:
+            properties["pages_not_told"] = True
         return np.concatenate(channels, dtype=np.float32, casting="unsafe"), properties
 
     def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
         """The class of every pixel, float32 ``[1, Z, Y, X]`` as from nnU-Net's readers, and the properties."""
         objects, properties = self.read_instances(seg_fname)
-        return objects.semantic()[None].astype(np.float32), properties
+        return cast(objects.semantic()[None], np.float32, seg_fname), properties
 
     def read_instances(self, seg_fname: str) -> tuple[InstanceMap, dict]:
         """The objects of a label file, with ``ids [L, Z, Y, X]`` and ``stuff [Z, Y, X]``, and the properties.
@@ -79,9 +87,8 @@ class InstanceIO(BaseReaderWriter):
             objects = decode(raw, label_format)
         except InputError as error:
             raise InputError(f"{seg_fname}: {error}") from None
-        kind = formats.ending(seg_fname)
-        stem = str(seg_fname)[: -len(kind)] if kind in TIFF else None
-        return objects, _properties(geometry, raw.shape[1], stem)
+        spacing = _label_spacing(Path(seg_fname)) if raw.shape[1] > 1 and geometry is None else None
+        return objects, _properties(geometry, spacing, raw.shape[1])
 
     def write_seg(self, seg: np.ndarray, output_fname: str, properties: dict) -> None:
         """Write a map of non-negative integers ``[Z, Y, X]``, ids or classes, on the grid of the image."""
@@ -144,26 +151,31 @@ def find_label_format(label_file: str | Path) -> LabelFormat:
 
 def _channels(raster: Raster, name: str) -> np.ndarray:
     """``[C, Z, Y, X]`` of one file."""
-    values = raster.values
-    if raster.colour:
-        values = np.moveaxis(values, -1, 0)
-        values = values[:, None] if values.ndim == 3 else values
-    elif values.ndim < 4:
-        values = values[None] if values.ndim == 3 else values[None, None]
-    if values.ndim != 4:
-        raise InputError(
-            f"{name} has the shape {format_shape(values.shape)}; an image, a volume, or a volume with channels is "
-            "needed."
-        )
-    return values
+    values, spatial = raster.channels_first(name, pages="Z")
+    return values if spatial == "ZYX" else values[:, None]
 
 
-def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dict:
-    """nnU-Net's properties; ``stem`` of the json with a TIFF volume's spacing, None for other files."""
+def _case_stem(image: str) -> str:
+    """The path without ending and number of the channel."""
+    return re.sub(r"_\d{4}$", "", image[: -len(formats.ending(image) or "")])
+
+
+def _label_spacing(label: Path) -> Sequence[float] | None:
+    """The spacing of a TIFF volume: its own, or else its image's, on whose grid it lies."""
+    kind = formats.ending(label) or ""
+    stem = str(label)[: -len(kind)]
+    own = _read_spacing_file(stem) or formats.read_tiff_spacing(label)
+    image = Path(f"{label.parent.parent / label.parent.name.replace('labels', 'images') / Path(stem).name}_0000{kind}")
+    if (own and len(own) == 3) or image == label or not image.is_file():
+        return own
+    return _read_spacing_file(_case_stem(str(image))) or formats.read_tiff_spacing(image)
+
+
+def _properties(geometry: Geometry | None, spacing: Sequence[float] | None, slices: int) -> dict:
+    """nnU-Net's properties; ``spacing`` is what a TIFF or a file beside it tells."""
     if geometry is None:
-        spacing_file = Path(f"{stem}.json") if stem is not None and slices > 1 else None
-        if spacing_file is not None and spacing_file.is_file():
-            return {"spacing": _read_spacing_file(spacing_file), "spacing_file": True}
+        if slices > 1 and spacing is not None and len(spacing) == 3:
+            return {"spacing": list(spacing), "spacing_file": True}
         return {"spacing": (999, 1, 1) if slices == 1 else (1, 1, 1)}
     volume = geometry.to(3)
     spacing = [abs(s) for s in volume.spacing[::-1]]
@@ -183,7 +195,10 @@ def _properties(geometry: Geometry | None, slices: int, stem: str | None) -> dic
     }
 
 
-def _read_spacing_file(path: Path) -> list[float]:
+def _read_spacing_file(stem: str) -> list[float] | None:
+    path = Path(f"{stem}.json")
+    if not path.is_file():
+        return None
     try:
         spacing = [float(s) for s in json.loads(path.read_text(encoding="utf-8"))["spacing"]]
     except (ValueError, KeyError, TypeError):

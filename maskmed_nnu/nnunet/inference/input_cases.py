@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats import ENDINGS, ending
+from maskmed_nnu.instances.formats import ENDINGS, count_channels, ending
 
 
 class Case(NamedTuple):
@@ -21,11 +22,12 @@ class Case(NamedTuple):
 def find_cases(source: Path, *, channels: int) -> list[Case]:
     """The cases in a folder, or the one that a file is, sorted by name.
 
-    ``X_0000, X_0001, …`` are the channels of X if they are as many as the model wants and it wants several; everything
-    else is an image of its own, and a lone ``X_0000`` is called X, as nnU-Net would.
+    ``X_0000, X_0001, …`` are the channels of X if they are as many as the model wants, it wants several, and each file
+    holds one; everything else is an image of its own, and a lone ``X_0000`` is called X, as nnU-Net would.
 
     Raises:
-        InputError: where there is nothing to predict, or two images would have one name.
+        InputError: where there is nothing to predict, files of one and of several channels are numbered as one case, or
+            two images would have one name.
     """
     if source.is_file():
         files = [source]
@@ -44,10 +46,10 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
             cases.append(Case(name, [path]))
     for key, group in numbered.items():
         stem = key[: -len(ending(key) or "")]
-        if sorted(group) == list(range(channels)) and (channels > 1 or len(group) == 1):
-            cases.append(Case(stem, [group[channel] for channel in range(channels)]))
-        elif list(group) == [0]:
+        if list(group) == [0]:
             cases.append(Case(stem, [group[0]]))
+        elif channels > 1 and sorted(group) == list(range(channels)) and _are_single_channels(group):
+            cases.append(Case(stem, [group[channel] for channel in range(channels)]))
         else:
             cases += [Case(f"{stem}_{number:04d}", [path]) for number, path in group.items()]
     if not cases:
@@ -59,3 +61,17 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
                 f"{one.files[0]} and {other.files[0]} would both be written as {one.name}; rename one of them."
             )
     return cases
+
+
+def _are_single_channels(group: Mapping[int, Path]) -> bool:
+    """Whether the files' headers tell one channel each, rather than pictures with all of them."""
+    counts = {path: count_channels(path) for path in group.values()}
+    several = [path for path, count in counts.items() if count > 1]
+    if several and len(several) < len(counts):
+        single = next(path for path, count in counts.items() if count == 1)
+        raise InputError(
+            f"{single} holds one channel and {several[0].name} {counts[several[0]]}, though their names number them as "
+            "the channels of one image; give the files of different images other names, and convert those that are "
+            "channels to grey."
+        )
+    return not several

@@ -76,8 +76,12 @@ def load_predictor(
     return predictor
 
 
-def preprocess(predictor: nnUNetPredictor, case: Case) -> tuple[np.ndarray, np.ndarray, dict]:
+def preprocess(
+    predictor: nnUNetPredictor, case: Case, *, axes: str | None = None
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """The image as it is read, ``[C, Z, Y, X]``, what the model's preprocessing makes of it, and its properties.
+
+    ``axes`` says what those of a TIFF are, to `InstanceIO`.
 
     Raises:
         InputError: where it cannot be read, or does not fit the model.
@@ -90,7 +94,7 @@ def preprocess(predictor: nnUNetPredictor, case: Case) -> tuple[np.ndarray, np.n
     reader = plans.image_reader_writer_class()
     check_files_on_disk(files, None, reader=type(reader).__name__)
     try:
-        image, properties = reader.read_images(files)
+        image, properties = reader.read_images(files, **({"axes": axes} if axes else {}))
     except InputError:
         raise
     except Exception as error:  # nnU-Net's readers raise whatever their libraries do

@@ -14,6 +14,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
+from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
     check_case,
@@ -114,7 +115,7 @@ def label_stack(objects: InstanceMap, layer_classes: list[int]) -> np.ndarray:
                 "with --clean."
             )
     ids = stack_class_layers(objects, layer, layer_classes)
-    return np.concatenate([objects.semantic()[None], ids]).astype(np.int16)
+    return cast(np.concatenate([objects.semantic()[None], ids]), np.int16)
 
 
 def nearest(labels: np.ndarray, shape: np.ndarray) -> np.ndarray:

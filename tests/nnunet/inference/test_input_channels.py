@@ -35,8 +35,8 @@ def test_what_convert_would_have_made_of_it(data: np.ndarray, names: list[str], 
 
 def test_pages_are_channels_for_a_model_of_as_many() -> None:
     pages = PICTURE.transpose(1, 0, 2, 3)
-    fitted, properties = fit_channels(pages, {"spacing": (1, 1, 1)}, ["a", "b", "c"])
+    fitted, properties = fit_channels(pages, {"spacing": (1, 1, 1), "pages_not_told": True}, ["a", "b", "c"])
     np.testing.assert_array_equal(fitted, PICTURE)
     assert properties == FLAT
-    nifti = {"spacing": (1, 1, 1), "sitk_stuff": {}}
-    assert fit_channels(pages, nifti, ["a", "b", "c"])[0] is pages
+    slices = {"spacing": (1, 1, 1)}  # as the file says
+    assert fit_channels(pages, slices, ["a", "b", "c"])[0] is pages

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.instances.detections import Detections, from_instance_map, pack
+from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.metrics import InstanceMetrics, with_names
 from maskmed_nnu.nnunet.inference.case_prediction import predict_case
 from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, save_detections, write_slices
@@ -218,7 +219,7 @@ class InstanceTrainer(PluginTrainer):
 
     def _truth(self, seg: np.ndarray) -> list[Detections]:
         """Objects of each slice of ``seg [1 + L, Z, H, W]``; crowds are stuff of a thing's class."""
-        semantic, ids = seg[0].astype(np.int16), np.maximum(seg[1:], 0).astype(np.int32)
+        semantic, ids = cast(seg[0], np.int16), cast(np.maximum(seg[1:], 0), np.int32)
         classes = np.ones(max(int(ids.max()), 0), np.int64)
         for layer, number in zip(ids, self._instances["layer_classes"], strict=True):
             ids_in_layer = np.unique(layer)

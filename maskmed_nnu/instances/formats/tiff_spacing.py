@@ -1,0 +1,66 @@
+"""How far the voxels of a TIFF lie apart, where ImageJ's or OME's metadata tell it.
+
+The resolution tag alone is not believed: it is that of a printer (72 or 300 dots an inch) unless ImageJ says its unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+from xml.etree import ElementTree
+
+Distances: TypeAlias = tuple[float, float, float | None]
+
+MICROMETRES = {"nm": 1e-3, "µm": 1.0, "mm": 1e3}
+_NAMES = {
+    "um": "µm",
+    "μm": "µm",
+    "micron": "µm",
+    "microns": "µm",
+    "micrometer": "µm",
+    "micrometers": "µm",
+    "nanometer": "nm",
+}
+
+
+def micrometres(file: Any, series: Any) -> Distances | None:
+    """The spacing (x, y, z) of ``series``, z None where it is not told; None where the file tells no spacing."""
+    try:
+        found = _of_ome(file, series) if series.kind == "ome" else _of_imagej(file, series)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError, ElementTree.ParseError):
+        return None
+    if found is None or not all(0 < length < float("inf") for length in found if length is not None):
+        return None
+    return found
+
+
+def _factor(unit: object) -> float | None:
+    name = str(unit).strip().replace("\\u00B5", "µ").lower()
+    return MICROMETRES.get(_NAMES.get(name, name))
+
+
+def _of_imagej(file: Any, series: Any) -> Distances | None:
+    told = file.imagej_metadata or {}
+    factor = _factor(told.get("unit"))
+    if series.kind != "imagej" or factor is None:
+        return None
+    per_unit = [_ratio(series.keyframe.tags[name].value) for name in ("XResolution", "YResolution")]
+    # ImageJ leaves a distance between slices out that is 1
+    return factor / per_unit[0], factor / per_unit[1], factor * abs(float(told.get("spacing", 1)))
+
+
+def _ratio(value: Any) -> float:
+    return value[0] / value[1] if isinstance(value, tuple) else float(value)
+
+
+def _of_ome(file: Any, series: Any) -> Distances | None:
+    images = list(ElementTree.fromstring(file.ome_metadata).iterfind("{*}Image/{*}Pixels"))
+    if len(images) != len(file.series):
+        return None
+    told = images[series.index].attrib
+    lengths = []
+    for axis in "XYZ":
+        factor = _factor(told.get(f"PhysicalSize{axis}Unit", "µm"))
+        size = told.get(f"PhysicalSize{axis}")
+        lengths.append(None if size is None or factor is None else float(size) * factor)
+    x, y, z = lengths
+    return None if x is None or y is None else (x, y, z)
