@@ -5,7 +5,7 @@
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
-#   make docs       write the tables of settings into docs/
+#   make docs       write the tables of settings and formats into docs/
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
 # and its libraries later. Without an NVIDIA driver its CPU build is taken wherever pip's indexes have it: it is a
@@ -61,6 +61,7 @@ coverage: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs
+	$(BIN)/python -m tests.instances.formats_matrix
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

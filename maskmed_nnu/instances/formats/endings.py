@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 NIFTI = (".nii.gz", ".nii")
-TIFF = (".tif", ".tiff")
+TIFF = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 NRRD = (".nrrd", ".nhdr")
 META_IMAGE = (".mha", ".mhd")
 VOLUMES = (*NIFTI, *NRRD, *META_IMAGE)

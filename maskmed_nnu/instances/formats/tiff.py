@@ -44,8 +44,7 @@ def read_tiff(path: Path, indexed: bool, axes: str | None) -> Raster:
     if not set("YX") <= set(names):
         raise InputError(f"{path} has the axes {names}; an image has rows (Y) and columns (X), so write it again.")
     spacing = _along_axes(distances, names, orientation)
-    values = values if decoded[0].is_upright else upright(values, names, orientation)
-    return Raster(values, colour, axes=names, spacing=spacing)
+    return Raster(upright(values, names, orientation), colour, axes=names, spacing=spacing)
 
 
 def read_tiff_spacing(path: Path) -> tuple[float, ...] | None:

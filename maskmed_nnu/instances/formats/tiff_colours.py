@@ -26,14 +26,13 @@ class Decoded(NamedTuple):
     values: NDArray[Any]
     axes: str
     colour: bool
-    is_upright: bool = False
 
 
 def decode(path: Path, series: Any, indexed: bool) -> Decoded:
     """The values that viewers show; ``indexed``, for masks, keeps the numbers of a palette.
 
-    Grey that is min-is-white is turned round, but for two cases: masks of more than 1 bit, in which ImageJ marks so that
-    objects are drawn in black on white, and truth values from tifffile, which marks all of them so.
+    Grey that is min-is-white is turned round, but for two cases: masks of more than 1 bit, in which ImageJ marks
+    so that objects are drawn in black on white, and truth values from tifffile, which marks all of them so.
 
     Raises:
         InputError: for complex numbers, and colours that cannot be read.
@@ -48,7 +47,7 @@ def decode(path: Path, series: Any, indexed: bool) -> Decoded:
     if photometric in _UNREAD:
         raise _unread(path, page)
     if raw_colour:
-        return _decoded_by_pillow(path, series)
+        return _rgb(path, series)
     values = series.asarray()
     if photometric == _Photometric.PALETTE and not indexed:
         colours = np.asarray(page.colormap)
@@ -83,26 +82,21 @@ def _inverted(path: Path, values: NDArray[Any], bits: int) -> NDArray[Any]:
     return ~values if values.dtype.kind == "b" else values.dtype.type(2**bits - 1) - values
 
 
-def _decoded_by_pillow(path: Path, series: Any) -> Decoded:
-    """Pages of CMYK, L*a*b* and uncompressed YCbCr; Pillow turns them upright, too."""
-    numbers = [page.index for page in series.pages]
-    if not all(isinstance(number, int) for number in numbers):
-        raise _unread(path, series.keyframe)
-    pages = []
+def _rgb(path: Path, series: Any) -> Decoded:
+    """CMYK, L*a*b* and YCbCr of 8 bits as Pillow shows them."""
+    page = series.keyframe
+    mode = {_Photometric.SEPARATED: "CMYK", _Photometric.CIELAB: "LAB", _Photometric.YCBCR: "YCbCr"}[page.photometric]
     try:
-        with Image.open(path) as image:
-            for number in numbers:
-                image.seek(number)
-                image.load()
-                pages.append(np.asarray(image.convert("RGB")))
-    except (OSError, ValueError, SyntaxError, EOFError):
-        raise _unread(path, series.keyframe) from None
-    if series.keyframe.bitspersample != 8:  # Pillow cuts them
-        raise _unread(path, series.keyframe)
-    lengths = dict(zip(series.axes, series.shape, strict=True))
-    axes = "".join(axis for axis in series.axes if axis not in "YXS")
-    shape = [lengths[axis] for axis in axes]
-    return Decoded(np.stack(pages).reshape(*shape, *pages[0].shape), f"{axes}YXS", True, is_upright=True)
+        values = np.moveaxis(series.asarray(), series.axes.index("S"), -1)
+    except (ValueError, NotImplementedError):  # with fewer samples of colour than of brightness, for example
+        raise _unread(path, page) from None
+    if values.dtype != np.uint8 or values.shape[-1] != len(mode.replace("YCbCr", "YCC")):
+        raise _unread(path, page)
+    if mode == "LAB":
+        values = values ^ np.array([0, 128, 128], np.uint8)  # signed in TIFF, from 128 on in Pillow
+    plane = values.reshape(-1, *values.shape[-2:])
+    picture = Image.frombytes(mode, (plane.shape[1], plane.shape[0]), plane.tobytes()).convert("RGB")
+    return Decoded(np.asarray(picture).reshape(*values.shape[:-1], 3), series.axes.replace("S", "") + "S", True)
 
 
 def _unread(path: Path, page: Any) -> InputError:
