@@ -89,10 +89,11 @@ class DatasetLayout:
         """`picture` as the pictures of its files, in order."""
         if self.channels == "grey":
             return [SourceImage(picture.channels[:1], False)]
-        if self.channels == "colour" and self.ending not in formats.NIFTI:
-            repeated = np.broadcast_to(picture.channels, (3, *picture.channels.shape[1:]))
-            return [SourceImage(repeated, True)]
-        channels = picture.channels if len(picture.channels) == self.channel_count else picture.channels.repeat(3, 0)
+        channels = picture.channels
+        if self.channels == "colour":
+            channels = np.broadcast_to(channels, (3, *channels.shape[1:]))
+            if self.ending not in formats.NIFTI:
+                return [SourceImage(channels, True)]
         return [SourceImage(channel[None], False) for channel in channels]
 
 
