@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--axes",
         metavar="ZCYX",
-        help="the axes of TIFFs that do not tell theirs: Z slices, C channels, Y rows, X columns (default: as told)",
+        help="the axes of TIFFs and volumes where they are not as told: Z slices, C channels, Y rows, X columns",
     )
     parser.add_argument("--id", type=int, required=True, metavar="N", help="number of the data set, 1 to 999")
     parser.add_argument("--name", required=True, help="name of the data set, as in Dataset010_NAME")

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--axes",
         metavar="ZCYX",
-        help="the axes of TIFFs that do not tell theirs: Z slices, C channels, Y rows, X columns (default: as told)",
+        help="the axes of TIFFs and volumes where they are not as told: Z slices, C channels, Y rows, X columns",
     )
     model = add_model_arguments(parser, trainer="nnUNetTrainerIAUNet", plans="IAUNetPlans")
     model.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.pictures import count_channels as count_picture_channels
 from maskmed_nnu.instances.formats.pictures import read_picture
 from maskmed_nnu.instances.formats.raster import Raster
-from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff
+from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff, renamed
 from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti
 
 
 def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) -> Raster:
-    """Read a file; ``indexed`` keeps the numbers of palette colours, ``axes`` says what those of a TIFF are.
+    """Read a file; ``indexed`` keeps the numbers of palette colours, ``axes`` says what those of a TIFF or a
+    volume are, slowest first.
 
     Raises:
         InputError: where the file is missing, of another format, truncated, damaged, or of more than one image.
@@ -34,7 +36,7 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         raise InputError(f"{path} does not exist; check the name and the folder.")
     try:
         if kind in VOLUMES:
-            return read_volume(path)
+            return _with_axes(path, read_volume(path), axes)
         return read_tiff(path, indexed, axes) if kind in TIFF else read_picture(path, indexed)
     except InputError:
         raise
@@ -48,6 +50,13 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         raise InputError(
             f"{path} cannot be read ({reason}): it is truncated, damaged or no {kind} file; copy or write it again."
         ) from None
+
+
+def _with_axes(path: Path, volume: Raster, axes: str | None) -> Raster:
+    if axes is None:
+        return volume
+    geometry = volume.geometry if volume.geometry is None or "Z" in axes else volume.geometry.to(2)
+    return replace(volume, axes=renamed(path, volume, axes), geometry=geometry)
 
 
 def count_channels(path: Path) -> int:

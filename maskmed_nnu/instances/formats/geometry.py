@@ -171,7 +171,7 @@ def elsewhere_sentence(path: object, other: str, found: str) -> str:
 def sheared_sentence(path: object, geometry: Geometry) -> str:
     """What is wrong with a file whose axes are not perpendicular, and the cure."""
     return (
-        f"{path} is sheared: two of its axes meet at {90 - geometry.skew():.3g}° instead of 90°; resample it "
+        f"{path} is sheared: two of its axes meet at {90 - geometry.skew():.4g}° instead of 90°; resample it "
         "(nibabel.processing.resample_to_output), and its mask onto the new image (resample_from_to, order=0)."
     )
 

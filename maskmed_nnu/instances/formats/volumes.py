@@ -24,6 +24,8 @@ _IO = {
     **dict.fromkeys(NRRD, "NrrdImageIO"),
     **dict.fromkeys(META_IMAGE, "MetaImageIO"),
 }
+MAX_SKEW = 0.05
+"""Degrees; ITK refuses a NIfTI from about 0.006 on, but takes any NRRD and MetaImage, which no NIfTI could keep."""
 
 
 class Header(NamedTuple):
@@ -98,10 +100,6 @@ def read_volume(path: Path) -> Raster:
     values = values.reshape([values.shape[i] for i in kept])
     geometry = header.geometry.to(min(header.geometry.dimension, 3))
     return Raster(values, colour, geometry, "".join(axes[i] for i in kept))
-
-
-MAX_SKEW = 0.05
-"""Degrees; ITK refuses a NIfTI from about 0.006 on, but takes any NRRD and MetaImage, which no NIfTI could keep."""
 
 
 def _read_with_itk(path: Path) -> NDArray[Any]:

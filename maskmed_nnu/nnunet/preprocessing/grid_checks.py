@@ -17,7 +17,7 @@ from maskmed_nnu.instances.formats.geometry import (
     elsewhere_sentence,
     sheared_sentence,
 )
-from maskmed_nnu.instances.formats.volumes import Header, read_forms, read_header
+from maskmed_nnu.instances.formats.volumes import MAX_SKEW, Header, read_forms, read_header
 from maskmed_nnu.instances.text import format_list
 
 MAX_NAMES = 3
@@ -70,10 +70,10 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
             header = read_header(file)
         except Exception:  # the libraries raise whatever they like at damaged files
             continue
-        if not header.readable:
-            if not reader.startswith("Nibabel"):
-                issues.faults.append(sheared_sentence(file, header.geometry))
-                continue
+        if not header.readable and not reader.startswith("Nibabel"):
+            issues.faults.append(sheared_sentence(file, header.geometry))
+            continue
+        if header.geometry.skew() > MAX_SKEW:
             issues.sheared.append(str(file))
         form = disagreement(header.geometry, header.size)
         if form is not None:
