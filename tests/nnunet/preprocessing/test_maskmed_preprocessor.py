@@ -116,3 +116,53 @@ def test_arrays_are_checked_too():
     data[1, 0, 0, :2] = np.nan
     with pytest.raises(InputError, match=r"channel 1 \(PET\) holds 2 of 64"):
         check_case(data, None, channels=["CT", "PET"])
+
+
+def test_labels_and_channels_that_lie_elsewhere(case, tmp_path):
+    images, seg, plans, configuration, dataset = case
+    moved = sitk.ReadImage(seg)
+    moved.SetOrigin((0, 5, 0))
+    sitk.WriteImage(moved, seg)
+    with pytest.raises(InputError, match=r"c.nii.gz is not where its image c_0000.nii.gz is: .* 5 voxels away"):
+        MaskMedPreprocessor(verbose=False).run_case(images, seg, plans, configuration, dataset)
+    moved = sitk.ReadImage(images[1])
+    moved.SetOrigin((0, 5, 0))
+    sitk.WriteImage(moved, images[1])
+    with pytest.raises(InputError, match=r"c_0001.nii.gz is not where c_0000.nii.gz of the same case is"):
+        MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
+
+
+@pytest.mark.parametrize("look", ["preprocess", "check"])
+def test_a_sheared_image_to_predict(case, look):
+    images, _, plans, configuration, dataset = case
+    affine = np.eye(4)
+    affine[0, 1] = 0.05
+    nibabel.save(nibabel.Nifti1Image(np.zeros(SHAPE[::-1], np.float32), affine), images[0])
+    with pytest.raises(InputError, match=r"^\S*c_0000.nii.gz is sheared"):
+        if look == "check":
+            check_files(images, None, plans, dataset)
+        else:
+            MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
+
+
+def test_an_image_to_predict_whose_forms_disagree_is_told(case, capsys):
+    images, _, plans, configuration, dataset = case
+    for file in images:
+        image = nibabel.load(file)
+        image.set_sform(np.eye(4) + 9 * np.eye(4, k=3), 2)
+        image.set_qform(np.eye(4), 1)
+        nibabel.save(image, file)
+    MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
+    assert capsys.readouterr().out.count("sform and qform disagree in 2 files") == 1
+
+
+def test_a_damaged_meta_image(tmp_path):
+    """ITK's reader would give zeros."""
+    noise = np.random.default_rng(0).integers(0, 99, (9, 9, 9)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(tmp_path / "x.mha"), True)
+    check_volumes([str(tmp_path / "x.mha")])
+    content = bytearray((tmp_path / "x.mha").read_bytes())
+    content[-300] ^= 0xFF
+    (tmp_path / "x.mha").write_bytes(content)
+    with pytest.raises(InputError, match=r"x.mha: the file is damaged \(its compressed voxels"):
+        check_volumes([str(tmp_path / "x.mha")])
