@@ -43,8 +43,7 @@ class GridIssues:
     def notes(self) -> list[str]:
         """A sentence for each kind of thing that is taken as it is, with the names of a few files."""
         notes = [
-            f"sform and qform disagree in {_count(files)}; the {form} is used. Look at one with its mask, and correct "
-            f"the other form."
+            f"sform and qform disagree in {_count(files)}; the {form} is used. Correct the one that is wrong."
             for form, files in self.forms.items()
         ]
         if self.sheared:

@@ -17,6 +17,7 @@ from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_datas
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.files import LABEL_ENDINGS
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
@@ -263,7 +264,7 @@ class InstancePlanner(ExperimentPlanner):
 
 
 def check_reader(name: str, dataset_json: dict) -> None:
-    """Refuse a data set whose label files are not of objects.
+    """Refuse a data set whose label files are not of objects, or of a format that predictions cannot be written in.
 
     Raises
     ------
@@ -274,4 +275,10 @@ def check_reader(name: str, dataset_json: dict) -> None:
             f"{name} is a semantic data set: its dataset.json does not declare label files of objects "
             f'("overwrite_image_reader_writer": "{READER}"). Make a data set of objects from them with `maskmed '
             "convert`, or plan it with MaskMedPlanner."
+        )
+    ending = dataset_json.get("file_ending")
+    if ending not in LABEL_ENDINGS:
+        raise InputError(
+            f"{name} has the file_ending {ending!r}, but objects are written as {', '.join(LABEL_ENDINGS)}; `maskmed "
+            "convert` makes such a data set of files of other formats."
         )
