@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskmed_nnu.cli.options import add_axes_argument
 from maskmed_nnu.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of label maps (default: beside the images)")
     parser.add_argument("--dsb", type=Path, metavar="DIR", help="folder of folders with images/ and masks/")
     parser.add_argument("--semantic", action="store_true", help="values of the masks are classes, not objects")
-    parser.add_argument(
-        "--axes",
-        metavar="ZCYX",
-        help="the axes of TIFFs and volumes where they are not as told: Z slices, C channels, Y rows, X columns",
-    )
+    add_axes_argument(parser)
     parser.add_argument("--id", type=int, required=True, metavar="N", help="number of the data set, 1 to 999")
     parser.add_argument("--name", required=True, help="name of the data set, as in Dataset010_NAME")
     parser.add_argument(

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats import AXES
 from maskmed_nnu.nnunet.inference.trained_model import results_folder
 
 
@@ -20,6 +21,26 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, trainer: str, plans:
     model.add_argument("-c", default="2d", metavar="CONFIGURATION", help="(%(default)s)")
     model.add_argument("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(%(default)s)")
     return model
+
+
+def add_axes_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--axes``, for TIFFs."""
+    parser.add_argument(
+        "--axes",
+        type=_axes,
+        metavar="ZCYX",
+        help="axes of TIFFs and volumes: Z slices, C channels, Y rows, X columns (default: as the files tell)",
+    )
+
+
+def _axes(text: str) -> str:
+    axes = text.upper()
+    if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not name the axes of an image; give Y and X, and C for channels and Z for slices where it "
+            "has them, in the order of the file: YX, CYX, ZYX or ZCYX, for example"
+        )
+    return axes
 
 
 def model_folder(options: argparse.Namespace) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.cli.options import add_model_arguments, model_folder
+from maskmed_nnu.cli.options import add_axes_argument, add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
@@ -47,11 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``maskmed predict``."""
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the predictions")
-    parser.add_argument(
-        "--axes",
-        metavar="ZCYX",
-        help="the axes of TIFFs and volumes where they are not as told: Z slices, C channels, Y rows, X columns",
-    )
+    add_axes_argument(parser)
     model = add_model_arguments(parser, trainer="nnUNetTrainerIAUNet", plans="IAUNetPlans")
     model.add_argument(
         "-f", "--folds", nargs="+", metavar="FOLD", help="folds to combine (default: all that are trained)"

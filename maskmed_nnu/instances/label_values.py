@@ -84,7 +84,7 @@ def check_values(values: NDArray[Any]) -> None:
             f"The mask holds the negative value {int(values[0])}; ids are positive and the background is 0, so look "
             "for ids that wrapped in a signed type, and save it as uint16 or uint32."
         )
-    if len(values) and values[-1] > MAX_ID:
+    if len(values) and int(values[-1]) > MAX_ID:
         raise InputError(
             f"The mask holds the id {int(values[-1])}; ids must fit in 32 bits (up to {MAX_ID}), so renumber them."
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from maskmed_nnu.cli.main import main
@@ -125,3 +126,21 @@ def test_errors_are_one_sentence_and_leave_nothing_behind(source, capsys, line, 
     error = capsys.readouterr().err
     assert said in error and len(error.strip().splitlines()) == 1
     assert not list((source / "raw").glob("*")) and not list((source / "raw").glob(".*"))
+
+
+def test_the_axes_of_tiffs_can_be_told(tmp_path, capsys):
+    values = np.random.default_rng(0).integers(0, 255, (3, 2, 20, 24)).astype(np.uint8)
+    mask = np.zeros((3, 20, 24), np.uint8)
+    mask[:, 2:8, 2:8] = 1
+    for part, array in (("images", values), ("masks", mask)):
+        (tmp_path / part).mkdir()
+        tifffile.imwrite(tmp_path / part / "a.tif", array, photometric="minisblack")
+    line = "--images @images --masks @masks --id 7 --name Cells"
+    assert convert(tmp_path, line) == 1
+    assert "a.tif has the axes QQYX (3 × 2 × 20 × 24), and 2 of them are not told" in capsys.readouterr().err
+    assert convert(tmp_path, f"{line} --axes zcyx") == 0
+    assert len(list((tmp_path / "raw/Dataset007_Cells/imagesTr").iterdir())) == 2
+    for axes in ("TYX", "ZZYX", "ZC"):
+        with pytest.raises(SystemExit):
+            convert(tmp_path, f"{line} --axes {axes}")
+        assert f"argument --axes: '{axes}' does not name the axes of an image" in capsys.readouterr().err

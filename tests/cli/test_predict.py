@@ -105,6 +105,18 @@ def test_id_maps_coco_results_and_overlays_of_any_format(model, images, tmp_path
     assert not list(out.rglob("*partial*"))
 
 
+def test_the_axes_of_tiffs_can_be_told(model, tmp_path, capsys):
+    ids = grid_of_cells((40, 30), seed=3)
+    tifffile.imwrite(tmp_path / "x.tif", np.stack([ids] * 2).astype(np.uint16), imagej=True, metadata={"axes": "TYX"})
+    options = ("--no-overlays", "--no-coco", "-f", "0")
+    assert predict(model, tmp_path / "x.tif", tmp_path / "out", *options) == 1
+    assert "x.tif has the axes TYX (2 × 40 × 30), and T is time: 2 frames" in capsys.readouterr().out
+    description = json.loads((model / "dataset.json").read_text()) | {"file_ending": ".tif"}
+    (model / "dataset.json").write_text(json.dumps(description))
+    assert predict(model, tmp_path / "x.tif", tmp_path / "slices", *options, "--axes", "ZYX") == 0
+    assert read_ids(tmp_path / "slices" / "x.tif", overlap_layers=False).shape == (1, 2, 40, 30)
+
+
 def test_the_same_command_goes_on_where_it_was_stopped(model, images, tmp_path, capsys):
     folder, _ = images
     out = tmp_path / "out"

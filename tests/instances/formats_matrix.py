@@ -125,7 +125,11 @@ FILES = {
     "TIFF with axes": Files(".tif", tuple(PIXELS), tuple(LAYOUTS), _tiff(metadata={}, compression="zlib")),
     "OME-TIFF": Files(".ome.tif", tuple(PIXELS), tuple(LAYOUTS), _tiff(ome=True, metadata={})),
     "TIFF with JPEG inside": Files(
-        ".tif", ("grey 8 bit", "RGB"), ("image", "stack", "channels"), _tiff(compression=("jpeg", 100)), lossy=True
+        ".tif",
+        ("grey 8 bit", "RGB"),
+        _FLAT,
+        _tiff(compression="jpeg", compressionargs={"level": 100}, subsampling=(1, 1)),
+        lossy=True,
     ),
     "ImageJ": Files(
         ".tif", ("grey 8 bit", "grey 16 bit", "float", "RGB"), tuple(LAYOUTS), _tiff(imagej=True, metadata={})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
@@ -63,6 +65,9 @@ def count_channels(path: Path) -> int:
     """The channels of a file, without its transparency, from its header; 1 where that cannot be read."""
     kind = ending(path)
     try:
+        if kind in NIFTI:
+            image: Any = nibabel.load(path)
+            return int(len(image.get_data_dtype().names or "1") * prod(image.shape[3:]))
         if kind in VOLUMES:
             return read_header(path).components
         return count_tiff_channels(path) if kind in TIFF else count_picture_channels(path)

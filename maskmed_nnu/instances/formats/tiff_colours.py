@@ -92,8 +92,6 @@ def _rgb(path: Path, series: Any) -> Decoded:
         raise _unread(path, page) from None
     if values.dtype != np.uint8 or values.shape[-1] != len(mode.replace("YCbCr", "YCC")):
         raise _unread(path, page)
-    if mode == "LAB":
-        values = values ^ np.array([0, 128, 128], np.uint8)  # signed in TIFF, from 128 on in Pillow
     plane = values.reshape(-1, *values.shape[-2:])
     picture = Image.frombytes(mode, (plane.shape[1], plane.shape[0]), plane.tobytes()).convert("RGB")
     return Decoded(np.asarray(picture).reshape(*values.shape[:-1], 3), series.axes.replace("S", "") + "S", True)

@@ -56,7 +56,7 @@ def _of_ome(file: Any, series: Any) -> Distances | None:
     images = list(ElementTree.fromstring(file.ome_metadata).iterfind("{*}Image/{*}Pixels"))
     if len(images) != len(file.series):
         return None
-    told = images[series.index].attrib
+    told = images[file.series.index(series)].attrib
     lengths = []
     for axis in "XYZ":
         factor = _factor(told.get(f"PhysicalSize{axis}Unit", "µm"))

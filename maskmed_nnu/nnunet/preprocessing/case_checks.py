@@ -16,6 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import NIFTI, ending
 from maskmed_nnu.instances.formats.volumes import check_complete
+from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 
@@ -74,7 +75,8 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
     Raises
     ------
     InputError
-        Another number of channels than the data set's, labels of another shape, or values that are not finite.
+        Another number of channels than the data set's, labels of another shape or that are no whole numbers from 0 to
+        32,767, or values that are not finite.
     """
     if data.shape[0] != len(channels):
         raise InputError(
@@ -85,6 +87,11 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
         raise InputError(
             f"the labels have the shape {_format_shape(seg)}, the image has {_format_shape(data)}. They must be on the "
             "same grid; resample one of them."
+        )
+    if seg is not None and cast(seg, np.int16, "the label map").min(initial=0) < 0:  # as nnU-Net stores it
+        raise InputError(
+            f"the label map holds the negative value {seg.min():g}, which nnU-Net would take for background. Give such "
+            "pixels a number of their own, and declare it as the ignore label in dataset.json."
         )
     for index, (name, channel) in enumerate(zip(channels, data, strict=True)):
         _check_finite(channel, f"channel {index} ({name})")

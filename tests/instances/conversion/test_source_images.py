@@ -113,6 +113,78 @@ def test_stacks_of_tiffs(tmp_path):
     np.testing.assert_array_equal(labels(folder, "a"), cells(shape=(6, *SHAPE)))
 
 
+def hyperstacks(tmp_path: Path, image: np.ndarray, mask: np.ndarray, axes: str, **options) -> LabelMapSource:
+    """ImageJ's image and mask, with the same options."""
+    for part, array, letters in (("images", image, axes), ("masks", mask, axes.replace("C", ""))):
+        metadata = {"axes": letters, **options.get("metadata", {})}
+        save(tmp_path / part / "a.tif", array, imagej=True, **options | {"metadata": metadata})
+    return LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell")
+
+
+def test_the_axes_of_hyperstacks_are_read(tmp_path):
+    image = picture(shape=(2, 3, *SHAPE))  # as many slices and channels as could be taken for one another
+    folder = target(tmp_path)
+    convert(hyperstacks(tmp_path, image, cells(shape=(2, *SHAPE)), "ZCYX"), folder)
+    np.testing.assert_array_equal(read_image(folder, 3), image.transpose(1, 0, 2, 3))
+    np.testing.assert_array_equal(labels(folder, "a"), cells(shape=(2, *SHAPE)))
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "mask", "sentence"),
+    [
+        ("ZYX", (3, *SHAPE), SHAPE, r"ZYX \(3 × 30 × 40\), but its annotation is flat and fits no slices"),
+        ("CYX", (3, *SHAPE), (3, *SHAPE), r"CYX \(3 × 30 × 40\), but its annotation is a stack of slices"),
+        ("TYX", (3, *SHAPE), (3, *SHAPE), r"TYX \(3 × 30 × 40\), and T is time: 3 frames"),
+    ],
+)
+def test_axes_that_do_not_fit_are_named_and_can_be_told(tmp_path, axes, shape, mask, sentence):
+    save(tmp_path / "images" / "a.tif", picture(shape=shape), imagej=True, metadata={"axes": axes})
+    save(tmp_path / "masks" / "a.tif", cells(shape=mask), photometric="minisblack")
+    images = tmp_path / "images"
+    with pytest.raises(InputError, match=rf"a\.tif has the axes {sentence}.*--axes ZCYX"):
+        convert(LabelMapSource(images, tmp_path / "masks", "cell"), target(tmp_path))
+    told = "CYX" if len(mask) == 2 else "ZYX"
+    convert(LabelMapSource(images, tmp_path / "masks", "cell", order=told), target(tmp_path))
+    assert len(list((target(tmp_path) / "imagesTr").iterdir())) == (3 if told == "CYX" else 1)
+
+
+def test_a_mask_of_channels_is_refused(tmp_path):
+    save(tmp_path / "a.tif", cells(shape=(3, *SHAPE)), imagej=True)  # which tifffile writes as channels
+    with pytest.raises(InputError, match=r"CYX \(3 × 30 × 40\), so that it holds channels .* --axes ZYX"):
+        source_images.read_mask(tmp_path / "a.tif")
+    assert source_images.read_mask(tmp_path / "a.tif", order="ZYX")[0].shape == (3, *SHAPE)
+
+
+def test_the_spacing_of_stacks_is_kept_where_nnunet_looks_for_it(tmp_path):
+    options = {"resolution": (4, 4), "metadata": {"unit": "um", "spacing": 2}}
+    source = hyperstacks(tmp_path, picture(shape=(3, *SHAPE)), cells(shape=(3, *SHAPE)), "ZYX", **options)
+    folder = target(tmp_path)
+    convert(source, folder)
+    for part in ("imagesTr", "labelsTr"):
+        assert json.loads((folder / part / "a.json").read_text()) == {"spacing": [2, 0.25, 0.25]}
+    assert InstanceIO().read_images([str(folder / "imagesTr" / "a_0000.tif")])[1]["spacing"] == [2, 0.25, 0.25]
+    more = {"imagej": True, "resolution": (2, 2), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 2}}
+    save(tmp_path / "masks" / "a.tif", cells(shape=(3, *SHAPE)), **more)
+    sentence = r"masks/a\.tif has voxels of 2 × 0.5 × 0.5 µm, but its image a\.tif of 2 × 0.25 × 0.25"
+    with pytest.raises(InputError, match=sentence):
+        convert(source, target(tmp_path, "Dataset011_B"))
+
+
+def test_photos_lie_in_the_data_set_as_viewers_show_them(tmp_path):
+    shown, ids = picture(shape=(30, 30)), cells(shape=(30, 30))
+    exif = Image.Exif()
+    exif[274] = 6
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.rot90(shown)).save(tmp_path / "images" / "a.png", exif=exif)
+    save(tmp_path / "masks" / "a.tif", np.rot90(ids), extratags=[(274, 3, 1, 6, True)])
+    folder = target(tmp_path)
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), folder)
+    written = Image.open(folder / "imagesTr" / "a_0000.png")
+    assert 274 not in written.getexif()
+    np.testing.assert_array_equal(np.asarray(written), shown)
+    np.testing.assert_array_equal(labels(folder, "a"), ids)
+
+
 def test_a_mixture_of_grey_and_colour_becomes_colour(tmp_path):
     images, masks = label_maps(tmp_path)
     save(images / "c1.png", picture(1, samples=3))

@@ -115,6 +115,54 @@ def test_tiff_volumes_are_read_as_by_nnunet(tmp_path: Path, spacing: list | None
     assert InstanceIO().read_images([str(tmp_path / "x.tif")])[1] == properties
 
 
+@pytest.mark.parametrize(
+    ("axes", "shape", "expected"),
+    [
+        ("ZCYX", (5, 2, 8, 9), (2, 5, 8, 9)),
+        ("CYX", (2, 8, 9), (2, 1, 8, 9)),
+        ("ZYX", (2, 8, 9), (1, 2, 8, 9)),
+        ("ZYXS", (2, 8, 9, 3), (3, 2, 8, 9)),
+    ],
+)
+def test_hyperstacks_are_read_by_their_axes(tmp_path: Path, axes: str, shape: tuple, expected: tuple) -> None:
+    values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", values, imagej=True, metadata={"axes": axes})
+    data, properties = InstanceIO().read_images([str(tmp_path / "x.tif")])
+    order = [axes.replace("S", "C").index(axis) for axis in "CZYX" if axis in axes.replace("S", "C")]
+    assert np.array_equal(data, values.transpose(order).reshape(expected))
+    assert "pages_not_told" not in properties
+
+
+def test_frames_are_refused_unless_they_are_told_to_be_slices(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.tif")
+    tifffile.imwrite(file, np.zeros((3, 8, 9), np.uint8), imagej=True, metadata={"axes": "TYX"})
+    with pytest.raises(InputError, match=r"x\.tif has the axes TYX \(3 × 8 × 9\), and T is time: 3 frames; .*--axes"):
+        InstanceIO().read_images([file])
+    assert InstanceIO().read_images([file], axes="ZYX")[0].shape == (1, 3, 8, 9)
+    declare(tmp_path)
+    with pytest.raises(InputError, match=r"x\.tif has the axes TYX \(3 × 8 × 9\), but a label file holds rows"):
+        InstanceIO().read_instances(file)
+
+
+def test_the_spacing_of_stacks_is_the_files_own(tmp_path: Path) -> None:
+    declare(tmp_path)
+    image, label = tmp_path / "imagesTr" / "x_0000.tif", tmp_path / "labelsTr" / "x.tif"
+    for path in (image, label):
+        path.parent.mkdir()
+    calibrated = {"imagej": True, "resolution": (4, 4), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 2}}
+    tifffile.imwrite(image, np.zeros((3, 8, 9), np.uint8), **calibrated)
+    tifffile.imwrite(label, np.zeros((3, 8, 9), np.uint8), photometric="minisblack")  # tells none of its own
+    _, properties = InstanceIO().read_images([str(image)])
+    assert properties["spacing"] == InstanceIO().read_seg(str(label))[1]["spacing"] == [2, 0.25, 0.25]
+    InstanceIO().write_seg(np.zeros((3, 8, 9), np.uint8), str(tmp_path / "p.tif"), properties)
+    assert Tiff3DIO().read_seg(str(tmp_path / "p.tif"))[1]["spacing"] == [2, 0.25, 0.25]
+    (tmp_path / "imagesTr" / "x.json").write_text('{"spacing": [5, 1, 1]}')  # what the user says comes first
+    assert InstanceIO().read_images([str(image)])[1]["spacing"] == [5, 1, 1]
+    assert InstanceIO().read_seg(str(label))[1]["spacing"] == [5, 1, 1]
+    tifffile.imwrite(image, np.zeros((8, 9), np.uint8), **calibrated | {"metadata": {"axes": "YX", "unit": "um"}})
+    assert InstanceIO().read_images([str(image)])[1] == {"spacing": (999, 1, 1)}
+
+
 @pytest.mark.parametrize("shape", [(8, 9), (4, 8, 9), (1, 8, 9)])
 def test_nifti_is_read_as_by_nnunet(tmp_path: Path, shape: tuple[int, ...]) -> None:
     file = tmp_path / "x_0000.nii.gz"

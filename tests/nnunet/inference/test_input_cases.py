@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import nibabel
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.input_cases import find_cases
@@ -43,3 +47,17 @@ def test_two_images_of_one_name_are_refused(tmp_path):
     touch(tmp_path, "a.png", "a_0000.tif")
     with pytest.raises(InputError, match="would both be written as a; rename one"):
         cases(tmp_path, 1)
+
+
+def test_pictures_in_colour_are_images_of_their_own(tmp_path):
+    grey = np.zeros((4, 5), np.uint8)
+    for k in range(3):
+        Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / f"frame_{k:04d}.png")
+        Image.fromarray(grey).save(tmp_path / f"grey_{k:04d}.PNG")
+        tifffile.imwrite(tmp_path / f"tiff_{k:04d}.tif", np.zeros((3, 4, 5), np.uint8), imagej=True)
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 2, 3)), np.eye(4)), tmp_path / f"vol_{k:04d}.nii.gz")
+    single = {f"{stem}_000{k}": 1 for stem in ("frame", "tiff", "vol") for k in range(3)}
+    assert {case.name: len(case.files) for case in find_cases(tmp_path, channels=3)} == {**single, "grey": 3}
+    Image.fromarray(grey).save(tmp_path / "frame_0001.png")
+    with pytest.raises(InputError, match=r"frame_0001.png holds one channel and frame_0000.png 3, though their names"):
+        find_cases(tmp_path, channels=3)

@@ -166,3 +166,19 @@ def test_a_damaged_meta_image(tmp_path):
     (tmp_path / "x.mha").write_bytes(content)
     with pytest.raises(InputError, match=r"x.mha: the file is damaged \(its compressed voxels"):
         check_volumes([str(tmp_path / "x.mha")])
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (0.5, "the label map holds 0.5; labels are whole numbers"),
+        (-1, "the label map holds the negative value -1, which nnU-Net would take for background"),
+        (40_000, "the label map holds 40000, but int16 holds values from -32768 to 32767"),
+        (np.nan, "the label map holds nan"),
+    ],
+)
+def test_labels_that_nnunet_would_narrow_in_silence_are_refused(value, sentence):
+    seg = np.ones((1, 4, 4, 4), np.float32)
+    seg[0, 0, 0, 0] = value
+    with pytest.raises(InputError, match=sentence):
+        check_case(np.zeros((2, 4, 4, 4), np.float32), seg, channels=["CT", "PET"])
