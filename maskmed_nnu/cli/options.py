@@ -29,7 +29,7 @@ def add_axes_argument(parser: argparse.ArgumentParser) -> None:
         "--axes",
         type=_axes,
         metavar="ZCYX",
-        help="axes of TIFFs that do not tell theirs: Z slices, C channels, Y rows, X columns (default: as they tell)",
+        help="axes of TIFFs and volumes: Z slices, C channels, Y rows, X columns (default: as the files tell)",
     )
 
 

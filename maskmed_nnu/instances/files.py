@@ -32,7 +32,7 @@ def read_ids(path: Path | str, *, overlap_layers: bool) -> Integers:
 
 
 def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[Integers, Geometry | None]:
-    """``read_ids`` and the file's geometry, which only NIfTI has."""
+    """``read_ids`` and the file's geometry, which only volumes have."""
     raster = formats.read(path, indexed=True)
     if raster.colour:
         pages = '; where its planes are layers or slices, write them with photometric="minisblack"'
@@ -86,9 +86,6 @@ def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = No
         formats.write(path, cast(values, np.uint8 if highest <= 255 else np.uint16, path))
         return
     values = cast(values, np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32, path)
-    if geometry is not None:
-        values = values.reshape((1,) * (geometry.dimension - values.ndim) + values.shape)
-        geometry = geometry.to(values.ndim)
     formats.write(path, values, geometry)
 
 

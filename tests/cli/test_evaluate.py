@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -241,3 +242,17 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
     assert "holds no file that ends in .tif" in refused(command(truth.parent, prediction), capsys)
     (truth.parent / "dataset.json").unlink()
     assert "no dataset.json" in refused(command(truth, prediction), capsys)
+
+
+def test_a_prediction_in_another_place(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
+    truth, prediction = cells
+    dataset = json.loads((truth.parent / "dataset.json").read_text())
+    (truth.parent / "dataset.json").write_text(json.dumps(dataset | {"file_ending": ".nii.gz"}))
+    for folder, x in ((truth, 0.0), (prediction, 7.0)):
+        for path in folder.glob("*.tif"):
+            affine = np.eye(4)
+            affine[0, 3] = x
+            image = nibabel.Nifti1Image(tifffile.imread(path).T, affine)
+            nibabel.save(image, path.with_suffix(".nii.gz"))
+    text = refused(command(truth, prediction), capsys)
+    assert "is not where its truth" in text and "7 voxels away" in text

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import nibabel
 import numpy as np
+import SimpleITK
 import tifffile
 from PIL import Image
 
@@ -92,6 +94,24 @@ def _tiff(**more: object) -> Callable[[Path, np.ndarray, str, str], None]:
     return write
 
 
+def _nifti(path: Path, stored: np.ndarray, pixels: str, layout: str) -> None:
+    """Channels are the fourth axis, as everywhere."""
+    if PIXELS[pixels].samples > 1:
+        samples = np.dtype([(name, np.uint8) for name in "RGBA"[: stored.shape[-1]]])
+        stored = np.ascontiguousarray(stored).view(samples)[..., 0]
+    if "channels" in layout:
+        stored = stored.swapaxes(0, 1) if layout == "stack of channels" else stored[:, None]
+    nibabel.save(nibabel.Nifti1Image(stored.T, np.diag([0.5, 0.5, 2, 1])), path)
+
+
+def _itk(path: Path, stored: np.ndarray, pixels: str, layout: str) -> None:
+    """Channels are several values at a voxel, as colours are."""
+    if "channels" in layout:
+        stored = np.moveaxis(stored, -3, -1)
+    vector = "channels" in layout or PIXELS[pixels].samples > 1
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(stored, isVector=vector), str(path), True)
+
+
 _PAGES_OF_TWO_KINDS = {"stack of channels": "has the axes QQYX"}
 _GREY = ("grey 8 bit", "grey 16 bit", "grey 32 bit", "float")
 _FLAT = ("image",)
@@ -114,6 +134,12 @@ FILES = {
     "ImageJ": Files(
         ".tif", ("grey 8 bit", "grey 16 bit", "float", "RGB"), tuple(LAYOUTS), _tiff(imagej=True, metadata={})
     ),
+    "NIfTI": Files(".nii.gz", (*_GREY, "RGB", "RGBA"), tuple(LAYOUTS), _nifti),
+    "NIfTI, not compressed": Files(".nii", (*_GREY, "RGB", "RGBA"), tuple(LAYOUTS), _nifti),
+    "NRRD": Files(".nrrd", (*_GREY, "RGB"), tuple(LAYOUTS), _itk),
+    "NRRD, header apart": Files(".nhdr", (*_GREY, "RGB"), tuple(LAYOUTS), _itk),
+    "MetaImage": Files(".mha", (*_GREY, "RGB"), tuple(LAYOUTS), _itk),
+    "MetaImage, header apart": Files(".mhd", (*_GREY, "RGB"), tuple(LAYOUTS), _itk),
 }
 
 

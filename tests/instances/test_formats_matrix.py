@@ -59,7 +59,7 @@ def test_label_maps_keep_the_numbers_that_are_stored(entry: Entry, tmp_path: Pat
 
 def read_ids_of(path: Path) -> np.ndarray:
     """What nnU-Net's data sets give, where they take files of that ending."""
-    if path.suffix == ".bmp":
+    if path.suffix not in (".png", ".tif", ".tiff", ".nii", ".gz"):
         return source_images.read_mask(path)[0]
     return read_ids(path, overlap_layers=False)[0]
 

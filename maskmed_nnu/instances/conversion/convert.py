@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 from tqdm import tqdm
 
 from maskmed_nnu.atomic_write import write_atomically
@@ -178,21 +178,28 @@ def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Pa
     content = _split_objects(content) if entry.split else content
     images = folder / f"images{part}"
     images.mkdir(exist_ok=True)
-    geometry = content.image.geometry and content.image.geometry.to(content.image.channels.ndim - 1)
+    geometry = content.image.geometry
     for channel, picture in enumerate(layout.channel_images(content.image)):
         target = images / f"{entry.name}_{channel:04d}{layout.ending}"
         if layout.ending not in formats.NIFTI:
             source_images.write(target, picture)
-        elif len(picture.channels) < len(content.image.channels):
-            formats.write(target, picture.channels[0], geometry)
-        elif formats.ending(entry.case.image) == layout.ending:
-            shutil.copyfile(entry.case.image, target)
+        elif formats.ending(entry.case.image) in formats.NIFTI and len(content.image.channels) == 1:
+            _copy_nifti(entry.case.image, target)
         else:
-            sitk.WriteImage(sitk.ReadImage(str(entry.case.image)), str(target))
+            formats.write(target, picture.channels[0], geometry)
     if content.image.spacing is not None and len(content.image.spacing) == 3:  # where nnU-Net looks for it
         for stem in (images / entry.name, label.parent / entry.name):
             _write_text(Path(f"{stem}.json"), json.dumps({"spacing": content.image.spacing}))
     write_ids(label, _label_values(content, layout), geometry=geometry)
+
+
+def _copy_nifti(source: Path, target: Path) -> None:
+    """The same file, compressed."""
+    if formats.ending(source) == formats.ending(target):
+        shutil.copyfile(source, target)
+    else:
+        with source.open("rb") as content, gzip.open(target, "wb", compresslevel=6) as compressed:
+            shutil.copyfileobj(content, compressed)
 
 
 def _split_objects(content: Annotations) -> Annotations:

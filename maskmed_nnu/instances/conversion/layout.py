@@ -15,6 +15,7 @@ from maskmed_nnu.instances.annotation_quirks import Quirks
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.conversion.source_images import SourceImage
 from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
+from maskmed_nnu.instances.formats.geometry import disagreement
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.label_plausibility import (
     are_outlines,
@@ -36,7 +37,7 @@ class CaseSummary:
     `quirks` are those before objects in pieces were split; `split` is how many more objects there are since. Two cases
     of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0;
     `thin` are values of a semantic mask that are lines and specks only; with `rims`, areas run into each other over
-    values in between.
+    values in between. `form` is what is used of a NIfTI image whose sform and qform disagree.
     """
 
     case: SourceCase
@@ -62,13 +63,15 @@ class CaseSummary:
     outlines: bool
     thin: tuple[int, ...]
     rims: bool
+    form: str | None
 
 
 @dataclass(frozen=True)
 class DatasetLayout:
     """`channels` is "grey", "colour" (three channels in one file) or "several" (a file each).
 
-    `label_format` is None for a semantic data set, whose label of `values[i]` is i + 1.
+    NIfTI has a file for each colour. `label_format` is None for a semantic data set, whose label of `values[i]` is
+    i + 1.
     """
 
     ending: str
@@ -101,10 +104,12 @@ class DatasetLayout:
         """`picture` as the pictures of its files, in order."""
         if self.channels == "grey":
             return [SourceImage(picture.channels[:1], False)]
+        channels = picture.channels
         if self.channels == "colour":
-            repeated = np.broadcast_to(picture.channels, (3, *picture.channels.shape[1:]))
-            return [SourceImage(repeated, True)]
-        return [SourceImage(channel[None], False) for channel in picture.channels]
+            channels = np.broadcast_to(channels, (3, *channels.shape[1:]))
+            if self.ending not in formats.NIFTI:
+                return [SourceImage(channels, True)]
+        return [SourceImage(channel[None], False) for channel in channels]
 
 
 def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
@@ -130,7 +135,7 @@ def summarize_case(
     case: SourceCase, name: str, content: Annotations, class_count: int, *, quirks: Quirks, split: int
 ) -> CaseSummary:
     """Sum up a case, so that its arrays need not be kept."""
-    channels, objects = content.image.channels, content.objects
+    channels, objects, geometry = content.image.channels, content.objects, content.image.geometry
     labels = objects.ids if class_count else objects.stuff[None]
     flat = labels.shape[:-2] == (1,)
     present = np.bincount(objects.ids.ravel(), minlength=1)[1:] > 0
@@ -159,6 +164,7 @@ def summarize_case(
         outlines=flat and quirks.holes > 0 and are_outlines(labels[0]),
         thin=thin_values(objects.stuff) if class_count == 0 else (),
         rims=measure_steps(labels[0]).have_rims if class_count < 2 else False,
+        form=disagreement(geometry, channels.shape[:0:-1]) if geometry else None,
     )
 
 
@@ -170,11 +176,12 @@ def choose_layout(
     Raises:
         InputError: where the cases do not fit into one data set.
     """
-    nifti = [s for s in summaries if formats.ending(s.case.image) in formats.NIFTI]
-    if nifti and len(nifti) < len(summaries):
-        other = next(s for s in summaries if s not in nifti)
+    volumes = [formats.ending(s.case.image) in formats.VOLUMES for s in summaries]
+    if any(volumes) and not all(volumes):
+        volume, other = summaries[volumes.index(True)], summaries[volumes.index(False)]
         raise InputError(
-            f"{nifti[0].case.image.name} is NIfTI, {other.case.image.name} is not; convert them into two data sets."
+            f"{volume.case.image.name} has a place in space, {other.case.image.name} has none; convert them into two "
+            "data sets."
         )
     flat = next((s for s in summaries if len(s.shape) != len(summaries[0].shape)), None)
     if flat:
@@ -201,7 +208,7 @@ def choose_layout(
         classes = _semantic_classes(values, class_names)
         largest = len(values)
     layers = bool(label_format and label_format.overlap_layers)
-    ending = ".nii.gz" if nifti else _ending(summaries, channels, layers or largest > np.iinfo(np.uint16).max)
+    ending = ".nii.gz" if any(volumes) else _ending(summaries, channels, layers or largest > np.iinfo(np.uint16).max)
     return DatasetLayout(ending, channels, max(counts, default=1), classes, label_format, values)
 
 

@@ -23,7 +23,7 @@ _NEEDED = {2: "its annotation is flat and fits no slices (Z)", 3: "its annotatio
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a NIfTI.
+    """An image as channels [C, *spatial]; `colour` where they are red, green and blue; `geometry` of a volume.
 
     `spacing` is that of the spatial axes of a TIFF, in micrometres, where it tells it.
     """
@@ -72,7 +72,7 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
 
 
 def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, formats.Geometry | None]:
-    """Read a mask or label map [*spatial] of non-negative integers, and a NIfTI's geometry.
+    """Read a mask or label map [*spatial] of non-negative integers, and a volume's geometry.
 
     A grey picture stored as RGB is a mask too. `order` is that of its image; a mask has no channels.
 

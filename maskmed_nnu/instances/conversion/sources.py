@@ -21,6 +21,7 @@ from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.conversion.file_pairs import other_files, pair_files
 from maskmed_nnu.instances.conversion.listed_files import locate_files, name_parts
 from maskmed_nnu.instances.conversion.source_images import SourceImage
+from maskmed_nnu.instances.formats.geometry import difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.label_plausibility import (
     GO_BACK,
@@ -186,13 +187,10 @@ def _mask_and_picture(case: SourceCase, order: str | None, *, semantic: bool) ->
     _check_size(case.files[1], mask, case.image, picture)
     source_images.check_spacing(case.files[1], case.image)
     _check_values(case, mask, picture, semantic)
-    for what in ("spacing", "direction") if geometry and picture.geometry else ():  # the image's is written
-        own, images = getattr(geometry, what), getattr(picture.geometry, what)
-        if len(own) == len(images) and not np.allclose(own, images, rtol=1e-3, atol=1e-3):
-            raise InputError(
-                f"{case.files[1]} has the {what} {own}, but its image {case.image.name} has {images}; resample or "
-                f"correct one of them."
-            )
+    if geometry and picture.geometry:  # which is written for both
+        found = difference(geometry, picture.geometry, mask.shape[::-1])
+        if found:
+            raise InputError(elsewhere_sentence(case.files[1], f"its image {case.image.name}", found))
     return mask, picture
 
 

@@ -36,6 +36,10 @@ def summary_lines(
     if renamed:
         which = format_list(renamed, MAX_NAMES)
         lines.append(f"renamed    {len(renamed):,} cases, as nnU-Net and every file system take them: {which}")
+    for form in sorted({s.form for s in summaries if s.form}):
+        which = format_list([s.case.image.name for s in summaries if s.form == form], MAX_NAMES)
+        number = sum(s.form == form for s in summaries)
+        lines.append(f"note       sform and qform disagree in {number:,} of the images, the {form} is used: {which}")
     lines += [f"note       {note}" for note in notes]
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:

@@ -1,12 +1,13 @@
-"""PNG, TIFF and NIfTI files as arrays and back; a damaged file is refused, never read in part.
+"""Pictures, TIFF and volumes as arrays and back; a damaged file is refused, never read in part.
 
 The libraries are more lenient: ITK gives zeros for what a truncated NIfTI lacks, tifffile fewer pages and a line in its
 log.
 """
 
-from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF, ending
+from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF, VOLUMES, ending
 from maskmed_nnu.instances.formats.files import count_channels, read, write
-from maskmed_nnu.instances.formats.raster import AXES, Geometry, Raster
+from maskmed_nnu.instances.formats.geometry import Geometry
+from maskmed_nnu.instances.formats.raster import AXES, Raster
 from maskmed_nnu.instances.formats.tiff import read_tiff_spacing
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "IMAGE_2D",
     "NIFTI",
     "TIFF",
+    "VOLUMES",
     "Geometry",
     "Raster",
     "count_channels",

@@ -6,8 +6,11 @@ from pathlib import Path
 
 NIFTI = (".nii.gz", ".nii")
 TIFF = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+NRRD = (".nrrd", ".nhdr")
+META_IMAGE = (".mha", ".mhd")
+VOLUMES = (*NIFTI, *NRRD, *META_IMAGE)
 IMAGE_2D = (".png", ".bmp", ".jpg", ".jpeg")
-ENDINGS = (*IMAGE_2D, *TIFF, *NIFTI)
+ENDINGS = (*IMAGE_2D, *TIFF, *VOLUMES)
 
 
 def ending(path: Path | str) -> str | None:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import nibabel
-import SimpleITK as sitk
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, ending
+from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, VOLUMES, ending
+from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.pictures import count_channels as count_picture_channels
 from maskmed_nnu.instances.formats.pictures import read_picture
-from maskmed_nnu.instances.formats.raster import Geometry, Raster
-from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff
-from maskmed_nnu.instances.formats.volumes import read_volume
+from maskmed_nnu.instances.formats.raster import Raster
+from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff, renamed
+from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti
 
 
 def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) -> Raster:
-    """Read a file; ``indexed`` keeps the numbers of palette colours, ``axes`` says what those of a TIFF are.
+    """Read a file; ``indexed`` keeps the numbers of palette colours, ``axes`` says what those of a TIFF or a
+    volume are, slowest first.
 
     Raises:
         InputError: where the file is missing, of another format, truncated, damaged, or of more than one image.
@@ -35,8 +37,8 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name and the folder.")
     try:
-        if kind in NIFTI:
-            return read_volume(path)
+        if kind in VOLUMES:
+            return _with_axes(path, read_volume(path), axes)
         return read_tiff(path, indexed, axes) if kind in TIFF else read_picture(path, indexed)
     except InputError:
         raise
@@ -52,6 +54,13 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         ) from None
 
 
+def _with_axes(path: Path, volume: Raster, axes: str | None) -> Raster:
+    if axes is None:
+        return volume
+    geometry = volume.geometry if volume.geometry is None or "Z" in axes else volume.geometry.to(2)
+    return replace(volume, axes=renamed(path, volume, axes), geometry=geometry)
+
+
 def count_channels(path: Path) -> int:
     """The channels of a file, without its transparency, from its header; 1 where that cannot be read."""
     kind = ending(path)
@@ -59,6 +68,8 @@ def count_channels(path: Path) -> int:
         if kind in NIFTI:
             image: Any = nibabel.load(path)
             return int(len(image.get_data_dtype().names or "1") * prod(image.shape[3:]))
+        if kind in VOLUMES:
+            return read_header(path).components
         return count_tiff_channels(path) if kind in TIFF else count_picture_channels(path)
     except Exception:  # whoever reads the file will say what is wrong
         return 1
@@ -67,17 +78,12 @@ def count_channels(path: Path) -> int:
 def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = None) -> None:
     """Write integers ``values [*axes]`` without loss, under a temporary name that is then renamed.
 
-    PNG and BMP take two axes; ``geometry``, of as many dimensions as there are axes, is kept by NIfTI only.
+    PNG and BMP take two axes; ``geometry`` is kept by NIfTI only, which then has as many axes at least.
     """
     path = Path(path)
     kind = ending(path)
     if kind in NIFTI:
-        image: Any = sitk.GetImageFromArray(values, isVector=False)
-        if geometry is not None:
-            image.SetSpacing(geometry.spacing)
-            image.SetOrigin(geometry.origin)
-            image.SetDirection(geometry.direction)
-        write_atomically(path, lambda partial: sitk.WriteImage(image, str(partial), True))
+        write_atomically(path, lambda partial: write_nifti(partial, values, geometry))
     elif kind in TIFF:
         write_atomically(
             path, lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib")

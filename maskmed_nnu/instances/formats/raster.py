@@ -1,14 +1,14 @@
-"""What a file holds: values, the names of their axes, and where its voxels lie."""
+"""What a file holds: values, and the names of their axes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.text import format_shape
 
 AXES = "CZYX"
@@ -16,35 +16,12 @@ AXES = "CZYX"
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Where a NIfTI file's voxels lie, in ITK's terms (x, y, z): of as many dimensions as the file has."""
-
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    direction: tuple[float, ...]
-
-    @property
-    def dimension(self) -> int:
-        return len(self.spacing)
-
-    def to(self, dimension: int) -> Geometry:
-        """The same with axes of spacing 1 appended, or the last ones cut off."""
-        n = min(self.dimension, dimension)
-        direction = np.eye(dimension)
-        direction[:n, :n] = np.reshape(self.direction, (self.dimension, self.dimension))[:n, :n]
-        more = dimension - n
-        return Geometry(
-            self.spacing[:n] + (1.0,) * more, self.origin[:n] + (0.0,) * more, tuple(direction.ravel().tolist())
-        )
-
-
-@dataclass(frozen=True)
 class Raster:
     """What a file holds: ``values [*axes]``; with ``colour`` the last axis holds its samples.
 
     ``axes`` is a letter for each axis, as the file names them: those in ``AXES``, S, Q, or another, as T for time.
-    Left out, they are those of pictures and volumes, whose formats fix the order. ``spacing`` is that of a TIFF's axes
-    Z, Y, X (or Y, X) in micrometres, where it tells them.
+    Left out, they are those of pictures, whose formats fix the order. ``geometry`` is that of a volume; ``spacing`` is
+    that of a TIFF's axes Z, Y, X (or Y, X) in micrometres, where it tells them.
     """
 
     values: NDArray[Any]

@@ -27,7 +27,7 @@ def read_tiff(path: Path, indexed: bool, axes: str | None) -> Raster:
     """The image at full resolution, upright. ``indexed`` as in `tiff_colours.decode`; ``axes`` replaces the file's own.
 
     Raises:
-        InputError: for several different images, or what `tiff_colours` and `_renamed` refuse.
+        InputError: for several different images, or what `tiff_colours` and `renamed` refuse.
     """
     with _opened(path) as file:
         series = main_series(path, file)
@@ -40,7 +40,7 @@ def read_tiff(path: Path, indexed: bool, axes: str | None) -> Raster:
         orientation = _orientation(series[0].keyframe)
     values, names = _without_single_axes(values, names.replace("I", "Q"))
     if axes is not None:
-        names = _renamed(path, Raster(values, colour, axes=names), axes)
+        names = renamed(path, Raster(values, colour, axes=names), axes)
     if not set("YX") <= set(names):
         raise InputError(f"{path} has the axes {names}; an image has rows (Y) and columns (X), so write it again.")
     spacing = _along_axes(distances, names, orientation)
@@ -124,7 +124,7 @@ def _without_single_axes(values: NDArray[Any], axes: str) -> tuple[NDArray[Any],
     return values.reshape([values.shape[i] for i in kept]), "".join(axes[i] for i in kept)
 
 
-def _renamed(path: Path, raster: Raster, axes: str) -> str:
+def renamed(path: Path, raster: Raster, axes: str) -> str:
     """The letters ``axes`` that the user gives, for the file's; S is added for colours."""
     axes += "S" * (raster.colour and "S" not in axes)
     if len(axes) != raster.values.ndim or len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(f"{AXES}S"):

@@ -10,7 +10,9 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import flatten, from_instance_map
-from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.instances.files import read_ids_and_geometry
+from maskmed_nnu.instances.formats import Geometry
+from maskmed_nnu.instances.formats.geometry import difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.coco_results import CocoResults
 from maskmed_nnu.instances.metrics.comparison import compare
@@ -67,12 +69,17 @@ def evaluate(
     images: list[str] = []
     for name in names:
         files = [folder / (name + ending) for folder in (prediction, truth)]
-        prediction_map, truth_map = (_read(path, label_format) for path in files)
+        (prediction_map, predicted_place), (truth_map, true_place) = (_read(path, label_format) for path in files)
         if prediction_map.stuff.shape != truth_map.stuff.shape:
             sizes = [format_shape(objects.stuff.shape) for objects in (prediction_map, truth_map)]
             raise InputError(
                 f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be one grid."
             )
+        if predicted_place and true_place:
+            axes = truth_map.stuff.ndim
+            found = difference(predicted_place.to(axes), true_place.to(axes), truth_map.stuff.shape[::-1])
+            if found:
+                raise InputError(elsewhere_sentence(files[0], f"its truth {files[1]}", found))
         slices = zip(_slices(prediction_map), _slices(truth_map), strict=True)
         for image, pair in zip(_image_names(name, truth_map), slices, strict=True):
             predicted, true = (flatten(from_instance_map(o.ids, o.classes, o.stuff)) if flat else o for o in pair)
@@ -91,10 +98,10 @@ def evaluate(
     return metrics.compute(), len(images)
 
 
-def _read(path: Path, label_format: LabelFormat) -> InstanceMap:
-    raw = read_ids(path, overlap_layers=label_format.overlap_layers)
+def _read(path: Path, label_format: LabelFormat) -> tuple[InstanceMap, Geometry | None]:
+    raw, geometry = read_ids_and_geometry(path, overlap_layers=label_format.overlap_layers)
     try:
-        return decode(raw, label_format)
+        return decode(raw, label_format), geometry
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -105,7 +112,7 @@ def _stuff_classes(truth: Path, names: list[str], ending: str, label_format: Lab
         return set()
     regions, things = set(), set()
     for name in names:
-        objects = _read(truth / (name + ending), label_format)
+        objects, _ = _read(truth / (name + ending), label_format)
         regions |= set(np.unique(objects.stuff).tolist()) - {0}
         things |= set(objects.classes.tolist())
     return regions - things

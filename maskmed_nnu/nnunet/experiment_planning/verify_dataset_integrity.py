@@ -21,6 +21,7 @@ from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.label_plausibility import check_lossless
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 MAX_LISTED = 20
 
@@ -95,7 +96,7 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
         check_lossless(Path(label))
     except InputError as error:
         return LabelMapIssues([str(error)])
-    faults = _mismatches(images, label, data, raw, channels)
+    faults = _mismatches(images, label, data, raw, channels) + check_grid(images, label, reader="InstanceIO").faults
     issues = check_label_map(raw, label_format)
     return LabelMapIssues(faults + [f"{label}: {fault}" for fault in issues.faults], issues.quirks)
 

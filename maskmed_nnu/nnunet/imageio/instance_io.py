@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, write_ids
 from maskmed_nnu.instances.formats import Geometry, Raster
+from maskmed_nnu.instances.formats.geometry import NiftiForms, difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode
 from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.text import format_shape
@@ -59,6 +61,11 @@ class InstanceIO(BaseReaderWriter):
                     f"{name} has {format_shape(channel.shape[1:])} pixels, but {image_fnames[0]} of the same case has "
                     f"{format_shape(channels[0].shape[1:])}; all channels of a case need one size."
                 )
+        for name, raster in zip(image_fnames[1:], rasters[1:], strict=True):
+            if raster.geometry and rasters[0].geometry:
+                found = difference(raster.geometry, rasters[0].geometry, channels[0].shape[:0:-1])
+                if found:
+                    raise InputError(elsewhere_sentence(name, f"{image_fnames[0]} of the same case", found))
         slices = channels[0].shape[1]
         beside = _read_spacing_file(_case_stem(image_fnames[0])) if slices > 1 and rasters[0].geometry is None else None
         properties = _properties(rasters[0].geometry, beside or rasters[0].spacing, slices)
@@ -115,7 +122,8 @@ class InstanceIO(BaseReaderWriter):
         stuff = properties.get("sitk_stuff")
         geometry = None
         if stuff is not None:
-            geometry = Geometry(stuff["spacing"], stuff["origin"], stuff["direction"]).to(stuff["dimension"])
+            forms = NiftiForms(**stuff["nifti"]) if stuff.get("nifti") else None
+            geometry = Geometry(stuff["spacing"], stuff["origin"], stuff["direction"], forms).to(stuff["dimension"])
         write_ids(output_fname, raw, geometry=geometry)
         if properties.get("spacing_file"):
             kind = formats.ending(output_fname)
@@ -184,6 +192,7 @@ def _properties(geometry: Geometry | None, spacing: Sequence[float] | None, slic
             "origin": volume.origin,
             "direction": volume.direction,
             "dimension": min(geometry.dimension, 3),
+            "nifti": geometry.nifti and asdict(geometry.nifti),
         },
     }
 

@@ -87,12 +87,12 @@ def preprocess(
         InputError: where it cannot be read, or does not fit the model.
     """
     from maskmed_nnu.nnunet.inference.input_channels import fit_channels
-    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_nifti_files
+    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_files_on_disk
 
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     files = [str(path) for path in case.files]
-    check_nifti_files(files)
     reader = plans.image_reader_writer_class()
+    check_files_on_disk(files, None, reader=type(reader).__name__)
     try:
         image, properties = reader.read_images(files, **({"axes": axes} if axes else {}))
     except InputError:

@@ -14,7 +14,10 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats import NIFTI, ending
+from maskmed_nnu.instances.formats.volumes import check_complete
 from maskmed_nnu.instances.label_values import cast
+from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 
 def check_files(
@@ -27,21 +30,36 @@ def check_files(
     InputError
         Where the preprocessor would raise it, and where a file cannot be read at all.
     """
-    check_nifti_files(case_files(image_files, seg_file))
+    data, _, seg = read_case(image_files, seg_file, plans_manager)
     with name_files_in_errors(image_files, seg_file):
-        reader = plans_manager.image_reader_writer_class()
-        try:
-            data, _ = reader.read_images(image_files)
-            seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
-        except InputError:  # of a reader of ours, which has said it all
-            raise
-        except Exception as error:
-            reason = next(iter(str(error).strip().splitlines()), "no reason given")
-            raise InputError(
-                f"{type(reader).__name__} cannot read the case ({type(error).__name__}: {reason}). Check that the "
-                "files are complete and that all channels share one grid."
-            ) from error
         check_case(data, seg, channels=channel_names(dataset_json))
+
+
+def read_case(
+    image_files: Sequence[str], seg_file: str | None, plans_manager: PlansManager
+) -> tuple[np.ndarray, dict, np.ndarray | None]:
+    """Image ``[C, *spatial]``, its properties, and labels, as nnU-Net's reader gives them.
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be read or is damaged, or files of the case are not on one grid.
+    """
+    reader = plans_manager.image_reader_writer_class()
+    check_files_on_disk(image_files, seg_file, reader=type(reader).__name__)
+    try:
+        data, properties = reader.read_images(image_files)
+        seg = reader.read_seg(seg_file)[0] if seg_file is not None else None
+    except InputError:  # of a reader of ours, which has said it all
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "no reason given")
+        names = ", ".join(case_files(image_files, seg_file))
+        raise InputError(
+            f"{names}: {type(reader).__name__} cannot read the case ({type(error).__name__}: {reason}). Check that the "
+            "files are complete and that all channels share one grid."
+        ) from error
+    return data, properties, seg
 
 
 def channel_names(dataset_json: dict) -> list[str]:
@@ -79,10 +97,30 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
         _check_finite(channel, f"channel {index} ({name})")
 
 
-def check_nifti_files(files: Sequence[str]) -> None:
-    """Look into NIfTI files for what ITK's reader hides: it gives 0 for NaN and for everything after a file's end.
+def check_files_on_disk(image_files: Sequence[str], seg_file: str | None, *, reader: str) -> None:
+    """Check what nnU-Net's readers hide: damage, and files of a case that lie elsewhere. An image to predict gets a
+    line where its place is doubtful; of a data set, planning has told.
 
-    Float files are read a second time for that; of others only the size is compared with what the header announces.
+    Raises
+    ------
+    InputError
+        Where a file is damaged, sheared, or not where the first channel is.
+    """
+    files = case_files(image_files, seg_file)
+    check_volumes(files)
+    issues = check_grid(image_files, seg_file, reader=reader)
+    if issues.faults:
+        raise InputError(" ".join(issues.faults))
+    for note in issues.notes() if seg_file is None else ():
+        print(f"Note: {note}", flush=True)
+
+
+def check_volumes(files: Sequence[str]) -> None:
+    """Look for damage that ITK's reader hides: it gives 0 for a NIfTI's NaN and for everything after its end, and for
+    a MetaImage whose compressed voxels are broken.
+
+    NIfTIs of floats and compressed MetaImages are read a second time for that; of other NIfTIs only the size is
+    compared with what the header announces.
 
     Raises
     ------
@@ -90,7 +128,9 @@ def check_nifti_files(files: Sequence[str]) -> None:
         Where voxels are NaN or infinite, or missing.
     """
     for file in files:
-        if not str(file).endswith((".nii", ".nii.gz")):
+        if ending(file) not in NIFTI:
+            with name_files_in_errors([file], None):
+                _check_complete(file)
             continue
         try:
             image: Any = nibabel.load(file)  # the type of its result has no data, but what it reads has
@@ -102,6 +142,15 @@ def check_nifti_files(files: Sequence[str]) -> None:
                 _check_finite(_read(proxy), "the file")
             elif not _size_fits(file, proxy):
                 _read(proxy)
+
+
+def _check_complete(file: str) -> None:
+    try:
+        check_complete(file)
+    except ValueError as error:
+        raise InputError(f"the file is damaged ({error}). Copy it again.") from error
+    except OSError:
+        return  # the data set's own reader says what is wrong
 
 
 def _size_fits(file: str, proxy: nibabel.arrayproxy.ArrayProxy) -> bool:

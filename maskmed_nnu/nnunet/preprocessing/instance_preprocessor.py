@@ -17,7 +17,7 @@ from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
     check_case,
-    check_nifti_files,
+    check_files_on_disk,
     name_files_in_errors,
 )
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
@@ -50,9 +50,9 @@ class InstancePreprocessor(MaskMedPreprocessor):
         declared: Any = dataset_json
         if isinstance(declared, str):
             declared = read_json(declared, expected="nnU-Net's dataset.json")
-        check_nifti_files(image_files)
+        reader = plans_manager.image_reader_writer_class()
+        check_files_on_disk(image_files, seg_file, reader=type(reader).__name__)
         with name_files_in_errors(image_files, seg_file):
-            reader = plans_manager.image_reader_writer_class()
             data, properties = reader.read_images(image_files)
             seg = None
             if seg_file is not None:

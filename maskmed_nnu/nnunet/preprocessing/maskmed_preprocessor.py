@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
-    case_files,
     channel_names,
     check_case,
-    check_nifti_files,
     name_files_in_errors,
+    read_case,
 )
 
 
@@ -31,9 +32,12 @@ class MaskMedPreprocessor(DefaultPreprocessor):
         configuration_manager: ConfigurationManager,
         dataset_json: dict | str,
     ) -> tuple[np.ndarray, np.ndarray, dict]:
-        check_nifti_files(case_files(image_files, seg_file))
+        declared: Any = dataset_json
+        if isinstance(declared, str):
+            declared = read_json(declared, expected="a dataset.json")
+        data, properties, seg = read_case(image_files, seg_file, plans_manager)
         with name_files_in_errors(image_files, seg_file):
-            return super().run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
+            return self.run_case_npy(data, seg, properties, plans_manager, configuration_manager, declared)
 
     def run_case_npy(
         self,

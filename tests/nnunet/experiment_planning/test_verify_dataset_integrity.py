@@ -284,3 +284,17 @@ def test_the_hook_runs_ours_then_nnunets_own(dataset: Path, monkeypatch: pytest.
     declare(dataset, numTraining=4)
     with pytest.raises(AssertionError, match="expected number of training cases"):
         verification(str(dataset), 1)
+
+
+def test_labels_elsewhere_are_a_fault(nnunet_env) -> None:
+    folder = nnunet_env.raw / NAME
+    for part, file, x in (("imagesTr", "a_0000", 0), ("labelsTr", "a", 3)):
+        (folder / part).mkdir(parents=True)
+        image = sitk.GetImageFromArray(cells(1, 2))
+        image.SetOrigin((x, 0))
+        sitk.WriteImage(image, str(folder / part / f"{file}.nii.gz"))
+    declare(folder, file_ending=".nii.gz", numTraining=1)
+    with pytest.raises(
+        InputError, match=r"has 1 fault:\n- .*labelsTr/a.nii.gz is not where its image .* 3 voxels away"
+    ):
+        verify(folder)

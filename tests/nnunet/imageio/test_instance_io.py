@@ -18,6 +18,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats.volumes import read_forms
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO, find_label_format
 
@@ -320,3 +321,25 @@ def test_truncated_images_are_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-300])
     with pytest.raises(InputError, match=r"x_0000\.nii\.gz cannot be read"):
         InstanceIO().read_images([str(file)])
+
+
+def test_channels_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"x_{channel:04d}.nii.gz") for channel in range(2)]
+    for file in files:
+        write_nifti(Path(file), (4, 5, 6))
+    image = sitk.ReadImage(files[1])
+    image.SetOrigin((-2.0, 4.0, 5.0))
+    sitk.WriteImage(image, files[1])
+    with pytest.raises(InputError, match=r"x_0001.nii.gz is not where .*x_0000.nii.gz of the same case is"):
+        InstanceIO().read_images(files)
+
+
+def test_predictions_say_of_their_place_what_the_image_says(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((6, 5, 4), np.float32), np.diag([0.5, 0.5, 2, 1]))
+    image.set_sform(np.diag([0.5, 0.5, 2, 1]) + 9 * np.eye(4, k=3), 2)
+    image.set_qform(np.diag([0.5, 0.5, 2, 1]), 1)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "x_0000.nii.gz")
+    data, properties = InstanceIO().read_images([str(tmp_path / "x_0000.nii.gz")])
+    InstanceIO().write_seg(np.zeros(data.shape[1:], np.int32), str(tmp_path / "x.nii.gz"), properties)
+    assert read_forms(tmp_path / "x.nii.gz") == read_forms(tmp_path / "x_0000.nii.gz")

@@ -14,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner
-from maskmed_nnu.nnunet.preprocessing.case_checks import check_case, check_files, check_nifti_files
+from maskmed_nnu.nnunet.preprocessing.case_checks import check_case, check_files, check_volumes
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
 
 SHAPE = (12, 10, 8)
@@ -77,7 +77,7 @@ def test_a_nifti_with_values_that_are_not_finite(case, tmp_path, value):
 def test_integer_nifti_and_other_formats_are_not_read_twice(tmp_path):
     (tmp_path / "x.tif").write_bytes(b"no image")
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), tmp_path / "x.nii.gz")
-    check_nifti_files([str(tmp_path / "x.tif"), str(tmp_path / "x.nii.gz"), str(tmp_path / "missing.nii.gz")])
+    check_volumes([str(tmp_path / "x.tif"), str(tmp_path / "x.nii.gz"), str(tmp_path / "missing.nii.gz")])
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
@@ -87,11 +87,11 @@ def test_a_truncated_nifti(tmp_path, dtype, ending):
     file = tmp_path / f"x{ending}"
     noise = np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(dtype)
     nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), file)
-    check_nifti_files([str(file)])
+    check_volumes([str(file)])
     with file.open("r+b") as stream:
         stream.truncate(file.stat().st_size - 40)
     with pytest.raises(InputError, match="ends before its last voxel"):
-        check_nifti_files([str(file)])
+        check_volumes([str(file)])
 
 
 def test_a_gzip_of_several_members_is_complete(tmp_path):
@@ -99,7 +99,7 @@ def test_a_gzip_of_several_members_is_complete(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.int16), np.eye(4)), tmp_path / "x.nii")
     content = (tmp_path / "x.nii").read_bytes()
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]))
-    check_nifti_files([str(tmp_path / "x.nii.gz")])
+    check_volumes([str(tmp_path / "x.nii.gz")])
 
 
 def test_a_file_that_is_no_image(case):
@@ -116,6 +116,56 @@ def test_arrays_are_checked_too():
     data[1, 0, 0, :2] = np.nan
     with pytest.raises(InputError, match=r"channel 1 \(PET\) holds 2 of 64"):
         check_case(data, None, channels=["CT", "PET"])
+
+
+def test_labels_and_channels_that_lie_elsewhere(case, tmp_path):
+    images, seg, plans, configuration, dataset = case
+    moved = sitk.ReadImage(seg)
+    moved.SetOrigin((0, 5, 0))
+    sitk.WriteImage(moved, seg)
+    with pytest.raises(InputError, match=r"c.nii.gz is not where its image c_0000.nii.gz is: .* 5 voxels away"):
+        MaskMedPreprocessor(verbose=False).run_case(images, seg, plans, configuration, dataset)
+    moved = sitk.ReadImage(images[1])
+    moved.SetOrigin((0, 5, 0))
+    sitk.WriteImage(moved, images[1])
+    with pytest.raises(InputError, match=r"c_0001.nii.gz is not where c_0000.nii.gz of the same case is"):
+        MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
+
+
+@pytest.mark.parametrize("look", ["preprocess", "check"])
+def test_a_sheared_image_to_predict(case, look):
+    images, _, plans, configuration, dataset = case
+    affine = np.eye(4)
+    affine[0, 1] = 0.05
+    nibabel.save(nibabel.Nifti1Image(np.zeros(SHAPE[::-1], np.float32), affine), images[0])
+    with pytest.raises(InputError, match=r"^\S*c_0000.nii.gz is sheared"):
+        if look == "check":
+            check_files(images, None, plans, dataset)
+        else:
+            MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
+
+
+def test_an_image_to_predict_whose_forms_disagree_is_told(case, capsys):
+    images, _, plans, configuration, dataset = case
+    for file in images:
+        image = nibabel.load(file)
+        image.set_sform(np.eye(4) + 9 * np.eye(4, k=3), 2)
+        image.set_qform(np.eye(4), 1)
+        nibabel.save(image, file)
+    MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
+    assert capsys.readouterr().out.count("sform and qform disagree in 2 files") == 1
+
+
+def test_a_damaged_meta_image(tmp_path):
+    """ITK's reader would give zeros."""
+    noise = np.random.default_rng(0).integers(0, 99, (9, 9, 9)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(tmp_path / "x.mha"), True)
+    check_volumes([str(tmp_path / "x.mha")])
+    content = bytearray((tmp_path / "x.mha").read_bytes())
+    content[-300] ^= 0xFF
+    (tmp_path / "x.mha").write_bytes(content)
+    with pytest.raises(InputError, match=r"x.mha: the file is damaged \(its compressed voxels"):
+        check_volumes([str(tmp_path / "x.mha")])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import READER, InstancePlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_instance import MaskAttnInstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
@@ -63,9 +64,11 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
 
     @staticmethod
     def check_data_set(dataset_name_or_id: str | int) -> None:
-        """As `InstancePlanner.check_data_set`, for data sets of objects."""
+        """As `InstancePlanner.check_data_set`, for data sets of objects; of labels, the grids alone."""
         if _declares_objects(dataset_name_or_id):
             InstancePlanner.check_data_set(dataset_name_or_id)
+        else:
+            check_grids(dataset_name_or_id)
 
     @staticmethod
     def explain_failure(dataset_name_or_id: str | int) -> None:

@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.maskmed import MaskMedOrigin
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import PREPROCESSOR, choose_preprocessor
@@ -37,6 +38,16 @@ class MaskMedPlanning(ExperimentPlanner):
         labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
         self.num_classes = labels.num_segmentation_heads
         self.regions = labels.has_regions
+
+    @staticmethod
+    def check_data_set(dataset_name_or_id: str | int) -> None:
+        """Refuse, before nnU-Net takes its fingerprint, a data set whose label maps are not where its images are.
+
+        Raises
+        ------
+        InputError
+        """
+        check_grids(dataset_name_or_id)
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """Data of its own for every plans file: nothing that another planner preprocessed is ever overwritten."""

@@ -11,6 +11,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.nnunet.plans_handling.settings.pixelwise import SECTION, PixelwiseTraining
@@ -52,6 +53,16 @@ class PixelwisePlanner(ExperimentPlanner):
         plans_name = plans_name or self.default_plans_name()
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
         self.preprocessor_name = choose_preprocessor(self.preprocessor_name)
+
+    @staticmethod
+    def check_data_set(dataset_name_or_id: str | int) -> None:
+        """Refuse, before nnU-Net takes its fingerprint, a data set whose label maps are not where its images are.
+
+        Raises
+        ------
+        InputError
+        """
+        check_grids(dataset_name_or_id)
 
     @classmethod
     def default_plans_name(cls) -> str:
