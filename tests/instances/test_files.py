@@ -22,7 +22,7 @@ from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import read_ids, write_ids
 from maskmed_nnu.instances.formats import Geometry
 
-ENDINGS = (".png", ".tif", ".tiff", ".nii", ".nii.gz")
+ENDINGS = (".png", ".tif", ".tiff", ".ome.tif", ".nii", ".nii.gz")
 WITH_LAYERS = ENDINGS[1:]
 
 

@@ -86,7 +86,8 @@ def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = No
         write_atomically(path, lambda partial: write_nifti(partial, values, geometry))
     elif kind in TIFF:
         write_atomically(
-            path, lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib")
+            path,
+            lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib", ome=False),
         )
     else:
         write_atomically(path, lambda partial: Image.fromarray(values).save(partial))

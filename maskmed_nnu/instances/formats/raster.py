@@ -56,7 +56,8 @@ class Raster:
             axes = axes.replace("Q", "C" if pages == "C" and not self.colour else "Z")
         axes = axes.replace("S", "C")
         if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
-            told = f", or say what the axes are, as in --axes {self._suggestion()} (Z slices, C channels)"
+            option = f"--axes {self._suggestion()} (Z slices, C channels)"
+            told = f", or tell `maskmed convert` or `maskmed predict` the axes: {option}"
             raise InputError(
                 f"{name} has the axes {self.described()}, and {self._fault()}; save each image or stack as a file of "
                 f"its own{told if self.geometry is None else ''}."
