@@ -226,6 +226,16 @@ def test_a_semantic_data_set_is_refused(make_plans, nnunet_env):
         make_plans(statistics_of())
 
 
+def test_label_files_that_predictions_could_not_be_written_as_are_refused(nnunet_env):
+    folder = write_cells(nnunet_env.raw, images=1)
+    description = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(description | {"file_ending": ".nrrd"}))
+    with pytest.raises(
+        InputError, match=r"Dataset011_Cells has the file_ending '.nrrd', but objects are written as .png"
+    ):
+        IAUNetPlanner.check_data_set(11)
+
+
 def test_a_data_set_without_objects_is_refused(make_plans):
     for kind in ("stuff", "absent"):
         with pytest.raises(InputError, match="no objects: all 2 label files are without an id of cell"):
