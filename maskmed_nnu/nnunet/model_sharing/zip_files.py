@@ -55,6 +55,8 @@ def wrap_export(module: Any) -> None:
             raise InputError(f"{output} is a folder; name the zip file to be written behind -o.")
         for model in models:
             check_trained(model)
+            if model.folder.resolve() in output.resolve().parents:
+                raise InputError(f"{output} lies in the folder of the model; name a file elsewhere behind -o.")
         for model in models:
             check_folds(model, settings["folds"], checkpoints=settings["save_checkpoints"])
             add_summaries(model, settings["folds"])
@@ -89,10 +91,17 @@ def wrap_installation(module: Any) -> None:
             raise InputError(f"{path} is a folder; name the zip file that nnUNetv2_export_model_to_zip wrote.")
         if not path.is_file():
             raise InputError(f"{path} does not exist; name the zip file that nnUNetv2_export_model_to_zip wrote.")
-        if holds_ours(path):
-            install(path, Path(module.nnUNet_results))
-        else:
+        if not holds_ours(path):
             stock(zip_file)
+            return
+        if not module.nnUNet_results.is_set():
+            raise InputError("nnUNet_results is not set; it names the folder that models are installed into.")
+        try:
+            install(path, Path(module.nnUNet_results))
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be installed into {module.nnUNet_results} ({error.filename}: {error.strerror})."
+            ) from error
 
     module.install_model_from_zip_file = install_model_from_zip_file
 

@@ -220,6 +220,14 @@ def test_a_validation_that_never_ran(train, tmp_path):
         export(tmp_path / "model.zip")
 
 
+def test_a_zip_never_replaces_a_part_of_the_model(train, tmp_path):
+    checkpoint = train().folder / "fold_0" / "checkpoint_final.pth"
+    (tmp_path / "link").symlink_to(checkpoint.parent)
+    with pytest.raises(InputError, match="lies in the folder of the model"):
+        export(tmp_path / "link" / checkpoint.name)
+    assert checkpoint.read_bytes() == b"x" * 100
+
+
 def test_an_export_that_fails_leaves_the_previous_zip(train, tmp_path):
     model = train()
     (tmp_path / "model.zip").write_bytes(b"previous")
@@ -255,6 +263,15 @@ def test_zips_that_cannot_be_installed(train, tmp_path, monkeypatch):
         with pytest.raises(InputError, match="model.zip is damaged or cut off .* nothing was installed"):
             install_model_from_zip_file(str(archive))
         assert not list(fresh.iterdir())
+    archive.write_bytes(whole)
+    (tmp_path / "file").touch()
+    for results, sentence in (
+        (tmp_path / "file" / "below", "cannot be installed .*Not a directory"),
+        (None, "not set"),
+    ):
+        monkeypatch.setenv("nnUNet_results", str(results)) if results else monkeypatch.delenv("nnUNet_results")
+        with pytest.raises(InputError, match=sentence):
+            install_model_from_zip_file(str(archive))
     for path, sentence in ((tmp_path / "none.zip", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(InputError, match=sentence):
             install_model_from_zip_file(str(path))
