@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.inference.prediction_records import recording
 from maskmed_nnu.nnunet.inference.refusals import refuse_instances
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
@@ -94,7 +94,7 @@ def wrap_export(module: Any) -> None:
                 return done
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
-                dataset_json = json.loads(Path(dataset_json).read_text(encoding="utf-8"))
+                dataset_json = read_json(dataset_json, expected="nnU-Net's dataset.json")
             slices = revert_preprocessing(predicted_array_or_file, properties_dict)
             if save_probabilities:
                 save_detections(slices, output_file_truncated + ".npz")
