@@ -94,14 +94,15 @@ def measure(task: str, labels: list[str], args: argparse.Namespace) -> dict[str,
     import torch
 
     work = args.work / task.replace(" ", "_")
-    if (work / TIMING).is_file():
-        kept = json.loads((work / TIMING).read_text())
-        if set(labels) <= set(kept):
-            return kept
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
     (folder,) = (work / "nnUNet_preprocessed").iterdir()
     patch = plan("ExperimentPlanner", folder, task)["patch_size"]
+    measured_with = {"threads": args.threads, "patch_size": patch}
+    if (work / TIMING).is_file():
+        kept = json.loads((work / TIMING).read_text())
+        if kept.get("measured_with") == measured_with and set(labels) <= set(kept["medians"]):
+            return kept["medians"]
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
     channels = len(json.loads((folder / "dataset.json").read_text())["channel_names"])
     networks = {label: build(Method.parse(written(label, task)), folder, task, channels) for label in labels}
     data = torch.randn(TASKS[task]["batch-size"], channels, *patch)
@@ -125,7 +126,7 @@ def measure(task: str, labels: list[str], args: argparse.Namespace) -> dict[str,
     medians = {
         label: {what: statistics.median(times) for what, times in each.items()} for label, each in seconds.items()
     }
-    (work / TIMING).write_text(json.dumps(medians, indent=2))
+    (work / TIMING).write_text(json.dumps({"measured_with": measured_with, "medians": medians}, indent=2))
     return medians
 
 

@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> None:
 
     from maskmed_nnu.nnunet.inference.image_prediction import lower_score_threshold, predict_image
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
-    from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, describe_model, refuse_foreign_files
+    from maskmed_nnu.nnunet.inference.model_record import describe_model
+    from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, refuse_foreign_files
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
     folder = model_folder(options)
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
     model = describe_model(predictor)
     threshold = lower_score_threshold(predictor, COCO_SCORE)
     _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
-    todo = _choose(options, predictions, model, outputs)
+    todo = _choose(predictions, model, overwrite=options.overwrite)
     failed: set[int] = set()
     told: list[tuple[str, str]] = []
     with tqdm(todo, unit="image") as bar:
@@ -136,19 +137,13 @@ def _check_output(options: argparse.Namespace, model: Path, predictions: list[Ca
     refuse_output_over_input([*folders, *written], [*sources, *images, model / "plans.json", model / "dataset.json"])
 
 
-def _choose(
-    options: argparse.Namespace, predictions: list[CasePrediction], model: dict, outputs: list[Outputs]
-) -> list[int]:
+def _choose(predictions: list[CasePrediction], model: dict, *, overwrite: bool) -> list[int]:
     """Indices of the images to predict; says how many are predicted already, and which are predicted again and why."""
-    from maskmed_nnu.nnunet.inference.prediction_records import again_line, cases_to_predict
+    from maskmed_nnu.nnunet.inference.prediction_records import cases_to_predict
 
-    if options.overwrite:
+    if overwrite:
         return list(range(len(predictions)))
     todo, lines = cases_to_predict(predictions, model)
-    damaged = [i for i in range(len(outputs)) if i not in todo and not _readable(outputs[i].coco)]
-    if damaged:
-        lines.append(again_line([predictions[i].name for i in damaged], f"their file in {COCO}/ is damaged"))
-    todo = sorted({*todo, *damaged})
     if len(todo) < len(predictions):
         print(
             f"{len(predictions) - len(todo)} of {len(predictions)} images are predicted already (--overwrite predicts "
@@ -156,13 +151,6 @@ def _choose(
         )
     print("".join(f"{line}\n" for line in lines), end="")
     return todo
-
-
-def _readable(results: Path | None) -> bool:
-    try:
-        return results is None or isinstance(read_json(results, expected="a list of COCO results"), list)
-    except InputError:
-        return False
 
 
 def _summed_up(told: list[tuple[str, str]]) -> list[str]:
@@ -214,7 +202,7 @@ def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNet
 
 def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argparse.Namespace) -> None:
     """The output folder with what nnU-Net puts there, and with the model that predicts into it."""
-    from maskmed_nnu.nnunet.inference.prediction_records import check_model_record, write_model_record
+    from maskmed_nnu.nnunet.inference.model_record import check_model_record, write_model_record
 
     folder, plans = options.output, predictor.plans_manager.plans
     if not options.overwrite:

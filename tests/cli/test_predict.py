@@ -181,10 +181,19 @@ def test_damaged_records_and_results_cost_a_line_and_a_prediction(model, images,
     assert predict(model, folder, out) == 0
     printed = capsys.readouterr().out
     assert f"{out / 'predicted_by.json'} is damaged and written anew" in printed
-    assert "because their file in coco/ is damaged: a\n" in printed
+    assert "because their files are damaged: a\n" in printed
     assert "because there is no record of what they were predicted from: b\n" in printed
     assert "1 of 3 images are predicted already" in printed
     assert json.loads((out / "predictions_coco.json").read_text()) == before
+
+    # a map that somebody has corrected stays, one that cannot be read does not
+    corrected = Image.fromarray(np.asarray(Image.open(out / "a.png")) * 2)
+    corrected.save(out / "a.png")
+    (out / "c.png").write_bytes((out / "c.png").read_bytes()[:90])
+    assert predict(model, folder, out) == 0
+    assert "because their files are damaged: c\n" in capsys.readouterr().out
+    assert np.array_equal(np.asarray(Image.open(out / "a.png")), np.asarray(corrected))
+    assert Image.open(out / "c.png").getdata()
 
     # as version 0.1 left it
     shutil.rmtree(out / "predicted_from")

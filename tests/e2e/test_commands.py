@@ -130,7 +130,7 @@ def test_predictions_say_what_they_were_made_from(predicted, configuration):
     maps = sorted(path.name for path in folder.glob("*.nii.gz"))
     records = {path.stem: json.loads(path.read_text()) for path in (folder / "predicted_from").iterdir()}
     assert [f"{name}.nii.gz" for name in sorted(records)] == maps
-    assert all(record["outputs"] == [f"{name}.nii.gz", f"{name}.npz"] for name, record in records.items())
+    assert all(list(record["outputs"]) == [f"{name}.nii.gz", f"{name}.npz"] for name, record in records.items())
     assert json.loads((folder / "predicted_by.json").read_text())["trainer"] == TRAINER
 
 

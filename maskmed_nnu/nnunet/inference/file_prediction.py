@@ -9,15 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.nnunet.inference.model_record import check_model_record, describe_model, write_model_record
 from maskmed_nnu.nnunet.inference.prediction_records import (
     NNUNET_RECORD,
     CasePrediction,
     announce_case,
     cases_to_predict,
-    check_model_record,
-    describe_model,
     refuse_foreign_files,
-    write_model_record,
 )
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input

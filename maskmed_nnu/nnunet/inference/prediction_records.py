@@ -7,28 +7,30 @@ so that neither a kill nor a full disk leaves a record of something else.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
+from zipfile import BadZipFile
 
-import torch
+import numpy as np
 from annotated_types import MinLen
 from pydantic import BaseModel, ValidationError
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import content_digest, file_state
+from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.json_file import read_json, write_json
+from maskmed_nnu.nnunet.inference.model_record import MODEL_RECORD, json_digest
 from maskmed_nnu.version import package_version
 
-MODEL_RECORD, CASE_RECORDS = "predicted_by.json", "predicted_from"
+CASE_RECORDS = "predicted_from"
 NNUNET_RECORD = "predict_from_raw_data_args.json"
 
 CHANGED = "their images have changed since"
+DAMAGED = "their files are damaged"
 OTHER_FOLDER = "they were predicted from other images of the same names, in {}"
 OTHER_MODEL = "another model, or one with other options, has predicted them"
 OTHER_OPTIONS = "their images were read with other options"
@@ -55,58 +57,9 @@ class _CaseRecord(BaseModel):
     plans: str
     maskmed_nnu: str
     inputs: Annotated[list[_InputFile], MinLen(1)]
-    outputs: list[str]
+    outputs: dict[str, int]
+    """Sizes: where one has changed, somebody has corrected the file, or damaged it."""
     options: dict[str, Any] = {}
-
-
-# ------------------------------------------------------------------------------------------------------- the model
-def describe_model(predictor: Any) -> dict[str, Any]:
-    """What of nnU-Net's predictor decides about a prediction: weights, plans and options, not where they lie."""
-    states = predictor.list_of_parameters or [predictor.network.state_dict()]
-    settings = [predictor.dataset_json, predictor.configuration_manager.configuration]
-    return {
-        "trainer": predictor.trainer_name,
-        "weights": sorted(_weights_digest(state) for state in states),
-        "plans": json_digest(predictor.plans_manager.plans),
-        "settings": json_digest(settings),
-        "mirrored_axes": list(predictor.allowed_mirroring_axes or ()) if predictor.use_mirroring else [],
-        "tile_step_size": predictor.tile_step_size,
-        "gaussian": predictor.use_gaussian,
-    }
-
-
-def check_model_record(
-    folder: Path, model: Mapping[str, Any], plans: Mapping[str, Any], *, named: Mapping[str, Any], advice: str
-) -> str:
-    """Refuse to add to predictions of another model; ``named`` is what else the record says of it.
-
-    Where the record is damaged or missing, another ``plans.json`` tells another model. Version 0.1 knew models by what
-    is ``named`` only. Returns a line about a damaged record, or an empty one.
-
-    Raises:
-        InputError: says what differs, and ends with ``advice``.
-    """
-    file = folder / MODEL_RECORD
-    kept, ours, decisive = _read_mapping(file), {**named, **model}, set(model)
-    if kept is None:
-        file = folder / "plans.json"
-        kept = {"plans": _read_mapping(file)}
-        ours = {"plans": plans} if kept["plans"] else {}
-    elif "weights" not in kept:
-        decisive = set(named)
-    differing = [key for key in ours if key in kept and json_digest(kept[key]) != json_digest(ours[key])]
-    if decisive.intersection(differing):
-        raise InputError(
-            f"{folder} holds predictions of another model or other folds or options ({file} differs in "
-            f"{format_list(differing)}); {advice}."
-        )
-    damaged = file.name != MODEL_RECORD and (folder / MODEL_RECORD).exists()
-    return f"{folder / MODEL_RECORD} is damaged and written anew\n" if damaged else ""
-
-
-def write_model_record(folder: Path, model: Mapping[str, Any], named: Mapping[str, Any]) -> None:
-    """Say which model predicts into the folder from now on."""
-    write_json(folder / MODEL_RECORD, {**named, **model, "maskmed_nnu": package_version()}, indent=2)
 
 
 def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] = ()) -> None:
@@ -129,7 +82,6 @@ def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] 
                 )
 
 
-# -------------------------------------------------------------------------------------------------------- the cases
 def cases_to_predict(cases: Sequence[CasePrediction], model: Mapping[str, Any]) -> tuple[list[int], list[str]]:
     """Indices of the cases that are not predicted yet from these files by this model, and a line for each reason to
     predict one again."""
@@ -142,12 +94,7 @@ def cases_to_predict(cases: Sequence[CasePrediction], model: Mapping[str, Any]) 
             todo.append(index)
         if reason:
             again.setdefault(reason, []).append(case.name)
-    return todo, [again_line(names, reason) for reason, names in again.items()]
-
-
-def again_line(names: Sequence[str], reason: str) -> str:
-    """A line that says which cases are predicted again, and why."""
-    return f"predicted again, because {reason}: {format_list(names)}"
+    return todo, [f"predicted again, because {reason}: {format_list(names)}" for reason, names in again.items()]
 
 
 def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
@@ -163,7 +110,7 @@ def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
             f"{error.filename} cannot be read ({error.strerror}); {case.name} is predicted from it, so check the file "
             "and its drive."
         ) from None
-    outputs = [path.relative_to(case.folder).as_posix() for path in case.outputs]
+    outputs = {path.relative_to(case.folder).as_posix(): 0 for path in case.outputs}
     record = _CaseRecord(
         model=json_digest(model),
         plans=model["plans"],
@@ -196,7 +143,9 @@ def recording(folder: Path, name: str, plans: Mapping[str, Any]) -> Iterator[lis
     except OSError:
         unchanged = False
     if unchanged:
-        write_json(_record(folder, name), announced.model_copy(update={"inputs": inputs}).model_dump())
+        outputs = {output: (folder / output).stat().st_size for output in announced.outputs}
+        record = announced.model_copy(update={"inputs": inputs, "outputs": outputs})
+        write_json(_record(folder, name), record.model_dump())
     _announcement(folder, name).unlink(missing_ok=True)
 
 
@@ -220,9 +169,26 @@ def _reason_to_predict(case: CasePrediction, key: str) -> str | None:
         return CHANGED if before == case.inputs[0].absolute().parent else OTHER_FOLDER.format(before)
     if record.options != dict(case.options):
         return OTHER_OPTIONS
-    if missing or not {path.relative_to(case.folder).as_posix() for path in case.outputs} <= set(record.outputs):
+    sizes = [record.outputs.get(path.relative_to(case.folder).as_posix()) for path in case.outputs]
+    if missing or None in sizes:
         return ""
-    return None
+    edited = [path for path, size in zip(case.outputs, sizes, strict=True) if path.stat().st_size != size]
+    return None if all(_can_be_read(path) for path in edited) else DAMAGED
+
+
+def _can_be_read(path: Path) -> bool:
+    """Whether a file of a prediction is what its name says."""
+    try:
+        if path.suffix == ".json":
+            return isinstance(read_json(path, expected="COCO results"), list)
+        if formats.ending(path) is not None:
+            formats.read(path)
+        elif path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return bool(arrays.files)
+    except (InputError, OSError, ValueError, BadZipFile):
+        return False
+    return True
 
 
 def _same_files(recorded: Sequence[_InputFile], paths: Sequence[Path]) -> bool:
@@ -250,29 +216,3 @@ def _read_record(path: Path) -> _CaseRecord | None:
         return _CaseRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
         return None
-
-
-def _read_mapping(path: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(path, expected="a JSON object") if path.is_file() else None
-    except InputError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def json_digest(content: Any) -> str:
-    """The same for contents that are the same in JSON."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _weights_digest(state: Mapping[str, Any]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(state.items()):
-        digest.update(name.encode())
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        else:
-            digest.update(repr(value).encode())
-    return digest.hexdigest()

@@ -28,7 +28,8 @@ from maskmed_nnu.instances.detections import concatenate, from_instance_map, pac
 from maskmed_nnu.instances.files import read_ids, write_ids
 from maskmed_nnu.instances.instance_map import decode
 from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, to_instances, wrap_export
-from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict, json_digest
+from maskmed_nnu.nnunet.inference.model_record import json_digest
+from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict
 from tests.nnunet.oracle import (
     Oracle,
     dataset,

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.model_record import describe_model, json_digest
 from maskmed_nnu.nnunet.inference.prediction_records import (
     CasePrediction,
     announce_case,
     cases_to_predict,
-    describe_model,
-    json_digest,
     recording,
 )
 from tests.nnunet.oracle import Oracle, dataset, oracle_predictor, plans
