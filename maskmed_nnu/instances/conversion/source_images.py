@@ -61,7 +61,9 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
     values, spatial = raster.channels_first(path, pages="Z" if axes == 3 else "C")
     if len(spatial) != axes or len(values) > MAX_CHANNELS:
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
-        told = "; where they are others, say so, as in --axes ZCYX" if formats.ending(path) not in formats.IMAGE_2D else ""
+        told = (
+            "; where they are others, say so, as in --axes ZCYX" if formats.ending(path) not in formats.IMAGE_2D else ""
+        )
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
