@@ -210,7 +210,10 @@ def _before_prediction(options: Any) -> None:
         return
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.prediction import Prediction, prediction_faults
+    from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
+    refuse_data_set_folder(options.o)  # before nnU-Net makes the folder
+    refuse_output_over_input([options.o], [options.i])
     prediction = Prediction(
         model,
         options.i,
