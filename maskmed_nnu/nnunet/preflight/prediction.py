@@ -10,16 +10,17 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
-from maskmed_nnu.nnunet.preflight.disk import room_faults
+from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
 from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
 from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
 
 MAP_BYTES = 0.1
-"""Of a voxel of a label map, compressed."""
+"""Of a voxel of a label map, compressed; that of few large objects takes a tenth of it."""
 PROBABILITY_BYTES = 2
 """Of a voxel and class, float32 compressed to half."""
+LEAST_SHARE = 0.1
 
 
 class Prediction(NamedTuple):
@@ -102,9 +103,9 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
     ending, channels = ending_and_channels(description)
     if ending is None:
         return
-    source = Path(prediction.images)
+    source = Path(prediction.images).absolute()
     folder = list_folder(source, ending)
-    where, root = source.name, source.absolute().parent
+    where, root = source.name, source.parent
     legal, nested = ", the model's ending", "name the folder that holds the images"
     yield from image_faults(folder, where, root, legal=legal, nested=nested)
     headers = headers_of(folder)
@@ -117,7 +118,8 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
     if prediction.probabilities:
         needed += voxels * PROBABILITY_BYTES * len(description.get("labels", ()))
         what = "maps and probabilities (2 bytes for each voxel and class)"
-    yield from room_faults(Path(prediction.output), int(needed), "-o", what)
+    needed -= bytes_in(Path(prediction.output))  # of a run before, which are kept or overwritten
+    yield from room_faults(Path(prediction.output), int(needed), "-o", what, least=LEAST_SHARE)
 
 
 def previous_stage(plans: Any, configuration: str) -> str | None:

@@ -253,11 +253,11 @@ def test_configurations_that_would_be_passed_over(nnunet_env):
 def test_too_small_a_disk(nnunet_env, monkeypatch):
     """Two configurations of 360 voxels of 4 + 2 bytes are 4,320 bytes; what is there already is overwritten."""
     write_raw(nnunet_env.raw)
-    room = {"free": 2000}
+    room = {"total": 10**9, "free": 400}
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), room))
     faults = planning_faults([10], planner="MaskMedPlanner", configurations=("2d", "3d_fullres", "3d_lowres"))
     assert [fault.note for fault in faults] == [False] and "take up to 0.0 MB" in faults[0].what
-    room["free"] = 2200
+    room["free"] = 500
     assert [fault.note for fault in planning_faults([10], planner="P", configurations=("2d", "3d_fullres"))] == [True]
     room["free"] = 4400
     assert planning_faults([10], planner="P", configurations=("2d", "3d_fullres")) == []
@@ -267,6 +267,8 @@ def test_too_small_a_disk(nnunet_env, monkeypatch):
     (earlier.parent / "PPlans.json").write_text(json.dumps({"experiment_planner_used": "P"}))
     room["free"] = 15
     assert planning_faults([10], planner="P", configurations=("2d", "3d_fullres"))[0].note
+    room.update(total=0, free=0)  # as some drives of networks report
+    assert planning_faults([10], planner="P", configurations=("2d",)) == []
 
 
 def test_a_nifti_in_colour_and_one_of_four_axes_hold_their_channels(tmp_path):
