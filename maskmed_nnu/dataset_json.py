@@ -50,7 +50,7 @@ def dataset_json_faults(content: Any, name: str, *, needs: Sequence[str] = NEEDE
     present = [k for k in needs if k in content or (k == "channel_names" and "modality" in content)]
     missing = [f"{key} (such as {EXAMPLES[key]})" for key in needs if key not in present]
     faults = [f"{name} lacks {' and '.join(missing)}; add what nnU-Net needs."] if missing else []
-    for key in present:
+    for key in [*present, *(["dataset"] if "dataset" in content and "numTraining" in needs else [])]:
         faults += [f"{name}: {fault}" for fault in CHECKS[key](content)]
     return faults
 
@@ -161,16 +161,24 @@ def _regions(classes: dict[str, Any], order: Any) -> Iterator[str]:
         )
 
 
-def _training_cases(content: dict[str, Any]) -> Iterator[str]:
+def _number(content: dict[str, Any]) -> Iterator[str]:
     number = content["numTraining"]
     if type(number) not in (int, float) or number != number or number < 1 or number % 1:
         yield f"numTraining is {shown(number)}; it must be the number of training cases, without quotes."
-    cases = content.get("dataset", {})
-    if not isinstance(cases, dict) or not all(map(_legal_case, cases.values())):
+
+
+def _listed_cases(content: dict[str, Any]) -> Iterator[str]:
+    cases = content["dataset"]
+    if not lists_cases(cases):
         yield (
             f"dataset is {shown(cases)}; where it is given, it must list the files of each case, as in "
             '{"case_1": {"images": ["imagesTr/case_1_0000.nii.gz"], "label": "labelsTr/case_1.nii.gz"}}.'
         )
+
+
+def lists_cases(cases: Any) -> bool:
+    """Whether ``dataset`` names the files of each case itself, which is optional."""
+    return isinstance(cases, dict) and bool(cases) and all(map(_legal_case, cases.values()))
 
 
 def _legal_case(files: Any) -> bool:
@@ -200,7 +208,8 @@ def _file_ending(content: dict[str, Any]) -> Iterator[str]:
 CHECKS = {
     "channel_names": _channel_names,
     "labels": _labels,
-    "numTraining": _training_cases,
+    "numTraining": _number,
+    "dataset": _listed_cases,
     "file_ending": _file_ending,
 }
 
