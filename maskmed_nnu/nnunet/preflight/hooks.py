@@ -202,7 +202,7 @@ def _before_prediction(options: Any) -> None:
     """Of ``nnUNetv2_predict`` and, with ``-m``, of ``nnUNetv2_predict_from_modelfolder``."""
     given = hasattr(options, "m")
     name = None if given else find_data_set(options.d, inside="nnUNet_results")
-    model = Path(options.m) if given else None
+    model = Path(os.path.abspath(options.m)) if given else None
     if name is not None:
         model = Path(os.environ["nnUNet_results"]) / name / f"{options.tr}__{options.p}__{options.c}"
     trainer = model.name.partition("__")[0] if model is not None else options.tr

@@ -9,7 +9,7 @@ from pathlib import Path
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault
+from maskmed_nnu.nnunet.preflight.faults import Fault, read_file
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.raw_data import RawDataSet, check_raw_data, ending_and_channels
 
@@ -54,11 +54,9 @@ def preprocessing_faults(data_sets: Sequence[int], *, plans: str, configurations
     faults: list[Fault] = []
     for number in map(str, data_sets):
         path = parent / str(find_data_set(number, inside="nnUNet_preprocessed")) / f"{plans}.json"
-        try:
-            content = read_json(path, expected="nnU-Net's plans")
-        except InputError as error:
-            what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
-            faults.append(Fault(path.name, f"it {what}", cure, path.parent))
+        content, more = read_file(path, expected="nnU-Net's plans")
+        faults += more
+        if not isinstance(content, dict):
             continue
         planner, planned = content.get("experiment_planner_used", ""), list(content.get("configurations", ()))
         chosen = [one for one in configurations if one in planned] or list(configurations)

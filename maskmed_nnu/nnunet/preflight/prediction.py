@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
 from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
@@ -50,20 +49,13 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
     if not model.is_dir():
         return [*faults, _unknown_model(model, given=prediction.given)]
     faults += _fold_faults(model, prediction)
-    description, more = _read(model, "dataset.json")
-    plans, again = _read(model, "plans.json")
+    left = {"expected": "what nnU-Net's training left", "advice": ", so copy the model's whole folder"}
+    description, more = read_file(model / "dataset.json", **left)
+    plans, again = read_file(model / "plans.json", **left)
     faults += [*more, *again]
     if isinstance(description, dict) and source.is_dir():
         faults += _image_faults(prediction, description, previous_stage(plans, model.name.rpartition("__")[2]))
     return faults
-
-
-def _read(model: Path, name: str) -> tuple[Any, list[Fault]]:
-    try:
-        return read_json(model / name, expected="what nnU-Net's training left"), []
-    except InputError as error:
-        what, _, cure = str(error).removeprefix(f"{model / name} ").removesuffix(".").partition("; ")
-        return None, [Fault(name, f"it {what}", f"{cure}, so copy the model's whole folder", model)]
 
 
 def _unknown_model(model: Path, *, given: bool) -> Fault:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskmed_nnu.dataset_json import dataset_json_faults, lists_cases
-from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
-from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 from maskmed_nnu.nnunet.preflight.headers import read_headers
 from maskmed_nnu.nnunet.preflight.image_files import (
     Folder,
@@ -76,16 +73,9 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
 
 def read_description(root: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     """The content of ``dataset.json`` where it is a JSON object, and what is wrong with it."""
-    path = root / DESCRIPTION
-    try:
-        description = read_json(path, expected="nnU-Net's description of a data set")
-    except InputError as error:
-        what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
-        return None, [Fault(DESCRIPTION, f"it {what}", cure, root)]
-    faults = []
-    if path.read_bytes().startswith(codecs.BOM_UTF8):
-        what = "it begins with a byte-order mark, at which nnU-Net's reader fails"
-        faults.append(Fault(DESCRIPTION, what, "save it as UTF-8 without BOM", root))
+    description, faults = read_file(root / DESCRIPTION, expected="nnU-Net's description of a data set")
+    if description is None and faults:
+        return None, faults
     for sentence in dataset_json_faults(description, DESCRIPTION):
         what, _, cure = sentence.removeprefix(f"{DESCRIPTION}: ").removesuffix(".").partition("; ")
         faults.append(Fault(DESCRIPTION, what, cure or "correct it", root))

@@ -8,10 +8,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import ending
-from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 
 SPLITS = "splits_final.json"
 FORM = 'write a list with {"train": [names], "val": [names]} for each fold'
@@ -31,11 +29,11 @@ def split_faults(folder: Path, cases: Collection[str], fold: int) -> Iterator[Fa
             yield Fault(SPLITS, "it is missing, and nnU-Net has no permission to write its five folds", cure, folder)
         yield from _range_faults(fold, FOLDS)
         return
-    try:
-        splits = read_json(path, expected="nnU-Net's list of folds")
-    except InputError as error:
-        what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
-        yield Fault(SPLITS, f"it {what}", f"{cure}; or delete it, and nnU-Net makes five folds", folder)
+    splits, unreadable = read_file(
+        path, expected="nnU-Net's list of folds", advice="; or delete it, and nnU-Net makes five folds"
+    )
+    yield from unreadable
+    if splits is None and unreadable:
         return
     if not isinstance(splits, list) or not splits:
         kind = "an empty list" if splits == [] else f"no list of folds but {_kind(splits)}"

@@ -12,7 +12,7 @@ from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.splits import SPLITS, split_faults
 
@@ -72,9 +72,14 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
         cure = f"add -p with one of {named(others)}" if others else "run nnUNetv2_plan_and_preprocess first"
         yield Fault(path.name, "the plans file is missing", cure, folder)
         return
+    plans, faults = read_file(path, expected="nnU-Net's plans")
+    description, more = read_file(folder / "dataset.json", expected="nnU-Net's description of the data set")
+    yield from (*faults, *more)
+    if not isinstance(plans, dict):
+        if not faults:
+            yield Fault(path.name, "it holds no plans", "run nnUNetv2_plan_and_preprocess again", folder)
+        return
     try:
-        plans = read_json(path, expected="nnU-Net's plans")
-        description = read_json(folder / "dataset.json", expected="nnU-Net's description of the data set")
         configuration = resolve_configuration(plans, training.configuration)
     except InputError as error:
         what, _, cure = str(error).removesuffix(".").partition("; ")
@@ -101,10 +106,10 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
     yield from _truth_faults(folder, description, _of_fold(folder, cases, fold, "val"), again)
     used = _of_fold(folder, cases, fold, "train", "val")
     yield from _previous_stage_faults(training, plans, configuration, used)
-    results = folder_of("nnUNet_results")
-    if results is not None:
+    results = os.environ.get("nnUNet_results")
+    if results:
         model = f"{training.trainer}__{training.plans}__{training.configuration}"
-        trained = results / folder.name / model / f"fold_{fold}"
+        trained = Path(results) / folder.name / model / f"fold_{fold}"
         if training.validates_only and not (trained / "checkpoint_final.pth").is_file():
             what = f"{trained} has no checkpoint_final.pth to validate"
             yield Fault("--val", what, "finish the training first, with --c where it was stopped")

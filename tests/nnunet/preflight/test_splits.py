@@ -77,6 +77,13 @@ def test_what_nnunet_trains_with_is_a_note(tmp_path, split, expected):
     assert found(tmp_path, [GOOD, split], note=True) == []
 
 
+def test_a_file_that_nnunet_cannot_decode(tmp_path):
+    for encoding, expected in (("utf-8-sig", "begins with a byte-order mark"), ("utf-16", "is written in UTF-16")):
+        (tmp_path / "splits_final.json").write_text(json.dumps([GOOD]), encoding=encoding)
+        (sentence,) = found(tmp_path, None)
+        assert f"it {expected}, at which nnU-Net's reader fails; save it as UTF-8 without BOM." in sentence
+
+
 def test_folds_that_there_are_not(tmp_path):
     """nnU-Net's documentation: a fold beyond the last one is a random split."""
     for splits, fold, there in (

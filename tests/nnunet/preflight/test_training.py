@@ -47,7 +47,9 @@ def test_plans(root):
     (root / "MaskMedPlans.json").write_text(json.dumps(plans("Dataset010_Before")))
     assert "the plans are for a data set called Dataset010_Before" in found()
     (root / "MaskMedPlans.json").write_text("{")
-    assert "MaskMedPlans.json is not valid JSON" in found()
+    assert "MaskMedPlans.json: it is not valid JSON" in found()
+    (root / "MaskMedPlans.json").write_text("[]")
+    assert "MaskMedPlans.json: it holds no plans" in found()
 
 
 def test_cases(root):
