@@ -67,7 +67,8 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
     faults += _name_faults(cases, images.name, root, verify)
     if labels.is_dir():
         faults += _label_faults(cases, list_folder(labels, ending), root)
-    faults += _number_faults(description, len(cases), images.name, root, verify)
+    if not any(fault.where == images.name and not fault.note for fault in faults):  # those change the number
+        faults += _number_faults(description, len(cases), images.name, root, verify)
     return RawDataSet(faults, description, sum(header.values or 0 for header in headers.values()))
 
 
