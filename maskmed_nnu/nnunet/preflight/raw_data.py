@@ -57,9 +57,9 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
         return RawDataSet(faults, description, 0)
     folder = list_folder(images, ending)
     legal = f", or write the right file_ending into {DESCRIPTION}"
-    faults += image_faults(
-        folder, images.name, root, legal=legal, nested="put the images there, not into folders below"
-    )
+    nested = "put the images there, not into folders below"
+    of_files = list(image_faults(folder, images.name, root, legal=legal, nested=nested))
+    faults += of_files
     headers = headers_of(folder)
     if channels:
         faults += channel_faults(folder, headers, channels, images.name, root)
@@ -67,7 +67,7 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
     faults += _name_faults(cases, images.name, root, verify)
     if labels.is_dir():
         faults += _label_faults(cases, list_folder(labels, ending), root)
-    if not any(fault.where == images.name and not fault.note for fault in faults):  # those change the number
+    if all(fault.note for fault in of_files):  # others change the number
         faults += _number_faults(description, len(cases), images.name, root, verify)
     return RawDataSet(faults, description, sum(header.values or 0 for header in headers.values()))
 

@@ -48,8 +48,8 @@ def test_files_without_a_channels_number(root):
     for case in ("c0", "c1"):
         (root / "imagesTr" / f"{case}_0000.nii.gz").rename(root / "imagesTr" / f"{case}.nii.gz")
         (root / "labelsTr" / f"{case}.nii.gz").unlink()
-    describe(root, numTraining=1)
     assert "2 files without a channel's number: c0.nii.gz, c1.nii.gz; rename c0.nii.gz to c0_0000.nii.gz" in only(root)
+    assert "numTraining" not in only(root, verify=True) + notes(root)  # 3 is right as soon as they are renamed
 
 
 def test_hidden_files_of_macos_are_no_images(root):
