@@ -74,7 +74,8 @@ def _channel_names(content: dict[str, Any]) -> Iterator[str]:
         yield f"{key} is {shown(names)}; it must name each channel, as in {EXAMPLES['channel_names']}."
     elif [label_number(number) for number in names] != list(range(len(names))):
         swapped = all(label_number(value) is not None for value in names.values())
-        cure = {str(value): number for number, value in names.items()} if swapped else _numbered(list(names.values()))
+        in_order = sorted(names, key=lambda key: -1 if (number := label_number(key)) is None else number)
+        cure = {str(v): key for key, v in names.items()} if swapped else _numbered([names[key] for key in in_order])
         yield (
             f'the keys of {key} are {", ".join(map(shown, names))}; they must count the channels from "0" in the '
             f"order of the files' _0000, _0001, as in {shown(cure)}."
