@@ -40,12 +40,18 @@ def split_faults(folder: Path, cases: Collection[str], fold: int) -> Iterator[Fa
         yield Fault(SPLITS, f"it holds {kind}", FORM, folder)
         return
     yield from _range_faults(fold, len(splits))
-    for number, split in enumerate(splits):
-        faults = list(_faults_of(split, cases))
-        for what, cure in faults:
-            yield Fault(SPLITS, f"fold {number} {what}", cure, folder, note=number != fold)
-        for what in _oddities_of(split) if number == fold and not faults else ():
-            yield Fault(SPLITS, f"fold {number} {what}", "correct it if that was not intended", folder, note=True)
+    wrong = {number: list(_faults_of(split, cases)) for number, split in enumerate(splits)}
+    for what, cure in wrong.get(fold, ()):
+        yield Fault(SPLITS, f"fold {fold} {what}", cure, folder)
+    if wrong.get(fold) == []:
+        for what in _oddities_of(splits[fold]):
+            yield Fault(SPLITS, f"fold {fold} {what}", "correct it if that was not intended", folder, note=True)
+    others = [number for number, faults in wrong.items() if faults and number != fold]
+    if others:
+        what, cure = wrong[others[0]][0]
+        if others[1:]:
+            what += f"; fold{'s' * (len(others) > 2)} {named(others[1:])} cannot be trained either"
+        yield Fault(SPLITS, f"fold {others[0]} {what}", cure, folder, note=True)
 
 
 def _range_faults(fold: int, folds: int) -> Iterator[Fault]:

@@ -84,6 +84,12 @@ def test_a_file_that_nnunet_cannot_decode(tmp_path):
         assert f"it {expected}, at which nnU-Net's reader fails; save it as UTF-8 without BOM." in sentence
 
 
+def test_other_folds_are_one_note(tmp_path):
+    gone = {**GOOD, "train": ["gone"]}
+    (note,) = found(tmp_path, [GOOD, gone, GOOD, gone, gone], note=True)
+    assert "fold 1 names 1 case" in note and "gone; folds 3, 4 cannot be trained either; correct" in note
+
+
 def test_folds_that_there_are_not(tmp_path):
     """nnU-Net's documentation: a fold beyond the last one is a random split."""
     for splits, fold, there in (
