@@ -50,7 +50,7 @@ def dataset_json_faults(content: Any, name: str, *, needs: Sequence[str] = NEEDE
     present = [k for k in needs if k in content or (k == "channel_names" and "modality" in content)]
     missing = [f"{key} (such as {EXAMPLES[key]})" for key in needs if key not in present]
     faults = [f"{name} lacks {' and '.join(missing)}; add what nnU-Net needs."] if missing else []
-    for key in present:
+    for key in [*present, *(["dataset"] if "dataset" in content and "numTraining" in needs else [])]:
         faults += [f"{name}: {fault}" for fault in CHECKS[key](content)]
     return faults
 
@@ -74,7 +74,8 @@ def _channel_names(content: dict[str, Any]) -> Iterator[str]:
         yield f"{key} is {shown(names)}; it must name each channel, as in {EXAMPLES['channel_names']}."
     elif [label_number(number) for number in names] != list(range(len(names))):
         swapped = all(label_number(value) is not None for value in names.values())
-        cure = {str(value): number for number, value in names.items()} if swapped else _numbered(list(names.values()))
+        in_order = sorted(names, key=lambda key: -1 if (number := label_number(key)) is None else number)
+        cure = {str(v): key for key, v in names.items()} if swapped else _numbered([names[key] for key in in_order])
         yield (
             f'the keys of {key} are {", ".join(map(shown, names))}; they must count the channels from "0" in the '
             f"order of the files' _0000, _0001, as in {shown(cure)}."
@@ -161,16 +162,24 @@ def _regions(classes: dict[str, Any], order: Any) -> Iterator[str]:
         )
 
 
-def _training_cases(content: dict[str, Any]) -> Iterator[str]:
+def _number(content: dict[str, Any]) -> Iterator[str]:
     number = content["numTraining"]
     if type(number) not in (int, float) or number != number or number < 1 or number % 1:
         yield f"numTraining is {shown(number)}; it must be the number of training cases, without quotes."
-    cases = content.get("dataset", {})
-    if not isinstance(cases, dict) or not all(map(_legal_case, cases.values())):
+
+
+def _listed_cases(content: dict[str, Any]) -> Iterator[str]:
+    cases = content["dataset"]
+    if not lists_cases(cases):
         yield (
             f"dataset is {shown(cases)}; where it is given, it must list the files of each case, as in "
             '{"case_1": {"images": ["imagesTr/case_1_0000.nii.gz"], "label": "labelsTr/case_1.nii.gz"}}.'
         )
+
+
+def lists_cases(cases: Any) -> bool:
+    """Whether ``dataset`` names the files of each case itself, which is optional."""
+    return isinstance(cases, dict) and bool(cases) and all(map(_legal_case, cases.values()))
 
 
 def _legal_case(files: Any) -> bool:
@@ -200,7 +209,8 @@ def _file_ending(content: dict[str, Any]) -> Iterator[str]:
 CHECKS = {
     "channel_names": _channel_names,
     "labels": _labels,
-    "numTraining": _training_cases,
+    "numTraining": _number,
+    "dataset": _listed_cases,
     "file_ending": _file_ending,
 }
 

@@ -78,6 +78,7 @@ def test_modality_is_taken_for_channel_names() -> None:
         ({"channel_names": {}}, "must name each channel"),
         ({"channel_names": {"CT": "0"}}, 'count the channels from "0" .* {"0": "CT"}'),
         ({"channel_names": {"1": "CT"}}, 'as in {"0": "CT"}'),
+        ({"channel_names": {"1": "PET", "0": "CT"}}, 'as in {"0": "CT", "1": "PET"}'),
         ({"channel_names": {"0": 7}}, "must be a text"),
         ({"numTraining": "3"}, 'numTraining is "3"'),
         ({"file_ending": "nii.gz"}, 'begin with the dot and hold no wildcard or folder: ".nii.gz"'),

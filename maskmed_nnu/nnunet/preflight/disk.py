@@ -8,23 +8,24 @@ from pathlib import Path
 
 from maskmed_nnu.nnunet.preflight.faults import Fault
 
-LEAST_SHARE = 0.5
-"""What blosc2 leaves of images and label maps at least; from there to the whole a command may or may not get along."""
-
 
 def room_faults(folder: Path, needed: int, where: str, what_for: str, *, least: float = 1.0) -> Iterator[Fault]:
     """Refuse less room than ``least`` of the ``needed`` bytes, note less than all of them."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
+    try:
+        usage = shutil.disk_usage(existing)
+    except OSError:
+        return
+    free = usage.free
+    if usage.total and free < needed:  # some drives of networks, and a tmpfs without limit, do not tell their size
         what = f"{size(free)} are free on the disk of {folder}, {what_for} take up to {size(needed)}"
         cure = "make room, or name a folder on a larger disk"
         yield Fault(where, what, cure, note=free >= least * needed)
 
 
-def bytes_below(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
     """What the files of an earlier run take, which are overwritten."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
 
 
 def size(number: float) -> str:

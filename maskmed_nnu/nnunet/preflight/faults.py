@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.json_file import read_json
 
 WIDTHS = (20, 40, 34)
 """Of the columns: where, what was found, what to do; with their gaps 98 characters."""
@@ -48,6 +50,21 @@ def count(number: int, noun: str) -> str:
     ('1 file', '1,200 files')
     """
     return f"{number:,} {noun}" + ("s" if number != 1 else "")
+
+
+def read_file(path: Path, *, expected: str, advice: str = "") -> tuple[Any, list[Fault]]:
+    """The content of a JSON file that nnU-Net is going to read, or None, and what is wrong with the file."""
+    try:
+        content = read_json(path, expected=expected)
+    except InputError as error:
+        what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
+        return None, [Fault(path.name, f"it {what}", cure + advice, path.parent)]
+    encoding = json.detect_encoding(path.read_bytes())
+    if encoding == "utf-8":
+        return content, []
+    found = "begins with a byte-order mark" if encoding == "utf-8-sig" else f"is written in {encoding.upper()}"
+    what = f"it {found}, at which nnU-Net's reader fails"
+    return content, [Fault(path.name, what, "save it as UTF-8 without BOM", path.parent)]
 
 
 def report(faults: Sequence[Fault], *, command: str) -> None:

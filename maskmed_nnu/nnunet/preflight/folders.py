@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def find_data_set(data_set: str, *, inside: str) -> str | None:
     parent = folder_of(inside)
     if parent is None or not (data_set.isdigit() or data_set.startswith("Dataset")):
         return None
-    pattern = f"Dataset{int(data_set):03d}*" if data_set.isdigit() else data_set
+    pattern = f"Dataset{int(data_set):03d}*" if data_set.isdigit() else glob.escape(data_set)
     found = [path.name for path in parent.glob(pattern) if path.is_dir()]
     return found[0] if len(found) == 1 else None
 

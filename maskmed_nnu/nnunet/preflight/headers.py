@@ -49,7 +49,10 @@ def read_header(path: Path) -> Header:
 def _nifti(path: Path) -> Header:
     import nibabel
 
-    image: Any = nibabel.load(path)
+    try:
+        image: Any = nibabel.load(path)
+    except nibabel.filebasedimages.ImageFileError:
+        return _itk(path)  # an uncompressed file called .nii.gz is one to ITK
     colours = len(image.get_data_dtype().names or "1")  # of a NIfTI of RGB
     return Header(prod(image.shape) * colours, prod(image.shape[3:]) * colours)
 

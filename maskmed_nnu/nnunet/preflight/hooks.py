@@ -110,15 +110,15 @@ def _look(check: Callable[[Any], object], at: Any) -> None:
         check(at)
     except OSError as error:
         raise InputError(
-            f"{error.filename} cannot be read ({error.strerror}); give yourself permission to read it, or connect its "
-            "drive again."
+            f"{error.filename or 'A file'} cannot be read ({error.strerror or error}); give yourself permission to "
+            "read it, or connect its drive again."
         ) from None
 
 
 def _before_planning(options: Any) -> Any:
     """The planner's class; an unknown one is refused here, for nnU-Net looks it up after hours of fingerprinting.
 
-    A planner that has a ``check_data_set`` is asked about the data sets, too.
+    Planners of ours, and those that users derive from them, have a ``check_data_set`` for what is in the files.
 
     Raises:
         InputError
@@ -130,7 +130,8 @@ def _before_planning(options: Any) -> Any:
     if options.pl == "ExperimentPlanner":
         return None
     planner = recursive_find_python_class(folder, options.pl, current_module="nnunetv2.experiment_planning")
-    if options.pl not in NAMES["planner"]:
+    check: Any = getattr(planner, "check_data_set", None)
+    if check is None:
         return planner
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.planning import CONFIGURATIONS, fingerprint_faults, planning_faults
@@ -146,8 +147,7 @@ def _before_planning(options: Any) -> Any:
     if not preprocesses:
         faults += fingerprint_faults(options.d or [])
     report(faults, command="The planning")
-    check: Any = getattr(planner, "check_data_set", None)
-    for data_set in options.d if check is not None else ():
+    for data_set in options.d:
         check(data_set)
     return planner
 
@@ -202,7 +202,7 @@ def _before_prediction(options: Any) -> None:
     """Of ``nnUNetv2_predict`` and, with ``-m``, of ``nnUNetv2_predict_from_modelfolder``."""
     given = hasattr(options, "m")
     name = None if given else find_data_set(options.d, inside="nnUNet_results")
-    model = Path(options.m) if given else None
+    model = Path(os.path.abspath(options.m)) if given else None
     if name is not None:
         model = Path(os.environ["nnUNet_results"]) / name / f"{options.tr}__{options.p}__{options.c}"
     trainer = model.name.partition("__")[0] if model is not None else options.tr

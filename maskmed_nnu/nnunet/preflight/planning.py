@@ -8,8 +8,8 @@ from pathlib import Path
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.disk import LEAST_SHARE, bytes_below, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault
+from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
+from maskmed_nnu.nnunet.preflight.faults import Fault, read_file
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.raw_data import RawDataSet, check_raw_data, ending_and_channels
 
@@ -18,6 +18,8 @@ CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 FULL_SIZE = ("2d", "3d_fullres")
 IMAGE_BYTES, LABEL_BYTES = 4, 2
 """Of a voxel: float32 for each channel, int16 for its label."""
+LEAST_SHARE = 0.1
+"""What is left of that at least, cropped to what is not black and compressed."""
 
 
 def planning_faults(
@@ -52,11 +54,9 @@ def preprocessing_faults(data_sets: Sequence[int], *, plans: str, configurations
     faults: list[Fault] = []
     for number in map(str, data_sets):
         path = parent / str(find_data_set(number, inside="nnUNet_preprocessed")) / f"{plans}.json"
-        try:
-            content = read_json(path, expected="nnU-Net's plans")
-        except InputError as error:
-            what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
-            faults.append(Fault(path.name, f"it {what}", cure, path.parent))
+        content, more = read_file(path, expected="nnU-Net's plans")
+        faults += more
+        if not isinstance(content, dict):
             continue
         planner, planned = content.get("experiment_planner_used", ""), list(content.get("configurations", ()))
         chosen = [one for one in configurations if one in planned] or list(configurations)
@@ -112,5 +112,5 @@ def _freed(name: str, configurations: Sequence[str], *, planner: str) -> int:
         except InputError:
             continue
         if isinstance(plans, dict) and plans.get("experiment_planner_used") == planner:
-            freed += sum(bytes_below(path.parent / f"{path.stem}_{one}") for one in configurations)
+            freed += sum(bytes_in(path.parent / f"{path.stem}_{one}") for one in configurations)
     return freed

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
-from maskmed_nnu.nnunet.preflight.disk import room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
 from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
 
 MAP_BYTES = 0.1
-"""Of a voxel of a label map, compressed."""
+"""Of a voxel of a label map, compressed; that of few large objects takes a tenth of it."""
 PROBABILITY_BYTES = 2
 """Of a voxel and class, float32 compressed to half."""
+LEAST_SHARE = 0.1
 
 
 class Prediction(NamedTuple):
@@ -49,20 +49,13 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
     if not model.is_dir():
         return [*faults, _unknown_model(model, given=prediction.given)]
     faults += _fold_faults(model, prediction)
-    description, more = _read(model, "dataset.json")
-    plans, again = _read(model, "plans.json")
+    left = {"expected": "what nnU-Net's training left", "advice": ", so copy the model's whole folder"}
+    description, more = read_file(model / "dataset.json", **left)
+    plans, again = read_file(model / "plans.json", **left)
     faults += [*more, *again]
     if isinstance(description, dict) and source.is_dir():
         faults += _image_faults(prediction, description, previous_stage(plans, model.name.rpartition("__")[2]))
     return faults
-
-
-def _read(model: Path, name: str) -> tuple[Any, list[Fault]]:
-    try:
-        return read_json(model / name, expected="what nnU-Net's training left"), []
-    except InputError as error:
-        what, _, cure = str(error).removeprefix(f"{model / name} ").removesuffix(".").partition("; ")
-        return None, [Fault(name, f"it {what}", f"{cure}, so copy the model's whole folder", model)]
 
 
 def _unknown_model(model: Path, *, given: bool) -> Fault:
@@ -102,9 +95,9 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
     ending, channels = ending_and_channels(description)
     if ending is None:
         return
-    source = Path(prediction.images)
+    source = Path(prediction.images).absolute()
     folder = list_folder(source, ending)
-    where, root = source.name, source.absolute().parent
+    where, root = source.name, source.parent
     legal, nested = ", the model's ending", "name the folder that holds the images"
     yield from image_faults(folder, where, root, legal=legal, nested=nested)
     headers = headers_of(folder)
@@ -117,7 +110,8 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
     if prediction.probabilities:
         needed += voxels * PROBABILITY_BYTES * len(description.get("labels", ()))
         what = "maps and probabilities (2 bytes for each voxel and class)"
-    yield from room_faults(Path(prediction.output), int(needed), "-o", what)
+    needed -= bytes_in(Path(prediction.output))  # of a run before, which are kept or overwritten
+    yield from room_faults(Path(prediction.output), int(needed), "-o", what, least=LEAST_SHARE)
 
 
 def previous_stage(plans: Any, configuration: str) -> str | None:

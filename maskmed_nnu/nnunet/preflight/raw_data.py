@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskmed_nnu.dataset_json import dataset_json_faults
-from maskmed_nnu.errors import InputError
+from maskmed_nnu.dataset_json import dataset_json_faults, lists_cases
 from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
-from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 from maskmed_nnu.nnunet.preflight.headers import read_headers
 from maskmed_nnu.nnunet.preflight.image_files import (
     Folder,
@@ -43,8 +40,12 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
     if description is None:
         return RawDataSet(faults, None, 0)
     ending, channels = ending_and_channels(description)
-    if isinstance(description.get("dataset"), dict):
-        more, values = _listed_cases(root, description["dataset"])
+    if "dataset" in description:
+        if not lists_cases(description["dataset"]):
+            return RawDataSet(faults, description, 0)
+        more, values = _listed_cases(root, description["dataset"], channels)
+        more += _name_faults(sorted(description["dataset"]), DESCRIPTION, root, verify)
+        more += _number_faults(description, len(description["dataset"]), "its list of cases", root, verify)
         return RawDataSet([*faults, *more], description, values)
     if ending is None:
         return RawDataSet(faults, description, 0)
@@ -56,32 +57,26 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
         return RawDataSet(faults, description, 0)
     folder = list_folder(images, ending)
     legal = f", or write the right file_ending into {DESCRIPTION}"
-    faults += image_faults(
-        folder, images.name, root, legal=legal, nested="put the images there, not into folders below"
-    )
+    nested = "put the images there, not into folders below"
+    of_files = list(image_faults(folder, images.name, root, legal=legal, nested=nested))
+    faults += of_files
     headers = headers_of(folder)
     if channels:
         faults += channel_faults(folder, headers, channels, images.name, root)
     cases = sorted(cases_of(folder))
-    faults += _name_faults(cases, root, verify)
+    faults += _name_faults(cases, images.name, root, verify)
     if labels.is_dir():
         faults += _label_faults(cases, list_folder(labels, ending), root)
-    faults += _number_faults(description, len(cases), root, verify)
+    if all(fault.note for fault in of_files):  # others change the number
+        faults += _number_faults(description, len(cases), images.name, root, verify)
     return RawDataSet(faults, description, sum(header.values or 0 for header in headers.values()))
 
 
 def read_description(root: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     """The content of ``dataset.json`` where it is a JSON object, and what is wrong with it."""
-    path = root / DESCRIPTION
-    try:
-        description = read_json(path, expected="nnU-Net's description of a data set")
-    except InputError as error:
-        what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
-        return None, [Fault(DESCRIPTION, f"it {what}", cure, root)]
-    faults = []
-    if path.read_bytes().startswith(codecs.BOM_UTF8):
-        what = "it begins with a byte-order mark, at which nnU-Net's reader fails"
-        faults.append(Fault(DESCRIPTION, what, "save it as UTF-8 without BOM", root))
+    description, faults = read_file(root / DESCRIPTION, expected="nnU-Net's description of a data set")
+    if description is None and faults:
+        return None, faults
     for sentence in dataset_json_faults(description, DESCRIPTION):
         what, _, cure = sentence.removeprefix(f"{DESCRIPTION}: ").removesuffix(".").partition("; ")
         faults.append(Fault(DESCRIPTION, what, cure or "correct it", root))
@@ -99,21 +94,30 @@ def ending_and_channels(description: dict[str, Any]) -> tuple[str | None, int | 
     return ending, len(channels) if isinstance(channels, (dict, list)) else None
 
 
-def _listed_cases(root: Path, cases: dict[str, Any]) -> tuple[list[Fault], int]:
+def _listed_cases(root: Path, cases: dict[str, Any], channels: int | None) -> tuple[list[Fault], int]:
     """Where ``dataset.json`` names every file itself."""
-    images, missing = [], []
+    images, missing, cure = [], [], 'correct the paths below "dataset"'
     for case in cases.values():
-        listed = [root / os.path.expandvars(name) for name in case.get("images", [])]
-        files = [*listed, root / os.path.expandvars(case.get("label", ""))]
-        missing += [path for path in files if not path.is_file()]
+        listed = [root / os.path.expandvars(name) for name in case["images"]]
+        missing += [path for path in (*listed, root / os.path.expandvars(case["label"])) if not path.is_file()]
         images += [path for path in listed if path.is_file()]
-    values = sum(header.values or 0 for header in read_headers(images))
-    what = f"{count(len(missing), 'file')} of its list of cases that do not exist: {named(missing)}"
-    cure = 'correct the paths below "dataset"'
-    return ([Fault(DESCRIPTION, what, cure, root)] if missing else []), values
+    headers = dict(zip(images, read_headers(images), strict=True))
+    faults = []
+    if missing:
+        what = f"{count(len(missing), 'file')} of its list of cases that do not exist: {named(missing)}"
+        faults.append(Fault(DESCRIPTION, what, cure, root))
+    damaged = [path for path, header in headers.items() if header.damaged]
+    if damaged:
+        what = f"{count(len(damaged), 'file')} of its list of cases whose header cannot be read: {named(damaged)}"
+        faults.append(Fault(DESCRIPTION, what, "copy them again", root))
+    many = [name for name, case in cases.items() if not case["images"] or len(case["images"]) > (channels or 2**16)]
+    if many:
+        what = f"{count(len(many), 'case')} of its list with no image, or more than there are channels: {named(many)}"
+        faults.append(Fault(DESCRIPTION, what, "list one image for each of channel_names", root))
+    return faults, sum(header.values or 0 for header in headers.values())
 
 
-def _name_faults(cases: list[str], root: Path, verify: bool) -> Iterator[Fault]:
+def _name_faults(cases: list[str], where: str, root: Path, verify: bool) -> Iterator[Fault]:
     reasons: dict[str, list[str]] = {}
     for case in cases:
         reason = unsafe_name(case)
@@ -124,11 +128,11 @@ def _name_faults(cases: list[str], root: Path, verify: bool) -> Iterator[Fault]:
         if len(unsafe) == 1:
             what = f"the case's name {unsafe[0]} {reason}"
         breaks = all(case.lower().endswith("_seg") for case in unsafe)
-        yield Fault("imagesTr", what, _RENAME, root, note=not (verify or breaks))
+        yield Fault(where, what, _RENAME, root, note=not (verify or breaks))
     clashes = name_clashes(cases)
     if clashes:
         what = f"{count(len(clashes), 'pair')} of cases whose names clash: {named(clashes)}"
-        yield Fault("imagesTr", what, _RENAME, root, note=not verify)
+        yield Fault(where, what, _RENAME, root, note=not verify)
 
 
 _RENAME = "rename its images and its label map"
@@ -160,8 +164,8 @@ def _label_faults(cases: list[str], labels: Folder, root: Path) -> Iterator[Faul
         yield Fault(where, what, "nnU-Net leaves them out", root, note=True)
 
 
-def _number_faults(description: dict[str, Any], cases: int, root: Path, verify: bool) -> Iterator[Fault]:
+def _number_faults(description: dict[str, Any], cases: int, place: str, root: Path, verify: bool) -> Iterator[Fault]:
     declared = description.get("numTraining")
     if isinstance(declared, int) and cases and declared != cases:
-        what = f"numTraining is {declared}, but imagesTr holds {count(cases, 'case')}"
+        what = f"numTraining is {declared}, but {place} holds {count(cases, 'case')}"
         yield Fault(DESCRIPTION, what, f"write {cases}, or add what is missing", root, note=not verify)

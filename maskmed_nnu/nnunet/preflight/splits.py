@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import ending
-from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 
 SPLITS = "splits_final.json"
 FORM = 'write a list with {"train": [names], "val": [names]} for each fold'
@@ -25,26 +24,44 @@ def split_faults(folder: Path, cases: Collection[str], fold: int) -> Iterator[Fa
             what = f"{count(len(cases), 'training case')}, fewer than nnU-Net's five folds need"
             cure = f"train fold 'all' on all of them, or describe folds of your own in {SPLITS}"
             yield Fault(f"fold {fold}", what, cure)
-        elif not 0 <= fold < FOLDS:
-            yield Fault(f"fold {fold}", f"nnU-Net makes {FOLDS} folds", f"train one of 0 to {FOLDS - 1}, or fold 'all'")
+        elif not os.access(folder, os.W_OK):
+            cure = "let its owner permit that, or put your own folds there"
+            yield Fault(SPLITS, "it is missing, and nnU-Net has no permission to write its five folds", cure, folder)
+        yield from _range_faults(fold, FOLDS)
         return
-    try:
-        splits = read_json(path, expected="nnU-Net's list of folds")
-    except InputError as error:
-        what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
-        yield Fault(SPLITS, f"it {what}", f"{cure}; or delete it, and nnU-Net makes five folds", folder)
+    splits, unreadable = read_file(
+        path, expected="nnU-Net's list of folds", advice="; or delete it, and nnU-Net makes five folds"
+    )
+    yield from unreadable
+    if splits is None and unreadable:
         return
     if not isinstance(splits, list) or not splits:
         kind = "an empty list" if splits == [] else f"no list of folds but {_kind(splits)}"
         yield Fault(SPLITS, f"it holds {kind}", FORM, folder)
         return
-    if not 0 <= fold < len(splits):
-        last = "only fold 0" if len(splits) == 1 else f"folds 0 to {len(splits) - 1}"
-        what = f"it describes {last}, and fold {fold} was asked for"
-        yield Fault(SPLITS, what, "train one of those or fold 'all', or add the fold", folder)
-    for number, split in enumerate(splits):
-        for what, cure in _faults_of(split, cases):
-            yield Fault(SPLITS, f"fold {number} {what}", cure, folder, note=number != fold)
+    yield from _range_faults(fold, len(splits))
+    wrong = {number: list(_faults_of(split, cases)) for number, split in enumerate(splits)}
+    for what, cure in wrong.get(fold, ()):
+        yield Fault(SPLITS, f"fold {fold} {what}", cure, folder)
+    if wrong.get(fold) == []:
+        for what in _oddities_of(splits[fold]):
+            yield Fault(SPLITS, f"fold {fold} {what}", "correct it if that was not intended", folder, note=True)
+    others = [number for number, faults in wrong.items() if faults and number != fold]
+    if others:
+        what, cure = wrong[others[0]][0]
+        if others[1:]:
+            what += f"; fold{'s' * (len(others) > 2)} {named(others[1:])} cannot be trained either"
+        yield Fault(SPLITS, f"fold {others[0]} {what}", cure, folder, note=True)
+
+
+def _range_faults(fold: int, folds: int) -> Iterator[Fault]:
+    """Beyond the last fold nnU-Net splits at random, as its documentation says."""
+    there = "there is only fold 0" if folds == 1 else f"there are folds 0 to {folds - 1}"
+    if fold < 0:
+        yield Fault(f"fold {fold}", there, f"train {'that' if folds == 1 else 'one of those'}, or fold 'all'")
+    elif fold >= folds:
+        what = f"{there}, so nnU-Net trains on a random 80% of the cases and validates on the others"
+        yield Fault(f"fold {fold}", what, f"add the fold to {SPLITS} if that was not intended", note=True)
 
 
 def _faults_of(split: Any, cases: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -62,21 +79,21 @@ def _faults_of(split: Any, cases: Collection[str]) -> Iterator[tuple[str, str]]:
             return
         if not value:
             purpose = "to learn from" if key == "train" else "to validate with, which nnU-Net does after training"
-            yield (
-                f"has an empty {key}: no case {purpose}",
-                f"name at least one case, or train fold 'all' without {SPLITS}",
-            )
+            yield f"has an empty {key}: no case {purpose}", "name at least one case, or train fold 'all'"
     gone = [name for names in lists.values() for name in names if name not in cases]
     if gone:
         yield f"names {count(len(gone), 'case')} that {_are(gone)} not preprocessed: {named(gone)}", _cure(gone, cases)
-    for key, value in lists.items():
-        twice = [name for name, times in Counter(value).items() if times > 1]
+
+
+def _oddities_of(split: dict[str, list[str]]) -> Iterator[str]:
+    """What nnU-Net trains with all the same, as predicates: some people mean it."""
+    for key in ("train", "val"):
+        twice = [name for name, times in Counter(split[key]).items() if times > 1]
         if twice:
-            yield f"names {count(len(twice), 'case')} of {key} more than once: {named(twice)}", "name each case once"
-    both = [name for name in lists.get("val", ()) if name in lists.get("train", ())]
+            yield f"names {count(len(twice), 'case')} of {key} more than once: {named(twice)}"
+    both = sorted(set(split["train"]) & set(split["val"]))
     if both:
-        what = f"has {count(len(both), 'case')} in train and in val: {named(both)}"
-        yield what, "keep each in one of the two, or train fold 'all' to learn from every case"
+        yield f"has {count(len(both), 'case')} in train and in val, which makes scores too good: {named(both)}"
 
 
 def _cure(gone: list[str], cases: Collection[str]) -> str:

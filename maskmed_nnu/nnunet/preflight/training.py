@@ -11,8 +11,8 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
-from maskmed_nnu.nnunet.preflight.disk import room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.splits import SPLITS, split_faults
 
@@ -66,13 +66,20 @@ def _option_faults(training: Training) -> Iterator[Fault]:
 def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
     path = folder / f"{training.plans}.json"
     if not path.is_file():
-        others = sorted(other.stem for other in folder.glob("*.json") if "network_class_name" in other.read_text())
+        others = sorted(
+            other.stem for other in folder.glob("[!.]*.json") if b"network_class_name" in other.read_bytes()
+        )
         cure = f"add -p with one of {named(others)}" if others else "run nnUNetv2_plan_and_preprocess first"
         yield Fault(path.name, "the plans file is missing", cure, folder)
         return
+    plans, faults = read_file(path, expected="nnU-Net's plans")
+    description, more = read_file(folder / "dataset.json", expected="nnU-Net's description of the data set")
+    yield from (*faults, *more)
+    if not isinstance(plans, dict):
+        if not faults:
+            yield Fault(path.name, "it holds no plans", "run nnUNetv2_plan_and_preprocess again", folder)
+        return
     try:
-        plans = read_json(path, expected="nnU-Net's plans")
-        description = read_json(folder / "dataset.json", expected="nnU-Net's description of the data set")
         configuration = resolve_configuration(plans, training.configuration)
     except InputError as error:
         what, _, cure = str(error).removesuffix(".").partition("; ")
@@ -87,7 +94,7 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
         return
     data = folder / str(configuration.get("data_identifier"))
     again = f"nnUNetv2_preprocess -d {folder.name[7:10]} -plans_name {training.plans} -c {training.configuration}"
-    files = [entry.name for entry in os.scandir(data)] if data.is_dir() else []
+    files = [entry.name for entry in os.scandir(data) if entry.is_file()] if data.is_dir() else []
     cases = preprocessed_cases(files)
     if not cases:
         yield Fault(data.name, "there are no preprocessed cases", f"run {again}", folder)
@@ -96,9 +103,17 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
     fold = _fold(training)
     if isinstance(fold, int):
         yield from split_faults(folder, cases, fold)
-    yield from _truth_faults(folder, description, _validated(folder, cases, fold), again)
-    yield from _previous_stage_faults(training, plans, configuration, cases)
-    yield from _checkpoint_faults(training, plans, configuration, description)
+    yield from _truth_faults(folder, description, _of_fold(folder, cases, fold, "val"), again)
+    used = _of_fold(folder, cases, fold, "train", "val")
+    yield from _previous_stage_faults(training, plans, configuration, used)
+    results = os.environ.get("nnUNet_results")
+    if results:
+        model = f"{training.trainer}__{training.plans}__{training.configuration}"
+        trained = Path(results) / folder.name / model / f"fold_{fold}"
+        if training.validates_only and not (trained / "checkpoint_final.pth").is_file():
+            what = f"{trained} has no checkpoint_final.pth to validate"
+            yield Fault("--val", what, "finish the training first, with --c where it was stopped")
+        yield from _room_faults(training, plans, configuration, description, trained)
 
 
 def preprocessed_cases(files: Collection[str]) -> set[str]:
@@ -135,12 +150,13 @@ def _fold(training: Training) -> int | str | None:
         return None
 
 
-def _validated(folder: Path, cases: Collection[str], fold: int | str | None) -> set[str]:
-    """The cases that are compared with their label maps after training."""
+def _of_fold(folder: Path, cases: Collection[str], fold: int | str | None, *parts: str) -> set[str]:
+    """The cases of these ``parts`` of a fold, "train" and "val"; cases may be in no fold."""
     if not isinstance(fold, int) or not (folder / SPLITS).is_file():
         return set(cases)
     try:
-        return set(cases) & set(read_json(folder / SPLITS, expected="folds")[fold]["val"])
+        split = read_json(folder / SPLITS, expected="folds")[fold]
+        return set(cases) & {name for part in parts for name in split[part]}
     except (InputError, LookupError, TypeError):
         return set()  # told already
 
@@ -171,15 +187,16 @@ def _previous_stage_faults(
         yield Fault(folder.name, what, f"train all folds of {previous} first, with the same -tr and -p", folder.parent)
 
 
-def _checkpoint_faults(
-    training: Training, plans: dict[str, Any], configuration: dict[str, Any], description: Any
+def _room_faults(
+    training: Training, plans: dict[str, Any], configuration: dict[str, Any], description: Any, trained: Path
 ) -> Iterator[Fault]:
-    results = os.environ.get("nnUNet_results")
-    if not results or training.validates_only or not training.keeps_checkpoints:
+    """Of checkpoints; those that an earlier run left are overwritten."""
+    if training.validates_only or not training.keeps_checkpoints:
         return
     weights = _number_of_weights(plans, training.configuration, configuration, description)
     what = f"{CHECKPOINTS} checkpoints ({weights:,} weights, each with its two moments)"
-    yield from room_faults(Path(results), CHECKPOINTS * CHECKPOINT_BYTES * weights, "nnUNet_results", what)
+    needed = CHECKPOINTS * CHECKPOINT_BYTES * weights - bytes_in(trained)
+    yield from room_faults(trained, needed, "nnUNet_results", what)
 
 
 def _number_of_weights(plans: dict[str, Any], name: str, configuration: dict[str, Any], description: Any) -> int:

@@ -83,6 +83,19 @@ def test_planning_of_what_is_right_and_of_stock_planners_goes_on(nnunet_env, cal
     assert call(planning, "preprocess_entry", "-d 10 -c 2d") == ["preprocess"]
 
 
+def test_planners_that_users_derive_from_ours_are_checked(nnunet_env, monkeypatch):
+    from nnunetv2.utilities import find_class_by_name
+
+    from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner
+
+    root = write_raw(nnunet_env.raw)
+    (root / "labelsTr" / "c0.nii.gz").unlink()
+    derived = type("MyPlanner", (MaskMedPlanner,), {})
+    monkeypatch.setattr(find_class_by_name, "recursive_find_python_class", lambda *args, **kwargs: derived)
+    line = PLAN.replace("MaskMedPlanner", "MyPlanner")
+    assert "1 image without a label map: c0" in refused(monkeypatch, planning, "plan_and_preprocess_entry", line)
+
+
 def test_the_commands_of_each_step(nnunet_env, monkeypatch, call):
     root = write_raw(nnunet_env.raw, overwrite_image_reader_writer="InstanceIO")
     assert "dataset_fingerprint.json" in refused(

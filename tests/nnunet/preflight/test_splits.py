@@ -33,8 +33,6 @@ def test_what_is_right(tmp_path):
         ({**GOOD, "train": ["c0_0000.nii.gz"]}, "write c0, not c0_0000.nii.gz"),
         ({"train": list(CASES), "val": []}, "has an empty val: no case to validate with"),
         ({"train": [], "val": list(CASES)}, "has an empty train: no case to learn from"),
-        ({"train": ["c0", "c0"], "val": ["c4"]}, "names 1 case of train more than once: c0"),
-        ({"train": list(CASES), "val": ["c4"]}, "has 1 case in train and in val: c4"),
         ({"train": list(CASES), "validation": ["c4"]}, "has no val, but train, validation; write a list"),
         ({"train": "c0", "val": ["c4"]}, "has a train that is no list of names"),
         ({"train": [0, 1], "val": ["c4"]}, "has a train that is no list of names"),
@@ -63,10 +61,53 @@ def test_a_file_with_a_fault(tmp_path, splits, expected):
     assert expected in sentence
 
 
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ({"train": ["c0", "c0"], "val": ["c4"]}, "fold 0 names 1 case of train more than once: c0"),
+        ({"train": list(CASES), "val": ["c4"]}, "fold 0 has 1 case in train and in val, .*: c4"),
+    ],
+)
+def test_what_nnunet_trains_with_is_a_note(tmp_path, split, expected):
+    import re
+
+    assert found(tmp_path, [split]) == []
+    (note,) = found(tmp_path, [split], note=True)
+    assert re.search(expected, note)
+    assert found(tmp_path, [GOOD, split], note=True) == []
+
+
+def test_a_file_that_nnunet_cannot_decode(tmp_path):
+    for encoding, expected in (("utf-8-sig", "begins with a byte-order mark"), ("utf-16", "is written in UTF-16")):
+        (tmp_path / "splits_final.json").write_text(json.dumps([GOOD]), encoding=encoding)
+        (sentence,) = found(tmp_path, None)
+        assert f"it {expected}, at which nnU-Net's reader fails; save it as UTF-8 without BOM." in sentence
+
+
+def test_other_folds_are_one_note(tmp_path):
+    gone = {**GOOD, "train": ["gone"]}
+    (note,) = found(tmp_path, [GOOD, gone, GOOD, gone, gone], note=True)
+    assert "fold 1 names 1 case" in note and "gone; folds 3, 4 cannot be trained either; correct" in note
+
+
 def test_folds_that_there_are_not(tmp_path):
-    assert found(tmp_path, None, 5) == ["fold 5: nnU-Net makes 5 folds; train one of 0 to 4, or fold 'all'."]
-    assert "it describes folds 0 to 1, and fold 2 was asked for" in found(tmp_path, [GOOD, GOOD], 2)[0]
-    assert "it describes only fold 0, and fold -1 was" in found(tmp_path, [GOOD], -1)[0]
+    """nnU-Net's documentation: a fold beyond the last one is a random split."""
+    for splits, fold, there in (
+        (None, 5, "are folds 0 to 4"),
+        ([GOOD, GOOD], 2, "are folds 0 to 1"),
+        ([GOOD], 1, "is only fold 0"),
+    ):
+        assert found(tmp_path, splits, fold) == []
+        (note,) = found(tmp_path, splits, fold, note=True)
+        assert note.startswith(f"fold {fold}: there {there}, so nnU-Net trains on a random 80%")
+    assert found(tmp_path, [GOOD], -1) == ["fold -1: there is only fold 0; train that, or fold 'all'."]
+
+
+def test_a_folder_in_which_nnunet_cannot_write_its_folds(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    (fault,) = found(tmp_path, None)
+    assert "splits_final.json: it is missing, and nnU-Net has no permission to write" in fault
+    assert found(tmp_path, [GOOD]) == []
 
 
 def test_too_few_cases_for_five_folds(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from maskmed_nnu.nnunet.preflight import training as module
 from maskmed_nnu.nnunet.preflight.training import Training, training_faults
-from tests.nnunet.preflight.data_sets import plans, write_preprocessed
+from tests.nnunet.preflight.data_sets import plans, write_model, write_preprocessed
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_data_set_and_fold(root):
     assert "take one of those there, Dataset010_T" in found("Dataset011_T")
     assert "T is neither the number nor the name" in found("T")
     assert "fold: fold_0 is no fold" in found(fold="fold_0")
-    assert "splits_final.json" not in found(fold="3") and "nnU-Net makes 5 folds" in found(fold="7")
+    assert found(fold="3") == found(fold="7") == ""
 
 
 def test_raw_data_that_were_not_preprocessed(root, nnunet_env):
@@ -41,12 +41,15 @@ def test_raw_data_that_were_not_preprocessed(root, nnunet_env):
 
 
 def test_plans(root):
+    (root / "._MaskMedPlans.json").write_bytes(b"\x00\x05\x16\x07\xff")  # as macOS leaves
     assert "nnUNetPlans.json: the plans file is missing; add -p with one of MaskMedPlans" in found(name="nnUNetPlans")
     assert "have no configuration '3d_fullres'; they have: 2d, 3d_cascade_fullres" in found(configuration="3d_fullres")
     (root / "MaskMedPlans.json").write_text(json.dumps(plans("Dataset010_Before")))
     assert "the plans are for a data set called Dataset010_Before" in found()
     (root / "MaskMedPlans.json").write_text("{")
-    assert "MaskMedPlans.json is not valid JSON" in found()
+    assert "MaskMedPlans.json: it is not valid JSON" in found()
+    (root / "MaskMedPlans.json").write_text("[]")
+    assert "MaskMedPlans.json: it holds no plans" in found()
 
 
 def test_cases(root):
@@ -61,6 +64,9 @@ def test_cases(root):
     assert "label maps of 1 case are missing, for the validation after training: c4.nii.gz" in found()
     (root / "splits_final.json").write_text(json.dumps([{"train": ["c0", "c4"], "val": ["c1"]}]))
     assert found() == ""  # c4 is not validated
+    (data / "lost+found").mkdir()
+    assert found() == ""
+    (data / "lost+found").rmdir()
     for path in data.iterdir():
         path.unlink()
     assert (
@@ -82,6 +88,9 @@ def test_a_cascade_needs_predictions_of_the_stage_before(root, nnunet_env):
     for case in range(5):
         (stage / f"c{case}.b2nd").touch()
     assert found(configuration="3d_cascade_fullres", fold="all") == ""
+    (stage / "c4.b2nd").unlink()
+    (root / "splits_final.json").write_text(json.dumps([{"train": ["c0", "c1", "c2"], "val": ["c3"]}]))
+    assert found(configuration="3d_cascade_fullres") == ""  # c4 is in no fold
 
 
 def test_options_that_nnunet_refuses_late(root, tmp_path):
@@ -90,7 +99,14 @@ def test_options_that_nnunet_refuses_late(root, tmp_path):
     (tmp_path / "none.pth").touch()
     assert found(pretrained_weights=weights) == ""
     assert "leave out either --c or -pretrained_weights" in found(pretrained_weights=weights, continues=True)
-    assert "--val" in found(continues=True, validates_only=True)
+    assert "--val: it cannot go with --c" in found(continues=True, validates_only=True)
+
+
+def test_validation_needs_a_finished_training(root, nnunet_env):
+    assert "has no checkpoint_final.pth to validate; finish the training first" in found(validates_only=True)
+    write_model(nnunet_env.results, plans())
+    assert found(validates_only=True) == ""
+    assert "fold_all has no checkpoint_final.pth" in found(fold="all", validates_only=True)
 
 
 def test_devices(root, monkeypatch):
@@ -105,7 +121,7 @@ def test_devices(root, monkeypatch):
 def test_room_for_checkpoints(root, monkeypatch):
     monkeypatch.setattr(module, "_number_of_weights", lambda *args: 10**16)
     assert "nnUNet_results: " in found() and "3 checkpoints (10,000,000,000,000,000 weights" in found()
-    assert found(validates_only=True) == ""
+    assert found(keeps_checkpoints=False) == ""
 
 
 def test_weights_are_counted(make_planner):
