@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:
     Raises:
         OSError: names ``path``. A full disk is told as such, where libraries have no number or a `RuntimeError` for it.
     """
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    # a number by chance: processes on other machines, or in other containers, may have the same one
+    partial = path.with_name(f".{secrets.randbelow(10**9)}.partial.{path.name}")
     try:
         partial.open("wb").close()  # so that a folder that is missing or closed is told alike by every library
         write_to(partial)

@@ -73,13 +73,13 @@ def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] 
         outputs.setdefault(case.folder, []).extend(case.outputs)
     for folder, paths in outputs.items():
         paths += [folder / name for name in ("dataset.json", "plans.json", *beside)]
-        if not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
-            found = next((path for path in paths if path.exists()), None)
-            if found:
-                raise InputError(
-                    f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
-                    "folder."
-                )
+        # the files first: of another process that has just begun to predict here the record is there before them
+        found = next((path for path in paths if path.exists()), None)
+        if found and not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
+            raise InputError(
+                f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
+                "folder."
+            )
 
 
 def cases_to_predict(cases: Sequence[CasePrediction], model: Mapping[str, Any]) -> tuple[list[int], list[str]]:

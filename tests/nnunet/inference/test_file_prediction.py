@@ -149,6 +149,15 @@ def test_nothing_is_written_among_the_images_nor_over_anything_else(images, tmp_
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_without_names_of_files_the_maps_are_returned(images):
+    description = dataset()
+    predictor = oracle_predictor(Oracle(), plans(description), description)
+    image = images / "a_0000.png"
+    for nowhere in (None, images):  # nnU-Net takes folders as text
+        (found,) = predictor.predict_from_files_sequential([[str(image)]], nowhere)
+        assert np.array_equal(found[0] > 0, np.asarray(Image.open(image)) > 0)
+
+
 def test_other_networks_are_left_to_nnunet(tmp_path):
     class Stock:
         """Of nnUNetPredictor what is wrapped, with a network that is not ours."""
