@@ -15,6 +15,7 @@ from maskmed_nnu.nnunet.inference.prediction_records import (
     CasePrediction,
     announce_case,
     cases_to_predict,
+    files_read,
     refuse_foreign_files,
 )
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
@@ -127,11 +128,9 @@ def _check_output(predictor: Any, source: Any, output: Any, options: dict[str, A
 
 
 def _case(truncated: str, ending: str, images: list[str], stage: str | None, probabilities: bool) -> CasePrediction:
-    """What nnU-Net reads and writes for a case. A TIFF's spacing stands in a json of the case's name."""
+    """What nnU-Net reads and writes for a case."""
     output = Path(truncated)
-    spacing = Path(images[0][: -len(ending) - 5] + ".json")
-    inputs = [Path(path) for path in (*images, *([stage] if stage else []))]
-    inputs += [spacing] if spacing.is_file() else []
+    inputs = [*files_read([Path(path) for path in images]), *([Path(stage)] if stage else [])]
     endings = [ending, *([PROBABILITIES] if probabilities else [])]
     outputs = [output.with_name(output.name + end) for end in endings]
     return CasePrediction(output.parent, output.name, inputs, outputs)

@@ -80,6 +80,17 @@ def test_another_process_may_begin_to_predict_into_the_folder_meanwhile(case):
     refuse_foreign_files([meanwhile])
 
 
+@pytest.mark.parametrize("name", ["dataset", "plans", "predicted_by", "predictions_coco"])
+def test_the_spacing_of_a_volume_replaces_no_record(case, name):
+    def refuse(ending):
+        named = case._replace(name=name, outputs=[case.folder / f"{name}{ending}"])
+        refuse_foreign_files([case, named], beside=["predictions_coco.json"])
+
+    with pytest.raises(InputError, match=rf"x\.tif would be written to .*{name}\.json, .*; rename the image"):
+        refuse(".tif")
+    refuse(".png")
+
+
 def test_weights_are_read_once_for_all_images_of_a_predictor(monkeypatch):
     description = dataset()
     states = [{"score": torch.tensor(0.5)}]
