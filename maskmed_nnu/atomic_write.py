@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 LITTLE_SPACE = 2**20  # bytes
+PARTIAL = re.compile(r"\.\d+\.partial\.")
+"""What stands before a file's name while it is written."""
+
+
+def remove_partial(files: Collection[Path]) -> None:
+    """Remove what processes left behind that were killed while they wrote one of ``files``."""
+    for folder in {path.parent for path in files}:
+        for partial in folder.glob(".*.partial.*"):
+            if partial.with_name(PARTIAL.sub("", partial.name)) in files:
+                partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:

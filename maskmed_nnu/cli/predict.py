@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskmed_nnu.atomic_write import remove_partial
 from maskmed_nnu.cli.options import add_axes_argument, add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
     threshold = lower_score_threshold(predictor, COCO_SCORE)
     _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
     todo = _choose(predictions, model, overwrite=options.overwrite)
+    remove_partial({path for i in todo for path in predictions[i].outputs})
     failed: set[int] = set()
     told: list[tuple[str, str]] = []
     with tqdm(todo, unit="image") as bar:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.atomic_write import remove_partial
 from maskmed_nnu.nnunet.inference.model_record import check_model_record, describe_model, write_model_record
 from maskmed_nnu.nnunet.inference.prediction_records import (
     NNUNET_RECORD,
@@ -55,6 +56,7 @@ def wrap_file_prediction(predictor_class: Any) -> None:
                 "files."
             )
             print("".join(f"{line}\n" for line in lines), end="")
+        remove_partial({path for index in todo for path in cases[index].outputs})
         for index in todo:
             announce_case(cases[index], model)
         return tuple([values[index] for index in todo] for values in (files, truncated, previous))

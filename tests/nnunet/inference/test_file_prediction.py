@@ -74,10 +74,14 @@ def test_a_case_counts_as_predicted_once_all_of_its_files_are_written(images, tm
         patch.setattr("maskmed_nnu.nnunet.inference.export_prediction.save_detections", out_of_space)
         predict(images, out, names="b", save_probabilities=True)
     (out / "predicted_from" / "c.json").write_text("{")
+    half, other = out / ".77.partial.b.png", out / ".77.partial.z.png"  # a killed process's, and another one's at work
+    half.touch()
+    other.touch()
     capsys.readouterr()
     predict(images, out, overwrite=False)
     printed = capsys.readouterr().out
     assert "predicted again, because there is no record of what they were predicted from: b, c" in printed
+    assert not half.exists() and other.exists()
     predict(images, out, overwrite=False)
     assert "3 of 3 cases are predicted already" in capsys.readouterr().out
     predict(images, out, overwrite=False, save_probabilities=True)
