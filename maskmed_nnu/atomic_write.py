@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 LITTLE_SPACE = 2**20  # bytes
+PARTIAL = re.compile(r"\.\d+\.partial\.")
+"""What stands before a file's name while it is written."""
+
+
+def remove_partial(files: Collection[Path]) -> None:
+    """Remove what processes left behind that were killed while they wrote one of ``files``."""
+    for folder in {path.parent for path in files}:
+        for partial in folder.glob(".*.partial.*"):
+            if partial.with_name(PARTIAL.sub("", partial.name)) in files:
+                partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:
@@ -17,7 +29,8 @@ def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:
     Raises:
         OSError: names ``path``. A full disk is told as such, where libraries have no number or a `RuntimeError` for it.
     """
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    # a number by chance: processes on other machines, or in other containers, may have the same one
+    partial = path.with_name(f".{secrets.randbelow(10**9)}.partial.{path.name}")
     try:
         partial.open("wb").close()  # so that a folder that is missing or closed is told alike by every library
         write_to(partial)

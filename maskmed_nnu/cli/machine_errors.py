@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import re
+
+from maskmed_nnu.atomic_write import PARTIAL
 
 CHOOSE = "choose another path"
 CAUSES = {
@@ -29,7 +30,6 @@ CAUSES = {
         *(errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOLINK, errno.EREMOTEIO),
     ),
 }
-PARTIAL = re.compile(r"\.\d+\.partial\.")  # the temporary name that a file has while it is written
 
 
 def explain(error: OSError | MemoryError) -> str:

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskmed_nnu.atomic_write import remove_partial
 from maskmed_nnu.cli.options import add_axes_argument, add_model_arguments, model_folder
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     from maskmed_nnu.nnunet.inference.image_prediction import lower_score_threshold, predict_image
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.inference.model_record import describe_model
-    from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, refuse_foreign_files
+    from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, files_read, refuse_foreign_files
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
     folder = model_folder(options)
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     outputs = [_outputs(options, case.name, dataset_json["file_ending"]) for case in cases]
     reading = {"axes": options.axes} if options.axes else {}  # kept in the record of what was predicted from what
     predictions = [
-        CasePrediction(options.output, case.name, case.files, files.paths(), reading)
+        CasePrediction(options.output, case.name, files_read(case.files), files.paths(), reading)
         for case, files in zip(cases, outputs, strict=True)
     ]
     _check_output(options, folder, predictions)
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
     threshold = lower_score_threshold(predictor, COCO_SCORE)
     _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
     todo = _choose(predictions, model, overwrite=options.overwrite)
+    remove_partial({path for i in todo for path in predictions[i].outputs})
     failed: set[int] = set()
     told: list[tuple[str, str]] = []
     with tqdm(todo, unit="image") as bar:
@@ -96,15 +98,7 @@ def run(options: argparse.Namespace) -> None:
             bar.set_postfix_str(cases[i].name)
             predictor.warn = lambda sentence, name=cases[i].name: told.append((name, sentence))
             try:
-                predict_image(
-                    predictor,
-                    cases[i],
-                    outputs[i],
-                    folder=options.output,
-                    model=model,
-                    threshold=threshold,
-                    reading=reading,
-                )
+                predict_image(predictor, cases[i], outputs[i], record=predictions[i], model=model, threshold=threshold)
             except InputError as error:
                 if not options.input.exists():
                     raise InputError(

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 
 from maskmed_nnu.instances.text import format_list
 
-# File systems take 255 bytes. The rest is for "_0000.nii.gz", and for the process number before a file being written.
+# File systems take 255 bytes. The rest is for "_0000.nii.gz", and for the number before a file being written.
 MAX_BYTES = 200
 # NAME.json beside a label map holds a TIFF's spacing for nnU-Net; these are nnU-Net's and our files in such folders.
 RESERVED_FILES = frozenset(
     "dataset dataset_fingerprint inference_information instances plans postprocessing predict_from_raw_data_args "
-    "predictions_coco splits_final summary".split()
+    "predicted_by predictions_coco splits_final summary".split()
 )
 RESERVED_BY_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d) *(\..*)?", re.IGNORECASE)
 ILLEGAL_CHARACTERS = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')

@@ -318,6 +318,9 @@ def test_a_volume_has_results_for_each_slice(model, tmp_path, capsys):
         assert len(mine) == len(np.unique(truth[z][truth[z] > 0]))
     ids = read_ids(tmp_path / "out" / "v.tif", overlap_layers=False)[0]
     assert len(np.unique(ids)) == len(results) + 1
+    (tmp_path / "v.json").write_text('{"spacing": [2, 1, 1]}')
+    assert predict(model, tmp_path / "v.tif", tmp_path / "out", "-f", "1") == 0
+    assert "because their images have changed since: v\n" in capsys.readouterr().out
 
 
 def test_a_warning_is_told_once_with_the_names_of_its_images(model, tmp_path, capsys):

@@ -19,6 +19,7 @@ from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.inference.prediction_records import recording
 from maskmed_nnu.nnunet.inference.refusals import refuse_instances
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
+from maskmed_nnu.nnunet.preprocessing.case_checks import check_volumes
 
 
 def wrap_export(module: Any) -> None:
@@ -90,7 +91,7 @@ def wrap_export(module: Any) -> None:
                     **kwargs,
                 )
                 for path in outputs:
-                    _check_whole(path)
+                    _check_whole(path, plans_manager.image_reader_writer_class())
                 return done
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
@@ -121,8 +122,9 @@ def wrap_export(module: Any) -> None:
     module.resample_and_save = resample_and_save
 
 
-def _check_whole(path: Path) -> None:
-    """Remove a label map of which a part is missing: on a full disk ITK writes such a one without an error.
+def _check_whole(path: Path, reader: Any) -> None:
+    """Remove a label map of which a part is missing: on a full disk ITK writes such a one without an error, and reads
+    it without one where it is a NIfTI.
 
     Raises:
         InputError: where it does.
@@ -130,8 +132,9 @@ def _check_whole(path: Path) -> None:
     if formats.ending(path) is None:
         return
     try:
-        formats.read(path)
-    except InputError:
+        check_volumes([str(path)])
+        reader.read_seg(str(path))
+    except Exception:  # nnU-Net's readers raise whatever their libraries do
         path.unlink(missing_ok=True)
         raise InputError(
             f"{path} could not be written whole; make room on its disk, and go on with --continue_prediction."

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.atomic_write import remove_partial
 from maskmed_nnu.nnunet.inference.model_record import check_model_record, describe_model, write_model_record
 from maskmed_nnu.nnunet.inference.prediction_records import (
     NNUNET_RECORD,
     CasePrediction,
     announce_case,
     cases_to_predict,
+    files_read,
     refuse_foreign_files,
 )
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
@@ -54,6 +56,7 @@ def wrap_file_prediction(predictor_class: Any) -> None:
                 "files."
             )
             print("".join(f"{line}\n" for line in lines), end="")
+        remove_partial({path for index in todo for path in cases[index].outputs})
         for index in todo:
             announce_case(cases[index], model)
         return tuple([values[index] for index in todo] for values in (files, truncated, previous))
@@ -77,7 +80,7 @@ def _checked(stock: Callable[..., Any]) -> Callable[..., Any]:
         given = signature.bind(self, *args, **kwargs)
         given.apply_defaults()
         _, source, output = list(given.arguments.values())[:3]
-        if is_ours(self) and output:
+        if is_ours(self) and output and isinstance(output, str | list):  # else nnU-Net returns what it predicts
             _check_output(self, source, output, given.arguments)
         return stock(self, *args, **kwargs)
 
@@ -127,11 +130,9 @@ def _check_output(predictor: Any, source: Any, output: Any, options: dict[str, A
 
 
 def _case(truncated: str, ending: str, images: list[str], stage: str | None, probabilities: bool) -> CasePrediction:
-    """What nnU-Net reads and writes for a case. A TIFF's spacing stands in a json of the case's name."""
+    """What nnU-Net reads and writes for a case."""
     output = Path(truncated)
-    spacing = Path(images[0][: -len(ending) - 5] + ".json")
-    inputs = [Path(path) for path in (*images, *([stage] if stage else []))]
-    inputs += [spacing] if spacing.is_file() else []
+    inputs = [*files_read([Path(path) for path in images]), *([Path(stage)] if stage else [])]
     endings = [ending, *([PROBABILITIES] if probabilities else [])]
     outputs = [output.with_name(output.name + end) for end in endings]
     return CasePrediction(output.parent, output.name, inputs, outputs)

@@ -44,26 +44,25 @@ def predict_image(
     case: Case,
     outputs: Outputs,
     *,
-    folder: Path,
+    record: CasePrediction,
     model: Mapping[str, Any],
     threshold: float,
-    reading: Mapping[str, Any],
 ) -> None:
     """Predict one image, write its outputs and record what they are from; of a volume the picture shows the middle.
 
-    ``reading`` are the options of `preprocess`. The predictor's ``warn`` is told what does not fit into the label map.
+    ``record.options`` are those of `preprocess`. The predictor's ``warn`` is told what does not fit into the label map.
 
     Raises:
         InputError: where the image cannot be read or predicted; then nothing is written.
     """
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    announce_case(CasePrediction(folder, case.name, case.files, outputs.paths(), reading), model)
-    image, data, properties = preprocess(predictor, case, **reading)
+    announce_case(record, model)
+    image, data, properties = preprocess(predictor, case, **record.options)
     detections = revert_preprocessing(
         predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
     )
     slices = [part.select(part.scores >= threshold) for part in detections]
-    with recording(folder, case.name, plans.plans):
+    with recording(record.folder, case.name, plans.plans):
         if outputs.overlay is not None:
             image = image.transpose(0, *(1 + axis for axis in plans.transpose_forward))
             middle = len(slices) // 2

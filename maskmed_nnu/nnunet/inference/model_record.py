@@ -20,11 +20,10 @@ MODEL_RECORD = "predicted_by.json"
 
 def describe_model(predictor: Any) -> dict[str, Any]:
     """What of nnU-Net's predictor decides about a prediction: weights, plans and options, not where they lie."""
-    states = predictor.list_of_parameters or [predictor.network.state_dict()]
     settings = [predictor.dataset_json, predictor.configuration_manager.configuration]
     return {
         "trainer": predictor.trainer_name,
-        "weights": sorted(_weights_digest(state) for state in states),
+        "weights": sorted(_weights_digests(predictor)),
         "plans": json_digest(predictor.plans_manager.plans),
         "settings": json_digest(settings),
         "mirrored_axes": list(predictor.allowed_mirroring_axes or ()) if predictor.use_mirroring else [],
@@ -79,6 +78,18 @@ def json_digest(content: Any) -> str:
     """The same for contents that are the same in JSON."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _weights_digests(predictor: Any) -> list[str]:
+    """Of each fold; kept with the predictor, for services give it one image after the other."""
+    states = predictor.list_of_parameters
+    if not states:
+        return [_weights_digest(predictor.network.state_dict())]
+    known, digests = getattr(predictor, "_weights_digests", ((), []))
+    if len(known) != len(states) or any(one is not other for one, other in zip(known, states, strict=True)):
+        digests = [_weights_digest(state) for state in states]
+        predictor._weights_digests = (list(states), digests)
+    return digests
 
 
 def _weights_digest(state: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ so that neither a kill nor a full disk leaves a record of something else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,24 +63,42 @@ class _CaseRecord(BaseModel):
     options: dict[str, Any] = {}
 
 
+def files_read(images: Sequence[Path]) -> list[Path]:
+    """The image files of a case, and the json beside them that may tell a volume's spacing."""
+    first = images[0]
+    stem = re.sub(r"_\d{4}$", "", first.name[: -len(formats.ending(first) or first.suffix) or None])
+    spacing = first.with_name(f"{stem}.json")
+    return [*images, *([spacing] if spacing.is_file() else [])]
+
+
 def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] = ()) -> None:
-    """Refuse to replace files in a folder into which nothing was predicted before; ``beside`` names more of them.
+    """Refuse to replace files in a folder into which nothing was predicted before, and images named as such a file;
+    ``beside`` names more of them.
 
     Raises:
         InputError: names the first file.
     """
+    own = ("dataset.json", "plans.json", *beside)
+    for case in cases:
+        spacing = f"{case.name}.json"  # of a volume, beside its map
+        flat = not case.outputs or formats.ending(case.outputs[0]) in formats.IMAGE_2D
+        if not flat and spacing in (*own, MODEL_RECORD, NNUNET_RECORD):
+            raise InputError(
+                f"The spacing of {case.inputs[0]} would be written to {case.folder / spacing}, which holds something "
+                "else; rename the image."
+            )
     outputs: dict[Path, list[Path]] = {}
     for case in cases:
         outputs.setdefault(case.folder, []).extend(case.outputs)
     for folder, paths in outputs.items():
-        paths += [folder / name for name in ("dataset.json", "plans.json", *beside)]
-        if not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
-            found = next((path for path in paths if path.exists()), None)
-            if found:
-                raise InputError(
-                    f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
-                    "folder."
-                )
+        paths += [folder / name for name in own]
+        # the files first: of another process that has just begun to predict here the record is there before them
+        found = next((path for path in paths if path.exists()), None)
+        if found and not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
+            raise InputError(
+                f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
+                "folder."
+            )
 
 
 def cases_to_predict(cases: Sequence[CasePrediction], model: Mapping[str, Any]) -> tuple[list[int], list[str]]:

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
 import torch
 from nnunetv2.ensembling.ensemble import ensemble_crossvalidations, ensemble_folders
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.export_prediction import (
     convert_predicted_logits_to_segmentation_with_correct_shape,
     resample_and_save,
@@ -180,9 +183,14 @@ def test_what_an_export_process_refuses_ends_the_command_with_its_sentence(tmp_p
     assert not (tmp_path / "out" / "x.png").exists()
 
 
-def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(tmp_path):
+@pytest.mark.parametrize(("reader", "shear"), [(SimpleITKIO, 0.0), (NibabelIO, 0.5)])
+def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(tmp_path, reader, shear):
+    """A sheared one, as nnU-Net's readers with nibabel take and write it, is whole."""
+    affine = np.eye(4)
+    affine[0, 1] = shear
+
     def export(logits, properties, configuration, plans_manager, dataset_json, truncated, *arguments):
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 50, 60), np.uint8)), f"{truncated}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 50, 60), np.uint8), affine), f"{truncated}.nii.gz")
         content = Path(f"{truncated}.nii.gz").read_bytes()
         Path(f"{truncated}.nii.gz").write_bytes(content[: len(content) // (2 if arguments[0] else 1)])
 
@@ -195,7 +203,7 @@ def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(t
 
     def run(damage):
         announce_case(case, model)
-        stock = SimpleNamespace(plans={})
+        stock = SimpleNamespace(plans={}, image_reader_writer_class=reader)
         module.export_prediction_from_logits(0, {}, 0, stock, {"file_ending": ".nii.gz"}, str(tmp_path / "x"), damage)
 
     run(damage=False)

@@ -74,10 +74,14 @@ def test_a_case_counts_as_predicted_once_all_of_its_files_are_written(images, tm
         patch.setattr("maskmed_nnu.nnunet.inference.export_prediction.save_detections", out_of_space)
         predict(images, out, names="b", save_probabilities=True)
     (out / "predicted_from" / "c.json").write_text("{")
+    half, other = out / ".77.partial.b.png", out / ".77.partial.z.png"  # a killed process's, and another one's at work
+    half.touch()
+    other.touch()
     capsys.readouterr()
     predict(images, out, overwrite=False)
     printed = capsys.readouterr().out
     assert "predicted again, because there is no record of what they were predicted from: b, c" in printed
+    assert not half.exists() and other.exists()
     predict(images, out, overwrite=False)
     assert "3 of 3 cases are predicted already" in capsys.readouterr().out
     predict(images, out, overwrite=False, save_probabilities=True)
@@ -147,6 +151,15 @@ def test_nothing_is_written_among_the_images_nor_over_anything_else(images, tmp_
             with pytest.raises(InputError, match=said):
                 method(str(images), str(folder))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_without_names_of_files_the_maps_are_returned(images):
+    description = dataset()
+    predictor = oracle_predictor(Oracle(), plans(description), description)
+    image = images / "a_0000.png"
+    for nowhere in (None, images):  # nnU-Net takes folders as text
+        (found,) = predictor.predict_from_files_sequential([[str(image)]], nowhere)
+        assert np.array_equal(found[0] > 0, np.asarray(Image.open(image)) > 0)
 
 
 def test_other_networks_are_left_to_nnunet(tmp_path):

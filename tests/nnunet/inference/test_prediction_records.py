@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.inference.model_record import describe_model, json_digest
+from maskmed_nnu.nnunet.inference import model_record
+from maskmed_nnu.nnunet.inference.model_record import describe_model, json_digest, write_model_record
 from maskmed_nnu.nnunet.inference.prediction_records import (
     CasePrediction,
     announce_case,
     cases_to_predict,
     recording,
+    refuse_foreign_files,
 )
 from tests.nnunet.oracle import Oracle, dataset, oracle_predictor, plans
 
@@ -63,6 +65,42 @@ def test_a_case_without_a_file_of_a_channel_is_told(case):
         InputError, match=r"y\.tif cannot be read \(No such file or directory\); x is predicted from it"
     ):
         announce_case(missing, MODEL)
+
+
+def test_another_process_may_begin_to_predict_into_the_folder_meanwhile(case):
+    """As nnU-Net's -num_parts has it."""
+
+    class Begun(type(case.folder)):
+        def exists(self):
+            write_model_record(case.folder, MODEL, {})
+            return True
+
+    case.folder.mkdir()
+    meanwhile = case._replace(outputs=[Begun(case.outputs[0])])
+    refuse_foreign_files([meanwhile])
+
+
+@pytest.mark.parametrize("name", ["dataset", "plans", "predicted_by", "predictions_coco"])
+def test_the_spacing_of_a_volume_replaces_no_record(case, name):
+    def refuse(ending):
+        named = case._replace(name=name, outputs=[case.folder / f"{name}{ending}"])
+        refuse_foreign_files([case, named], beside=["predictions_coco.json"])
+
+    with pytest.raises(InputError, match=rf"x\.tif would be written to .*{name}\.json, .*; rename the image"):
+        refuse(".tif")
+    refuse(".png")
+
+
+def test_weights_are_read_once_for_all_images_of_a_predictor(monkeypatch):
+    description = dataset()
+    states = [{"score": torch.tensor(0.5)}]
+    predictor = oracle_predictor(Oracle(), plans(description), description, states=states)
+    first = describe_model(predictor)
+    with monkeypatch.context() as patch:
+        patch.setattr(model_record, "_weights_digest", None)
+        assert describe_model(predictor) == first
+    predictor.list_of_parameters = [{"score": torch.tensor(0.6)}]
+    assert describe_model(predictor) != first
 
 
 def test_a_model_is_known_by_its_weights_plans_and_options():
