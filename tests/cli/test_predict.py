@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -346,6 +347,10 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     ):
         assert predict(model, folder, out, *more) == 1
         assert re.search(said, capsys.readouterr().err)
+    damaged = model / "fold_1" / "checkpoint_cut.pth"
+    damaged.write_bytes((model / "fold_1" / "checkpoint_final.pth").read_bytes()[:500])
+    assert predict(model, folder, out, "--checkpoint", damaged.name) == 1
+    assert f"{damaged} is damaged or cut off; copy it again" in capsys.readouterr().err
     assert predict(tmp_path / "nowhere", folder, out) == 1
     assert "holds no plans.json" in capsys.readouterr().err
     plan = plans(dataset())
@@ -357,6 +362,15 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     assert main(["predict", "-i", str(folder), "-o", str(out), "-d", "7"]) == 1
     assert "-d needs the environment variable nnUNet_results" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_an_overlay_of_an_image_of_one_value_is_black():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = draw_overlay(
+            np.full((1, 1, 1), 9, np.float32), from_instance_map(np.zeros((1, 1, 1), np.int32), np.zeros(0, np.int64))
+        )
+    assert not plain.any()
 
 
 def test_an_overlay_outlines_objects_inside_and_tints_stuff():

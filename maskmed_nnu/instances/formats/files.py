@@ -35,7 +35,8 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     if kind is None:
         raise InputError(f"{path} is of no format that is read here; legal endings are {', '.join(ENDINGS)}.")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; check the name and the folder.")
+        lost = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
+        raise InputError(f"{path} {lost}; check the name and the folder.")
     try:
         if kind in VOLUMES:
             return _with_axes(path, read_volume(path), axes)

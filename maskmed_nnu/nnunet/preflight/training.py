@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
@@ -113,7 +114,18 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
         if training.validates_only and not (trained / "checkpoint_final.pth").is_file():
             what = f"{trained} has no checkpoint_final.pth to validate"
             yield Fault("--val", what, "finish the training first, with --c where it was stopped")
+        if training.continues or training.validates_only:
+            yield from _damaged_checkpoint(trained)
         yield from _room_faults(training, plans, configuration, description, trained)
+
+
+def _damaged_checkpoint(fold: Path) -> Iterator[Fault]:
+    """The one that a training goes on from, or is validated with, where its end is missing."""
+    names = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # as nnU-Net looks for them
+    name = next((name for name in names if (fold / name).is_file()), None)
+    if name is not None and not is_zipfile(fold / name):  # as torch writes them, with a table of contents at the end
+        cure = "copy it again, or delete it, and nnU-Net takes the next of latest and best"
+        yield Fault(name, "it is damaged or cut off", cure, fold)
 
 
 def preprocessed_cases(files: Collection[str]) -> set[str]:

@@ -118,6 +118,15 @@ def test_devices(root, monkeypatch):
     assert found(device="cuda") == "" and "but torch sees 1 GPU" in found(device="cuda", gpus=2)
 
 
+def test_a_checkpoint_that_was_cut_off(root, nnunet_env):
+    fold = write_model(nnunet_env.results, plans()) / "fold_0"
+    assert found(continues=True) == ""
+    (fold / "checkpoint_final.pth").rename(fold / "checkpoint_latest.pth")
+    (fold / "checkpoint_latest.pth").write_bytes(b"")
+    assert found() == ""
+    assert "fold_0/checkpoint_latest.pth: it is damaged or cut off; copy it again" in found(continues=True)
+
+
 def test_room_for_checkpoints(root, monkeypatch):
     monkeypatch.setattr(module, "_number_of_weights", lambda *args: 10**16)
     assert "nnUNet_results: " in found() and "3 checkpoints (10,000,000,000,000,000 weights" in found()
