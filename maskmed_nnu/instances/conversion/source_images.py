@@ -15,9 +15,9 @@ from PIL import Image
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
+from maskmed_nnu.instances.formats.raster import MAX_CHANNELS
 from maskmed_nnu.instances.label_values import whole_numbers
 
-MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
 _NEEDED = {2: "its annotation is flat and fits no slices (Z)", 3: "its annotation is a stack of slices (Z)"}
 
 
@@ -60,9 +60,14 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         raster = replace(raster, values=_opaque(raster.values))
     values, spatial = raster.channels_first(path, pages="Z" if axes == 3 else "C")
     if len(spatial) != axes or len(values) > MAX_CHANNELS:
+        order = raster.suggestion()
+        if order == raster.axes.rstrip("S"):  # the file's own names, which do not fit
+            order = order.translate(str.maketrans("CZ", "ZC"))
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
         told = (
-            "; where they are others, say so, as in --axes ZCYX" if formats.ending(path) not in formats.IMAGE_2D else ""
+            f"; where they are others, say so, as in --axes {order}"
+            if formats.ending(path) not in formats.IMAGE_2D
+            else ""
         )
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":

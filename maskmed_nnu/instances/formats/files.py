@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -28,21 +29,28 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     volume are, slowest first.
 
     Raises:
-        InputError: where the file is missing, of another format, truncated, damaged, or of more than one image.
+        InputError: where the file is missing, of another format, truncated, damaged, or of more than one image, or may
+            not be read.
     """
     path = Path(path)
     kind = ending(path)
     if kind is None:
         raise InputError(f"{path} is of no format that is read here; legal endings are {', '.join(ENDINGS)}.")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; check the name and the folder.")
     try:
+        with path.open("rb") as file:  # so that a file that is closed or gone is told alike for every library
+            file.read(1)
         if kind in VOLUMES:
             return _with_axes(path, read_volume(path), axes)
         return read_tiff(path, indexed, axes) if kind in TIFF else read_picture(path, indexed)
     except InputError:
         raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path} does not exist; check the name and the folder.") from None
     except Exception as error:  # the decoders raise whatever they like at damaged files
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged file's offset is invalid
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); check the path, its permissions and its drive."
+            ) from None
         reason = " ".join(str(error).split("sitk::ERROR: ")[-1].split()) or type(error).__name__
         if "requires the 'imagecodecs' package" in reason:
             raise InputError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.text import count as count
 from maskmed_nnu.instances.text import format_list
 
 WIDTHS = (20, 40, 34)
@@ -40,14 +41,6 @@ class Fault(NamedTuple):
 def named(values: Iterable[object]) -> str:
     """The first few names, and how many more there are."""
     return format_list(values, MAX_NAMES)
-
-
-def count(number: int, noun: str) -> str:
-    """
-    >>> count(1, "file"), count(1200, "file")
-    ('1 file', '1,200 files')
-    """
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
 def report(faults: Sequence[Fault], *, command: str) -> None:
