@@ -39,18 +39,19 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     try:
         with path.open("rb") as file:  # so that a file that is closed or gone is told alike for every library
             file.read(1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path} does not exist; check the name and the folder.") from None
+    except OSError as error:
+        raise _not_given(path, error) from None
+    try:
         if kind in VOLUMES:
             return _with_axes(path, read_volume(path), axes)
         return read_tiff(path, indexed, axes) if kind in TIFF else read_picture(path, indexed)
     except InputError:
         raise
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path} does not exist; check the name and the folder.") from None
     except Exception as error:  # the decoders raise whatever they like at damaged files
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged file's offset is invalid
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); check the path, its permissions and its drive."
-            ) from None
+            raise _not_given(path, error) from None
         reason = " ".join(str(error).split("sitk::ERROR: ")[-1].split()) or type(error).__name__
         if "requires the 'imagecodecs' package" in reason:
             raise InputError(
@@ -60,6 +61,10 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         raise InputError(
             f"{path} cannot be read ({reason}): it is truncated, damaged or no {kind} file; copy or write it again."
         ) from None
+
+
+def _not_given(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be read ({error.strerror}); check the path, its permissions and its drive.")
 
 
 def _with_axes(path: Path, volume: Raster, axes: str | None) -> Raster:

@@ -115,9 +115,9 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["a.czi", "b.CZI", "notes.txt"], r"it holds 2 \.czi files, .* so save them as OME-TIFF"),
-        (["a.webp"], r"it holds 1 \.webp file, .* so save them as PNG"),
-        (["IM0001", "IM0002"], "it holds 2 DICOM files, .* so convert them to NIfTI with dcm2niix"),
+        (["a.czi", "b.CZI", "notes.txt"], r"it holds 2 \.czi files .* so save them as OME-TIFF"),
+        (["a.webp"], r"it holds 1 \.webp file .* so save them as PNG"),
+        (["IM0001", "IM0002"], "it holds 2 DICOM files .* so convert them to NIfTI with dcm2niix"),
         (["one/a.png", "two/b.png"], r"its images lie in subfolders \(one, two\), so name one of these"),
         (["notes.txt"], r"its files have other endings; legal are \.png"),
         ([".a.png"], r"it is empty; legal are \.png"),
