@@ -66,7 +66,7 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
         told = (
             f"; where they are others, say so, as in --axes {order}"
-            if formats.ending(path) not in formats.IMAGE_2D
+            if set(raster.axes) - set("YXS")
             else ""
         )
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
@@ -90,7 +90,7 @@ def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, format
     if raster.colour:
         colours = _opaque(raster.values)
         if (colours != colours[..., :1]).any():
-            raise InputError(f"{path} is a picture in colour; a mask holds one whole number for each pixel.")
+            raise InputError(f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to ids.")
         raster = replace(raster, values=colours[..., 0], colour=False, axes=raster.axes.rstrip("S"))
     values, _ = raster.channels_first(path, pages="Z")
     if len(values) > 1:
@@ -110,7 +110,10 @@ def check_spacing(mask: Path, image: Path) -> None:
     if formats.ending(mask) not in formats.TIFF or formats.ending(image) not in formats.TIFF:
         return
     own, of_image = formats.read_tiff_spacing(mask), formats.read_tiff_spacing(image)
-    if own and of_image and len(own) == len(of_image) and not np.allclose(own, of_image, rtol=1e-3, atol=0):
+    if not own or not of_image:
+        return
+    both = min(len(own), len(of_image))  # one may tell no distance between slices
+    if not np.allclose(own[-both:], of_image[-both:], rtol=1e-3, atol=0):
         told = [" × ".join(f"{length:g}" for length in spacing) for spacing in (own, of_image)]
         raise InputError(
             f"{mask} has voxels of {told[0]} µm, but its image {image.name} of {told[1]}; resample or correct one of "

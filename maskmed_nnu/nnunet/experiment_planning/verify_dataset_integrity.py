@@ -15,6 +15,7 @@ import numpy as np
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.annotation_quirks import quirk_warnings
 from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
+from maskmed_nnu.instances.conversion.source_images import check_spacing
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
@@ -83,7 +84,7 @@ def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int)
 
 def check_instance_case(images: Sequence[str], label: str, channels: int, label_format: LabelFormat) -> LabelMapIssues:
     """What is wrong with one case, in sentences that name the file. Raises nothing: it runs in a pool of processes."""
-    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO, spacing_file
 
     faults = [f"{path} does not exist, though its case has other channels." for path in images if not isfile(path)]
     if not isfile(label):
@@ -94,6 +95,8 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
         data, _ = InstanceIO().read_images(images)
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
         check_lossless(Path(label))
+        if not spacing_file(images[0]).is_file():  # which comes before what the TIFFs tell
+            check_spacing(Path(label), Path(images[0]))
     except InputError as error:
         return LabelMapIssues([str(error)])
     faults = _mismatches(images, label, data, raw, channels) + check_grid(images, label, reader="InstanceIO").faults

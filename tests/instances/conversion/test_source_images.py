@@ -87,7 +87,7 @@ def test_a_mask_in_colour_is_refused_and_one_of_equal_channels_is_not(tmp_path):
     Image.fromarray(np.stack([ids] * 3, -1)).save(tmp_path / "grey.png")
     assert np.array_equal(source_images.read_mask(tmp_path / "grey.png")[0], ids)
     Image.fromarray(np.stack([ids, ids, 0 * ids], -1)).save(tmp_path / "colour.png")
-    with pytest.raises(InputError, match="is a picture in colour; a mask holds one whole number for each pixel"):
+    with pytest.raises(InputError, match="is a picture in colour, but a mask holds one number for each pixel"):
         source_images.read_mask(tmp_path / "colour.png")
 
 
