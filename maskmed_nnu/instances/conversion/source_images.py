@@ -64,11 +64,7 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         if order == raster.axes.rstrip("S"):  # the file's own names, which do not fit
             order = order.translate(str.maketrans("CZ", "ZC"))
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
-        told = (
-            f"; where they are others, say so, as in --axes {order}"
-            if set(raster.axes) - set("YXS")
-            else ""
-        )
+        told = f"; where they are others, say so, as in --axes {order}" if set(raster.axes) - set("YXS") else ""
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
@@ -90,7 +86,9 @@ def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, format
     if raster.colour:
         colours = _opaque(raster.values)
         if (colours != colours[..., :1]).any():
-            raise InputError(f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to ids.")
+            raise InputError(
+                f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to ids."
+            )
         raster = replace(raster, values=colours[..., 0], colour=False, axes=raster.axes.rstrip("S"))
     values, _ = raster.channels_first(path, pages="Z")
     if len(values) > 1:

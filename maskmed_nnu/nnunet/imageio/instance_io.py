@@ -67,7 +67,9 @@ class InstanceIO(BaseReaderWriter):
                 if found:
                     raise InputError(elsewhere_sentence(name, f"{image_fnames[0]} of the same case", found))
         slices = channels[0].shape[1]
-        beside = _read_spacing_file(spacing_file(image_fnames[0])) if slices > 1 and rasters[0].geometry is None else None
+        beside = (
+            _read_spacing_file(spacing_file(image_fnames[0])) if slices > 1 and rasters[0].geometry is None else None
+        )
         properties = _properties(rasters[0].geometry, beside or rasters[0].spacing, slices)
         if beside is None and properties.get("spacing_file"):
             properties["spacing_of_metadata"] = True
