@@ -66,8 +66,8 @@ def check_values(values: NDArray[Any]) -> None:
         bad = values[~np.isfinite(values) | (values != np.floor(values))]
         if len(bad):
             raise InputError(
-                f"The mask holds {_digits(bad[0])}{and_more(bad)}; ids are whole numbers, so go back to the ids before they "
-                "were resampled, scaled or made probabilities, and save them as an integer type."
+                f"The mask holds {_digits(bad[0])}{and_more(bad)}; ids are whole numbers, so go back to the ids before "
+                "they were resampled, scaled or made probabilities, and save them as an integer type."
             )
         exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
         if len(values) and values[-1] >= exact:

@@ -87,7 +87,8 @@ def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, format
         colours = _opaque(raster.values)
         if (colours != colours[..., :1]).any():
             raise InputError(
-                f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to ids."
+                f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to "
+                "ids."
             )
         raster = replace(raster, values=colours[..., 0], colour=False, axes=raster.axes.rstrip("S"))
     values, _ = raster.channels_first(path, pages="Z")

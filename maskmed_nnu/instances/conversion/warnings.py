@@ -97,7 +97,7 @@ def _void_class(layout: DatasetLayout) -> str:
     names = [*layout.classes][:-1] if len(classes) <= MAX_NAMES else ["…"]
     return (
         f"The value {highest}, far above the other ones, probably marks pixels to leave out (void), and would be "
-        f"learned as the class {last}; where it does, convert with --classes {' '.join(names)} ignore: the name ignore "
+        f"learned as {last}; where it does, convert with --classes {' '.join(names)} ignore: the name ignore "
         "makes it nnU-Net's ignore label."
     )
 
