@@ -67,4 +67,12 @@ def _cause(raw: bytes, error: Exception) -> str:
         return "it goes on behind the end of the document, as where JSON files were joined or each line is one"
     if "stands twice" in str(error):
         return "remove one of the two"
+    if isinstance(error, json.JSONDecodeError):
+        before, rest = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+        if before.endswith(",") and rest.startswith(("}", "]")):
+            return "a comma stands before a closing bracket, so remove it"
+        if rest.startswith(("//", "/*", "#")):
+            return "JSON has no comments, so remove them"
+        if rest.startswith(("'", "True", "False", "None")):
+            return "it is written as Python prints it, so write it with json.dump"
     return "it is damaged, cut off or no JSON in UTF-8"

@@ -43,7 +43,7 @@ def cast(values: NDArray[Any], kind: type[_Number], name: object = "The label ma
     if values.dtype.kind == "f":
         bad = values[~np.isfinite(values) | (values != np.floor(values))]
         if bad.size:
-            raise InputError(f"{name} holds {_digits(bad.flat[0])}; labels are whole numbers, so save it as integers.")
+            raise InputError(f"{name} holds {bad.flat[0]!s}; labels are whole numbers, so save it as integers.")
     lowest, highest = int(values.min(initial=0)), int(values.max(initial=0))  # of Python, which do not wrap
     if np.issubdtype(kind, np.integer):
         limits: Any = np.iinfo(kind)
@@ -65,9 +65,15 @@ def check_values(values: NDArray[Any]) -> None:
     if values.dtype.kind == "f":
         bad = values[~np.isfinite(values) | (values != np.floor(values))]
         if len(bad):
+            only_rounding = np.allclose(bad, np.rint(bad), rtol=0, atol=1e-3)
+            cure = (
+                "round them (numpy.rint)"
+                if only_rounding
+                else "go back to the ids before they were resampled, scaled or made probabilities"
+            )
             raise InputError(
-                f"The mask holds {_digits(bad[0])}{and_more(bad)}; ids are whole numbers, so go back to the ids before "
-                "they were resampled, scaled or made probabilities, and save them as an integer type."
+                f"The mask holds {bad[0]!s}{and_more(bad)}; ids are whole numbers, so {cure}, and save them as an "
+                "integer type."
             )
         exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
         if len(values) and values[-1] >= exact:
@@ -89,12 +95,6 @@ def check_values(values: NDArray[Any]) -> None:
         raise InputError(
             f"The mask holds the id {int(values[-1])}; ids must fit in 32 bits (up to {MAX_ID}), so renumber them."
         )
-
-
-def _digits(fraction: Any) -> str:
-    """As short as tells it from a whole number."""
-    short = f"{fraction:g}"
-    return repr(float(fraction)) if short.lstrip("-").isdigit() else short
 
 
 def and_more(indices: NDArray[Any]) -> str:

@@ -41,7 +41,7 @@ def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint
 def _stretch_contrast(image: NDArray[Any]) -> NDArray[np.uint8]:
     channels = image if len(image) == 3 else image[:1].repeat(3, 0)
     low, high = np.percentile(channels[:, ::4, ::4], (0.5, 99.5))  # every fourth pixel is enough
-    scaled = (channels - low) * (255 / max(high - low, np.finfo(np.float32).tiny))
+    scaled = (channels - low) * (255 / (high - low) if high > low else 0)
     return np.ascontiguousarray(np.clip(scaled, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 

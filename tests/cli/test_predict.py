@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -354,6 +355,15 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     assert main(["predict", "-i", str(folder), "-o", str(out), "-d", "7"]) == 1
     assert "-d needs the environment variable nnUNet_results" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_an_overlay_of_an_image_of_one_value_is_black():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = draw_overlay(
+            np.full((1, 1, 1), 9, np.float32), from_instance_map(np.zeros((1, 1, 1), np.int32), np.zeros(0, np.int64))
+        )
+    assert not plain.any()
 
 
 def test_an_overlay_outlines_objects_inside_and_tints_stuff():

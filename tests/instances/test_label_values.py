@@ -85,6 +85,15 @@ def test_values_of_files_are_labels_or_refused(values: np.ndarray) -> None:
         assert legal and as_python(result) == told
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(1.0000001, "holds 1.0000001; .*round them"), (0.25, "holds 0.25; .*before they were resampled")],
+)
+def test_fractions_are_shown_in_full_with_their_cure(value: float, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        whole_numbers(np.array([0, value], np.float32), "x.nii.gz")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=label_maps())
 def test_label_files_of_any_type_are_read_as_they_are(tmp_path, values: np.ndarray) -> None:

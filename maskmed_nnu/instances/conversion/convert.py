@@ -196,11 +196,16 @@ def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Pa
 
 def _copy_nifti(source: Path, target: Path) -> None:
     """The same file, compressed."""
-    if formats.ending(source) == formats.ending(target):
-        shutil.copyfile(source, target)
-    else:
-        with source.open("rb") as content, gzip.open(target, "wb", compresslevel=6) as compressed:
-            shutil.copyfileobj(content, compressed)
+
+    def copy(partial: Path) -> None:
+        with source.open("rb") as content, partial.open("wb") as file:
+            if formats.ending(source) == formats.ending(target):
+                shutil.copyfileobj(content, file)
+            else:
+                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file) as compressed:
+                    shutil.copyfileobj(content, compressed)
+
+    write_atomically(target, copy)
 
 
 def _split_objects(content: Annotations) -> Annotations:

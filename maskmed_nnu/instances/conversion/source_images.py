@@ -12,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
@@ -40,10 +41,10 @@ def stem(path: Path) -> str:
 
 
 def files(folder: Path) -> list[Path]:
-    """The pictures in `folder`, sorted by name; hidden files and other ones are left out."""
+    """The pictures in `folder`, sorted by name; hidden files and other ones are left out, links to nothing are not."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the folder that holds the pictures.")
-    return sorted(p for p in folder.iterdir() if formats.ending(p) and not p.name.startswith(".") and p.is_file())
+    return sorted(p for p in folder.iterdir() if formats.ending(p) and not p.name.startswith(".") and not p.is_dir())
 
 
 def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
@@ -65,6 +66,8 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
             order = order.translate(str.maketrans("CZ", "ZC"))
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
         told = f"; where they are others, say so, as in --axes {order}" if set(raster.axes) - set("YXS") else ""
+        if raster.geometry is not None and raster.values.ndim > 3:  # whose space is always named
+            told = "; where the fourth axis is time, save each frame as a file of its own"
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
@@ -125,8 +128,8 @@ def turned_hint(annotated: Sequence[int], shape: Sequence[int]) -> str:
     if annotated[-1] == annotated[-2] or list(annotated[-2:]) != list(shape[:-3:-1]):
         return ""
     return (
-        " (rows and columns are exchanged: photographs are turned upright as their EXIF orientation says, so annotate "
-        "them as viewers show them, or remove that mark)"
+        " (rows and columns are exchanged: turn one of the two; a photograph with an EXIF orientation is read upright, "
+        "as viewers show it)"
     )
 
 
@@ -141,12 +144,16 @@ def write(path: Path, picture: SourceImage) -> None:
     elif values.dtype not in (np.uint8, np.uint16):
         values = values.astype(np.float32)
     if formats.ending(path) == ".png":
-        Image.fromarray(np.ascontiguousarray(values)).save(path, format="PNG")
+        image = Image.fromarray(np.ascontiguousarray(values))
+        write_atomically(path, lambda partial: image.save(partial, format="PNG"))
     else:
         kind = "rgb" if picture.colour else "minisblack"
         axes = "ZYX"[-picture.channels.ndim + 1 :] + "S" * picture.colour
-        tifffile.imwrite(
-            path, np.ascontiguousarray(values), photometric=kind, compression="zlib", metadata={"axes": axes}
+        write_atomically(
+            path,
+            lambda partial: tifffile.imwrite(
+                partial, np.ascontiguousarray(values), photometric=kind, compression="zlib", metadata={"axes": axes}
+            ),
         )
 
 

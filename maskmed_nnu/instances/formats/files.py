@@ -40,7 +40,8 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         with path.open("rb") as file:  # so that a file that is closed or gone is told alike for every library
             file.read(1)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path} does not exist; check the name and the folder.") from None
+        lost = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
+        raise InputError(f"{path} {lost}; check the name and the folder.") from None
     except OSError as error:
         raise _not_given(path, error) from None
     try:

@@ -132,9 +132,9 @@ def renamed(path: Path, raster: Raster, axes: str) -> str:
             f"{path} has the axes {raster.described()}, which --axes {axes} cannot name; give a letter for each: Z, C, "
             "Y and X for slices, channels, rows and columns."
         )
-    named = "" if "Q" in raster.axes else "YX"  # of pages without names not even these are told
-    moved = any(own in named and own != axis for own, axis in zip(raster.axes, axes, strict=True))
-    if raster.colour != axes.endswith("S") or moved:
+    moved = [axes[i] for i, a in enumerate(raster.axes) if a in "YX"] != ["Y", "X"]
+    untold = "Q" in raster.axes and raster.geometry is None  # an array [Y, X, C] is written as pages of C columns
+    if raster.colour != axes.endswith("S") or (moved and not untold):
         raise InputError(
             f"{path} has the axes {raster.described()}, which --axes {axes} contradicts; rows (Y), columns (X) and "
             "colours (S) stay where they are."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import flatten, from_instance_map
 from maskmed_nnu.instances.files import read_ids_and_geometry
 from maskmed_nnu.instances.formats import Geometry
@@ -17,7 +18,7 @@ from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.coco_results import CocoResults
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
-from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.instances.text import format_list, format_shape
 
 
 def check_folders(truth: Path, prediction: Path) -> None:
@@ -43,6 +44,12 @@ def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
         raise InputError(f"{truth} holds no file that ends in {ending}, the file_ending in dataset.json.")
     missing = [name for name in names if not (prediction / (name + ending)).is_file()]
     if missing:
+        found = sorted(p.name for p in prediction.iterdir() if formats.ending(p) and not p.name.startswith("."))
+        if len(missing) == len(names) and found:
+            raise InputError(
+                f"{prediction} holds no prediction of a case of {truth}: it holds {format_list(found)}, but a "
+                f"prediction has the name of its truth, as {names[0]}{ending}; rename or convert the predictions."
+            )
         others = f" (and those of {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise InputError(
             f"The prediction of {missing[0]}{others} is missing: {prediction / (missing[0] + ending)} does not exist; "

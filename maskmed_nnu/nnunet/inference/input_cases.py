@@ -32,7 +32,7 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
     if source.is_file():
         files = [source]
     elif source.is_dir():
-        files = sorted(p for p in source.iterdir() if p.is_file() and not p.name.startswith(".") and ending(p))
+        files = sorted(p for p in source.iterdir() if not p.is_dir() and not p.name.startswith(".") and ending(p))
     else:
         raise InputError(f"{source} does not exist; -i takes an image or a folder of images.")
     numbered: dict[str, dict[int, Path]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,18 @@ class Fault(NamedTuple):
     def sentence(self) -> str:
         where = self.where if self.folder is None else str(self.folder / self.where)
         return f"{where}: {self.what}; {self.cure}.".replace("\n", " ")
+
+
+def encoding_faults(folder: Path, *names: str) -> list[Fault]:
+    """Of JSON files in other encodings than the one that nnU-Net's reader knows; ours knows all of Unicode's."""
+    faults = []
+    for name in names:
+        encoding = json.detect_encoding((folder / name).read_bytes())
+        if encoding != "utf-8":
+            what = "begins with a byte-order mark" if encoding == "utf-8-sig" else f"is written in {encoding.upper()}"
+            cure = "save it as UTF-8 without BOM"
+            faults.append(Fault(name, f"it {what}, at which nnU-Net's reader fails", cure, folder))
+    return faults
 
 
 def named(values: Iterable[object]) -> str:

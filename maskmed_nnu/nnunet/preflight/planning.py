@@ -9,7 +9,7 @@ from pathlib import Path
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preflight.disk import LEAST_SHARE, bytes_below, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault
+from maskmed_nnu.nnunet.preflight.faults import Fault, encoding_faults
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.raw_data import RawDataSet, check_raw_data, ending_and_channels
 
@@ -58,6 +58,7 @@ def preprocessing_faults(data_sets: Sequence[int], *, plans: str, configurations
             what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
             faults.append(Fault(path.name, f"it {what}", cure, path.parent))
             continue
+        faults += encoding_faults(path.parent, path.name)
         planner, planned = content.get("experiment_planner_used", ""), list(content.get("configurations", ()))
         chosen = [one for one in configurations if one in planned] or list(configurations)
         more = planning_faults([int(number)], planner=planner, planned=planned, configurations=chosen)

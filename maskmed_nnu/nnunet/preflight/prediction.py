@@ -11,7 +11,7 @@ from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, encoding_faults, named
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
 from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
@@ -59,7 +59,7 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
 
 def _read(model: Path, name: str) -> tuple[Any, list[Fault]]:
     try:
-        return read_json(model / name, expected="what nnU-Net's training left"), []
+        return read_json(model / name, expected="what nnU-Net's training left"), encoding_faults(model, name)
     except InputError as error:
         what, _, cure = str(error).removeprefix(f"{model / name} ").removesuffix(".").partition("; ")
         return None, [Fault(name, f"it {what}", f"{cure}, so copy the model's whole folder", model)]

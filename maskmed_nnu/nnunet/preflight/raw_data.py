@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from maskmed_nnu.dataset_json import dataset_json_faults
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, encoding_faults, named
 from maskmed_nnu.nnunet.preflight.headers import read_headers
 from maskmed_nnu.nnunet.preflight.image_files import (
     Folder,
@@ -78,10 +77,7 @@ def read_description(root: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     except InputError as error:
         what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
         return None, [Fault(DESCRIPTION, f"it {what}", cure, root)]
-    faults = []
-    if path.read_bytes().startswith(codecs.BOM_UTF8):
-        what = "it begins with a byte-order mark, at which nnU-Net's reader fails"
-        faults.append(Fault(DESCRIPTION, what, "save it as UTF-8 without BOM", root))
+    faults = encoding_faults(root, DESCRIPTION)
     for sentence in dataset_json_faults(description, DESCRIPTION):
         what, _, cure = sentence.removeprefix(f"{DESCRIPTION}: ").removesuffix(".").partition("; ")
         faults.append(Fault(DESCRIPTION, what, cure or "correct it", root))

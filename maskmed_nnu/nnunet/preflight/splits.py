@@ -10,7 +10,7 @@ from typing import Any
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import ending
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, encoding_faults, named
 
 SPLITS = "splits_final.json"
 FORM = 'write a list with {"train": [names], "val": [names]} for each fold'
@@ -34,6 +34,7 @@ def split_faults(folder: Path, cases: Collection[str], fold: int) -> Iterator[Fa
         what, _, cure = str(error).removeprefix(f"{path} ").removesuffix(".").partition("; ")
         yield Fault(SPLITS, f"it {what}", f"{cure}; or delete it, and nnU-Net makes five folds", folder)
         return
+    yield from encoding_faults(folder, SPLITS)
     if not isinstance(splits, list) or not splits:
         kind = "an empty list" if splits == [] else f"no list of folds but {_kind(splits)}"
         yield Fault(SPLITS, f"it holds {kind}", FORM, folder)

@@ -12,7 +12,7 @@ from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.nnunet.preflight.faults import Fault, count, encoding_faults, named
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.splits import SPLITS, split_faults
 
@@ -80,6 +80,7 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
             what, _, cure = what.partition(". ")
         yield Fault("plans", what, cure[:1].lower() + cure[1:] or "plan again")
         return
+    yield from encoding_faults(folder, path.name, "dataset.json")
     if plans.get("dataset_name") != folder.name:
         what = f"the plans are for a data set called {plans.get('dataset_name')}"
         cure = "plan again; after renaming a data set its old name stands there"

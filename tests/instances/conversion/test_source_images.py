@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -148,6 +149,35 @@ def test_axes_that_do_not_fit_are_named_and_can_be_told(tmp_path, axes, shape, m
     assert len(list((target(tmp_path) / "imagesTr").iterdir())) == (3 if told == "CYX" else 1)
 
 
+def test_channels_behind_rows_and_columns_can_be_told(tmp_path):
+    image = picture(shape=(*SHAPE, 2))
+    save(tmp_path / "images" / "a.tif", image, photometric="minisblack")
+    save(tmp_path / "masks" / "a.tif", cells(), photometric="minisblack")
+    with pytest.raises(InputError, match=r"QYX \(30 × 40 × 2\), .*as in --axes YXC\."):
+        convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target(tmp_path))
+    convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell", order="YXC"), target(tmp_path))
+    np.testing.assert_array_equal(tifffile.imread(target(tmp_path) / "imagesTr" / "a_0001.tif"), image[..., 1])
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        source_images.write(tmp_path / "a.png", source_images.SourceImage(picture()[None], False))
+    assert caught.value.filename == str(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_to_nothing_is_no_image_that_may_be_left_out(tmp_path):
+    images, masks = label_maps(tmp_path)
+    (images / "c1.png").unlink()
+    (images / "c1.png").symlink_to("elsewhere.png")
+    with pytest.raises(InputError, match=r"c1\.png is a link to a file that is not there"):
+        convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
+
+
 def test_a_mask_of_channels_is_refused(tmp_path):
     save(tmp_path / "a.tif", cells(shape=(3, *SHAPE)), imagej=True)  # which tifffile writes as channels
     with pytest.raises(InputError, match=r"CYX \(3 × 30 × 40\), so that it holds channels .* --axes ZYX"):
@@ -191,7 +221,9 @@ def test_a_mask_of_the_photo_as_it_is_stored_gets_a_hint(tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(picture()).save(tmp_path / "images" / "a.png", exif=exif)
     save(tmp_path / "masks" / "a.tif", cells())
-    with pytest.raises(InputError, match=r"has the size 30 × 40, .* has 40 × 30; .* turned upright as their EXIF"):
+    with pytest.raises(
+        InputError, match=r"has the size 30 × 40, .* has 40 × 30; .* a photograph with an EXIF orientation"
+    ):
         convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target(tmp_path))
 
 

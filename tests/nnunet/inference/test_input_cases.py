@@ -43,6 +43,13 @@ def test_a_file_is_a_case_and_a_folder_without_images_is_refused(tmp_path):
         cases(tmp_path / "nowhere", 1)
 
 
+def test_a_link_to_nothing_is_a_case_that_cannot_be_read(tmp_path):
+    touch(tmp_path, "a.png")
+    (tmp_path / "b.png").symlink_to("elsewhere.png")
+    (tmp_path / "c.png").mkdir()
+    assert [name for name, _ in cases(tmp_path, 1)] == ["a", "b"]
+
+
 def test_two_images_of_one_name_are_refused(tmp_path):
     touch(tmp_path, "a.png", "a_0000.tif")
     with pytest.raises(InputError, match="would both be written as a; rename one"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 
@@ -185,7 +186,8 @@ def test_faults_of_dataset_json_come_with_those_of_the_files(root, change, expec
         (None, "cannot be read (No such file or directory)"),
         (b"{", "is not valid JSON"),
         (b"[]", "an object with channel_names"),
-        (b"\xef\xbb\xbf", "byte-order mark"),
+        (codecs.BOM_UTF8, "byte-order mark"),
+        (codecs.BOM_UTF16_LE, "written in UTF-16, at which nnU-Net's reader fails; save it as UTF-8"),
     ],
 )
 def test_a_dataset_json_that_cannot_be_used(root, content, expected):
@@ -193,7 +195,8 @@ def test_a_dataset_json_that_cannot_be_used(root, content, expected):
     if content is None:
         path.unlink()
     else:
-        path.write_bytes(content + path.read_bytes() if content[:1] == b"\xef" else content)
+        encoding = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16"}.get(content)
+        path.write_bytes(path.read_text().encode(encoding) if encoding else content)
     assert expected in only(root)
 
 

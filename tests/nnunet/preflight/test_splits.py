@@ -63,6 +63,14 @@ def test_a_file_with_a_fault(tmp_path, splits, expected):
     assert expected in sentence
 
 
+def test_windows_line_ends_are_legal_and_a_byte_order_mark_is_not(tmp_path):
+    text = json.dumps([GOOD], indent=1).replace("\n", "\r\n")
+    (tmp_path / "splits_final.json").write_bytes(text.encode())
+    assert found(tmp_path, None) == []
+    (tmp_path / "splits_final.json").write_bytes(text.encode("utf-8-sig"))
+    assert "byte-order mark, at which nnU-Net's reader fails; save it as UTF-8 without BOM" in found(tmp_path, None)[0]
+
+
 def test_folds_that_there_are_not(tmp_path):
     assert found(tmp_path, None, 5) == ["fold 5: nnU-Net makes 5 folds; train one of 0 to 4, or fold 'all'."]
     assert "it describes folds 0 to 1, and fold 2 was asked for" in found(tmp_path, [GOOD, GOOD], 2)[0]
