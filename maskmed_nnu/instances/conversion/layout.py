@@ -58,7 +58,6 @@ class CaseSummary:
     refused: list[str]
     clipped: int
     highest: int
-    renumbered: bool
     quirks: Quirks
     split: int
     digest: str
@@ -160,7 +159,6 @@ def summarize_case(
         refused=content.refused,
         clipped=content.clipped,
         highest=content.highest,
-        renumbered=content.renumbered,
         quirks=quirks,
         split=split,
         digest=hashlib.sha256(labels.tobytes()).hexdigest(),

@@ -48,7 +48,7 @@ class SourceCase:
 @dataclass(frozen=True)
 class Annotations:
     """What a case holds; `refused` has a clause per object left out; `highest` is the highest id of its file, where
-    that has any, and `kept_ids` says that the objects have these.
+    that has any; beyond `MAX_KEPT_ID` the objects are renumbered.
     """
 
     image: SourceImage
@@ -56,8 +56,11 @@ class Annotations:
     refused: list[str] = field(default_factory=list)
     clipped: int = 0
     highest: int = 0
-    renumbered: bool = False
-    kept_ids: bool = False
+
+    @property
+    def kept_ids(self) -> bool:
+        """Whether the objects have the ids of their file."""
+        return 0 < self.highest <= MAX_KEPT_ID
 
 
 class Source(Protocol):
@@ -114,14 +117,13 @@ class LabelMapSource:
     def read(self, case: SourceCase) -> Annotations:
         mask, picture = _mask_and_picture(case, self._order, semantic=False)
         highest = int(mask.max(initial=0))
-        renumbered = highest > MAX_KEPT_ID
-        if renumbered:
+        if highest > MAX_KEPT_ID:
             values, mask = np.unique(mask, return_inverse=True)
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
         ids = cast(mask, np.int32, case.files[1])[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
         objects = InstanceMap(ids, classes, np.zeros_like(ids[0]))
-        return Annotations(picture, objects, highest=highest, renumbered=renumbered, kept_ids=not renumbered)
+        return Annotations(picture, objects, highest=highest)
 
 
 class SemanticSource:

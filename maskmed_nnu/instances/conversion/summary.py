@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
+from maskmed_nnu.instances.conversion.sources import MAX_KEPT_ID
 from maskmed_nnu.instances.text import count, format_list
 
 MAX_NAMES = 3
@@ -28,7 +29,7 @@ def summary_lines(
     clipped = sum(s.clipped for s in summaries)
     if clipped:
         lines.append(f"clipped    {count(clipped, 'object')} drawn beyond the image, cut off at its border")
-    renumbered = [s.name for s in summaries if s.renumbered]
+    renumbered = [s.name for s in summaries if s.highest > MAX_KEPT_ID]
     if renumbered:
         which = format_list(renumbered, MAX_NAMES)
         lines.append(f"renumbered {count(len(renumbered), 'label map')} with ids above 65,535, from 1 on: {which}")
