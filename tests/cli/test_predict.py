@@ -344,6 +344,10 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     ):
         assert predict(model, folder, out, *more) == 1
         assert re.search(said, capsys.readouterr().err)
+    damaged = model / "fold_1" / "checkpoint_cut.pth"
+    damaged.write_bytes((model / "fold_1" / "checkpoint_final.pth").read_bytes()[:500])
+    assert predict(model, folder, out, "--checkpoint", damaged.name) == 1
+    assert f"{damaged} is damaged or cut off; copy it again" in capsys.readouterr().err
     assert predict(tmp_path / "nowhere", folder, out) == 1
     assert "holds no plans.json" in capsys.readouterr().err
     plan = plans(dataset())

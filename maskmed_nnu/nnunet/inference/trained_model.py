@@ -7,6 +7,7 @@ import os
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import is_zipfile
 
 from maskmed_nnu._startup import DISABLE_HOOK
 from maskmed_nnu.errors import InputError
@@ -47,7 +48,7 @@ def trained_folds(folder: Path, requested: list[str] | None, checkpoint: str) ->
     """The folds to combine; by default all numbered ones that are trained, or else fold_all.
 
     Raises:
-        InputError: where a fold lacks the checkpoint.
+        InputError: where a fold lacks the checkpoint, or it is damaged.
     """
     trained = sorted(path.parent.name[len("fold_") :] for path in folder.glob(f"fold_*/{checkpoint}"))
     if not trained:
@@ -59,7 +60,11 @@ def trained_folds(folder: Path, requested: list[str] | None, checkpoint: str) ->
         raise InputError(
             f"Fold {missing[0]} in {folder} has no {checkpoint}; the folds that have are {', '.join(trained)}."
         )
-    return requested or [fold for fold in trained if fold != "all"] or trained
+    folds = requested or [fold for fold in trained if fold != "all"] or trained
+    for path in (folder / f"fold_{fold}" / checkpoint for fold in folds):
+        if not is_zipfile(path):  # as torch writes them, with their table of contents at the end
+            raise InputError(f"{path} is damaged or cut off; copy it again, or take another one with --checkpoint.")
+    return folds
 
 
 def load_predictor(

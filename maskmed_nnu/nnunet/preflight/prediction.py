@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
@@ -83,6 +84,9 @@ def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
     checkpoint = prediction.checkpoint
     trained = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
     missing = [str(fold) for fold in prediction.folds if str(fold) not in trained]
+    for name in (f"fold_{fold}/{checkpoint}" for fold in prediction.folds if str(fold) in trained):
+        if not is_zipfile(model / name):  # as torch writes them, with their table of contents at the end
+            yield Fault(name, "it is damaged or cut off", "copy it again, or take another one with -chk", model)
     if not missing:
         return
     if trained:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
@@ -99,6 +100,7 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
         yield from split_faults(folder, cases, fold)
     yield from _truth_faults(folder, description, _validated(folder, cases, fold), again)
     yield from _previous_stage_faults(training, plans, configuration, cases)
+    yield from _damaged_checkpoint(training, folder.name)
     yield from _checkpoint_faults(training, plans, configuration, description)
 
 
@@ -170,6 +172,19 @@ def _previous_stage_faults(
     if missing:
         what = f"{count(len(missing), 'case')} without a prediction of {previous}: {named(missing)}"
         yield Fault(folder.name, what, f"train all folds of {previous} first, with the same -tr and -p", folder.parent)
+
+
+def _damaged_checkpoint(training: Training, data_set: str) -> Iterator[Fault]:
+    """The one that the training would go on from, or be validated with, where its end is missing."""
+    if not training.continues and not training.validates_only:
+        return
+    model = f"{training.trainer}__{training.plans}__{training.configuration}"
+    folder = Path(os.environ.get("nnUNet_results", "")) / data_set / model / f"fold_{training.fold}"
+    names = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # as nnU-Net looks for them
+    name = next((name for name in names if (folder / name).is_file()), None)
+    if name is not None and not is_zipfile(folder / name):  # as torch writes them, with a table of contents at the end
+        cure = "copy it again, or delete it, and nnU-Net takes the next of latest and best"
+        yield Fault(name, "it is damaged or cut off", cure, folder)
 
 
 def _checkpoint_faults(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -66,7 +67,7 @@ def write_model(
     model = parent / plans["dataset_name"] / f"{trainer}__{plans['plans_name']}__2d"
     for fold in folds:
         (model / f"fold_{fold}").mkdir(parents=True)
-        (model / f"fold_{fold}" / "checkpoint_final.pth").touch()
+        zipfile.ZipFile(model / f"fold_{fold}" / "checkpoint_final.pth", "w").close()
     describe(model)
     (model / "plans.json").write_text(json.dumps(plans))
     return model

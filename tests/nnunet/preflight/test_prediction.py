@@ -47,6 +47,13 @@ def test_folds(model, images, nnunet_env):
     assert "-chk: no fold of" in found(model, images) and found(model, images).endswith("add -chk checkpoint_best.pth.")
 
 
+def test_a_checkpoint_that_was_cut_off(model, images):
+    (model / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK\3\4 and no more")
+    assert found(model, images) == f"{model}/fold_0/checkpoint_final.pth: it is damaged or cut off; " + (
+        "copy it again, or take another one with -chk."
+    )
+
+
 def test_a_model_that_there_is_not(model, images):
     other = model.with_name("nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres")
     assert "trained are -tr nnUNetTrainerMaskMed -p MaskMedPlans -c 2d" in found(other, images)

@@ -9,7 +9,7 @@ import torch
 
 from maskmed_nnu.nnunet.preflight import training as module
 from maskmed_nnu.nnunet.preflight.training import Training, training_faults
-from tests.nnunet.preflight.data_sets import plans, write_preprocessed
+from tests.nnunet.preflight.data_sets import plans, write_model, write_preprocessed
 
 
 @pytest.fixture
@@ -100,6 +100,15 @@ def test_devices(root, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert found(device="cuda") == "" and "but torch sees 1 GPU" in found(device="cuda", gpus=2)
+
+
+def test_a_checkpoint_that_was_cut_off(root, nnunet_env):
+    fold = write_model(nnunet_env.results, plans()) / "fold_0"
+    assert found(continues=True) == ""
+    (fold / "checkpoint_final.pth").rename(fold / "checkpoint_latest.pth")
+    (fold / "checkpoint_latest.pth").write_bytes(b"")
+    assert found() == ""
+    assert "fold_0/checkpoint_latest.pth: it is damaged or cut off; copy it again" in found(continues=True)
 
 
 def test_room_for_checkpoints(root, monkeypatch):
