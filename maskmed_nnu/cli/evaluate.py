@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> None:
     from maskmed_nnu.instances.instance_map import LabelFormat
     from maskmed_nnu.instances.metrics import with_names
     from maskmed_nnu.instances.metrics.coco_results import CocoResults
-    from maskmed_nnu.instances.metrics.evaluation import evaluate
+    from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate
+    from maskmed_nnu.instances.text import count
 
     if options.max_detections < 1:
         raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"{options.json.parent} is no folder; make it, or name another file with --json.")
     if options.json:
         _check_output(options.json)
+    check_folders(options.truth, options.prediction)
     dataset_json = _dataset_json(options.truth, options.prediction)
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(options.scores) if options.scores else None
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         summary = {"images": images, "max_detections": options.max_detections, **with_names(scores, names)}
         write_json(options.json, summary, indent=2)
-    print(f"{images} images. {'AP by the scores' if options.scores else 'AP without scores'}.")
+    print(f"{count(images, 'image')}. {'AP by the scores' if options.scores else 'AP without scores'}.")
     for note in results.notes if results is not None else ():
         print(f"Note: {note}.")
     print()

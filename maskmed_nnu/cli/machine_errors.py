@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from maskmed_nnu.atomic_write import PARTIAL
 
@@ -27,7 +28,7 @@ CAUSES = {
     ("memory is used up", "close other programs, or take smaller images"): (errno.ENOMEM,),
     ("the drive does not answer", "check the disk or the network, and run the same command again"): (
         *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.ESTALE, errno.EHOSTDOWN),
-        *(errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOLINK, errno.EREMOTEIO),
+        *(errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOLINK),
     ),
 }
 
@@ -43,8 +44,9 @@ def explain(error: OSError | MemoryError) -> str:
         return f"Memory is used up{detail}; close other programs, or take smaller images or a machine with more."
     names = [PARTIAL.sub("", str(name)) for name in (error.filename, error.filename2) if name is not None]
     what = names[-1] if names else "A file"
+    special = not names and error.errno is not None and error.strerror != os.strerror(error.errno)
     for (cause, cure), numbers in CAUSES.items():
-        if error.errno in numbers:
+        if error.errno in numbers and not special:
             return f"{what} cannot be used: {cause}; {cure}."
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     return f"{what} cannot be read or written ({reason}); check the disk and its free space, or {CHOOSE}."

@@ -33,7 +33,7 @@ from maskmed_nnu.instances.coco_document import (
 from maskmed_nnu.instances.detections import Detections
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
-from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.json_file import shown
 
 MAX_COORDINATE = 10  # image sizes; rasterising costs a polygon's length, so one with wild coordinates would never end
@@ -87,8 +87,7 @@ class CocoFile:
         if not any(annotation.segmentation for annotation in document.annotations):
             boxes = " (bounding boxes only)" if any(annotation.bbox for annotation in document.annotations) else ""
             raise InputError(
-                f"None of the {len(document.annotations):,} annotations in {path} has a segmentation{boxes}; masks are "
-                "needed, as polygons or RLE."
+                f"No annotation in {path} has a segmentation{boxes}; masks are needed, as polygons or RLE."
             )
 
     def _assign(self, annotations: Sequence[CocoAnnotation], names: dict[int | str, str]) -> None:
@@ -115,7 +114,9 @@ class CocoFile:
                     f"{describe_ids(dict.fromkeys(strays))}, but the images have the ids "
                     f"{describe_ids(self._annotations)}; make them agree."
                 )
-            self.notes.append(f"{len(strays):,} annotations belong to images that {self.path.name} does not list")
+            self.notes.append(
+                f"{count(len(strays), 'annotation')} of images that {self.path.name} does not list, left out"
+            )
         self._drop_repeats()
 
     def _drop_repeats(self) -> None:
@@ -126,11 +127,11 @@ class CocoFile:
             twins += without_repeats(kept, functools.partial(_Annotation.content, with_id=False))[1]
             self._annotations[image], repeats = kept, repeats + repeated
         if repeats:
-            self.notes.append(f"{repeats:,} annotations are listed twice, counted once")
+            self.notes.append(f"{count(repeats, 'annotation')} listed twice, counted once")
         if twins:
             self.notes.append(
-                f"{twins:,} annotations repeat the class and mask of another one under an id of their own, kept as "
-                "objects that overlap it wholly; remove them if they are not meant"
+                f"{count(twins, 'annotation')} with the class and mask of another one but an id of its own, kept as "
+                "objects that overlap wholly; remove what is not meant"
             )
         ids = Counter(one.title for group in self._annotations.values() for one in group)
         shared = sum(times for times in ids.values() if times > 1)

@@ -17,7 +17,7 @@ from annotated_types import Ge, MinLen
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.json_file import read_json, shown
 from maskmed_nnu.json_types import parse_entries
 from maskmed_nnu.legal_values import Words
@@ -140,7 +140,7 @@ def read_document(path: Path) -> CocoDocument:
     annotations = _parse(content, "annotations", CocoAnnotation, path)
     if annotations and not categories:
         raise InputError(
-            f"{path} has {len(annotations):,} annotations but no categories (categories is "
+            f"{path} has {count(len(annotations), 'annotation')} but no categories (categories is "
             f'{shown(content["categories"])}); declare them, as in [{{"id": 1, "name": "cell"}}].'
         )
     return CocoDocument(images, annotations, categories, notes)
@@ -177,7 +177,7 @@ def _distinct(entries: list[Entry], name: str, path: Path, notes: list[str]) -> 
     """Without the entries that are listed again as they are; an id with two meanings is refused."""
     distinct, repeats = without_repeats(entries, repr)
     if repeats:
-        notes.append(f"{repeats:,} {name} are listed twice, counted once")
+        notes.append(f"{repeats:,} of the {name} listed twice, counted once")
     _refuse_twice(f"Two {name}", "id", distinct, path)
     return distinct
 

@@ -104,10 +104,7 @@ def implausible_values(values: NDArray[Any], *, semantic: bool) -> str | None:
         return None
     if steps.share > PICTURE_SHARE:
         return "holds a picture, as most pixels differ from the next one; give the mask, which is flat in every object"
-    return (
-        f"is no label map: from one area to the next its values run over {steps.values} different ones in between, "
-        f"{GO_BACK}"
-    )
+    return f"is no label map: from one area to the next it runs through {steps.values} values in between, {GO_BACK}"
 
 
 def looks_like_labels(values: NDArray[Any]) -> bool:

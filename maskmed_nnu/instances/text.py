@@ -1,4 +1,4 @@
-"""Lists and shapes as sentences show them."""
+"""Lists, numbers and shapes as sentences show them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ def format_list(values: Iterable[object], limit: int = 10) -> str:
     """
     texts = [str(value) for value in values]
     return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
+
+
+def count(number: int, noun: str) -> str:
+    """
+    >>> count(1, "file"), count(1200, "file")
+    ('1 file', '1,200 files')
+    """
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
 def format_shape(shape: Iterable[int]) -> str:

@@ -131,9 +131,9 @@ def test_results_that_do_not_count_are_told(cells: tuple[Path, Path], tmp_path: 
         assert main(command(*cells, "--scores", file)) == 0
         lines.append(capsys.readouterr().out.splitlines())
     assert [line for line in lines[1] if line.startswith("Note: ")] == [
-        "Note: 1 results of results.json are listed twice, counted once.",
-        'Note: 2 results of images without truth do not count: "x", 7.',
-        "Note: 1 results with an empty mask do not count.",
+        "Note: 1 result of results.json listed twice, counted once.",
+        'Note: 2 results of images without truth, not counted: "x", 7.',
+        "Note: 1 result with an empty mask, not counted.",
     ]
     assert [line for line in lines[1] if not line.startswith("Note: ")] == lines[0]
 
@@ -225,7 +225,7 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
         broken.write_text(content)
         assert sentence in refused(command(truth, prediction, "--scores", broken), capsys)
     assert "no folder" in refused(command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys)
-    assert "no folder" in refused(command(truth, tmp_path / "none"), capsys)
+    assert "none does not exist" in refused(command(tmp_path / "none", tmp_path / "none"), capsys)
     coco, earlier = tmp_path / "predictions_coco.json", tmp_path / "earlier.json"
     coco.write_text(json.dumps(results(truth, 0.5)))
     inputs = (coco, truth.parent / "dataset.json", next(truth.glob("*.tif")), prediction / "scores.json")

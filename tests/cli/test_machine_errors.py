@@ -81,3 +81,8 @@ def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path, mo
 
 def test_the_example():
     assert doctest.testmod(machine_errors).failed == 0
+
+
+def test_a_reason_of_its_own_is_kept_where_no_file_is_named():
+    told = machine_errors.explain(FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"))
+    assert "(No usable temporary directory found in ['/tmp'])" in told

@@ -261,7 +261,7 @@ def test_categories_become_consecutive_classes(tmp_path):
 def test_annotations_of_unlisted_images_are_told(tmp_path):
     stray = annotation(2, INSIDE) | {"image_id": 99}
     assert coco_file(tmp_path, [annotation(1, INSIDE), stray]).notes[0] == (
-        "1 annotations belong to images that instances.json does not list"
+        "1 annotation of images that instances.json does not list, left out"
     )
 
 

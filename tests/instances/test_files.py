@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -170,6 +171,19 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, write, part: flo
     with pytest.raises(InputError, match=f"{name} cannot be read .*truncated, damaged") as caught:
         read_ids(path, overlap_layers=True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.nii.gz", "x.mha"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_the_machine_does_not_give_is_not_called_damaged(
+    tmp_path: Path, name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(InputError, match=rf"{name} cannot be read \({os.strerror(number)}\); check the path"):
+        formats.read(tmp_path / name)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

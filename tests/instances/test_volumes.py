@@ -88,6 +88,17 @@ def test_a_byte_that_flipped_is_damage(tmp_path, ending):
         formats.read(path)
 
 
+@pytest.mark.parametrize(("offset", "number"), [(280, np.nan), (280, 0), (268, np.inf)])  # srow_x[0], qoffset_x
+def test_a_nifti_that_lies_nowhere_says_so(tmp_path, offset, number):
+    path = nifti(tmp_path / "x.nii", NOISE, np.diag([0.5, 0.5, 2, 1]))
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 4] = np.float32(number).tobytes()
+    content[252:254] = np.int16(offset == 268).tobytes()  # qform_code
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.nii does not say where its voxels lie"):
+        formats.read(path)
+
+
 def test_a_sheared_nifti_says_so(tmp_path):
     path = nifti(tmp_path / "x.nii.gz", NOISE, sheared())
     assert not read_header(path).readable

@@ -37,6 +37,7 @@ from maskmed_nnu.instances.files import write_ids
 from maskmed_nnu.instances.instance_map import encode
 from maskmed_nnu.instances.label_plausibility import wrapped_ids
 from maskmed_nnu.instances.label_values import cast
+from maskmed_nnu.instances.text import count
 
 MAX_REFUSED_SHOWN = 20  # refused objects on the screen
 MAX_BROKEN_SHOWN = 10  # kinds of faults
@@ -68,13 +69,13 @@ def convert(
     check_class_names(list(source.classes or class_names or ()), semantic=not source.classes)
     names = case_names(source.cases)
     if not 0 <= test < len(names):
-        raise InputError(f"--test {test} of {len(names)} cases leaves none to train on; hold back fewer.")
+        raise InputError(f"--test {test} of {count(len(names), 'case')} leaves none to train on; hold back fewer.")
     summaries = _summarize_cases(source, names, split)
     layout = choose_layout(summaries, source.classes, class_names)
     if layout.label_format and not sum(s.counts.sum() for s in summaries):
         reasons = [reason for s in summaries for reason in s.refused]
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
-        raise InputError(f"There is no object in any of the {len(summaries)} images{hint}; nothing could be learned.")
+        raise InputError(f"There is no object in any image{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
     partial = _partial_folder(folder, [description, test, split], summaries)
     for index, entry in enumerate(tqdm(summaries, desc="writing", unit=" images", disable=None)):

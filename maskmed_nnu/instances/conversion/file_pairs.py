@@ -8,6 +8,7 @@ from pathlib import Path
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.conversion import source_images
+from maskmed_nnu.instances.formats.other_formats import found_instead
 from maskmed_nnu.instances.text import format_list
 
 MASK_SUFFIXES = ("_cp_masks", "_masks", "_mask", "_seg", "_labels", "_label")
@@ -29,11 +30,9 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
     image_files = [p for p in pictures if not together or not source_images.stem(p).endswith(MASK_SUFFIXES)]
     mask_files = [p for p in pictures if p not in set(image_files)] if together else source_images.files(masks)
     if not image_files or not mask_files:
-        empty = "image" if not image_files else "mask"
-        raise InputError(
-            f"{images if empty == 'image' else masks} holds no {empty}; pictures end with {', '.join(formats.ENDINGS)}"
-            f"{' and masks beside them with ' + ', '.join(MASK_SUFFIXES) if together else ''}."
-        )
+        folder, what = (images, "image") if not image_files else (masks, "mask")
+        beside = f", and masks beside their images are called X{', X'.join(MASK_SUFFIXES)}"
+        raise InputError(f"{folder} holds no {what}: {found_instead(folder)}{beside if together else ''}.")
     exact = _by_name(image_files, lambda p: source_images.stem(p))
     by_mask = _by_name(mask_files, lambda p: _without_suffix(source_images.stem(p), MASK_SUFFIXES))
     by_full_name = {source_images.stem(p): p for p in mask_files}

@@ -23,6 +23,7 @@ from maskmed_nnu.instances.label_plausibility import (
     surrounding_value,
     thin_values,
 )
+from maskmed_nnu.instances.text import count
 
 READER = "InstanceIO"
 SMALLEST_DIVISOR = 1000
@@ -32,7 +33,8 @@ MAX_SEMANTIC_CLASSES = 255  # semantic; beyond, the values are ids of objects
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """What one case holds. `counts` is objects per class [K], `values` what a semantic mask holds beside 0.
+    """What one case holds. `counts` is objects per class [K], `highest` the highest id of a file that has
+    ids, `values` what a semantic mask holds beside 0.
 
     `quirks` are those before objects in pieces were split; `split` is how many more objects there are since. Two cases
     of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0;
@@ -55,7 +57,7 @@ class CaseSummary:
     values: tuple[int, ...]
     refused: list[str]
     clipped: int
-    renumbered: bool
+    highest: int
     quirks: Quirks
     split: int
     digest: str
@@ -156,7 +158,7 @@ def summarize_case(
         values=tuple(int(v) for v in kinds if v) if class_count == 0 else (),
         refused=content.refused,
         clipped=content.clipped,
-        renumbered=content.renumbered,
+        highest=content.highest,
         quirks=quirks,
         split=split,
         digest=hashlib.sha256(labels.tobytes()).hexdigest(),
@@ -244,7 +246,7 @@ def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> d
         )
     if names and len(names) != len(values):
         raise InputError(
-            f"--classes names {len(names)} classes, but the masks hold {len(values)} values beside 0: "
+            f"--classes gives {count(len(names), 'name')}, but the masks hold {count(len(values), 'value')} beside 0: "
             f"{', '.join(map(str, values[:20]))}; name one class for each."
         )
     names = names or (["foreground"] if len(values) == 1 else [f"class_{v}" for v in values])

@@ -16,9 +16,9 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
+from maskmed_nnu.instances.formats.raster import MAX_CHANNELS
 from maskmed_nnu.instances.label_values import whole_numbers
 
-MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
 _NEEDED = {2: "its annotation is flat and fits no slices (Z)", 3: "its annotation is a stack of slices (Z)"}
 
 
@@ -61,17 +61,13 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         raster = replace(raster, values=_opaque(raster.values))
     values, spatial = raster.channels_first(path, pages="Z" if axes == 3 else "C")
     if len(spatial) != axes or len(values) > MAX_CHANNELS:
+        order = raster.suggestion()
+        if order == raster.axes.rstrip("S"):  # the file's own names, which do not fit
+            order = order.translate(str.maketrans("CZ", "ZC"))
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
-        example = (
-            "YXC"
-            if raster.axes == "QYX" and raster.values.shape[-1] <= MAX_CHANNELS < raster.values.shape[-2]
-            else "ZCYX"
-        )
-        told = (
-            f"; where they are others, say so, as in --axes {example}"
-            if formats.ending(path) not in formats.IMAGE_2D
-            else ""
-        )
+        told = f"; where they are others, say so, as in --axes {order}" if set(raster.axes) - set("YXS") else ""
+        if raster.geometry is not None and raster.values.ndim > 3:  # whose space is always named
+            told = "; where the fourth axis is time, save each frame as a file of its own"
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
@@ -93,7 +89,10 @@ def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, format
     if raster.colour:
         colours = _opaque(raster.values)
         if (colours != colours[..., :1]).any():
-            raise InputError(f"{path} is a picture in colour; a mask holds one whole number for each pixel.")
+            raise InputError(
+                f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to "
+                "ids."
+            )
         raster = replace(raster, values=colours[..., 0], colour=False, axes=raster.axes.rstrip("S"))
     values, _ = raster.channels_first(path, pages="Z")
     if len(values) > 1:
@@ -113,7 +112,10 @@ def check_spacing(mask: Path, image: Path) -> None:
     if formats.ending(mask) not in formats.TIFF or formats.ending(image) not in formats.TIFF:
         return
     own, of_image = formats.read_tiff_spacing(mask), formats.read_tiff_spacing(image)
-    if own and of_image and len(own) == len(of_image) and not np.allclose(own, of_image, rtol=1e-3, atol=0):
+    if not own or not of_image:
+        return
+    both = min(len(own), len(of_image))  # one may tell no distance between slices
+    if not np.allclose(own[-both:], of_image[-both:], rtol=1e-3, atol=0):
         told = [" × ".join(f"{length:g}" for length in spacing) for spacing in (own, of_image)]
         raise InputError(
             f"{mask} has voxels of {told[0]} µm, but its image {image.name} of {told[1]}; resample or correct one of "

@@ -30,7 +30,7 @@ from maskmed_nnu.instances.label_plausibility import (
     looks_like_labels,
 )
 from maskmed_nnu.instances.label_values import cast
-from maskmed_nnu.instances.text import format_list, format_shape
+from maskmed_nnu.instances.text import count, format_list, format_shape
 
 MAX_NAMES = 5
 MAX_KEPT_ID = np.iinfo(np.uint16).max
@@ -47,14 +47,20 @@ class SourceCase:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a case holds; `refused` has a clause per object left out; `kept_ids`: the objects have their file's ids."""
+    """What a case holds; `refused` has a clause per object left out; `highest` is the highest id of its file, where
+    that has any; beyond `MAX_KEPT_ID` the objects are renumbered.
+    """
 
     image: SourceImage
     objects: InstanceMap
     refused: list[str] = field(default_factory=list)
     clipped: int = 0
-    renumbered: bool = False
-    kept_ids: bool = False
+    highest: int = 0
+
+    @property
+    def kept_ids(self) -> bool:
+        """Whether the objects have the ids of their file."""
+        return 0 < self.highest <= MAX_KEPT_ID
 
 
 class Source(Protocol):
@@ -79,7 +85,7 @@ class CocoSource:
         paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
         others = len(set(source_images.files(images)) - set(paths))
         if others:
-            self.notes.append(f"{others:,} pictures in {images} are not listed in {json_file.name}, left out")
+            self.notes.append(f"{count(others, 'picture')} in {images}, not listed in {json_file.name}, left out")
         self._images: dict[str, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
@@ -110,14 +116,14 @@ class LabelMapSource:
 
     def read(self, case: SourceCase) -> Annotations:
         mask, picture = _mask_and_picture(case, self._order, semantic=False)
-        renumbered = mask.max(initial=0) > MAX_KEPT_ID
-        if renumbered:
+        highest = int(mask.max(initial=0))
+        if highest > MAX_KEPT_ID:
             values, mask = np.unique(mask, return_inverse=True)
             mask = mask.reshape(picture.channels.shape[1:]) + (values[0] > 0)
         ids = cast(mask, np.int32, case.files[1])[None]
         classes = np.ones(ids.max(initial=0), dtype=np.int64)
         objects = InstanceMap(ids, classes, np.zeros_like(ids[0]))
-        return Annotations(picture, objects, renumbered=bool(renumbered), kept_ids=not renumbered)
+        return Annotations(picture, objects, highest=highest)
 
 
 class SemanticSource:
@@ -222,7 +228,7 @@ def _check_size(path: Path, mask: Integers, image: Path, picture: SourceImage) -
 def _paired_cases(images: Path, masks: Path, notes: list[str]) -> list[SourceCase]:
     paired, left = pair_files(images, masks)
     if left:
-        notes.append(f"{len(left):,} masks without an image, left out: {format_list(left, MAX_NAMES)}")
+        notes.append(f"{count(len(left), 'mask')} without an image, left out: {format_list(left, MAX_NAMES)}")
     if other := other_files(images, masks):
-        notes.append(f"{len(other):,} files that are no pictures, left out: {format_list(other, MAX_NAMES)}")
+        notes.append(f"{count(len(other), 'file')} of another format, left out: {format_list(other, MAX_NAMES)}")
     return [SourceCase(name, image, (image, mask)) for name, (image, mask) in paired.items()]

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
-from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.instances.conversion.sources import MAX_KEPT_ID
+from maskmed_nnu.instances.text import count, format_list
 
 MAX_NAMES = 3
 
@@ -24,18 +25,18 @@ def summary_lines(
         pairs = zip(layout.values, layout.classes.items(), strict=True)
         lines.append("labels     " + ", ".join(f"{value} → {number} {name}" for value, (name, number) in pairs))
         empty = sum(not s.values for s in summaries)
-        lines.append(f"empty      {empty:,} masks without foreground")
+        lines.append(f"empty      {count(empty, 'mask')} without foreground")
     clipped = sum(s.clipped for s in summaries)
     if clipped:
-        lines.append(f"clipped    {clipped:,} objects drawn beyond their image were cut off at its border")
-    renumbered = [s.name for s in summaries if s.renumbered]
+        lines.append(f"clipped    {count(clipped, 'object')} drawn beyond the image, cut off at its border")
+    renumbered = [s.name for s in summaries if s.highest > MAX_KEPT_ID]
     if renumbered:
         which = format_list(renumbered, MAX_NAMES)
-        lines.append(f"renumbered {len(renumbered):,} label maps with ids above 65,535, from 1 on: {which}")
+        lines.append(f"renumbered {count(len(renumbered), 'label map')} with ids above 65,535, from 1 on: {which}")
     renamed = [f"{name} → {s.name}" for s in summaries if (name := Path(s.case.name).name) != s.name]
     if renamed:
         which = format_list(renamed, MAX_NAMES)
-        lines.append(f"renamed    {len(renamed):,} cases, as nnU-Net and every file system take them: {which}")
+        lines.append(f"renamed    {count(len(renamed), 'case')}, as nnU-Net and every file system take them: {which}")
     for form in sorted({s.form for s in summaries if s.form}):
         which = format_list([s.case.image.name for s in summaries if s.form == form], MAX_NAMES)
         number = sum(s.form == form for s in summaries)
@@ -43,7 +44,7 @@ def summary_lines(
     lines += [f"note       {note}" for note in notes]
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:
-        lines.append(f"refused    {len(refused):,} objects:")
+        lines.append(f"refused    {count(len(refused), 'object')}:")
         lines += [f"           {line}" for line in refused[:max_refused]]
         if max_refused is not None and len(refused) > max_refused:
             lines.append(f"           and {len(refused) - max_refused:,} more, listed in the data set's conversion.txt")
@@ -59,7 +60,8 @@ def _channels(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
         return f"grey ({kinds}{', three equal channels became one' if colour else ''})"
     if layout.channels == "colour":
         grey = len(summaries) - colour
-        return f"RGB ({kinds}{f', {grey:,} grey ones became RGB' if grey else ''})"
+        became = f", {count(grey, 'grey image')} became RGB" if grey else ""
+        return f"RGB ({kinds}{became})"
     return f"{layout.channel_count} channels, a file each ({kinds})"
 
 
@@ -70,13 +72,13 @@ def _objects(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> list[st
     lines = [
         f"objects    {counts.sum():,} ({names})",
         f"per image  {per_image.min():,} to {per_image.max():,}, median {np.median(per_image):.0f}; "
-        f"{int((per_image == 0).sum()):,} images hold none",
+        f"none in {count(int((per_image == 0).sum()), 'image')}",
     ]
     depth = max(s.overlap_depth for s in summaries)
     if depth > 1:
         overlapping = sum(s.overlap_depth > 1 for s in summaries)
         lines.append(
-            f"overlaps   up to {depth} objects at a pixel, in {overlapping:,} images; label files have up to "
+            f"overlaps   up to {depth} objects at a pixel, in {count(overlapping, 'image')}; label files have up to "
             f"{max(s.layers for s in summaries)} layers"
         )
     else:
@@ -84,8 +86,8 @@ def _objects(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> list[st
     more = sum(s.split for s in summaries)
     if more:
         torn = sum(s.quirks.torn for s in summaries)
-        lines.append(f"pieces     {torn:,} objects in several pieces became {torn + more:,}")
+        lines.append(f"pieces     {count(torn, 'object')} in several pieces became {torn + more:,}")
     crowd = sum(s.crowd > 0 for s in summaries)
     if crowd:
-        lines.append(f"crowd      {crowd:,} images have regions whose objects are not told apart")
+        lines.append(f"crowd      {count(crowd, 'image')} with regions whose objects are not told apart")
     return lines

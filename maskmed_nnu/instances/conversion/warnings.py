@@ -6,17 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from maskmed_nnu.instances.annotation_quirks import quirk_warnings
 from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
-from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.instances.text import count, format_list
 
 MOST = 0.5  # of the objects or files: what is true of more of them is no slip but how the masks were made
 MAX_NAMES = 3
+HIGHEST = tuple(2**bits - 1 for bits in (8, 15, 16, 31, 32))  # of the types that hold label maps
+VOID_GAP = 2  # times the largest step between classes, or the number of objects
 
 
 def warning_lines(summaries: Sequence[CaseSummary], layout: DatasetLayout, *, split: bool) -> list[str]:
     """Sentences, what is wrong with all label maps first; the names are those of the images."""
-    found = [_surrounded(summaries, layout), _equal(summaries), _rims(summaries), _thin(summaries, layout)]
+    surrounded = _surrounded(summaries, layout)
+    void = "" if surrounded else _void_id(summaries) if layout.label_format else _void_class(layout)
+    found = [surrounded, void, _equal(summaries), _rims(summaries), _thin(summaries, layout)]
     if not layout.label_format:
         return [warning for warning in found if warning]
     found += [_outlines(summaries)]
@@ -30,11 +36,11 @@ def warning_lines(summaries: Sequence[CaseSummary], layout: DatasetLayout, *, sp
 def _not_told_apart(summaries: Sequence[CaseSummary]) -> str:
     objects = sum(int(s.counts.sum()) for s in summaries)
     torn = [s for s in summaries if s.quirks.torn]
-    count = sum(s.quirks.torn for s in torn)
-    if count <= MOST * objects:
+    ids = sum(s.quirks.torn for s in torn)
+    if ids <= MOST * objects:
         return ""
     one_id = all(s.counts.sum() <= 1 for s in summaries)
-    what = "every label map holds one id only" if one_id else f"{count:,} of {objects:,} ids are"
+    what = "every label map holds one id only" if one_id else f"{ids:,} of {objects:,} ids are"
     return (
         f"Objects are not told apart: {what}{', in' if one_id else ' in'} pieces that are apart "
         f"({_files(torn)}), so these are classes or a mask of the foreground. Convert with --split-pieces, which gives "
@@ -48,14 +54,14 @@ def _surrounded(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
         return ""
     if layout.label_format:
         return (
-            f"One object covers the border of the image in {len(covered):,} of {len(summaries):,} label maps "
+            f"One object covers the border of the image in {len(covered):,} of {count(len(summaries), 'label map')} "
             f"({_files(covered)}), as the background does; background is 0, so change its value to 0, or invert masks "
             "that are 0 at the objects."
         )
-    value, count = Counter(s.surrounding for s in covered).most_common(1)[0]
+    value, number = Counter(s.surrounding for s in covered).most_common(1)[0]
     return (
-        f"The value {value} covers the border of the image in {count:,} of {len(summaries):,} masks; where it stands "
-        "for the background, change it to 0, which is nnU-Net's background."
+        f"The value {value} covers the border of the image in {number:,} of {count(len(summaries), 'mask')}; "
+        "where it stands for the background, change it to 0, which is nnU-Net's background."
     )
 
 
@@ -64,9 +70,9 @@ def _rims(summaries: Sequence[CaseSummary]) -> str:
     if not found:
         return ""
     return (
-        f"Areas run into each other over one other value, a pixel wide, in {len(found):,} of {len(summaries):,} label "
-        f"maps ({_files(found)}), as interpolation leaves it; where no such thin layers were drawn, go back to the "
-        "original masks and resize them with nearest neighbour only."
+        f"Areas run into each other over one other value, a pixel wide, in {len(found):,} of "
+        f"{count(len(summaries), 'label map')} ({_files(found)}), as interpolation leaves it; where no such thin "
+        "layers were drawn, go back to the original masks and resize them with nearest neighbour only."
     )
 
 
@@ -78,6 +84,32 @@ def _thin(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
     return (
         f"The values {format_list(thin, MAX_NAMES)} are lines or specks of a pixel or two wherever they are, as lossy "
         "compression leaves them; where no thin lines were drawn, go back to the original masks."
+    )
+
+
+def _void_class(layout: DatasetLayout) -> str:
+    """The highest value of a type, as far above the other classes as no two of these are apart."""
+    *classes, highest = layout.values
+    gaps = np.diff([0, *classes])
+    last = next(reversed(layout.classes))
+    if highest not in HIGHEST or not classes or last == "ignore" or highest - classes[-1] < VOID_GAP * max(gaps):
+        return ""
+    names = [*layout.classes][:-1] if len(classes) <= MAX_NAMES else ["…"]
+    return (
+        f"The value {highest}, far above the other ones, probably marks pixels to leave out (void), and would be "
+        f"learned as {last}; where it does, convert with --classes {' '.join(names)} ignore: the name ignore "
+        "makes it nnU-Net's ignore label."
+    )
+
+
+def _void_id(summaries: Sequence[CaseSummary]) -> str:
+    void = [s for s in summaries if s.highest in HIGHEST and s.highest > VOID_GAP * s.counts.sum() > VOID_GAP]
+    if len(void) <= MOST * len(summaries):
+        return ""
+    return (
+        f"The highest id is {void[0].highest}, far above the number of objects, in {len(void):,} of "
+        f"{count(len(summaries), 'label map')} ({_files(void)}); where it marks pixels to leave out (void), change it "
+        "to 0, because it would be learned as an object."
     )
 
 
@@ -100,8 +132,8 @@ def _outlines(summaries: Sequence[CaseSummary]) -> str:
     if len(drawn) <= MOST * len(summaries):
         return ""
     return (
-        f"The objects are outlines in {len(drawn):,} of {len(summaries):,} label maps ({_files(drawn)}), and would be "
-        "learned as thin rings; fill them before the conversion where whole objects are meant."
+        f"The objects are outlines in {len(drawn):,} of {count(len(summaries), 'label map')} ({_files(drawn)}), and "
+        "would be learned as thin rings; fill them before the conversion where whole objects are meant."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -28,15 +29,21 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     volume are, slowest first.
 
     Raises:
-        InputError: where the file is missing, of another format, truncated, damaged, or of more than one image.
+        InputError: where the file is missing, of another format, truncated, damaged, or of more than one image, or may
+            not be read.
     """
     path = Path(path)
     kind = ending(path)
     if kind is None:
         raise InputError(f"{path} is of no format that is read here; legal endings are {', '.join(ENDINGS)}.")
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:  # so that a file that is closed or gone is told alike for every library
+            file.read(1)
+    except (FileNotFoundError, NotADirectoryError):
         lost = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
-        raise InputError(f"{path} {lost}; check the name and the folder.")
+        raise InputError(f"{path} {lost}; check the name and the folder.") from None
+    except OSError as error:
+        raise _not_given(path, error) from None
     try:
         if kind in VOLUMES:
             return _with_axes(path, read_volume(path), axes)
@@ -44,6 +51,8 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     except InputError:
         raise
     except Exception as error:  # the decoders raise whatever they like at damaged files
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged file's offset is invalid
+            raise _not_given(path, error) from None
         reason = " ".join(str(error).split("sitk::ERROR: ")[-1].split()) or type(error).__name__
         if "requires the 'imagecodecs' package" in reason:
             raise InputError(
@@ -53,6 +62,10 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         raise InputError(
             f"{path} cannot be read ({reason}): it is truncated, damaged or no {kind} file; copy or write it again."
         ) from None
+
+
+def _not_given(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be read ({error.strerror}); check the path, its permissions and its drive.")
 
 
 def _with_axes(path: Path, volume: Raster, axes: str | None) -> Raster:

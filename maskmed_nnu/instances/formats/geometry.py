@@ -61,6 +61,15 @@ class Geometry:
         """Whether the file says where it lies, or only how large its voxels are."""
         return self.nifti is None or self.nifti.qform_code > 0 or self.nifti.sform_code > 0
 
+    @property
+    def known(self) -> bool:
+        """Whether all numbers are finite, those of a NIfTI's forms included, and no voxel is without length."""
+        numbers = [*self.spacing, *self.origin, *self.direction]
+        forms = self.nifti
+        for form, code in ((forms.qform, forms.qform_code), (forms.sform, forms.sform_code)) if forms else ():
+            numbers += [number for row in form for number in row] * (code > 0)
+        return bool(np.isfinite(numbers).all()) and min(self.spacing[:3]) > 0
+
     def to(self, dimension: int) -> Geometry:
         """The same with axes of spacing 1 appended, or the last ones cut off."""
         n = min(self.dimension, dimension)
@@ -165,6 +174,14 @@ def elsewhere_sentence(path: object, other: str, found: str) -> str:
     return (
         f"{path} is not where {other} is: it has {found}; correct the header, or resample the file "
         "(SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor))."
+    )
+
+
+def unknown_sentence(path: object) -> str:
+    """What is wrong with a file whose geometry is not `Geometry.known`."""
+    return (
+        f"{path} does not say where its voxels lie: its affine or spacing holds NaN, infinity or an axis of length 0; "
+        "correct the header."
     )
 
 

@@ -11,6 +11,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.text import format_shape
 
+MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
 AXES = "CZYX"
 """What an axis can be: channels, slices, rows, columns. S holds the samples of colours, Q pages of an unknown kind."""
 
@@ -56,7 +57,7 @@ class Raster:
             axes = axes.replace("Q", "C" if pages == "C" and not self.colour else "Z")
         axes = axes.replace("S", "C")
         if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
-            option = f"--axes {self._suggestion()} (Z slices, C channels)"
+            option = f"--axes {self.suggestion()} (Z slices, C channels)"
             told = f", or tell `maskmed convert` or `maskmed predict` the axes: {option}"
             raise InputError(
                 f"{name} has the axes {self.described()}, and {self._fault()}; save each image or stack as a file of "
@@ -76,6 +77,12 @@ class Raster:
         other = [axis for axis in self.axes if axis not in f"{AXES}S"]
         return f"{', '.join(other)} is neither channels nor slices" if other else "two of them are channels"
 
-    def _suggestion(self) -> str:
+    def suggestion(self) -> str:
+        """What ``--axes`` may be told, judged by the sizes where the file names no axis."""
         named = self.axes.replace("T", "Z").rstrip("S")
-        return named if len(set(named)) == len(named) and set(named) <= set(AXES) else "ZCYX"
+        if len(set(named)) == len(named) and set(named) <= set(AXES):
+            return named
+        sizes = self.values.shape[: len(named)]
+        if sizes[-1] <= MAX_CHANNELS and sizes[-1] < min(sizes[-3:-1]):  # as arrays of Python often are
+            return "ZYXC"[-len(named) :]
+        return "ZCYX"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.endings import META_IMAGE, NIFTI, NRRD, ending
-from maskmed_nnu.instances.formats.geometry import UNITS, Geometry, NiftiForms, sheared_sentence
+from maskmed_nnu.instances.formats.geometry import UNITS, Geometry, NiftiForms, sheared_sentence, unknown_sentence
 from maskmed_nnu.instances.formats.raster import Raster
 
 # SimpleITK ships py.typed, but its classes have no types
@@ -72,10 +72,12 @@ def read_volume(path: Path) -> Raster:
     A NIfTI's fourth axis holds channels, and so do several values at a voxel, but three of 8 bits are a colour.
 
     Raises:
-        InputError: where the axes are not perpendicular.
+        InputError: where the axes are not perpendicular, or the header does not say where the voxels lie.
         RuntimeError, ValueError, or what the libraries raise: where the file is damaged.
     """
     header = read_header(path)
+    if not header.geometry.known:
+        raise InputError(unknown_sentence(path))
     if not header.readable or header.geometry.skew() > MAX_SKEW:
         raise InputError(sheared_sentence(path, header.geometry))
     if ending(path) in NIFTI:

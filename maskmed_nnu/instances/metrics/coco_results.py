@@ -13,6 +13,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
 from maskmed_nnu.instances.coco_document import Id, References, describe_ids, without_repeats
 from maskmed_nnu.instances.detections import Detections, make_detections
+from maskmed_nnu.instances.text import count
 from maskmed_nnu.json_file import read_json, shown
 from maskmed_nnu.json_types import parse_entries
 
@@ -46,7 +47,7 @@ class CocoResults:
         self.notes: list[str] = []
         results, repeats = without_repeats(parse_entries(content, _Result, file=path, place="results"), repr)
         if repeats:
-            self.notes.append(f"{repeats:,} results of {path.name} are listed twice, counted once")
+            self.notes.append(f"{count(repeats, 'result')} of {path.name} listed twice, counted once")
         self._results: dict[int | str, list[_Result]] = {}
         for result in results:
             self._results.setdefault(result.image_id, []).append(result)
@@ -109,7 +110,9 @@ class CocoResults:
                 f"{describe_ids(unused[:3])} and the like, so they belong to another data set."
             )
         if unused:
-            count = sum(len(self._results[name]) for name in unused)
-            self.notes.append(f"{count:,} results of images without truth do not count: {describe_ids(unused)}")
+            results = sum(len(self._results[name]) for name in unused)
+            self.notes.append(
+                f"{count(results, 'result')} of images without truth, not counted: {describe_ids(unused)}"
+            )
         if self._empty:
-            self.notes.append(f"{self._empty:,} results with an empty mask do not count")
+            self.notes.append(f"{count(self._empty, 'result')} with an empty mask, not counted")

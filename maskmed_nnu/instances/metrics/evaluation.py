@@ -21,15 +21,24 @@ from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
 from maskmed_nnu.instances.text import format_list, format_shape
 
 
+def check_folders(truth: Path, prediction: Path) -> None:
+    """
+    Raises:
+        InputError: where one of them is none.
+    """
+    for folder in (truth, prediction):
+        if not folder.is_dir():
+            what = "is no folder" if folder.exists() else "does not exist"
+            raise InputError(f"{folder} {what}; name a folder that holds id maps.")
+
+
 def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
     """The names of the cases in the folder `truth`, sorted; each has a file with the same name in `prediction`.
 
     Raises:
         InputError: where there is no case, or no prediction of one.
     """
-    for folder in (truth, prediction):
-        if not folder.is_dir():
-            raise InputError(f"{folder} is no folder; name one that holds id maps (CASE{ending}).")
+    check_folders(truth, prediction)
     names = sorted(p.name.removesuffix(ending) for p in truth.glob(f"[!.]*{ending}"))
     if not names:
         raise InputError(f"{truth} holds no file that ends in {ending}, the file_ending in dataset.json.")

@@ -15,11 +15,12 @@ import numpy as np
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.annotation_quirks import quirk_warnings
 from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
+from maskmed_nnu.instances.conversion.source_images import check_spacing
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.label_plausibility import check_lossless
-from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.instances.text import count, format_shape
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
@@ -77,13 +78,12 @@ def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int)
     if faults:
         more = f"\n- and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
         listed = "".join(f"\n- {fault}" for fault in faults[:MAX_LISTED])
-        plural = "s" * (len(faults) > 1)
-        raise InputError(f"The data set {Path(folder).name} has {len(faults)} fault{plural}:{listed}{more}")
+        raise InputError(f"The data set {Path(folder).name} has {count(len(faults), 'fault')}:{listed}{more}")
 
 
 def check_instance_case(images: Sequence[str], label: str, channels: int, label_format: LabelFormat) -> LabelMapIssues:
     """What is wrong with one case, in sentences that name the file. Raises nothing: it runs in a pool of processes."""
-    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO, spacing_file
 
     faults = [f"{path} does not exist, though its case has other channels." for path in images if not isfile(path)]
     if not isfile(label):
@@ -94,6 +94,8 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
         data, _ = InstanceIO().read_images(images)
         raw = read_ids(label, overlap_layers=label_format.overlap_layers)
         check_lossless(Path(label))
+        if not spacing_file(images[0]).is_file():  # which comes before what the TIFFs tell
+            check_spacing(Path(label), Path(images[0]))
     except InputError as error:
         return LabelMapIssues([str(error)])
     faults = _mismatches(images, label, data, raw, channels) + check_grid(images, label, reader="InstanceIO").faults
@@ -128,7 +130,9 @@ def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.nda
     """Where ``data [C, Z, Y, X]`` and ``raw [L, *spatial]`` of a case are not on one grid, or not what was declared."""
     faults = []
     if len(data) != channels:
-        faults.append(f"{', '.join(images)}: {len(data)} channels, but dataset.json names {channels} in channel_names.")
+        faults.append(
+            f"{', '.join(images)}: {count(len(data), 'channel')}, but dataset.json names {channels} in channel_names."
+        )
     grid = raw.shape[1:] if raw.ndim == 4 else (1, *raw.shape[1:])
     if grid != data.shape[1:]:
         sizes = [format_shape(shape[1:] if shape[0] == 1 else shape) for shape in (grid, data.shape[1:])]

@@ -67,7 +67,9 @@ class InstanceIO(BaseReaderWriter):
                 if found:
                     raise InputError(elsewhere_sentence(name, f"{image_fnames[0]} of the same case", found))
         slices = channels[0].shape[1]
-        beside = _read_spacing_file(_case_stem(image_fnames[0])) if slices > 1 and rasters[0].geometry is None else None
+        beside = (
+            _read_spacing_file(spacing_file(image_fnames[0])) if slices > 1 and rasters[0].geometry is None else None
+        )
         properties = _properties(rasters[0].geometry, beside or rasters[0].spacing, slices)
         if beside is None and properties.get("spacing_file"):
             properties["spacing_of_metadata"] = True
@@ -157,20 +159,20 @@ def _channels(raster: Raster, name: str) -> np.ndarray:
     return values if spatial == "ZYX" else values[:, None]
 
 
-def _case_stem(image: str) -> str:
-    """The path without ending and number of the channel."""
-    return re.sub(r"_\d{4}$", "", image[: -len(formats.ending(image) or "")])
+def spacing_file(image: str) -> Path:
+    """The file that may tell the spacing of a TIFF: the image's, without the number of the channel."""
+    return Path(re.sub(r"_\d{4}$", "", image[: -len(formats.ending(image) or "")]) + ".json")
 
 
 def _label_spacing(label: Path) -> Sequence[float] | None:
     """The spacing of a TIFF volume: its own, or else its image's, on whose grid it lies."""
     kind = formats.ending(label) or ""
     stem = str(label)[: -len(kind)]
-    own = _read_spacing_file(stem) or formats.read_tiff_spacing(label)
+    own = _read_spacing_file(Path(f"{stem}.json")) or formats.read_tiff_spacing(label)
     image = Path(f"{label.parent.parent / label.parent.name.replace('labels', 'images') / Path(stem).name}_0000{kind}")
     if (own and len(own) == 3) or image == label or not image.is_file():
         return own
-    return _read_spacing_file(_case_stem(str(image))) or formats.read_tiff_spacing(image)
+    return _read_spacing_file(spacing_file(str(image))) or formats.read_tiff_spacing(image)
 
 
 def _properties(geometry: Geometry | None, spacing: Sequence[float] | None, slices: int) -> dict:
@@ -197,8 +199,7 @@ def _properties(geometry: Geometry | None, spacing: Sequence[float] | None, slic
     }
 
 
-def _read_spacing_file(stem: str) -> list[float] | None:
-    path = Path(f"{stem}.json")
+def _read_spacing_file(path: Path) -> list[float] | None:
     if not path.is_file():
         return None
     try:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats import ENDINGS, count_channels, ending
+from maskmed_nnu.instances.formats import count_channels, ending
+from maskmed_nnu.instances.formats.other_formats import found_instead
 
 
 class Case(NamedTuple):
@@ -53,7 +54,7 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
         else:
             cases += [Case(f"{stem}_{number:04d}", [path]) for number, path in group.items()]
     if not cases:
-        raise InputError(f"{source} holds no image that can be read; legal file endings are {', '.join(ENDINGS)}.")
+        raise InputError(f"{source} holds no image: {found_instead(source)}.")
     cases.sort()
     for one, other in pairwise(cases):
         if one.name == other.name:

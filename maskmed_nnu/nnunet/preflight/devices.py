@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from maskmed_nnu.nnunet.preflight.faults import Fault, count
+from maskmed_nnu.instances.text import count
+from maskmed_nnu.nnunet.preflight.faults import Fault
 
 
 def device_faults(device: str, *, gpus: int = 1) -> Iterator[Fault]:

@@ -44,14 +44,6 @@ def named(values: Iterable[object]) -> str:
     return format_list(values, MAX_NAMES)
 
 
-def count(number: int, noun: str) -> str:
-    """
-    >>> count(1, "file"), count(1200, "file")
-    ('1 file', '1,200 files')
-    """
-    return f"{number:,} {noun}" + ("s" if number != 1 else "")
-
-
 def read_file(path: Path, *, expected: str, advice: str = "") -> tuple[Any, list[Fault]]:
     """The content of a JSON file that nnU-Net is going to read, or None, and what is wrong with the file."""
     try:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmed_nnu.instances.formats import ENDINGS
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named
+from maskmed_nnu.instances.text import count
+from maskmed_nnu.nnunet.preflight.faults import Fault, named
 from maskmed_nnu.nnunet.preflight.headers import BY_ITK, Header, read_headers
 
 KNOWN_ENDINGS = sorted({*ENDINGS, *BY_ITK, ".npy", ".npz", ".mhd", ".dcm"}, key=len, reverse=True)

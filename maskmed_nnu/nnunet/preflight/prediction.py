@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
+from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
 from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from maskmed_nnu.dataset_json import dataset_json_faults, lists_cases
 from maskmed_nnu.instances.case_names import name_clashes, unsafe_name
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
+from maskmed_nnu.instances.text import count
+from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.headers import read_headers
 from maskmed_nnu.nnunet.preflight.image_files import (
     Folder,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.instances.formats import ending
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
+from maskmed_nnu.instances.text import count
+from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 
 SPLITS = "splits_final.json"
 FORM = 'write a list with {"train": [names], "val": [names]} for each fold'

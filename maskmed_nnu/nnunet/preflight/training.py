@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.text import count
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
-from maskmed_nnu.nnunet.preflight.faults import Fault, count, named, read_file
+from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.splits import SPLITS, split_faults
 

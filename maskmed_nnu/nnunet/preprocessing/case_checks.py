@@ -17,6 +17,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import NIFTI, ending
 from maskmed_nnu.instances.formats.volumes import check_complete
 from maskmed_nnu.instances.label_values import cast
+from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 
@@ -80,7 +81,7 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
     """
     if data.shape[0] != len(channels):
         raise InputError(
-            f"the case has {data.shape[0]} channel{'s' * (data.shape[0] != 1)}, the data set has {len(channels)} "
+            f"the case has {count(data.shape[0], 'channel')}, the data set has {len(channels)} "
             f"({', '.join(channels)}). Give each channel as one file, numbered _0000, _0001 and so on."
         )
     if seg is not None and seg.shape[1:] != data.shape[1:]:

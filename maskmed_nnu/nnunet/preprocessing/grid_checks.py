@@ -16,6 +16,7 @@ from maskmed_nnu.instances.formats.geometry import (
     disagreement,
     elsewhere_sentence,
     sheared_sentence,
+    unknown_sentence,
 )
 from maskmed_nnu.instances.formats.volumes import MAX_SKEW, Header, read_forms, read_header
 from maskmed_nnu.instances.text import format_list
@@ -68,6 +69,9 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
         try:
             header = read_header(file)
         except Exception:  # the libraries raise whatever they like at damaged files
+            continue
+        if not header.geometry.known:
+            issues.faults.append(unknown_sentence(file))
             continue
         if not header.readable and not reader.startswith("Nibabel"):
             issues.faults.append(sheared_sentence(file, header.geometry))

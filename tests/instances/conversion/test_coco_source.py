@@ -42,7 +42,7 @@ def test_coco_with_overlap_classes_and_crowd_comes_back_through_the_reader(tmp_p
     areas = {i: int((objects.ids == i).sum()) for i in (1, 2, 3)}
     assert areas == {1: 100, 2: 100, 3: 9} and objects.classes.tolist() == [1, 1, 2]
     assert (objects.stuff == 2).sum() == 64 and (objects.stuff[0, 20:28, 20:28] == 2).all()
-    assert any(line.startswith("crowd      1 images") for line in lines)
+    assert any(line.startswith("crowd      1 image with") for line in lines)
     assert any(line.startswith("overlaps   up to 3 objects") for line in lines)
 
 
@@ -68,7 +68,7 @@ def test_refused_and_clipped_objects_are_told_and_listed(tmp_path):
     json_file, images = coco(tmp_path, [square(2, 2, 10), square(2, 35, 10), *outside])
     folder = target(tmp_path)
     lines = convert(CocoSource(json_file, images), folder).lines
-    assert "clipped    1 objects drawn beyond their image were cut off at its border" in lines
+    assert "clipped    1 object drawn beyond the image, cut off at its border" in lines
     assert "refused    25 objects:" in lines
     assert any("a.png: annotation 3: it lies wholly outside the image of 40 × 30 pixels" in line for line in lines)
     assert lines[-1].strip() == "and 5 more, listed in the data set's conversion.txt"
@@ -77,7 +77,7 @@ def test_refused_and_clipped_objects_are_told_and_listed(tmp_path):
 
 def test_only_refused_objects_make_no_data_set(tmp_path):
     json_file, images = coco(tmp_path, [square(2, 200, 10)])
-    with pytest.raises(InputError, match="no object in any of the 1 images .*annotation 1: it lies wholly outside"):
+    with pytest.raises(InputError, match="no object in any image .*annotation 1: it lies wholly outside"):
         convert(CocoSource(json_file, images), target(tmp_path))
     assert nothing_left(tmp_path)
 

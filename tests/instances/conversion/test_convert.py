@@ -40,7 +40,7 @@ def test_an_image_without_objects_is_legal(tmp_path):
     save(masks / "c1.tif", np.zeros(SHAPE, np.uint16))
     folder = target(tmp_path)
     lines = convert(LabelMapSource(images, masks, "cell"), folder).lines
-    assert any(line.endswith("1 images hold none") for line in lines)
+    assert any(line.endswith("none in 1 image") for line in lines)
     assert not labels(folder, "c1").any()
 
 
@@ -140,5 +140,5 @@ def test_renamed_cases_are_told(tmp_path):
     for folder, ending in ((images, ".png"), (masks, ".tif")):
         (folder / f"c1{ending}").rename(folder / f"c1_seg{ending}")
     lines = convert(LabelMapSource(images, masks, "cell"), target(tmp_path)).lines
-    assert "renamed    1 cases, as nnU-Net and every file system take them: c1_seg → c1-seg" in lines
+    assert "renamed    1 case, as nnU-Net and every file system take them: c1_seg → c1-seg" in lines
     assert (target(tmp_path) / "labelsTr" / "c1-seg.png").is_file()

@@ -69,7 +69,7 @@ def test_ids_beyond_16_bits_are_renumbered(tmp_path, objects, ending):
     assert description(folder)["file_ending"] == ending
     written = labels(folder, "a").astype(np.int64)
     np.testing.assert_array_equal(written, np.where(mask > 0, mask.astype(np.int64) - 4_000_000_000 + 1, 0))
-    assert any(line.startswith("renumbered 1 label maps") for line in lines)
+    assert any(line.startswith("renumbered 1 label map with") for line in lines)
 
 
 def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
@@ -84,7 +84,7 @@ def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
     np.testing.assert_array_equal(labels(target(tmp_path), "a"), mask)
     folder = target(tmp_path, "Dataset011_Split")
     split = convert(source, folder, split=True)
-    assert split.warnings == warnings[1:] and "pieces     1 objects in several pieces became 2" in split.lines
+    assert split.warnings == warnings[1:] and "pieces     1 object in several pieces became 2" in split.lines
     mask[2:8, 20:24] = 8
     np.testing.assert_array_equal(labels(folder, "a"), mask)  # the stray pixel stays with the largest piece
 
@@ -107,9 +107,32 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
     for name in ("._c0.png", "Thumbs.db", "scores.csv"):
         (images / name).touch()
     assert LabelMapSource(images, masks, "cell").notes == [
-        "1 masks without an image, left out: lonely.tif",
-        "1 files that are no pictures, left out: scores.csv",
+        "1 mask without an image, left out: lonely.tif",
+        "1 file of another format, left out: scores.csv",
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["a.czi", "b.CZI", "notes.txt"], r"it holds 2 \.czi files .* so save them as OME-TIFF"),
+        (["a.webp"], r"it holds 1 \.webp file .* so save them as PNG"),
+        (["IM0001", "IM0002"], "it holds 2 DICOM files .* so convert them to NIfTI with dcm2niix"),
+        (["one/a.png", "two/b.png"], r"its images lie in subfolders \(one, two\), so name one of these"),
+        (["notes.txt"], r"its files have other endings; legal are \.png"),
+        ([".a.png"], r"it is empty; legal are \.png"),
+    ],
+)
+def test_a_folder_without_images_is_told_with_the_cure(tmp_path, files, said):
+    _, masks = label_maps(tmp_path)
+    for name in files:
+        path = tmp_path / "others" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(128) + b"DICM" if not path.suffix else b"x")
+    with pytest.raises(InputError, match=f"others holds no image: {said}"):
+        LabelMapSource(tmp_path / "others", masks, "cell")
+    with pytest.raises(InputError, match=f"others holds no mask: {said}"):
+        LabelMapSource(tmp_path / "images", tmp_path / "others", "cell")
 
 
 @pytest.mark.real_data

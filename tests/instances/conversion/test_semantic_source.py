@@ -34,7 +34,7 @@ def test_semantic_names_and_what_is_refused_of_them(tmp_path):
     save(tmp_path / "images" / "a.png", picture(shape=(10, 12)))
     folder, source = target(tmp_path), SemanticSource(tmp_path / "images", tmp_path / "masks")
     for names, said in (
-        (["wound"], "names 1 classes, but the masks hold 2 values beside 0: 1, 255"),
+        (["wound"], "gives 1 name, but the masks hold 2 values beside 0: 1, 255"),
         (["ignore", "x"], "'ignore', which has a meaning"),
         (["x", "x"], "'x' is named twice"),
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,7 +11,7 @@ from scipy import ndimage
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion.convert import convert
 from maskmed_nnu.instances.conversion.sources import LabelMapSource, SemanticSource
-from tests.instances.conversion.source_files import picture, save, target
+from tests.instances.conversion.source_files import description, picture, save, target
 
 SHAPE = (48, 48)
 
@@ -56,6 +58,17 @@ def steps_of_one(ids):
         (lambda ids: discs(0), LabelMapSource, "3 of 3 label maps are equal to the last pixel"),
         (outlines, LabelMapSource, "The objects are outlines in 3 of 3 label maps"),
         (steps_of_one, SemanticSource, "Areas run into each other over one other value"),
+        (
+            lambda ids: np.where(ids == 16, 255, ids % 3).astype(np.uint8),
+            SemanticSource,
+            "The value 255, far above the",
+        ),
+        (
+            lambda ids: np.where(ids == 16, 255, ids).astype(np.uint8),
+            LabelMapSource,
+            "The highest id is 255, far above",
+        ),
+        (lambda ids: ids % 4 * 85, SemanticSource, None),
         (lambda ids: 3 * outlines(ids), SemanticSource, "are lines or specks of a pixel or two"),
     ],
 )
@@ -63,6 +76,17 @@ def test_each_kind_is_told_once(tmp_path, change, source, said):
     warnings = convert_all(tmp_path, change, source)
     assert [said in warning for warning in warnings if said][:1] == [True] * bool(said)
     assert said or not warnings
+
+
+def test_the_cure_of_a_void_is_taken(tmp_path):
+    def with_void(ids):
+        return np.where(ids == 16, 255, ids % 3).astype(np.uint8)
+
+    (warning,) = convert_all(tmp_path / "a", with_void, SemanticSource)
+    *names, last = re.search(r"--classes ([^:]+):", warning)[1].split()
+    assert last == "ignore"
+    assert not convert_all(tmp_path / "b", with_void, SemanticSource, class_names=[*names, last])
+    assert description(target(tmp_path / "b"))["labels"] == {"background": 0, "class_1": 1, "class_2": 2, "ignore": 3}
 
 
 def test_an_image_that_is_its_mask_or_trades_places_with_it_is_refused(tmp_path):

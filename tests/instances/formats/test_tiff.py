@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.conversion import source_images
 from maskmed_nnu.instances.formats import read_tiff_spacing
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -74,10 +75,23 @@ def test_the_user_names_axes_that_the_file_does_not(tmp_path: Path) -> None:
         ("ZYX", "cannot name"),
         ("ZZYX", "cannot name"),
         ("TZYX", "cannot name"),
-        ("YXZC", "contradicts"),
     ):
         with pytest.raises(InputError, match=rf"QQYX \(5 × 2 × 6 × 8\), which --axes {axes} {words}"):
             formats.read(tmp_path / "x.tif", axes=axes)
+    tifffile.imwrite(tmp_path / "named.tif", values, metadata={"axes": "ZCYX"})
+    with pytest.raises(InputError, match=r"ZCYX \(5 × 2 × 6 × 8\), which --axes YXZC contradicts"):
+        formats.read(tmp_path / "named.tif", axes="YXZC")
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((20, 24, 5), "YXC"), ((4, 20, 24, 5), "ZYXC")])
+def test_channels_behind_the_columns_are_suggested_and_can_be_named(tmp_path: Path, shape: tuple, axes: str) -> None:
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="minisblack", metadata=None if len(shape) == 3 else {})
+    spatial = len(shape) - 1
+    with pytest.raises(InputError, match=f"--axes {axes}"):
+        source_images.read(tmp_path / "x.tif", axes=spatial)
+    picture = source_images.read(tmp_path / "x.tif", axes=spatial, order=axes)
+    np.testing.assert_array_equal(picture.channels, np.moveaxis(values, -1, 0))
 
 
 def with_pages(path: Path, *pages: tuple[np.ndarray, dict], **options: object) -> Path:

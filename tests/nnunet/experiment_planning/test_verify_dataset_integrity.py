@@ -122,6 +122,12 @@ def another_channel(folder: Path) -> None:
     declare(folder, channel_names={"0": "phase contrast", "1": "DAPI"})
 
 
+def other_voxels(folder: Path) -> None:
+    options = {"imagej": True, "metadata": {"unit": "um"}}
+    tifffile.imwrite(folder / "imagesTr" / "a_0000.tif", np.uint8(cells(1)), resolution=(2, 2), **options)
+    tifffile.imwrite(folder / "labelsTr" / "a.tif", cells(1), resolution=(1, 1), **options)
+
+
 def too_many(folder: Path) -> None:
     ids = np.zeros((400, 400), np.uint16)
     ids[::2, ::2] = np.arange(200 * 200).reshape(200, 200)
@@ -142,7 +148,8 @@ FAULTS = [
     (no_image, r"labelsTr/d\.tif has no image in imagesTr"),
     (truncated, r"labelsTr/c\.tif cannot be read"),
     (truncated_image, r"imagesTr/c_0000\.tif cannot be read"),
-    (another_channel, r"a_0000\.tif: 1 channels, but dataset\.json names 2"),
+    (another_channel, r"a_0000\.tif: 1 channel, but dataset\.json names 2"),
+    (other_voxels, r"labelsTr/a\.tif has voxels of 1 × 1 µm, but its image a_0000\.tif of 0\.5 × 0\.5"),
     (too_many, r"labelsTr/a\.tif: It holds 39999 objects, but at most 32767"),
 ]
 

@@ -37,7 +37,7 @@ def test_a_file_is_a_case_and_a_folder_without_images_is_refused(tmp_path):
     assert cases(tmp_path / "a_0000.jpg", 1) == [("a", ["a_0000.jpg"])]
     assert cases(tmp_path / "b.txt", 1) == [("b", ["b.txt"])]  # its reader says what is wrong
     (tmp_path / "a_0000.jpg").unlink()
-    with pytest.raises(InputError, match="holds no image that can be read"):
+    with pytest.raises(InputError, match="holds no image: its files have other endings; legal are .png"):
         cases(tmp_path, 1)
     with pytest.raises(InputError, match="does not exist"):
         cases(tmp_path / "nowhere", 1)
