@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +135,8 @@ def _check_whole(path: Path, reader: Any) -> None:
         return
     try:
         check_volumes([str(path)])
-        reader.read_seg(str(path))
+        with redirect_stdout(io.StringIO()):  # Tiff3DIO misses a spacing
+            reader.read_images([str(path)])  # not read_seg: what classes mean is not asked here
     except Exception:  # nnU-Net's readers raise whatever their libraries do
         path.unlink(missing_ok=True)
         raise InputError(

@@ -72,8 +72,8 @@ def files_read(images: Sequence[Path]) -> list[Path]:
 
 
 def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] = ()) -> None:
-    """Refuse to replace files in a folder into which nothing was predicted before, and images named as such a file;
-    ``beside`` names more of them.
+    """Refuse to replace files in a folder into which nothing was predicted before, and volumes whose spacing would
+    replace what is written beside the maps; ``beside`` names more of that.
 
     Raises:
         InputError: names the first file.

@@ -30,6 +30,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import concatenate, from_instance_map, pack, unpack
 from maskmed_nnu.instances.files import read_ids, write_ids
 from maskmed_nnu.instances.instance_map import decode
+from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, to_instances, wrap_export
 from maskmed_nnu.nnunet.inference.model_record import json_digest
 from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict
@@ -183,9 +184,10 @@ def test_what_an_export_process_refuses_ends_the_command_with_its_sentence(tmp_p
     assert not (tmp_path / "out" / "x.png").exists()
 
 
-@pytest.mark.parametrize(("reader", "shear"), [(SimpleITKIO, 0.0), (NibabelIO, 0.5)])
+@pytest.mark.parametrize(("reader", "shear"), [(SimpleITKIO, 0.0), (NibabelIO, 0.5), (InstanceIO, 0.0)])
 def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(tmp_path, reader, shear):
-    """A sheared one, as nnU-Net's readers with nibabel take and write it, is whole."""
+    """A sheared one, as nnU-Net's readers with nibabel take and write it, is whole, and so is one of classes where our
+    reader looks for objects."""
     affine = np.eye(4)
     affine[0, 1] = shear
 
