@@ -196,6 +196,10 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture) -> str:
 def test_a_missing_prediction(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
     (cells[1] / "cells_001.tif").unlink()
     assert "prediction of cells_001 is missing" in refused(command(*cells), capsys)
+    for file in cells[1].glob("*.tif"):
+        file.rename(file.with_stem(f"{file.stem}_0000"))
+    assert "it holds cells_000_0000.tif" in (told := refused(command(*cells), capsys))
+    assert "a prediction has the name of its truth, as cells_000.tif; rename" in told
 
 
 def test_sizes_that_differ(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
