@@ -133,7 +133,7 @@ def renamed(path: Path, raster: Raster, axes: str) -> str:
             "Y and X for slices, channels, rows and columns."
         )
     moved = [axes[i] for i, a in enumerate(raster.axes) if a in "YX"] != ["Y", "X"]
-    untold = raster.axes == "QYX" and raster.geometry is None  # an array [Y, X, C] is written as pages of C columns
+    untold = "Q" in raster.axes and raster.geometry is None  # an array [Y, X, C] is written as pages of C columns
     if raster.colour != axes.endswith("S") or (moved and not untold):
         raise InputError(
             f"{path} has the axes {raster.described()}, which --axes {axes} contradicts; rows (Y), columns (X) and "
