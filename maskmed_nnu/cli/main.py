@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from maskmed_nnu.cli import analyze, convert, demo, evaluate, predict
-from maskmed_nnu.cli.machine_errors import explain
 from maskmed_nnu.demo.command_runner import CommandError
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.version import package_version
 
 COMMANDS = {

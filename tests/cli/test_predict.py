@@ -268,15 +268,19 @@ def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp
     broken = truths["b"].astype(np.float32)
     broken[3, 3] = np.nan
     tifffile.imwrite(folder / "f.tif", broken)
+    tifffile.imwrite(
+        folder / "g.tif", np.stack([truths["b"]] * 2).astype(np.uint16), imagej=True, metadata={"axes": "ZYX"}
+    )
     out = tmp_path / "out"
     assert predict(model, folder, out, "--no-overlays") == 1
     captured = capsys.readouterr()
-    assert "3 of 6 images could not be predicted" in captured.err
-    told = [line for line in captured.out.splitlines() if line.startswith(("d: ", "e: ", "f: "))]
-    assert len(told) == 3
-    for line, reason in zip(told, ("d.png cannot be read", "has 3 channels", "NaN or infinite"), strict=True):
+    assert "4 of 7 images could not be predicted" in captured.err
+    told = [line for line in captured.out.splitlines() if line.startswith(("d: ", "e: ", "f: ", "g: "))]
+    reasons = ("d.png cannot be read", "has 3 channels", "NaN or infinite", "a volume of 2 slices, but this model")
+    for line, reason in zip(told, reasons, strict=True):
         assert reason in line
     assert sorted(path.name for path in out.glob("*.png")) == ["a.png", "b.png", "c.png"]
+    assert not (out / "coco" / "g.json").exists()
     assert {result["image_id"] for result in json.loads((out / "predictions_coco.json").read_text())} == set("abc")
 
 

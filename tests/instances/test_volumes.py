@@ -59,6 +59,12 @@ def test_values_of_every_type(tmp_path, ending, dtype):
     np.testing.assert_array_equal(raster.values, values)
 
 
+def test_nifti_2_is_refused_by_its_name(tmp_path):
+    nibabel.save(nibabel.Nifti2Image(NOISE.T, np.eye(4)), tmp_path / "x.nii.gz")
+    with pytest.raises(InputError, match=r"x\.nii\.gz is NIfTI-2, .* save it as NIfTI-1"):
+        formats.read(tmp_path / "x.nii.gz")
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"])
 def test_a_file_cut_off_is_damaged(tmp_path, ending, compressed):

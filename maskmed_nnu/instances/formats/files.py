@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -22,6 +23,8 @@ from maskmed_nnu.instances.formats.pictures import read_picture
 from maskmed_nnu.instances.formats.raster import Raster
 from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff, renamed
 from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti
+
+_ITK_PREFIX = re.compile(r"Exception thrown in SimpleITK \S+ \S+\s|\S*(sitk::|ITK )ERROR: (\w+\(0x\w+\): )?")
 
 
 def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) -> Raster:
@@ -53,7 +56,7 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     except Exception as error:  # the decoders raise whatever they like at damaged files
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged file's offset is invalid
             raise _not_given(path, error) from None
-        reason = " ".join(str(error).split("sitk::ERROR: ")[-1].split()) or type(error).__name__
+        reason = " ".join(_ITK_PREFIX.sub("", str(error)).split()) or type(error).__name__
         if "requires the 'imagecodecs' package" in reason:
             raise InputError(
                 f"{path} is compressed with {reason.split(':')[0].rpartition('.')[2]}, which needs the package "

@@ -44,6 +44,7 @@ def read_header(path: Path | str) -> Header:
     """Read no voxel.
 
     Raises:
+        InputError: where the file is NIfTI-2.
         RuntimeError, or what nibabel raises: where there is no such header.
     """
     kind = ending(path)
@@ -55,6 +56,11 @@ def read_header(path: Path | str) -> Header:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
+        if kind in NIFTI and isinstance(nibabel.load(path), nibabel.Nifti2Image):
+            raise InputError(
+                f"{path} is NIfTI-2, which nnU-Net's reader (ITK) does not know; save it as NIfTI-1, with nibabel: "
+                "Nifti1Image.from_image(image)."
+            ) from None
         image: Any = nibabel.load(path) if "orthonormal" in str(error) else None
         if image is None:
             raise

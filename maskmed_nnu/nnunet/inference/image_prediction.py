@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.coco import coco_results
 from maskmed_nnu.json_file import write_json
 from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing, write_slices
@@ -58,6 +60,11 @@ def predict_image(
     plans, configuration = predictor.plans_manager, predictor.configuration_manager
     announce_case(record, model)
     image, data, properties = preprocess(predictor, case, **record.options)
+    if image.shape[1] > 1 and formats.ending(outputs.labels) in formats.IMAGE_2D:
+        raise InputError(
+            f"{case.files[0]} is a volume of {image.shape[1]} slices, but this model writes its maps as "
+            f"{outputs.labels.suffix}, of one plane each; predict its slices as images of their own."
+        )
     detections = revert_preprocessing(
         predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)), properties
     )

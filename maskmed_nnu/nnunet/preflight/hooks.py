@@ -10,12 +10,13 @@ import argparse
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.discovery.training_length import split_length
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
@@ -33,8 +34,13 @@ def wrap_planning(module: Any) -> None:
         @functools.wraps(stock)
         def entry_point() -> None:
             asked: list[tuple[Any, Any]] = []
+
+            def check(options: Any) -> bool:
+                asked.append((before(options), options))
+                return hasattr(asked[-1][0], "check_data_set")
+
             try:
-                with _after_parsing(parse, lambda options: asked.append((before(options), options))):
+                with _after_parsing(parse, check):
                     stock()
             except (IndexError, ValueError) as error:
                 for planner, options in asked:
@@ -63,8 +69,8 @@ def wrap_training(module: Any) -> None:
     def run_training(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        _look(_before_training, given.arguments)
-        return stock(*args, **kwargs)
+        with _machine_errors_told([_look(_before_training, given.arguments)]):
+            return stock(*args, **kwargs)
 
     module.run_training = run_training
 
@@ -88,31 +94,41 @@ def _checked_prediction(stock: Callable[[], None]) -> Callable[[], None]:
 
 
 @contextmanager
-def _after_parsing(parse: str, check: Callable[[Any], object]) -> Iterator[None]:
-    """The first parser that is asked to ``parse`` shows its result to ``check`` before it returns it."""
+def _after_parsing(parse: str, check: Callable[[Any], bool]) -> Iterator[None]:
+    """The first parser that is asked to ``parse`` shows its result to ``check`` before it returns it.
+
+    Where that says that the command is about something of ours, failures of the machine are told in a sentence.
+    """
     original = getattr(argparse.ArgumentParser, parse)
+    ours: list[bool] = []
 
     def parse_and_check(self: Any, *args: Any, **kwargs: Any) -> Any:
         setattr(argparse.ArgumentParser, parse, original)
         result = original(self, *args, **kwargs)
-        _look(check, result[0] if isinstance(result, tuple) else result)
+        ours.append(_look(check, result[0] if isinstance(result, tuple) else result))
         return result
 
     setattr(argparse.ArgumentParser, parse, parse_and_check)
     try:
-        yield
+        with _machine_errors_told(ours):
+            yield
     finally:
         setattr(argparse.ArgumentParser, parse, original)
 
 
-def _look(check: Callable[[Any], object], at: Any) -> None:
+@contextmanager
+def _machine_errors_told(ours: Sequence[bool]) -> Iterator[None]:
     try:
-        check(at)
+        yield
     except OSError as error:
-        raise InputError(
-            f"{error.filename or 'A file'} cannot be read ({error.strerror or error}); give yourself permission to "
-            "read it, or connect its drive again."
-        ) from None
+        if not any(ours) or isinstance(error, ConnectionError):  # between processes: no file, no disk
+            raise
+        raise InputError(explain(error)) from None
+
+
+def _look(check: Callable[[Any], bool], at: Any) -> bool:
+    with _machine_errors_told([True]):
+        return check(at)
 
 
 def _before_planning(options: Any) -> Any:
@@ -147,7 +163,7 @@ def _before_planning(options: Any) -> Any:
     if not preprocesses:
         faults += fingerprint_faults(options.d or [])
     report(faults, command="The planning")
-    for data_set in options.d:
+    for data_set in options.d or []:
         check(data_set)
     return planner
 
@@ -173,12 +189,13 @@ def _before_preprocessing(options: Any) -> None:
         report(preprocessing_faults(ours, plans=options.plans_name, configurations=options.c), command="Preprocessing")
 
 
-def _before_training(given: dict[str, Any]) -> None:
+def _before_training(given: dict[str, Any]) -> bool:
+    """Whether trainer or plans are ours."""
     data_set, plans, trainer = (
         str(given[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")
     )
     if not (_is_ours(trainer) or _mentions("nnUNet_preprocessed", data_set, f"{plans}.json", OURS)):
-        return
+        return False
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.training import Training, training_faults
 
@@ -196,10 +213,11 @@ def _before_training(given: dict[str, Any]) -> None:
         keeps_checkpoints=not given["disable_checkpointing"],
     )
     report(training_faults(training), command="The training")
+    return True
 
 
-def _before_prediction(options: Any) -> None:
-    """Of ``nnUNetv2_predict`` and, with ``-m``, of ``nnUNetv2_predict_from_modelfolder``."""
+def _before_prediction(options: Any) -> bool:
+    """Of ``nnUNetv2_predict`` and, with ``-m``, of ``nnUNetv2_predict_from_modelfolder``: whether the model is ours."""
     given = hasattr(options, "m")
     name = None if given else find_data_set(options.d, inside="nnUNet_results")
     model = Path(os.path.abspath(options.m)) if given else None
@@ -207,7 +225,7 @@ def _before_prediction(options: Any) -> None:
         model = Path(os.environ["nnUNet_results"]) / name / f"{options.tr}__{options.p}__{options.c}"
     trainer = model.name.partition("__")[0] if model is not None else options.tr
     if not (_is_ours(trainer) or (model is not None and _contains(model / "plans.json", OURS))):
-        return
+        return False
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.prediction import Prediction, prediction_faults
     from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
@@ -230,6 +248,7 @@ def _before_prediction(options: Any) -> None:
         faults += environment_faults(reads="nnUNet_results")
         faults += data_set_faults(options.d, inside="nnUNet_results", option="-d")
     report(faults, command="The prediction")
+    return True
 
 
 def _is_ours(trainer: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from types import SimpleNamespace
 
@@ -70,7 +71,21 @@ def test_a_folder_that_may_not_be_read(nnunet_env, monkeypatch):
 
     monkeypatch.setattr("maskmed_nnu.nnunet.preflight.raw_data.list_folder", denied)
     text = refused(monkeypatch, planning, "plan_and_preprocess_entry", PLAN)
-    assert "cannot be read (Permission denied); give yourself permission" in text
+    assert "cannot be used: permission to use it is missing; change its permissions" in text
+
+
+def test_a_full_disk_is_a_sentence_where_the_planner_is_ours(nnunet_env, monkeypatch):
+    write_raw(nnunet_env.raw)
+
+    def fill_the_disk(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device", "dataset_fingerprint.json")
+
+    monkeypatch.setattr(planning, "extract_fingerprints", fill_the_disk)
+    text = refused(monkeypatch, planning, "plan_and_preprocess_entry", PLAN)
+    assert text.startswith("dataset_fingerprint.json cannot be used: the disk is full")
+    monkeypatch.setattr(sys, "argv", ["command", "-d", "10"])
+    with pytest.raises(OSError, match="No space left"):
+        planning.plan_and_preprocess_entry()
 
 
 def test_planning_of_what_is_right_and_of_stock_planners_goes_on(nnunet_env, call):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu import atomic_write
+from maskmed_nnu import atomic_write, machine_errors
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.cli import convert, machine_errors
+from maskmed_nnu.cli import convert
 from maskmed_nnu.cli.main import main
 
 WORDS = ["convert", "--id", "1", "--name", "A"]
