@@ -3,7 +3,7 @@
     python benchmarks/preflight.py --cases 1000
 
 Makes a data set of so many tiny cases of two channels in a temporary folder, and measures processor time and wall time
-of both. The check reads the headers, too.
+of both: the check of names, files and headers, and the comparison of where images and label maps lie.
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ def main() -> None:
         check = {"planner": "MaskMedPlanner", "configurations": ("2d", "3d_fullres"), "verify": True}
         faults = timed("the check", lambda: planning_faults([1], **check))
         assert faults == [], faults
+        from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids  # nnU-Net reads its folders now
+
+        timed("where the files lie", lambda: check_grids(1))
 
 
 if __name__ == "__main__":

@@ -318,7 +318,7 @@ def test_the_dataset_json_that_was_named_is_believed(label_maps, train, tmp_path
     assert summary["mean"]["1"]["Dice"] == pytest.approx(4 / 5)  # as one class: 3 and 2 pixels, 2 of them in common
     assert f"maskmed evaluate --truth {truth} --prediction {prediction}" in capsys.readouterr().out
     (prediction / "x.png").rename(prediction / "y.png")
-    with pytest.raises(InputError, match="prediction of x is missing"):
+    with pytest.raises(InputError, match="holds no prediction of a case of .*name.* x"):
         evaluate_predictions.compute_metrics_on_folder2(str(truth), str(prediction), *named)
 
 
