@@ -39,15 +39,7 @@ class MaskMedPlanning(ExperimentPlanner):
         self.num_classes = labels.num_segmentation_heads
         self.regions = labels.has_regions
 
-    @staticmethod
-    def check_data_set(dataset_name_or_id: str | int) -> None:
-        """Refuse, before nnU-Net takes its fingerprint, a data set whose label maps are not where its images are.
-
-        Raises
-        ------
-        InputError
-        """
-        check_grids(dataset_name_or_id)
+    check_data_set = staticmethod(check_grids)  # before nnU-Net takes its fingerprint
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """Data of its own for every plans file: nothing that another planner preprocessed is ever overwritten."""

@@ -54,15 +54,7 @@ class PixelwisePlanner(ExperimentPlanner):
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
         self.preprocessor_name = choose_preprocessor(self.preprocessor_name)
 
-    @staticmethod
-    def check_data_set(dataset_name_or_id: str | int) -> None:
-        """Refuse, before nnU-Net takes its fingerprint, a data set whose label maps are not where its images are.
-
-        Raises
-        ------
-        InputError
-        """
-        check_grids(dataset_name_or_id)
+    check_data_set = staticmethod(check_grids)  # before nnU-Net takes its fingerprint
 
     @classmethod
     def default_plans_name(cls) -> str:
