@@ -163,14 +163,14 @@ def _summed_up(told: list[tuple[str, str]]) -> list[str]:
 
 def _finish(options: argparse.Namespace, complete: list[Outputs], names: list[str]) -> None:
     """Join the results of the images, and name what the folder holds beside them."""
-    from maskmed_nnu.instances.text import format_list
+    from maskmed_nnu.instances.text import count, format_list
     from maskmed_nnu.nnunet.inference.prediction_records import recorded_names
 
     if options.coco:
         parts = [read_json(files.coco, expected="COCO results") for files in complete if files.coco is not None]
         results = [result for part in parts for result in part]
         write_json(options.output / RESULTS, results)
-        print(f"{len(results)} results in {len(complete)} images: {options.output / RESULTS}")
+        print(f"{count(len(results), 'result')} in {count(len(complete), 'image')}: {options.output / RESULTS}")
     others = sorted(set(recorded_names(options.output)) - set(names))
     if others:
         print(

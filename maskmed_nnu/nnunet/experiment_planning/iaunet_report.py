@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 
@@ -72,11 +73,11 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes, s
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
         f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} pixel: close neighbours are "
         f"{sizes.spacing:.0f} pixels apart (5th percentile)",
-        f"{_plural(kwargs['blocks_per_level'], 'decoder block')} on each of {_plural(kwargs['levels'], 'level')}: "
+        f"{count(kwargs['blocks_per_level'], 'decoder block')} on each of {count(kwargs['levels'], 'level')}: "
         f"up to {depth} objects of a class share a pixel, which the queries settle among themselves"
         if kwargs["blocks_per_level"]
         else "no decoder blocks: objects of a class do not overlap, their place alone tells them apart",
-        f"{_plural(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold "
+        f"{count(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold "
         "all objects without overlap",
         f"an object cut off by the patch's border counts from {fragments} visible pixels on: a quarter of the area of "
         "very small objects",
@@ -101,7 +102,3 @@ def _format_edges(edges: Sequence[float]) -> str:
 
 def _ordinal(number: int) -> str:
     return {2: "second", 4: "fourth"}[number]
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
