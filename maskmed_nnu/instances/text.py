@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def format_list(values: Iterable[object], limit: int = 10) -> str:
@@ -20,6 +20,15 @@ def count(number: int, noun: str) -> str:
     ('1 file', '1,200 files')
     """
     return f"{number:,} {noun}" + ("s" if number != 1 else "")
+
+
+def format_faults(faults: Sequence[str], limit: int = 20) -> str:
+    """
+    >>> format_faults(["a is missing", "b is empty", "c is empty"], limit=2)
+    '3 faults:\\n- a is missing\\n- b is empty\\n- and 1 more'
+    """
+    more = [f"and {len(faults) - limit} more"] if len(faults) > limit else []
+    return f"{count(len(faults), 'fault')}:" + "".join(f"\n- {fault}" for fault in [*faults[:limit], *more])
 
 
 def format_shape(shape: Iterable[int]) -> str:

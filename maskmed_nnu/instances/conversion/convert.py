@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.file_state import folder_state
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.annotation_quirks import find_quirks
 from maskmed_nnu.instances.array_types import Integers
@@ -154,7 +155,7 @@ def _listed(broken: Sequence[tuple[SourceCase, str]]) -> str:
 def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
     """The folder to write to; one that an earlier run has left is kept where its input was the same."""
     partial = folder.with_name(f".{folder.name}.partial")
-    files = [[s.name, *([str(path.resolve()), *_state(path)] for path in s.case.files)] for s in summaries]
+    files = [[s.name, *([str(path.resolve()), *folder_state([path])] for path in s.case.files)] for s in summaries]
     key = json.dumps([settings, files])
     kept = partial / "input.json"
     if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
@@ -162,12 +163,6 @@ def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseS
         partial.mkdir()
         _write_text(kept, key)
     return partial
-
-
-def _state(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of the file, or of each file of the folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 
 def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Path, part: str) -> None:

@@ -24,18 +24,16 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
         InputError: where an image has no mask, or two files claim the same name.
     """
     together = images.resolve() == masks.resolve()
-    pictures = [
-        p for p in source_images.files(images) if not together or not source_images.stem(p).endswith(BYPRODUCTS)
-    ]
-    image_files = [p for p in pictures if not together or not source_images.stem(p).endswith(MASK_SUFFIXES)]
+    pictures = [p for p in source_images.files(images) if not together or not formats.stem(p).endswith(BYPRODUCTS)]
+    image_files = [p for p in pictures if not together or not formats.stem(p).endswith(MASK_SUFFIXES)]
     mask_files = [p for p in pictures if p not in set(image_files)] if together else source_images.files(masks)
     if not image_files or not mask_files:
         folder, what = (images, "image") if not image_files else (masks, "mask")
         beside = f", and masks beside their images are called X{', X'.join(MASK_SUFFIXES)}"
         raise InputError(f"{folder} holds no {what}: {found_instead(folder)}{beside if together else ''}.")
-    exact = _by_name(image_files, lambda p: source_images.stem(p))
-    by_mask = _by_name(mask_files, lambda p: _without_suffix(source_images.stem(p), MASK_SUFFIXES))
-    by_full_name = {source_images.stem(p): p for p in mask_files}
+    exact = _by_name(image_files, formats.stem)
+    by_mask = _by_name(mask_files, lambda p: _without_suffix(formats.stem(p), MASK_SUFFIXES))
+    by_full_name = {formats.stem(p): p for p in mask_files}
     paired, missing = {}, []
     for name, image in exact.items():
         candidates = (by_full_name.get(name), by_mask.get(name), by_mask.get(_without_suffix(name, IMAGE_SUFFIXES)))

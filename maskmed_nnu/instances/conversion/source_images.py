@@ -35,11 +35,6 @@ class SourceImage:
     spacing: tuple[float, ...] | None = None
 
 
-def stem(path: Path) -> str:
-    """The name of the file without its ending."""
-    return path.name[: -len(formats.ending(path) or path.suffix) or None]
-
-
 def files(folder: Path) -> list[Path]:
     """The pictures in `folder`, sorted by name; hidden files and other ones are left out, links to nothing are not."""
     if not folder.is_dir():

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances import rle
+from maskmed_nnu.instances import formats, rle
 from maskmed_nnu.instances.array_types import CroppedMask, Integers
 from maskmed_nnu.instances.coco import CocoFile
 from maskmed_nnu.instances.coco_document import CocoImage
@@ -89,7 +89,7 @@ class CocoSource:
         self._images: dict[str, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
-            name = "/".join([*name_parts(image.file_name)[:-1], source_images.stem(path)])
+            name = "/".join([*name_parts(image.file_name)[:-1], formats.stem(path)])
             self._images[name] = image
             self.cases.append(SourceCase(name, path, (path, json_file)))
 

@@ -13,6 +13,12 @@ IMAGE_2D = (".png", ".bmp", ".jpg", ".jpeg")
 ENDINGS = (*IMAGE_2D, *TIFF, *VOLUMES)
 
 
+def stem(path: Path | str) -> str:
+    """The name of the file without its ending."""
+    path = Path(path)
+    return path.name[: -len(ending(path) or path.suffix) or None]
+
+
 def ending(path: Path | str) -> str | None:
     """The ending of ``path`` among ``ENDINGS``, in lower case; None where it is none of them."""
     name = Path(path).name.lower()

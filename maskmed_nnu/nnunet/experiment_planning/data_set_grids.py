@@ -11,11 +11,9 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import VOLUMES
-from maskmed_nnu.instances.text import count
+from maskmed_nnu.instances.text import format_faults
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.grid_checks import GridIssues, check_grid
-
-MAX_LISTED = 20
 
 
 def check_grids(dataset_name_or_id: str | int) -> None:
@@ -47,6 +45,4 @@ def check_grids(dataset_name_or_id: str | int) -> None:
     for note in issues.notes():
         print(f"Note: {note}", flush=True)
     if issues.faults:
-        more = f"\n- and {len(issues.faults) - MAX_LISTED} more" if len(issues.faults) > MAX_LISTED else ""
-        listed = "".join(f"\n- {fault}" for fault in issues.faults[:MAX_LISTED])
-        raise InputError(f"The data set {name} has {count(len(issues.faults), 'fault')}:{listed}{more}")
+        raise InputError(f"The data set {name} has {format_faults(issues.faults)}")

@@ -20,11 +20,9 @@ from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.label_plausibility import check_lossless
-from maskmed_nnu.instances.text import count, format_shape
+from maskmed_nnu.instances.text import count, format_faults, format_shape
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
-
-MAX_LISTED = 20
 
 
 def wrap_verification(module: Any) -> None:
@@ -76,9 +74,7 @@ def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int)
     for warning in quirk_warnings(quirks):
         print(f"WARNING: {warning}")
     if faults:
-        more = f"\n- and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
-        listed = "".join(f"\n- {fault}" for fault in faults[:MAX_LISTED])
-        raise InputError(f"The data set {Path(folder).name} has {count(len(faults), 'fault')}:{listed}{more}")
+        raise InputError(f"The data set {Path(folder).name} has {format_faults(faults)}")
 
 
 def check_instance_case(images: Sequence[str], label: str, channels: int, label_format: LabelFormat) -> LabelMapIssues:

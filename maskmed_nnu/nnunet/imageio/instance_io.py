@@ -159,9 +159,9 @@ def _channels(raster: Raster, name: str) -> np.ndarray:
     return values if spatial == "ZYX" else values[:, None]
 
 
-def spacing_file(image: str) -> Path:
+def spacing_file(image: Path | str) -> Path:
     """The file that may tell the spacing of a TIFF: the image's, without the number of the channel."""
-    return Path(re.sub(r"_\d{4}$", "", image[: -len(formats.ending(image) or "")]) + ".json")
+    return Path(image).with_name(re.sub(r"_\d{4}$", "", formats.stem(image)) + ".json")
 
 
 def _label_spacing(label: Path) -> Sequence[float] | None:
@@ -172,7 +172,7 @@ def _label_spacing(label: Path) -> Sequence[float] | None:
     image = Path(f"{label.parent.parent / label.parent.name.replace('labels', 'images') / Path(stem).name}_0000{kind}")
     if (own and len(own) == 3) or image == label or not image.is_file():
         return own
-    return _read_spacing_file(spacing_file(str(image))) or formats.read_tiff_spacing(image)
+    return _read_spacing_file(spacing_file(image)) or formats.read_tiff_spacing(image)
 
 
 def _properties(geometry: Geometry | None, spacing: Sequence[float] | None, slices: int) -> dict:

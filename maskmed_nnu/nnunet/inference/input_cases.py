@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats import count_channels, ending
+from maskmed_nnu.instances.formats import count_channels, ending, stem
 from maskmed_nnu.instances.formats.other_formats import found_instead
 
 
@@ -39,20 +39,20 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
     numbered: dict[str, dict[int, Path]] = {}
     cases: list[Case] = []
     for path in files:
-        name = path.name[: -len(ending(path) or path.suffix) or None]
+        name = stem(path)
         match = re.fullmatch(r"(.+)_(\d{4})", name)
         if match:
             numbered.setdefault(match[1] + path.name[len(name) :], {})[int(match[2])] = path
         else:
             cases.append(Case(name, [path]))
     for key, group in numbered.items():
-        stem = key[: -len(ending(key) or "")]
+        name = stem(key)
         if list(group) == [0]:
-            cases.append(Case(stem, [group[0]]))
+            cases.append(Case(name, [group[0]]))
         elif channels > 1 and sorted(group) == list(range(channels)) and _are_single_channels(group):
-            cases.append(Case(stem, [group[channel] for channel in range(channels)]))
+            cases.append(Case(name, [group[channel] for channel in range(channels)]))
         else:
-            cases += [Case(f"{stem}_{number:04d}", [path]) for number, path in group.items()]
+            cases += [Case(f"{name}_{number:04d}", [path]) for number, path in group.items()]
     if not cases:
         raise InputError(f"{source} holds no image: {found_instead(source)}.")
     cases.sort()

@@ -7,7 +7,6 @@ so that neither a kill nor a full disk leaves a record of something else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from maskmed_nnu.file_state import content_digest, file_state
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.json_file import read_json, write_json
+from maskmed_nnu.nnunet.imageio.instance_io import spacing_file
 from maskmed_nnu.nnunet.inference.model_record import MODEL_RECORD, json_digest
 from maskmed_nnu.version import package_version
 
@@ -65,9 +65,7 @@ class _CaseRecord(BaseModel):
 
 def files_read(images: Sequence[Path]) -> list[Path]:
     """The image files of a case, and the json beside them that may tell a volume's spacing."""
-    first = images[0]
-    stem = re.sub(r"_\d{4}$", "", first.name[: -len(formats.ending(first) or first.suffix) or None])
-    spacing = first.with_name(f"{stem}.json")
+    spacing = spacing_file(images[0])
     return [*images, *([spacing] if spacing.is_file() else [])]
 
 

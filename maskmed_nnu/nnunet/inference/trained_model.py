@@ -62,9 +62,14 @@ def trained_folds(folder: Path, requested: list[str] | None, checkpoint: str) ->
         )
     folds = requested or [fold for fold in trained if fold != "all"] or trained
     for path in (folder / f"fold_{fold}" / checkpoint for fold in folds):
-        if not is_zipfile(path):  # as torch writes them, with their table of contents at the end
+        if not is_whole(path):
             raise InputError(f"{path} is damaged or cut off; copy it again, or take another one with --checkpoint.")
     return folds
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether the end of a checkpoint is there: torch writes zip files, whose table of contents stands at the end."""
+    return is_zipfile(checkpoint)
 
 
 def load_predictor(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count
+from maskmed_nnu.nnunet.inference.trained_model import is_whole
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
@@ -79,7 +79,7 @@ def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
     trained = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
     missing = [str(fold) for fold in prediction.folds if str(fold) not in trained]
     for name in (f"fold_{fold}/{checkpoint}" for fold in prediction.folds if str(fold) in trained):
-        if not is_zipfile(model / name):  # as torch writes them, with their table of contents at the end
+        if not is_whole(model / name):
             yield Fault(name, "it is damaged or cut off", "copy it again, or take another one with -chk", model)
     if not missing:
         return

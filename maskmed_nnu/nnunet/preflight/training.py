@@ -6,11 +6,11 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import is_zipfile
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.inference.trained_model import is_whole
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
@@ -124,7 +124,7 @@ def _damaged_checkpoint(fold: Path) -> Iterator[Fault]:
     """The one that a training goes on from, or is validated with, where its end is missing."""
     names = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # as nnU-Net looks for them
     name = next((name for name in names if (fold / name).is_file()), None)
-    if name is not None and not is_zipfile(fold / name):  # as torch writes them, with a table of contents at the end
+    if name is not None and not is_whole(fold / name):
         cure = "copy it again, or delete it, and nnU-Net takes the next of latest and best"
         yield Fault(name, "it is damaged or cut off", cure, fold)
 
