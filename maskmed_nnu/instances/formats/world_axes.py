@@ -8,15 +8,17 @@ reverse order: z, y, x. An oblique volume has the code of the axes that are clos
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from nibabel.orientations import io_orientation, ornt2axcodes
+from nibabel import orientations
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.formats.endings import NIFTI, VOLUMES, ending
 from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.volumes import read_forms, read_header
 
+_TURNS: Any = orientations  # has no types
 WORLD = "LPS"
 """What the axes of an array in the order of the world run to."""
 _ENDS = (("R", "L"), ("A", "P"), ("I", "S"))
@@ -37,7 +39,7 @@ def axis_codes(geometry: Geometry) -> str | None:
         return None
     affine = np.eye(dimension + 1)
     affine[:-1, :-1] = axes * geometry.spacing[:dimension]
-    return "".join(ornt2axcodes(io_orientation(affine), _ENDS))
+    return "".join(_TURNS.ornt2axcodes(_TURNS.io_orientation(affine), _ENDS))
 
 
 def codes_as_read(path: Path | str, *, reader: str) -> str | None:
@@ -58,8 +60,7 @@ def codes_as_read(path: Path | str, *, reader: str) -> str | None:
 def _geometry(path: Path | str, reader: str) -> Geometry:
     if reader.startswith("Nibabel") and ending(path) in NIFTI:  # the sform comes first, whatever the qform says
         _, forms = read_forms(path)
-        used = forms.sform if forms.sform_code > 0 else forms.qform
-        return Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array(used), forms)
+        return Geometry.from_form(forms.sform if forms.sform_code > 0 else forms.qform, forms)
     return read_header(path).geometry
 
 
