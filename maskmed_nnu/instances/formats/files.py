@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -47,10 +49,21 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
         raise InputError(f"{path} {lost}; check the name and the folder.") from None
     except OSError as error:
         raise _not_given(path, error) from None
-    try:
+    with damage_told(path):
         if kind in VOLUMES:
             return _with_axes(path, read_volume(path), axes)
         return read_tiff(path, indexed, axes) if kind in TIFF else read_picture(path, indexed)
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Whatever the libraries raise while they read ``path`` becomes a sentence.
+
+    Raises:
+        InputError: in the place of any other exception.
+    """
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:  # the decoders raise whatever they like at damaged files
@@ -63,7 +76,8 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
                 "imagecodecs; install it (pip install imagecodecs), or save the file without compression."
             ) from None
         raise InputError(
-            f"{path} cannot be read ({reason}): it is truncated, damaged or no {kind} file; copy or write it again."
+            f"{path} cannot be read ({reason}): it is truncated, damaged or no {ending(path)} file; copy or write it "
+            "again."
         ) from None
 
 
