@@ -1,4 +1,4 @@
-"""``maskmed convert``: images with annotated objects become an nnU-Net raw data set."""
+"""``maskmed convert``: images with annotated objects become an nnU-Net raw data set, or volumes are turned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ Make an nnU-Net raw data set from images with annotated objects:
   --images DIR                     label maps beside the images, as X_masks.tif (Cellpose)
   --dsb DIR                        a folder for each image with images/ and masks/, a mask per object (DSB2018)
 
-With --semantic the masks of the second and third form hold classes instead of objects."""
+With --semantic the masks of the second and third form hold classes instead of objects.
+All these need --id and --name.
+
+  --reorient RAS --images DIR --output NEW_DIR
+
+copies a folder, such as a raw data set with its labels, or images to be predicted, and turns
+all NIfTI, NRRD and MetaImage volumes in it to one orientation. Nothing is resampled."""
 PLANS_AND_TRAINER = {True: ("MaskMed", "nnUNetTrainerMaskMed"), False: ("IAUNet", "nnUNetTrainerIAUNet")}
 
 
@@ -36,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dsb", type=Path, metavar="DIR", help="folder of folders with images/ and masks/")
     parser.add_argument("--semantic", action="store_true", help="values of the masks are classes, not objects")
     add_axes_argument(parser)
-    parser.add_argument("--id", type=int, required=True, metavar="N", help="number of the data set, 1 to 999")
-    parser.add_argument("--name", required=True, help="name of the data set, as in Dataset010_NAME")
+    parser.add_argument("--id", type=int, metavar="N", help="number of the data set, 1 to 999")
+    parser.add_argument("--name", help="name of the data set, as in Dataset010_NAME")
     parser.add_argument(
         "--classes",
         nargs="+",
@@ -51,7 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test", type=int, default=0, metavar="N", help="keep the last N cases by name as unseen ones (default: none)"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the data set (default: $nnUNet_raw)")
+    parser.add_argument(
+        "--reorient",
+        type=_orientation,
+        metavar="CODE",
+        help="where x, y and z of all volumes shall run to: R or L, A or P, S or I, in any order, as in nibabel's RAS",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for the data set (default: $nnUNet_raw); --reorient: the copy",
+    )
+
+
+def _orientation(text: str) -> str:
+    code = text.upper()
+    if len(code) != 3 or any(len(set(code) & set(ends)) != 1 for ends in ("LR", "PA", "IS")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no orientation; give a letter each of R or L, A or P, S or I, such as RAS or LPS"
+        )
+    return code
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,6 +85,13 @@ def run(options: argparse.Namespace) -> None:
     # here, so that `maskmed --help` does not wait for the readers
     from maskmed_nnu.instances.conversion.convert import convert
 
+    if options.reorient:
+        _reorient(options)
+        return
+    if options.id is None or options.name is None:
+        raise InputError(
+            "--id and --name say what the data set is to be called; give both, as in --id 10 --name Cells."
+        )
     if not 1 <= options.id <= 999:
         raise InputError(f"--id {options.id} is no number of an nnU-Net data set; take one from 1 to 999.")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", options.name):
@@ -73,6 +106,20 @@ def run(options: argparse.Namespace) -> None:
     print("\n" * bool(done.warnings) + "\n".join(f"WARNING: {warning}" for warning in done.warnings))
     print("\nNext:")
     print("\n".join(f"  {line}" for line in _next_commands(options, folder)))
+
+
+def _reorient(options: argparse.Namespace) -> None:
+    from maskmed_nnu.instances.conversion.reorient import reorient
+
+    others = ("coco", "masks", "dsb", "semantic", "axes", "id", "name", "classes", "split_pieces", "test")
+    given = [f"--{name.replace('_', '-')}" for name in others if getattr(options, name)]
+    if given:
+        raise InputError(f"{', '.join(given)} cannot go with --reorient, which copies a whole folder; leave it out.")
+    if options.images is None or options.output is None:
+        raise InputError("--reorient copies a folder; name it as --images DIR, and the copy as --output NEW_DIR.")
+    lines = reorient(options.images, options.output, options.reorient)
+    print(options.output)
+    print("\n".join(f"  {line}" for line in lines))
 
 
 def _source(options: argparse.Namespace) -> Source:

@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -176,3 +177,45 @@ def test_the_axes_of_tiffs_can_be_told(tmp_path, capsys):
         with pytest.raises(SystemExit):
             convert(tmp_path, f"{line} --axes {axes}")
         assert f"argument --axes: '{axes}' does not name the axes of an image" in capsys.readouterr().err
+
+
+def write_volumes(folder: Path) -> None:
+    folder.mkdir()
+    for name, sign in (("a", -1.0), ("b", 1.0)):
+        image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.diag([sign, 1, 1, 1]))
+        nibabel.save(image, folder / f"{name}_0000.nii.gz")
+
+
+def test_volumes_are_turned_to_one_orientation(tmp_path, capsys):
+    write_volumes(tmp_path / "in")
+    given = ["convert", "--reorient", "lps", "--images", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert main(given) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"{tmp_path / 'out'}\n  2 volumes in the orientation LPS; before: 1 LAS, 1 RAS\n"
+    for path in (tmp_path / "out").iterdir():
+        assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == "LPS"
+    assert main(given) == 1
+    assert "exists and is not empty; name a new folder as --output." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["RA", "RRS", "XYZ", "ISR", "RASP", ""])
+def test_what_is_no_orientation(code, capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--reorient", code, "--images", "a", "--output", "b"])
+    assert "is no orientation; give a letter each of R or L, A or P, S or I" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--reorient RAS --images in", "name it as --images DIR, and the copy as --output NEW_DIR"),
+        ("--reorient RAS --output out", "name it as --images DIR, and the copy as --output NEW_DIR"),
+        ("--reorient RAS --images in --output out --masks m", "--masks cannot go with --reorient"),
+        ("--reorient RAS --images in --output out --id 5 --name A", "--id, --name cannot go with --reorient"),
+        ("--images in --masks m --name A", "--id and --name say what the data set is to be called"),
+        ("--images in --masks m --id 5", "--id and --name say what the data set is to be called"),
+    ],
+)
+def test_options_that_do_not_go_together(line, said, capsys):
+    assert main(["convert", *line.split()]) == 1
+    assert said in capsys.readouterr().err

@@ -23,7 +23,7 @@ from maskmed_nnu.instances.annotation_quirks import find_quirks
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.case_names import safe_names
 from maskmed_nnu.instances.components import split_disconnected
-from maskmed_nnu.instances.conversion import source_images
+from maskmed_nnu.instances.conversion import partial_folder, source_images
 from maskmed_nnu.instances.conversion.layout import (
     CaseSummary,
     DatasetLayout,
@@ -31,6 +31,7 @@ from maskmed_nnu.instances.conversion.layout import (
     choose_layout,
     summarize_case,
 )
+from maskmed_nnu.instances.conversion.partial_folder import write_text
 from maskmed_nnu.instances.conversion.sources import Annotations, Source, SourceCase
 from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.conversion.warnings import warning_lines
@@ -78,16 +79,15 @@ def convert(
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
         raise InputError(f"There is no object in any image{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
-    partial = _partial_folder(folder, [description, test, split], summaries)
+    partial = partial_folder.start(folder, _key([description, test, split], summaries))
     for index, entry in enumerate(tqdm(summaries, desc="writing", unit=" images", disable=None)):
         _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
     warnings = warning_lines(summaries, layout, split=split)
     told = [f"warning    {warning}" for warning in warnings]
     lines = [*summary_lines(summaries, layout, source.notes), *told, "", *_case_sources(summaries)]
-    _write_text(partial / "conversion.txt", "\n".join(lines))
-    _write_text(partial / "dataset.json", json.dumps(description, indent=2))
-    (partial / "input.json").unlink()
-    partial.rename(folder)
+    write_text(partial / "conversion.txt", "\n".join(lines))
+    write_text(partial / "dataset.json", json.dumps(description, indent=2))
+    partial_folder.finish(folder)
     lines = summary_lines(summaries, layout, source.notes, max_refused=MAX_REFUSED_SHOWN)
     return Conversion(lines, warnings)
 
@@ -102,6 +102,15 @@ def case_names(cases: Sequence[SourceCase]) -> list[str]:
 def _check_target(folder: Path) -> None:
     if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_-]+", folder.name):
         raise InputError(f"{folder.name} is no name of an nnU-Net data set; it must look like Dataset010_Cells.")
+    check_number_is_free(folder)
+
+
+def check_number_is_free(folder: Path) -> None:
+    """``folder`` is a data set's, ``DatasetXXX_Name``.
+
+    Raises:
+        InputError: where a data set of that number is there.
+    """
     taken = sorted(p.name for p in folder.parent.glob(f"{folder.name[:10]}_*"))
     if taken:
         raise InputError(
@@ -152,17 +161,10 @@ def _listed(broken: Sequence[tuple[SourceCase, str]]) -> str:
     return "".join(f"\n  {line}" for line in [*lines, *([f"and {more:,} others"] if more else [])])
 
 
-def _partial_folder(folder: Path, settings: list[Any], summaries: Sequence[CaseSummary]) -> Path:
-    """The folder to write to; one that an earlier run has left is kept where its input was the same."""
-    partial = folder.with_name(f".{folder.name}.partial")
+def _key(settings: list[Any], summaries: Sequence[CaseSummary]) -> str:
+    """What the data set is made from, and how."""
     files = [[s.name, *([str(path.resolve()), *folder_state([path])] for path in s.case.files)] for s in summaries]
-    key = json.dumps([settings, files])
-    kept = partial / "input.json"
-    if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        _write_text(kept, key)
-    return partial
+    return json.dumps([settings, files])
 
 
 def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Path, part: str) -> None:
@@ -185,7 +187,7 @@ def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Pa
             formats.write(target, picture.channels[0], geometry)
     if content.image.spacing is not None and len(content.image.spacing) == 3:  # where nnU-Net looks for it
         for stem in (images / entry.name, label.parent / entry.name):
-            _write_text(Path(f"{stem}.json"), json.dumps({"spacing": content.image.spacing}))
+            write_text(Path(f"{stem}.json"), json.dumps({"spacing": content.image.spacing}))
     write_ids(label, _label_values(content, layout), geometry=geometry)
 
 
@@ -213,10 +215,6 @@ def _label_values(content: Annotations, layout: DatasetLayout) -> Integers:
         return encode(content.objects, layout.label_format)
     values = np.array([0, *layout.values])  # sorted, and every value of the mask is among them
     return cast(np.searchsorted(values, content.objects.stuff), np.uint8)[None]
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
 def _case_sources(summaries: Sequence[CaseSummary]) -> list[str]:

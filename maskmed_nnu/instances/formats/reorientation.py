@@ -1,4 +1,4 @@
-"""A volume with its axes exchanged and turned round, so that they run as an orientation code says; nothing is resampled.
+"""A volume with its axes exchanged and turned round, so that they run as an orientation code says, without resampling.
 
 Each value keeps its place in the world and its type. The code is nibabel's, as in `world_axes`.
 """
@@ -63,16 +63,24 @@ def code_of(path: Path) -> str:
     return codes[0]
 
 
+def of_as_many_axes(code: str, own: str) -> str:
+    """What ``code`` is for a file whose code is ``own``: a slice takes the two letters of its plane.
+
+    >>> of_as_many_axes("ASR", "LP")
+    'AR'
+    """
+    return "".join(letter for letter in code if len(own) == 3 or letter in "LRPA")
+
+
 def turn(path: Path, code: str) -> Turned:
-    """Read a volume and turn it to ``code``; a slice takes the two letters of its plane.
+    """Read a volume and turn it to ``code``, a slice in its plane.
 
     Raises:
         InputError: as `code_of`.
         RuntimeError, ValueError, or what the libraries raise: where the file is damaged.
     """
     own = code_of(path)
-    target = "".join(letter for letter in code if len(own) == 3 or letter in "LRPA")
-    ornt = _TURNS.ornt_transform(_TURNS.axcodes2ornt(own), _TURNS.axcodes2ornt(target))
+    ornt = _TURNS.ornt_transform(_TURNS.axcodes2ornt(own), _TURNS.axcodes2ornt(of_as_many_axes(code, own)))
     turn_file = _turn_nifti if ending(path) in NIFTI else _turn_with_itk
     return Turned(own, turn_file(path, ornt))
 

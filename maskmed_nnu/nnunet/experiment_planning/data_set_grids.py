@@ -1,4 +1,4 @@
-"""Before a data set is planned: whether its volumes lie on grids that nnU-Net's reader can take, all the same way round."""
+"""Before a data set is planned: whether its volumes lie on grids that their reader can take, all the same way round."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def check_data_set_orientations(folder: str | Path, description: dict[str, Any])
 
 
 def training_codes(folder: Path, description: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """The orientation code of each training image of a raw data set, as its reader gives the array, and the reader's name.
+    """The orientation code of each case's first image in a raw data set, as its reader gives the array, and the
+    reader's name.
 
     Of pictures, and volumes that do not say how they lie, there are none.
     """
@@ -77,7 +78,7 @@ def _tell_orientations(name: str, description: dict[str, Any], codes: dict[str, 
 
 
 def volume_cases(folder: Path, description: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """The training's cases of a raw data set of volumes (``images`` and ``label``, paths), and the name of their reader.
+    """The training's cases (``images`` and ``label``, paths) of a raw data set of volumes, and their reader's name.
 
     None of a data set of another kind, or one that nnU-Net will refuse.
     """

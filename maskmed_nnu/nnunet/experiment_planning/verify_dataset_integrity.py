@@ -1,5 +1,7 @@
-"""``--verify_dataset_integrity``: our checks first, then nnU-Net's own. Of data sets of objects they look at every file,
-of others at the orientations alone."""
+"""``--verify_dataset_integrity``: our checks first, then nnU-Net's own.
+
+Ours look at every file of a data set of objects, and at the orientations in any other.
+"""
 
 from __future__ import annotations
 
