@@ -135,8 +135,10 @@ def _orientation_faults(
 ) -> Iterator[Fault]:
     """Images that are stored another way round than all those that the model was trained on; old plans do not say."""
     mirroring, ending = configuration.get("mirroring"), ending_and_channels(description)[0]
-    trained = mirroring.get("orientations") if isinstance(mirroring, dict) else None
-    if not isinstance(trained, dict) or not trained or ending is None:
+    if not isinstance(mirroring, dict) or ending is None:
+        return
+    trained = mirroring.get("orientations")
+    if not isinstance(trained, dict) or not trained:
         return
     reader = str(plans.get("image_reader_writer"))
     first_channel = f"_0000{ending}"

@@ -72,9 +72,9 @@ def in_words(files: Mapping[str, Sequence[str]]) -> str:
     return format_list(parts, MAX_CODES) + " orientations" * (len(parts) > MAX_CODES)
 
 
-def _cure(files: Iterable[str]) -> str:
+def _cure(codes: Mapping[str, str]) -> str:
     turn = "turn the files with maskmed convert --reorient RAS --images FOLDER --output NEW_FOLDER"
-    if all(ending(file) in NIFTI for file in files):
+    if all(ending(file) in NIFTI and len(code) == 3 for file, code in codes.items()):  # that reader takes no slices
         return f'set "overwrite_image_reader_writer": "{REORIENTING}" in dataset.json and plan again, or {turn}'
     return f"{turn} and plan again"
 

@@ -8,6 +8,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.preprocessing.orientation_checks import check_orientations, files_by_code, partners_by_name
 
 CODES = {f"d/c{i:02d}_0000.nii.gz": "RPS" if i in (3, 5) else "LPS" for i in range(20)}
+_OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 GIVEN = {"reader": "SimpleITKIO", "data_set": "Dataset005_G"}
 
 
@@ -37,10 +38,12 @@ def test_signs_and_order_both_count(other):
         check_orientations({"a.nii.gz": "LPS", "b.nii.gz": other}, partners="'a' and 'b'", **GIVEN)
 
 
-@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
-def test_formats_without_such_a_reader_are_turned(ending):
+@pytest.mark.parametrize(("ending", "other"), [(".nrrd", "RAS"), (".mha", "RAS"), (".nii.gz", "RA")])
+def test_files_that_such_a_reader_does_not_take_are_turned(ending, other):
     with pytest.raises(InputError) as error:
-        check_orientations({f"a{ending}": "LPS", f"b{ending}": "RAS"}, partners="'a' and 'b'", **GIVEN)
+        check_orientations(
+            {f"a{ending}": other.translate(_OPPOSITE), f"b{ending}": other}, partners="'a' and 'b'", **GIVEN
+        )
     assert "WithReorient" not in str(error.value)
     assert str(error.value).endswith(
         "; turn the files with maskmed convert --reorient RAS --images FOLDER --output NEW_FOLDER and plan again."
