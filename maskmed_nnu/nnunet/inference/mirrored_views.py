@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -21,6 +21,11 @@ class View(NamedTuple):
     axes: tuple[int, ...]
     inputs: list[int] | None
     outputs: list[int] | None
+
+    @property
+    def alone(self) -> tuple[int, ...]:
+        """The axis, where it is one."""
+        return self.axes if len(self.axes) == 1 else ()
 
 
 def mirrored_views(
@@ -45,36 +50,53 @@ def mirrored_views(
     return views
 
 
-def average_views(network: Any, image: Tensor, views: Sequence[View]) -> Tensor:
-    """The mean output [B, K, *patch] of ``image`` [B, C, *patch] and its ``views``, brought back to the image."""
-    total: Tensor = network(image)
+def average_views(
+    predict: Callable[[Tensor], Tensor], image: Tensor, views: Sequence[View], *, dimension: int
+) -> Tensor:
+    """The mean of what ``predict`` makes of ``image`` [C, Z, Y, X] and of its ``views``, brought back to the image.
+
+    Whole images are mirrored, not patches of ``dimension`` axes: so the prediction of a mirrored image is the mirrored
+    prediction to the last voxel, though nnU-Net's tiles and their weights are not symmetric. In float32, for in
+    nnU-Net's float16 left and right are equal here and there.
+    """
+    total = predict(image).float().cpu()
     for view in views:
-        axes = [axis + 2 for axis in view.axes]
-        mirrored = torch.flip(image if view.inputs is None else image[:, view.inputs], axes)
-        output = torch.flip(network(mirrored), axes)
-        total += output if view.outputs is None else output[:, view.outputs]
+        axes = [axis - dimension for axis in view.axes]
+        mirrored = torch.flip(image if view.inputs is None else image[view.inputs], axes)
+        output = torch.flip(predict(mirrored), axes).cpu()
+        total += output if view.outputs is None else output[view.outputs]
     return total / (len(views) + 1)
 
 
 def wrap_mirrored_views(predictor_class: Any) -> None:
-    """Wrap ``nnUNetPredictor``, once: models whose plans do not speak of mirroring are predicted as ever."""
-    stock = predictor_class._internal_maybe_mirror_and_predict
-    if hasattr(stock, "__wrapped__"):
+    """Wrap ``nnUNetPredictor``, once: nnU-Net's own method predicts whatever has no partners that change places."""
+    stock = predictor_class.predict_sliding_window_return_logits
+    if hasattr(stock, "exchanges_partners"):
         return
 
     @functools.wraps(stock)
-    def _internal_maybe_mirror_and_predict(self: Any, x: Tensor) -> Tensor:
-        axes = self.allowed_mirroring_axes
-        if not self.use_mirroring or not axes or SECTION not in self.configuration_manager.configuration:
-            return stock(self, x)
-        with torch.inference_mode():
-            return average_views(self.network, x, views_of(self, channels=x.shape[1]))
+    def predict_sliding_window_return_logits(self: Any, input_image: Tensor) -> Tensor:
+        configuration, trained = self.configuration_manager.configuration, self.allowed_mirroring_axes
+        if not (self.use_mirroring and trained) or SECTION not in configuration:
+            return stock(self, input_image)
+        views = views_of(self, channels=len(input_image))
+        swaps = any(view.inputs or view.outputs for view in views)
+        # each view of ours is one of nnU-Net's images without mirrored tiles; it takes None for none
+        self.allowed_mirroring_axes = None if swaps else tuple(axis for view in views for axis in view.alone) or None
+        try:
+            if not swaps:
+                return stock(self, input_image)
+            dimension = len(configuration["patch_size"])
+            return average_views(lambda image: stock(self, image), input_image, views, dimension=dimension)
+        finally:
+            self.allowed_mirroring_axes = trained
 
-    predictor_class._internal_maybe_mirror_and_predict = _internal_maybe_mirror_and_predict
+    predict_sliding_window_return_logits.exchanges_partners = True  # type: ignore[attr-defined]
+    predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
 
 
-def views_of(predictor: Any, *, channels: int) -> list[View]:
-    """Those of nnU-Net's predictor, whose model was trained with ``allowed_mirroring_axes``.
+def views_of(predictor: Any, channels: int) -> list[View]:
+    """Those of nnU-Net's predictor, whose model was trained with ``allowed_mirroring_axes``, for images.
 
     Raises
     ------
