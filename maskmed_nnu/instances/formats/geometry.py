@@ -47,6 +47,11 @@ class Geometry:
             direction = affine[:3, :3] / spacing
         return cls(tuple(spacing.tolist()), tuple(affine[:3, 3].tolist()), tuple(direction.ravel().tolist()), nifti)
 
+    @classmethod
+    def from_form(cls, form: Sequence[Sequence[float]], nifti: NiftiForms) -> Geometry:
+        """From one of a NIfTI's forms, which are towards right, anterior, superior, in the NIfTI's unit."""
+        return cls.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array(form) * UNITS[nifti.unit], nifti)
+
     @property
     def dimension(self) -> int:
         return len(self.spacing)
@@ -158,15 +163,10 @@ def disagreement(geometry: Geometry, size: Sequence[int]) -> str | None:
     forms = geometry.nifti
     if forms is None or not (forms.qform_code and forms.sform_code):
         return None
-    qform, sform = (_from_form(form, forms.unit) for form in (forms.qform, forms.sform))
+    qform, sform = (Geometry.from_form(form, forms) for form in (forms.qform, forms.sform))
     if difference(sform, qform, size) is None:
         return None
     return "qform" if difference(geometry, qform, size) is None else "sform"
-
-
-def _from_form(form: Sequence[Sequence[float]], unit: str) -> Geometry:
-    """A NIfTI's form is towards right, anterior, superior."""
-    return Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array(form) * UNITS[unit])
 
 
 def elsewhere_sentence(path: object, other: str, found: str) -> str:

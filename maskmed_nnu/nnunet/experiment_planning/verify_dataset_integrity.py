@@ -1,4 +1,5 @@
-"""``--verify_dataset_integrity`` of object data sets: ours first, then nnU-Net's own checks."""
+"""``--verify_dataset_integrity``: our checks first, then nnU-Net's own. Of data sets of objects they look at every file,
+of others at the orientations alone."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.label_plausibility import check_lossless
 from maskmed_nnu.instances.text import count, format_faults, format_shape
 from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_data_set_orientations
 from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 
@@ -37,8 +39,10 @@ def wrap_verification(module: Any) -> None:
         path = Path(folder) / "dataset.json"
         if path.is_file():
             dataset_json = read_json(path, expected="nnU-Net's dataset.json")
-            if isinstance(dataset_json, dict) and dataset_json.get("overwrite_image_reader_writer") == "InstanceIO":
-                verify_instances(folder, dataset_json, num_processes)
+            if isinstance(dataset_json, dict):
+                if dataset_json.get("overwrite_image_reader_writer") == "InstanceIO":
+                    verify_instances(folder, dataset_json, num_processes)
+                check_data_set_orientations(folder, dataset_json)
         stock(folder, num_processes)
 
     module.verify_dataset_integrity = verify_dataset_integrity

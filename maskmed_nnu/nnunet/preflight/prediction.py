@@ -16,6 +16,7 @@ from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
 from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
+from maskmed_nnu.nnunet.preprocessing.orientation_checks import files_by_code, in_words, read_codes
 
 MAP_BYTES = 0.1
 """Of a voxel of a label map, compressed; that of few large objects takes a tenth of it."""
@@ -56,7 +57,9 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
     plans, again = read_file(model / "plans.json", **left)
     faults += [*more, *again]
     if isinstance(description, dict) and source.is_dir():
-        faults += _image_faults(prediction, description, previous_stage(plans, model.name.rpartition("__")[2]))
+        configuration = _configuration(plans, model.name.rpartition("__")[2])
+        faults += _image_faults(prediction, description, configuration.get("previous_stage"))
+        faults += _orientation_faults(source, description, plans, configuration)
     return faults
 
 
@@ -119,12 +122,34 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
     yield from room_faults(Path(prediction.output), int(needed), "-o", what, least=LEAST_SHARE)
 
 
-def previous_stage(plans: Any, configuration: str) -> str | None:
-    """The configuration whose predictions this one starts from."""
+def _configuration(plans: Any, name: str) -> dict[str, Any]:
+    """Empty for a folder of another name, whose configuration stands in the checkpoint."""
     try:
-        return resolve_configuration(plans, configuration).get("previous_stage")
-    except (InputError, AttributeError, TypeError):
-        return None  # a folder of another name, whose configuration stands in the checkpoint
+        return dict(resolve_configuration(plans, name))
+    except (InputError, AttributeError, TypeError, ValueError):
+        return {}
+
+
+def _orientation_faults(
+    source: Path, description: dict[str, Any], plans: Any, configuration: dict[str, Any]
+) -> Iterator[Fault]:
+    """Images that are stored another way round than all those that the model was trained on; old plans do not say."""
+    mirroring, ending = configuration.get("mirroring"), ending_and_channels(description)[0]
+    trained = mirroring.get("orientations") if isinstance(mirroring, dict) else None
+    if not isinstance(trained, dict) or not trained or ending is None:
+        return
+    reader = str(plans.get("image_reader_writer"))
+    first_channel = f"_0000{ending}"
+    images = [name for name in list_folder(source.absolute(), ending).files if name.endswith(first_channel)]
+    codes = read_codes([source / name for name in images], reader=reader)
+    other = files_by_code({file: code for file, code in codes.items() if code not in trained})
+    if other:
+        swaps = bool(mirroring.get("swap"))
+        what = f"of {count(len(codes), 'image')} {in_words(other)}; in the training all were {' or '.join(trained)}"
+        what += ", and the model tells left from right" * swaps
+        usual = max(trained, key=lambda code: trained[code])
+        cure = f"turn the images first:\nmaskmed convert --reorient {usual} --images {source} --output NEW_FOLDER"
+        yield Fault("-i", what, cure, note=not swaps)
 
 
 def _previous_stage_faults(previous: str, folder: str | None, cases: Sequence[str], ending: str) -> Iterator[Fault]:

@@ -19,6 +19,7 @@ from maskmed_nnu.instances.formats.geometry import (
     unknown_sentence,
 )
 from maskmed_nnu.instances.formats.volumes import MAX_SKEW, Header, read_forms, read_header
+from maskmed_nnu.instances.formats.world_axes import axis_codes, codes_as_read
 from maskmed_nnu.instances.text import format_list
 
 MAX_NAMES = 3
@@ -28,16 +29,19 @@ MAX_NAMES = 3
 class GridIssues:
     """``faults`` are sentences that name the file; the others are files that are taken as they are.
 
-    ``forms`` has the NIfTIs whose sform and qform disagree, by the form that is used.
+    ``forms`` has the NIfTIs whose sform and qform disagree, by the form that is used; ``codes`` the orientation of each
+    case's first image as its reader gives it, which is no issue of one case alone.
     """
 
     faults: list[str] = field(default_factory=list)
     sheared: list[str] = field(default_factory=list)
     forms: dict[str, list[str]] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict, compare=False)
 
     def add(self, other: GridIssues) -> None:
         self.faults += other.faults
         self.sheared += other.sheared
+        self.codes |= other.codes
         for form, files in other.forms.items():
             self.forms.setdefault(form, []).extend(files)
 
@@ -61,10 +65,14 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
     Files that say nothing about their place are left out, and so are those that cannot be read: the reader tells.
     """
     files = [f for f in [*image_files, *([] if seg_file is None else [seg_file])] if ending(f) in VOLUMES]
-    if _say_the_same(files):
-        return GridIssues()
+    first = image_files[0]
+    place = _common_place(files) if first in files else None
+    if place is not None:
+        code = "RAS" if reader.endswith("WithReorient") else axis_codes(place)
+        return GridIssues(codes={} if code is None else {first: code})
+    code = codes_as_read(first, reader=reader)
     headers: dict[str, Header] = {}
-    issues = GridIssues()
+    issues = GridIssues(codes={} if code is None else {first: code})
     for file in files:
         try:
             header = read_header(file)
@@ -82,7 +90,6 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
         if form is not None:
             issues.forms.setdefault("sform" if reader.startswith("Nibabel") else form, []).append(str(file))
         headers[file] = _turned(header) if reader.endswith("WithReorient") else header
-    first = image_files[0]
     if first in headers:
         for file, header in headers.items():
             if file is not first:
@@ -90,21 +97,22 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
     return issues
 
 
-def _say_the_same(files: Sequence[str]) -> bool:
-    """Whether NIfTIs have the same shape and the same words for one place, as most do: a look that costs less."""
+def _common_place(files: Sequence[str]) -> Geometry | None:
+    """Of NIfTIs of the same shape and the same words for one place, as most are: a look that costs less."""
     if not all(ending(f) in NIFTI for f in files):
-        return False
+        return None
     try:
         said = {read_forms(file) for file in files}
     except Exception:
-        return False
+        return None
     if len(said) != 1:
-        return False
+        return None
     shape, forms = said.pop()
     used = [f for f, code in ((forms.qform, forms.qform_code), (forms.sform, forms.sform_code)) if code > 0]
-    places = [Geometry.from_affine(np.array(form)) for form in used]
+    places = [Geometry.from_form(form, forms) for form in used or [forms.qform]]
     straight = all(place.skew() < _STRAIGHT for place in places)
-    return straight and (len(places) < 2 or difference(places[0], places[1], shape) is None)
+    same = len(places) < 2 or difference(places[0], places[1], shape) is None
+    return places[0].to(min(len(shape), 3)) if straight and same else None
 
 
 _STRAIGHT = 0.001  # degrees, far below what ITK refuses

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
@@ -114,3 +117,59 @@ def test_the_data_set_is_named_instead_of_its_images(model, images):
         (images.parent / "set" / folder).mkdir(parents=True)
     sentence = found(model, images.parent / "set")
     assert "there are folders: imagesTr, imagesTs; name the folder that holds the images" in sentence
+
+
+def store(folder: Path, name: str, *, flipped: bool) -> None:
+    affine = np.diag([1.0 if flipped else -1.0, -1, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4), np.uint8), affine), folder / f"{name}_0000.nii.gz")
+
+
+def mirrored(model: Path, mirroring: object, reader: str = "SimpleITKIO") -> None:
+    content = plans() | {"image_reader_writer": reader}
+    content["configurations"]["2d"]["mirroring"] = mirroring
+    (model / "plans.json").write_text(json.dumps(content))
+
+
+SWAP = {"axes": [0, 1], "swap": {"1": [[1, 2]]}}
+
+
+@pytest.fixture
+def one_flipped(images) -> Path:
+    for i, name in enumerate("abc"):
+        store(images, name, flipped=i == 1)
+    return images
+
+
+def test_images_stored_another_way_round_than_those_of_the_training(model, one_flipped):
+    mirrored(model, SWAP | {"orientations": {"LAS": 2, "LPS": 20}})
+    assert found(model, one_flipped) == (
+        "-i: of 3 images 1 is RPS (b_0000.nii.gz); in the training all were LAS or LPS, and the model tells left from "
+        f"right; turn the images first: maskmed convert --reorient LPS --images {one_flipped} --output NEW_FOLDER."
+    )
+    mirrored(model, SWAP | {"orientations": {"LPS": 20, "RPS": 1}})
+    assert found(model, one_flipped) == ""
+
+
+def test_they_are_noted_where_no_class_has_a_side(model, one_flipped):
+    mirrored(model, {"axes": [0, 1], "swap": {}, "orientations": {"LPS": 20}})
+    assert found(model, one_flipped) == ""
+    given = Prediction(model, str(one_flipped), str(one_flipped.parent / "out"), ("0",), "checkpoint_final.pth", "cpu")
+    (note,) = (fault for fault in prediction_faults(given) if fault.note)
+    assert "1 is RPS (b_0000.nii.gz)" in note.sentence and "left from right" not in note.sentence
+
+
+@pytest.mark.parametrize("mirroring", [None, SWAP, SWAP | {"orientations": {}}, SWAP | {"orientations": None}])
+def test_plans_that_do_not_tell_orientations_allow_any(model, one_flipped, mirroring):
+    mirrored(model, mirroring)
+    assert found(model, one_flipped) == ""
+
+
+def test_a_reader_that_turns_images_takes_any(model, one_flipped):
+    mirrored(model, SWAP | {"orientations": {"RAS": 20}}, reader="NibabelIOWithReorient")
+    assert found(model, one_flipped) == ""
+
+
+def test_a_configuration_inherits_the_mirroring(model, one_flipped):
+    mirrored(model, SWAP | {"orientations": {"LPS": 20}})
+    cascade = model.rename(model.with_name(model.name.replace("2d", "3d_cascade_fullres")))
+    assert "1 is RPS" in found(cascade, one_flipped)
