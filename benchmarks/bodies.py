@@ -31,26 +31,26 @@ from maskmed_nnu.json_file import write_json
 
 DATASET = "Dataset901_Bodies"
 TRAINING, UNSEEN = 24, 12
-FIELD_OF_VIEW = 240.0  # mm, along each axis
+FIELD_OF_VIEW = 224.0  # mm, along each axis
 GREY = {"dark": 80.0, "middle": 120.0, "bright": 160.0}
 SOFT_TISSUE, NOISE = 40.0, 8.0
 DECOYS = 8
 # centre of the partner on the left, radii, grey value
 PAIRS = [
-    ((52, -5, 58), (30, 34, 32), "dark"),
+    ((50, -5, 56), (30, 34, 32), "dark"),
     ((48, 34, -28), (19, 18, 27), "middle"),
-    ((30, 22, 18), (13, 13, 17), "bright"),
-    ((46, 0, -84), (18, 18, 20), "dark"),
+    ((30, 20, 16), (15, 14, 19), "bright"),
+    ((46, 0, -78), (18, 18, 20), "dark"),
 ]
-VERTEBRAE, VERTEBRA_HEIGHT, GAP = 6, 19.0, 6.5
-LOWEST, VERTEBRA_RADIUS = (0.0, 58.0, -66.0), 17.0
+VERTEBRAE, VERTEBRA_HEIGHT, GAP = 6, 19.0, 7.0
+LOWEST, VERTEBRA_RADIUS = (0.0, 58.0, -92.0), 18.0
 SINGLE = [((0, -28, -56), (24, 22, 20), "middle"), ((-34, -36, 4), (36, 27, 22), "bright")]
 LABELS = {"background": 0} | {f"structure {value}": value for value in range(1, 17)}
 
 
 def make_body(rng: np.random.Generator, *, oblique: bool = False) -> Phantom:
-    """Draw one patient on a grid of its own, of some 40×40×40 voxels."""
-    spacing = rng.uniform(5.6, 6.4, size=3)
+    """Draw one patient on a grid of its own, of some 32×32×32 voxels."""
+    spacing = rng.uniform(6.6, 7.4, size=3)
     size = np.round(FIELD_OF_VIEW / spacing).astype(int)
     direction = np.eye(3)
     if oblique:
@@ -70,7 +70,7 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
     shift = rng.uniform(-8, 8, size=3)
     points = (world - shift + waves(rng, world, 3, 2.5)) / rng.uniform(0.93, 1.07, size=3)
     x, y, z = np.moveaxis(points, -1, 0)
-    inside = np.hypot(x / 100, y / 92) < 1
+    inside = np.hypot(x / 96, y / 90) < 1
     grey = np.where(inside, SOFT_TISSUE, 0.0)
     label = np.zeros(x.shape, np.uint8)
     values = {name: value + rng.uniform(-6, 6) for name, value in GREY.items()}
@@ -90,7 +90,7 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
     for pair, (centre, radii, name) in enumerate(PAIRS):
         for side in rng.permutation(2):  # neither partner always lies over the other
             organ(np.multiply(centre, (1 - 2 * side, 1, 1)), radii, name, 2 * pair + 1 + side)
-    bend, sway, start = rng.uniform(-5, 5), rng.uniform(0, 2 * np.pi), LOWEST[2] + rng.uniform(-6, 6)
+    bend, sway, start = rng.uniform(-5, 5), rng.uniform(0, 2 * np.pi), LOWEST[2] + rng.uniform(-4, 4)
     middle = LOWEST[0] + bend * np.cos(z / 50 + sway)
     for number in range(VERTEBRAE):
         low = start + number * (VERTEBRA_HEIGHT + GAP)
