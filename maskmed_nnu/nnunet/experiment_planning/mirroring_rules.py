@@ -18,7 +18,8 @@ from tqdm import tqdm
 from maskmed_nnu.instances.formats.world_axes import codes_as_read, in_world_order, turned_to_world, world_axes
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.nnunet.plans_handling.settings.mirroring import MirroringSettings
-from maskmed_nnu.symmetry.find import AxisSymmetry, Symmetry, find_symmetry
+from maskmed_nnu.nnunet.preprocessing.orientation_checks import check_orientations
+from maskmed_nnu.symmetry.find import AxisSymmetry, find_symmetry
 from maskmed_nnu.symmetry.places import ClassPlace, class_places
 
 WORLD_AXES = ("left-right", "front-back", "up-down")
@@ -37,8 +38,8 @@ class FoundMirroring(NamedTuple):
     axes: Mapping[int, AxisSymmetry]
     runs_along: tuple[frozenset[int], ...]
     orientations: Mapping[str, int]
-    exchanged: tuple[str, ...]
-    notes: tuple[str, ...]
+    exchanged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class _Case(NamedTuple):
@@ -50,11 +51,16 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     """What a mirror does to the classes of the training cases, by their label files.
 
     These are nnU-Net's raw ones, or those of the same names in the folder ``labels``.
+
+    Raises
+    ------
+    InputError
+        Where classes have partners, and the files do not all run the same way, so that left is on both sides of arrays.
     """
     cases = _cases(dataset_name, dataset_json, labels)
     names = _names(dataset_json["labels"])
     if not cases:
-        return FoundMirroring({}, (frozenset(),) * 3, {}, (), ())
+        return FoundMirroring({}, (frozenset(),) * 3, {})
     first = next(iter(cases.values()))
     example = first.images[0] if first.images else first.label
     reader = determine_reader_writer_from_dataset_json(dict(dataset_json), example, verbose=False)
@@ -62,14 +68,18 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     runs_along = tuple(
         frozenset(axes) for axes in zip(*(world_axes(code) for code in set(codes.values())), strict=True)
     )
-    orientations = Counter(code or UNKNOWN for code in codes.values())
-    found, kept = Symmetry((), (), ()), (0, 1, 2)
-    if len(names) > 1:
-        ignore = [value for name, value in dataset_json["labels"].items() if name == "ignore"]
-        places, kept = _measure(cases, codes, reader(), ignore)
-        found = find_symmetry(places, names)
-    axes = dict(zip(kept, found.axes, strict=False))
-    return FoundMirroring(axes, runs_along, dict(sorted(orientations.items())), found.exchanged, found.notes)
+    orientations = dict(Counter(code or UNKNOWN for code in sorted(codes.values(), key=str)))
+    if len(names) < 2:
+        return FoundMirroring({}, runs_along, orientations, (), ("one class cannot be taken for another.",))
+    ignore = [value for name, value in dataset_json["labels"].items() if name == "ignore"]
+    places, extended = _measure(cases, codes, reader(), ignore)
+    found = find_symmetry(places, names)
+    partners = [" and ".join(names[label] for label in pair) for axis in found.axes for pair in axis.pairs]
+    known = {files.label: code for case, files in cases.items() if (code := codes[case]) is not None}
+    if partners:
+        check_orientations(known, partners=partners[0], reader=reader.__name__, data_set=dataset_name)
+    axes = dict(zip(extended, found.axes, strict=bool(found.axes)))
+    return FoundMirroring(axes, runs_along, orientations, found.exchanged, found.notes)
 
 
 def section_for(found: FoundMirroring, transpose_forward: Sequence[int], dimension: int) -> dict[str, Any] | None:
@@ -112,9 +122,7 @@ def say(found: FoundMirroring) -> Iterator[str]:
     yield f"Mirroring, by the labels of {count(total, 'training case')}:"
     for axis, one in sorted(found.axes.items()):
         yield f"  {WORLD_AXES[axis]}: {one.reason}"
-    if not found.axes:
-        yield "  along every axis: there is one class, which no other can be taken for."
-    yield from (f"  Note: {note}" for note in found.notes)
+    yield from (f"  {note[:1].upper()}{note[1:]}" for note in found.notes)
     if found.exchanged:
         yield (
             f"  WARNING: in {format_list(found.exchanged)} the partners lie on each other's side, against all other "
