@@ -5,13 +5,17 @@ is scored on the last cases of the data set (a contiguous block of ids, because 
 person) without mirroring. A run is resumable: each (method, seed) leaves one JSON in ``WORK/results``; what is
 there is not trained again, and methods can be added later.
 
-A method is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with
-the prefix ``loss.`` into the configuration's ``set_loss``; with ``trainer.`` they become attributes of the trainer::
+A method is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with the
+prefix ``loss.`` into the configuration's ``set_loss``, with ``mirroring.`` into its ``mirroring``; with ``trainer.``
+they become attributes of the trainer::
 
     python benchmarks/compare_trainers.py --data DATA/Dataset004_Hippocampus --work /tmp/compare \\
         --methods "nnUNet SGD=nnUNetTrainer" "nnUNet AdamW 1e-3=benchmark:adamw" \\
         "MaskMed=nnUNetTrainerMaskMed:MaskMedPlanner" \\
         "MaskMed, no FSAD=nnUNetTrainerMaskMed:MaskMedPlanner:fsad=null,trainer.initial_lr=5e-4"
+
+``--partners 1,2 3,4`` names the labels of left and right partners: how many of their voxels are found on the other side
+is recorded, too.
 """
 
 from __future__ import annotations
@@ -30,11 +34,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from methods import STOCK_PLANNER, Method, find_trainer, multiply_adds, stop
+from methods import STOCK_PLANNER, Method, check_trainer, find_trainer, multiply_adds, stop
 from result_tables import trainer_table
 from shared_data import Plans, prepare_raw
+from wrong_side import check_labels, count_in_folders, parse_partners, summary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SECTIONS = {"loss": "set_loss", "mirroring": "mirroring"}
+"""Prefixes of overrides, and the sections of a configuration that they change."""
 
 
 # -------------------------------------------------------------------------------------------------- one run
@@ -82,7 +89,7 @@ def silent_trainer(base: type) -> type:
     return Silent
 
 
-def build_trainer(method: Method, seed: int, plans: Plans, args: argparse.Namespace, name: str) -> Any:
+def build_trainer(method: Method, seed: int, plans: Plans, args: argparse.Namespace, plans_name: str) -> Any:
     """A trainer on its own copy of the plans, with patch, batch and schedule forced to the common budget."""
     import numpy as np
     import torch
@@ -91,13 +98,14 @@ def build_trainer(method: Method, seed: int, plans: Plans, args: argparse.Namesp
     configuration = mine["configurations"][args.configuration]
     configuration["patch_size"] = plans.common["configurations"][args.configuration]["patch_size"]
     configuration["batch_size"] = args.batch_size
-    mine |= {"plans_name": name, "continue_training": False}
+    mine |= {"plans_name": plans_name, "continue_training": False}
     attributes = {}
     for key, value in method.overrides.items():
-        if key.startswith("trainer."):
-            attributes[key.removeprefix("trainer.")] = value
-        elif key.startswith("loss."):
-            configuration.setdefault("set_loss", {})[key.removeprefix("loss.")] = value
+        prefix, dot, name = key.partition(".")
+        if prefix == "trainer" and dot:
+            attributes[name] = value
+        elif prefix in SECTIONS and dot:
+            configuration.setdefault(SECTIONS[prefix], {})[name] = value
         else:
             configuration["architecture"]["arch_kwargs"][key] = value
     description = json.loads((args.work / "nnUNet_raw" / args.data.name / "dataset.json").read_text())
@@ -182,7 +190,8 @@ def run_one(method: Method, seed: int, plans: Plans, args: argparse.Namespace, b
     trainer = build_trainer(method, seed, plans, args, key)
     os.environ["nnUNet_n_proc_DA"] = str(args.workers)
     trainer.run_training()
-    scores, ious, predicting = predict_and_score(trainer, args.work, args.work / "predictions" / key)
+    predictions = args.work / "predictions" / key
+    scores, ious, predicting = predict_and_score(trainer, args.work, predictions)
     per_class = per_class_mean(scores)
     record = {
         "label": method.label,
@@ -197,10 +206,15 @@ def run_one(method: Method, seed: int, plans: Plans, args: argparse.Namespace, b
         "mean_iou": statistics.fmean(per_class_mean(ious).values()),
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "multiply_adds": multiply_adds(trainer),
+        "mirroring": trainer.configuration_manager.configuration.get("mirroring"),
         "seconds_per_step": statistics.median(trainer.step_seconds),
         "cpu_seconds_per_case": predicting,
         "finished": time.time(),
     }
+    if args.partners:
+        ending = trainer.dataset_json["file_ending"]
+        counts = count_in_folders(args.work / "test" / "labels", predictions, args.partners, ending=ending)
+        record["wrong_side"] = summary(counts)
     result.parent.mkdir(exist_ok=True)
     partial = result.with_suffix(".partial")
     partial.write_text(json.dumps(record, indent=2))
@@ -232,6 +246,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--reference", default=STOCK_PLANNER, metavar="PLANNER", help="whose patch all methods take")
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--test-cases", type=int, default=32, help="the last cases, which are not trained on")
+    add("--partners", nargs="+", default=[], metavar="A,B", help="labels that are left and right partners")
     add("--device", default="cpu", help="cpu or cuda")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
     add("--workers", type=int, default=0, help="augmentation processes; only 0 repeats a run exactly")
@@ -242,6 +257,7 @@ def parse_arguments() -> argparse.Namespace:
     if not re.fullmatch(r"Dataset\d{3}_.+", args.data.resolve().name) or not (args.data / "dataset.json").is_file():
         stop(f"--data {args.data} is not an nnU-Net raw data set (a folder DatasetXXX_Name with a dataset.json).")
     args.data, args.work = args.data.resolve(), args.work.resolve()
+    args.partners = parse_partners(args.partners)
     return args
 
 
@@ -266,7 +282,14 @@ def main() -> None:
     }
     if args.reference != STOCK_PLANNER:
         budget["patch_of"] = args.reference
+    if args.partners:
+        budget["partners"] = " ".join(f"{first},{second}" for first, second in args.partners)
     prepare_raw(args.data, args.work, args.test_cases)
+    if args.partners:
+        ending = json.loads((args.data / "dataset.json").read_text())["file_ending"]
+        check_labels(args.work / "test" / "labels", args.partners, ending=ending)
+    for method in args.methods:
+        check_trainer(method)
     plans = Plans(args.data, args.work, args.configuration, args.reference)
     torch.set_num_threads(args.threads)
     # seed by seed, so that every method has a first result early

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -11,9 +12,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 STOCK_PLANNER = "ExperimentPlanner"
 STOCK_ADAMW = "benchmark:adamw"
+MIRROR_AWARE_ADAMW = "benchmark:adamw_mirror_aware"
 
 
 def stop(sentence: str) -> None:
@@ -35,10 +38,9 @@ class Method:
         label, separator, rest = text.partition("=")
         if not separator or not label.strip() or not rest.strip():
             stop(f"the method {text!r} is not of the form label=trainer[:planner[:key=json,...]].")
-        if rest == STOCK_ADAMW or rest.startswith(f"{STOCK_ADAMW}:"):
-            trainer, rest = STOCK_ADAMW, rest[len(STOCK_ADAMW) + 1 :]
-        else:
-            trainer, _, rest = rest.partition(":")
+        trainer, _, rest = re.fullmatch(r"((?:benchmark:)?[^:]*)(:?)(.*)", rest, re.DOTALL).groups()
+        if trainer.startswith("benchmark:") and trainer not in (STOCK_ADAMW, MIRROR_AWARE_ADAMW):
+            stop(f"the trainer {trainer!r} of the method {text!r} is none of {STOCK_ADAMW} and {MIRROR_AWARE_ADAMW}.")
         planner, _, rest = rest.partition(":")
         return cls(label.strip(), trainer.strip(), planner.strip() or STOCK_PLANNER, parse_overrides(rest, text))
 
@@ -66,14 +68,29 @@ def parse_overrides(text: str, method: str) -> dict[str, Any]:
 
 
 def find_trainer(name: str) -> type:
-    """The trainer class by nnU-Net's name, ours included, or the stock one with AdamW."""
+    """The trainer class by nnU-Net's name, ours included, or a stock one with AdamW."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     if name == "nnUNetTrainer":
         return nnUNetTrainer
     if name == STOCK_ADAMW:
         return stock_with_adamw(nnUNetTrainer)
+    if name == MIRROR_AWARE_ADAMW:
+        return stock_with_adamw(find_ours("trainer", "nnUNetTrainerMirrorAware"))
     return find_ours("trainer", name)
+
+
+def check_trainer(method: Method) -> None:
+    """End where there is no such trainer, or where it mirrors every axis although the method says which."""
+    trainer = find_trainer(method.trainer)
+    if any(key.startswith("mirroring.") for key in method.overrides):
+        from maskmed_nnu.nnunet.training.trainers.mirror_aware import MirrorAware
+
+        if not issubclass(trainer, MirrorAware):
+            stop(
+                f"the trainer {method.trainer} does not obey mirroring.axes and mirroring.swap (method "
+                f"{method.label!r}); {MIRROR_AWARE_ADAMW}, nnUNetTrainerMirrorAware and our semantic trainers do."
+            )
 
 
 def find_planner(name: str) -> type:
@@ -107,7 +124,9 @@ def multiply_adds(trainer: Any) -> float:
 
     # fused attention of the CPU is not counted, that of the meta device is
     network = copy.deepcopy(trainer.network).to("meta")
-    return cost(network, trainer.num_input_channels, trainer.configuration_manager.patch_size)[1]
+    # torch.autocast does not know the meta device; what MaskMed switches off there is off anyway
+    with mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()):
+        return cost(network, trainer.num_input_channels, trainer.configuration_manager.patch_size)[1]
 
 
 def stock_with_adamw(base: type) -> type:

@@ -19,7 +19,8 @@ def trainer_table(work: Path, budget: dict) -> str:
     for r in sorted(records, key=lambda r: r["seed"]):
         groups.setdefault(json.dumps([r["label"], r["trainer"], r["planner"], r["overrides"]]), []).append(r)
     classes = list(records[0]["dice_per_class"])
-    head = ["method", "mean Dice", "each seed", *classes, "parameters", "GMAC", "s per step", "CPU s per case"]
+    sides = ["wrong side"] if "wrong_side" in records[0] else []
+    head = ["method", "mean Dice", "each seed", *sides, *classes, "parameters", "GMAC", "s per step", "CPU s per case"]
     rows = [
         (
             statistics.fmean(r["mean_dice"] for r in group),
@@ -27,6 +28,7 @@ def trainer_table(work: Path, budget: dict) -> str:
                 group[0]["label"],
                 f"{statistics.fmean(r['mean_dice'] for r in group):.4f}",
                 ", ".join(f"{r['mean_dice']:.4f}" for r in group),
+                *(wrong_side(group) for _ in sides),
                 *(f"{statistics.fmean(r['dice_per_class'][c] for r in group):.4f}" for c in classes),
                 f"{group[0]['parameters']:,}",
                 f"{group[0]['multiply_adds'] / 1e9:.3g}",
@@ -40,6 +42,12 @@ def trainer_table(work: Path, budget: dict) -> str:
     lines = [head, ["---"] * len(head), *(row for _, row in rows)]
     caption = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in budget.items())
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{caption}\n"
+
+
+def wrong_side(records: list[dict]) -> str:
+    """Mean over the seeds of the voxels that were taken for those of the partner, and of their share."""
+    voxels, share = (statistics.fmean(r["wrong_side"][name] for r in records) for name in ("voxels", "share"))
+    return f"{voxels:,.0f} ({share:.1%})"
 
 
 def instance_table(work: Path, budget: dict) -> str:

@@ -111,9 +111,9 @@ def write_dataset(
 
 def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hounsfield units and labels of a random patient at the points `world` [..., 3]."""
-    points = (world + _waves(rng, world, 3, 3.2)) / rng.uniform(0.93, 1.07, size=3)
+    points = (world + waves(rng, world, 3, 3.2)) / rng.uniform(0.93, 1.07, size=3)
     x, y, z = np.moveaxis(points, -1, 0)
-    tissue = _waves(rng, points, 1, 22.0)[..., 0]
+    tissue = waves(rng, points, 1, 22.0)[..., 0]
     hounsfield = 10.0 + 1.3 * tissue
     organ = np.zeros(x.shape, np.uint8)
 
@@ -133,16 +133,16 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
 
     for _ in range(10):  # bowel loops: the decoys
         centre = rng.uniform((-85, -60, -100), (85, 20, 0))
-        paint(_ellipsoid(rng, points, centre, rng.uniform(12, 26, size=3)), rng.uniform(40, 140))
+        paint(ellipsoid(rng, points, centre, rng.uniform(12, 26, size=3)), rng.uniform(40, 140))
     for name in ("stomach", "liver", "spleen", "right kidney", "left kidney"):
         shift = rng.normal(scale=4.0, size=3).clip(-9, 9)
         scale = rng.uniform(0.88, 1.12)
         mask = np.zeros(x.shape, bool)
         for place, radii in _ELLIPSOIDS[name]:
-            mask |= _ellipsoid(rng, points, np.add(place, shift), scale * np.array(radii))
+            mask |= ellipsoid(rng, points, np.add(place, shift), scale * np.array(radii))
         if "kidney" in name:
             hilum = np.add(_ELLIPSOIDS[name][0][0], shift) * (0.62, 1, 1)
-            mask &= ~_ellipsoid(rng, points, hilum, np.array([13, 12, 16]))
+            mask &= ~ellipsoid(rng, points, hilum, np.array([13, 12, 16]))
         paint(mask, values[name], name if name in LABELS else "background")
     bend, sway = rng.uniform(-8, 8), rng.uniform(0, 2 * np.pi)
     for name, offset, radius in (("background", -20, 14), ("aorta", 16, 16)):
@@ -158,19 +158,19 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
     return hounsfield, organ
 
 
-def _ellipsoid(rng: np.random.Generator, points: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def ellipsoid(rng: np.random.Generator, points: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Mask of the points inside an ellipsoid tilted by some 8° about each axis."""
     tilt = Rotation.from_euler("xyz", rng.normal(scale=8, size=3), degrees=True).as_matrix()
     return (np.square((points - centre) @ tilt / radii)).sum(axis=-1) < 1
 
 
-def _waves(rng: np.random.Generator, points: np.ndarray, channels: int, amplitude: float) -> np.ndarray:
+def waves(rng: np.random.Generator, points: np.ndarray, channels: int, amplitude: float) -> np.ndarray:
     """A smooth random field [..., channels] of standard deviation `amplitude`, made of waves 100 to 260 mm long."""
     number = 6
     vectors = rng.normal(size=(number, 3))
     vectors *= (2 * np.pi / rng.uniform(100, 260, size=number) / np.linalg.norm(vectors, axis=1))[:, None]
-    waves = np.cos(points @ vectors.T + rng.uniform(0, 2 * np.pi, size=number))
-    return waves @ rng.normal(scale=amplitude * np.sqrt(2 / number), size=(number, channels))
+    cosines = np.cos(points @ vectors.T + rng.uniform(0, 2 * np.pi, size=number))
+    return cosines @ rng.normal(scale=amplitude * np.sqrt(2 / number), size=(number, channels))
 
 
 def _subvoxels(size: int) -> np.ndarray:

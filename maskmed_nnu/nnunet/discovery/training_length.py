@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.discovery.names import NAMES, load
 
 _NAME = re.compile(r"(\w+)_([1-9]\d*)(epoch|minute)s?")
@@ -21,12 +22,19 @@ def split_length(name: str) -> tuple[str, int | None, str | None]:
 
 
 def trainer_of_length(name: str) -> type | None:
-    """The subclass called ``name`` of one of our trainers; ``None`` if it has no such suffix or is not ours."""
+    """The subclass called ``name`` of one of our trainers; ``None`` if it has no such suffix or is not ours.
+
+    Raises:
+        InputError: for minutes of a trainer that counts epochs alone.
+    """
     base_name, length, unit = split_length(name)
     if length is None or unit is None or base_name not in NAMES["trainer"]:
         return None
     if name not in globals():
-        globals().setdefault(name, _subclass(name, load(NAMES["trainer"][base_name]), length, unit))
+        base = load(NAMES["trainer"][base_name])
+        if unit == "minute" and not hasattr(base, "minutes"):
+            raise InputError(f"{base_name} trains for epochs, not for minutes: name {base_name}_<N>epochs.")
+        globals().setdefault(name, _subclass(name, base, length, unit))
     return globals()[name]
 
 

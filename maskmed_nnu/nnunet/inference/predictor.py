@@ -20,6 +20,7 @@ from maskmed_nnu.instances.detections import pack
 from maskmed_nnu.instances.stitching.stitch import MARGIN
 from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
 from maskmed_nnu.nnunet.inference.file_prediction import wrap_file_prediction
+from maskmed_nnu.nnunet.inference.mirrored_views import wrap_mirrored_views
 
 
 def wrap_predictor(module: ModuleType) -> None:
@@ -51,6 +52,7 @@ def wrap_predictor(module: ModuleType) -> None:
     predictor_class.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
     wrap_file_prediction(predictor_class)
+    wrap_mirrored_views(predictor_class)
 
 
 def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> Tensor:

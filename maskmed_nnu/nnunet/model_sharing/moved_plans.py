@@ -1,4 +1,4 @@
-"""``nnUNetv2_move_plans_between_datasets`` with plans of objects: what they say of label files follows the target."""
+"""``nnUNetv2_move_plans_between_datasets``: what plans of ours say of label files follows the target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.evaluation.evaluate_predictions import declares_objects
 from maskmed_nnu.nnunet.evaluation.plain_errors import wrap_entry_points
+from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
+from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION
 
 
 def wrap_moving(module: Any) -> None:
@@ -36,14 +38,21 @@ def wrap_moving(module: Any) -> None:
             dataset = Path(module.nnUNet_raw) / target.name / "dataset.json"
             label_format = check_target(plans, dataset, target)
         stock(source_dataset_name_or_id, target_dataset_name_or_id, source_plans_identifier, target_plans_identifier)
-        if of_objects:
-            moved = target / f"{target_plans_identifier or source_plans_identifier}.json"
-            content = read_json(moved, expected="nnU-Net's plans")
-            for configuration in content["configurations"].values():
+        mirrored = [one for one in plans.get("configurations", {}).values() if SECTION in one]
+        if not (of_objects or mirrored):
+            return
+        moved = target / f"{target_plans_identifier or source_plans_identifier}.json"
+        content = read_json(moved, expected="nnU-Net's plans")
+        for configuration in content["configurations"].values():
+            if of_objects:
                 configuration.get("instances", {}).update(
                     label_divisor=label_format.label_divisor, overlap_layers=label_format.overlap_layers
                 )
-            write_json(moved, content, indent=4)
+            configuration.pop(SECTION, None)
+        if mirrored:
+            dataset = Path(module.nnUNet_raw) / target.name / "dataset.json"
+            add_mirroring(content, target.name, read_json(dataset, expected="a dataset.json"))
+        write_json(moved, content, indent=4)
 
     module.move_plans_between_datasets = move_plans_between_datasets
     wrap_entry_points(module)

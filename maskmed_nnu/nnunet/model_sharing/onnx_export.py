@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.inference.mirrored_views import mirrored_views
 from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.mirroring import mirroring_of
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 from maskmed_nnu.version import package_version
 
@@ -139,10 +141,21 @@ def prediction_settings(plans: dict, dataset: dict, checkpoint: dict, folds: Seq
                 "maximum": 10,
                 "minimum": 2**-24,  # weights are float16, and those that vanish become the smallest one
             },
-            "mirror_axes": list(checkpoint["inference_allowed_mirroring_axes"] or ()),
+            **_mirroring(plans, configuration, dataset, checkpoint["inference_allowed_mirroring_axes"] or ()),
         },
         "labels": _labels(plans, dataset),
     }
+
+
+def _mirroring(plans: dict, configuration: dict, dataset: dict, axes: Sequence[int]) -> dict:
+    """``mirror_swap``: for an axis, the output channel that stands at each place after a flip along it."""
+    labels = PlansManager(plans).get_label_manager(dataset)
+    mirroring = mirroring_of(plans, configuration, labels)
+    views = [
+        view for view in mirrored_views(mirroring, axes, labels, channels=0, cascaded=False) if len(view.axes) == 1
+    ]
+    swap = {str(view.axes[0]): view.outputs for view in views if view.outputs is not None}
+    return {"mirror_axes": [view.axes[0] for view in views], "mirror_swap": swap}
 
 
 def _channels(plans: dict, configuration: dict, dataset: dict) -> list[dict]:

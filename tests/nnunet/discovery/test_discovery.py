@@ -61,6 +61,8 @@ def stub_resampling(data, *args, **kwargs):
 class StubTrainer(nnUNetTrainer):
     """Takes nnU-Net's arguments and builds nothing."""
 
+    minutes = None
+
     def __init__(self, plans, configuration, fold, dataset_json, device=None):
         # what nnU-Net's trainer does first, and fails at where the signature has other names
         arguments = locals()
@@ -225,6 +227,12 @@ def test_minutes_suffix_gives_minutes_and_leaves_the_epochs_to_the_trainer(stubs
     trainer = training_length.trainer_of_length("StubTrainer_12minutes")({}, "2d", 0, {})
     assert (trainer.minutes, trainer.num_epochs) == (12, 1000)
     assert pickle.loads(pickle.dumps(type(trainer))) is type(trainer)
+
+
+def test_minutes_are_refused_of_a_trainer_that_counts_epochs():
+    assert training_length.trainer_of_length("nnUNetTrainerMirrorAware_5epochs") is not None
+    with pytest.raises(InputError, match="trains for epochs, not for minutes: name nnUNetTrainerMirrorAware_<N>epochs"):
+        recursive_find_trainer_class_by_name("nnUNetTrainerMirrorAware_5minutes")
 
 
 def test_epochs_suffix_is_refused_where_it_makes_no_sense():

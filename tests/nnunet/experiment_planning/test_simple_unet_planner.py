@@ -27,7 +27,7 @@ HEART = {"shape": (10, 256, 216), "spacing": (10.0, 1.5, 1.5)}
 THREE_STAGES = {"shape": (16, 16, 16)}
 PHOTOGRAPHS = {"shape": (1, 1024, 768), "spacing": (999.0, 1.0, 1.0), "channels": 3}
 
-OURS = {"architecture", "simple_unet", "preprocessor_name", "data_identifier"}
+OURS = {"architecture", "simple_unet", "preprocessor_name", "data_identifier", "mirroring"}
 
 
 def build(plans: dict, configuration: str, *, channels: int = 1, device: str = "meta") -> torch.nn.Module:

@@ -16,6 +16,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
+from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import READER, InstancePlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_instance import MaskAttnInstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
@@ -135,6 +136,7 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
         plans["maskmed_nnu"] = Origin.plan(version=package_version())
         plans["configurations"] = {"2d": plans["configurations"]["2d"]}
         print(self._explain(plans["configurations"]["2d"]), end="\n\n")
+        add_mirroring(plans, self.dataset_name, self.dataset_json)
         super().save_plans(plans)
 
     def _explain(self, configuration: dict) -> str:

@@ -12,6 +12,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
+from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.nnunet.plans_handling.settings.pixelwise import SECTION, PixelwiseTraining
@@ -102,6 +103,7 @@ class PixelwisePlanner(ExperimentPlanner):
             del plans["configurations"][name]
         for name, configuration in plans["configurations"].items():
             print(self._explain(name, configuration), end="\n\n")
+        add_mirroring(plans, self.dataset_name, self.dataset_json)
         super().save_plans(plans)
 
     def _architecture(self, stock: dict) -> dict:

@@ -73,10 +73,9 @@ class nnUNetTrainerMaskMed(SemanticTrainer):
 
 
 class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):
-    """A short schedule for small data sets on a laptop: ten epochs of 25 iterations, no mirroring, no validation.
+    """A short schedule for small data sets on a laptop: ten epochs of 25 iterations, no validation.
 
-    So few steps do not suffice to learn the sides of a body that is mirrored at random; and the demo trains on all
-    cases, so that nnU-Net's final validation would only predict the training cases again.
+    The demo trains on all cases, so that nnU-Net's final validation would only predict the training cases again.
     """
 
     def __init__(
@@ -92,11 +91,6 @@ class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):
         self.num_iterations_per_epoch = 25
         self.num_val_iterations_per_epoch = 4
         self.progress_seconds = 5.0
-
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
-        *others, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        self.inference_allowed_mirroring_axes = None
-        return *others, None
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         self.print_to_log_file("No final validation: the unseen cases are predicted next.")

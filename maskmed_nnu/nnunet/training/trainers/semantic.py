@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
+from maskmed_nnu.nnunet.training.trainers.mirror_aware import MirrorAware
 
 
-class SemanticTrainer(PluginTrainer):
-    """nnU-Net's validation, on that map and the finest target."""
+class SemanticTrainer(MirrorAware, PluginTrainer):
+    """nnU-Net's validation, on that map and the finest target; mirroring as planned."""
 
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's pseudo Dice and loss."""

@@ -1,0 +1,113 @@
+"""Mirrored views of a semantic network, with partners such as left and right exchanged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from torch import Tensor
+
+from maskmed_nnu.nnunet.plans_handling.mirroring import Mirroring, mirroring_of
+from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION
+
+
+class View(NamedTuple):
+    """A mirror along ``axes`` of the patch, and the order that channels take in it; None: as they are."""
+
+    axes: tuple[int, ...]
+    inputs: list[int] | None
+    outputs: list[int] | None
+
+    @property
+    def alone(self) -> tuple[int, ...]:
+        """The axis, where it is one."""
+        return self.axes if len(self.axes) == 1 else ()
+
+
+def mirrored_views(
+    mirroring: Mirroring, axes: Sequence[int], labels: LabelManager, *, channels: int, cascaded: bool
+) -> list[View]:
+    """Every combination of ``axes``, those of a trained model, but of an axis that turns a region into none.
+
+    ``channels`` counts those of the input, of which a cascade's last ones are the labels of the stage before.
+    """
+    heads = list(labels.foreground_regions if labels.has_regions else labels.all_labels)
+    allowed = [axis for axis in axes if axis in mirroring.axes and mirroring.order(heads, [axis]) is not None]
+    stages = list(labels.foreground_labels) if cascaded else []
+    first = channels - len(stages)
+    views = []
+    for number in range(1, len(allowed) + 1):
+        for some in combinations(allowed, number):
+            outputs = mirroring.order(heads, some)
+            previous = mirroring.order(stages, some)
+            assert outputs is not None and previous is not None, "each axis alone maps classes to classes"
+            inputs = [*range(first), *(first + index for index in previous)]
+            views.append(View(some, *(order if order != sorted(order) else None for order in (inputs, outputs))))
+    return views
+
+
+def average_views(
+    predict: Callable[[Tensor], Tensor], image: Tensor, views: Sequence[View], *, dimension: int
+) -> Tensor:
+    """The mean of what ``predict`` makes of ``image`` [C, Z, Y, X] and of its ``views``, brought back to the image.
+
+    Whole images are mirrored, not patches of ``dimension`` axes: so the prediction of a mirrored image is the mirrored
+    prediction to the last voxel, though nnU-Net's tiles and their weights are not symmetric. In float32, for in
+    nnU-Net's float16 left and right are equal here and there.
+    """
+    total = predict(image).float().cpu()
+    for view in views:
+        axes = [axis - dimension for axis in view.axes]
+        mirrored = torch.flip(image if view.inputs is None else image[view.inputs], axes)
+        output = torch.flip(predict(mirrored), axes).cpu()
+        total += output if view.outputs is None else output[view.outputs]
+    return total / (len(views) + 1)
+
+
+def wrap_mirrored_views(predictor_class: Any) -> None:
+    """Wrap ``nnUNetPredictor``, once: nnU-Net's own method predicts whatever has no partners that change places."""
+    stock = predictor_class.predict_sliding_window_return_logits
+    if hasattr(stock, "exchanges_partners"):
+        return
+
+    @functools.wraps(stock)
+    def predict_sliding_window_return_logits(self: Any, input_image: Tensor) -> Tensor:
+        configuration, trained = self.configuration_manager.configuration, self.allowed_mirroring_axes
+        if not (self.use_mirroring and trained) or SECTION not in configuration:
+            return stock(self, input_image)
+        views = views_of(self, channels=len(input_image))
+        swaps = any(view.inputs or view.outputs for view in views)
+        # each view of ours is one of nnU-Net's images without mirrored tiles; it takes None for none
+        self.allowed_mirroring_axes = None if swaps else tuple(axis for view in views for axis in view.alone) or None
+        try:
+            if not swaps:
+                return stock(self, input_image)
+            dimension = len(configuration["patch_size"])
+            return average_views(lambda image: stock(self, image), input_image, views, dimension=dimension)
+        finally:
+            self.allowed_mirroring_axes = trained
+
+    predict_sliding_window_return_logits.exchanges_partners = True  # type: ignore[attr-defined]
+    predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
+
+
+def views_of(predictor: Any, channels: int) -> list[View]:
+    """Those of nnU-Net's predictor, whose model was trained with ``allowed_mirroring_axes``, for images.
+
+    Raises
+    ------
+    InputError
+        As `mirroring_of`.
+    """
+    configuration = predictor.configuration_manager
+    return mirrored_views(
+        mirroring_of(predictor.plans_manager.plans, configuration.configuration, predictor.label_manager),
+        predictor.allowed_mirroring_axes,
+        predictor.label_manager,
+        channels=channels,
+        cascaded=configuration.previous_stage_name is not None,
+    )

@@ -1,0 +1,183 @@
+"""Pairs of classes that would take each other's places if the body were mirrored along one axis.
+
+Each measure is a share of what is allowed, so that a pair passes where all are at most 1. The limits were set on
+generated patients and on deformed copies of a CT with 61 organs; `tests/symmetry` keeps the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmed_nnu.symmetry.places import ClassPlace
+
+OFF_AXIS = 0.4  # of the distance along the axis: how far partners may lie off it, the median over the cases
+SIZE_RATIO = 1.6  # larger partner over smaller one: lungs have 1.2, adrenals 1.2, kidneys 1.05
+BRIGHTNESS = 0.6  # typical difference of partners, in standard deviations within a class …
+BRIGHTNESS_SPREAD = 0.5  # … or as a share of the difference between different cases, whichever is more
+SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one
+STEADY = 0.4  # scatter of the distance along the axis, as a share of it; nested regions have no steady side
+ONE_SIDE = 0.9  # least share of cases with the usual order, apart from a single exception …
+EXCEPTION = 8  # … in this many cases or more
+
+
+class Measurements(NamedTuple):
+    """The classes of all cases in arrays; what a case lacks is NaN (of shapes: zero)."""
+
+    cases: tuple[str, ...]
+    labels: tuple[int, ...]
+    centres: NDArray[np.float64]  # [cases, classes, D] in mm
+    log_volumes: NDArray[np.float64]  # [cases, classes]
+    intensities: NDArray[np.float64] | None  # [cases, classes, C]; None where no case has any
+    shapes: NDArray[np.float32]  # [cases, classes, bins, …]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.log_volumes)
+
+
+class Pair(NamedTuple):
+    """Two classes and how they lie along one axis; `first` lies at the lower coordinate."""
+
+    first: int  # index of a class
+    second: int
+    cases: NDArray[np.int64]  # indices of the cases that hold both
+    exchanged: NDArray[np.int64]  # of those, where `second` lies at the lower coordinate
+    distance: float  # along the axis in mm, median
+    off_axis: float  # each measure as a share of its limit
+    steadiness: float
+    size: float
+    brightness: float
+    shape: float
+
+    @property
+    def unlikeness(self) -> float:
+        """At most 1 where the two look alike."""
+        return max(self.size, self.brightness, self.shape)
+
+    @property
+    def misplacement(self) -> float:
+        """At most 1 where the two lie opposite each other along the axis."""
+        return max(self.off_axis, self.steadiness)
+
+    @property
+    def one_sided(self) -> bool:
+        exceptions, cases = len(self.exchanged), len(self.cases)
+        return exceptions <= (1 - ONE_SIDE) * cases or (exceptions == 1 and cases >= EXCEPTION)
+
+    @property
+    def cost(self) -> float:
+        return max(self.misplacement, self.unlikeness) + 0.1 * (
+            self.off_axis + self.size + self.brightness + self.shape
+        )
+
+
+def measure(cases: Mapping[str, Mapping[int, ClassPlace]]) -> Measurements:
+    """Gather the places of all cases."""
+    labels = tuple(sorted({label for places in cases.values() for label in places}))
+    examples = [place for places in cases.values() for place in places.values()]
+    size = (len(cases), len(labels))
+    centres = np.full((*size, len(examples[0].centre)), np.nan)
+    log_volumes = np.full(size, np.nan)
+    shapes = np.zeros((*size, *examples[0].shape.shape), np.float32)
+    channels = [len(place.intensity) for place in examples if place.intensity is not None]
+    intensities = np.full((*size, channels[0]), np.nan) if channels else None
+    for i, places in enumerate(cases.values()):
+        for c, label in enumerate(labels):
+            if label in places:
+                place = places[label]
+                centres[i, c], log_volumes[i, c], shapes[i, c] = place.centre, np.log(place.volume), place.shape
+                if intensities is not None and place.intensity is not None:
+                    intensities[i, c] = place.intensity
+    return Measurements(tuple(cases), labels, centres, log_volumes, intensities, shapes)
+
+
+def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
+    """How the classes of indices `c` and `d` compare along `axis`; None where no case holds both."""
+    cases = np.flatnonzero(data.present[:, c] & data.present[:, d])
+    if not len(cases):
+        return None
+    vectors = data.centres[cases, d] - data.centres[cases, c]
+    if np.median(np.sign(vectors[:, axis])) < 0 or (vectors[:, axis] < 0).sum() > len(cases) / 2:
+        c, d, vectors = d, c, -vectors
+    flipped = vectors[:, axis] < 0
+    usual, vectors = cases[~flipped], vectors[~flipped]
+    if not len(usual):  # all at the same coordinate
+        usual, vectors = cases, np.abs(vectors)
+    middle = np.median(vectors, axis=0)
+    distance = max(float(middle[axis]), 1e-6)
+    scatter = 1.4826 * float(np.median(np.abs(vectors[:, axis] - middle[axis])))
+    size = np.median(data.log_volumes[usual, d] - data.log_volumes[usual, c])
+    return Pair(
+        c,
+        d,
+        cases,
+        cases[flipped],
+        distance,
+        off_axis=float(np.linalg.norm(np.delete(middle, axis))) / distance / OFF_AXIS,
+        steadiness=scatter / distance / STEADY,
+        size=float(abs(size)) / np.log(SIZE_RATIO),
+        brightness=_brightness(data.intensities, usual, c, d),
+        shape=_shape(data.shapes, usual, c, d, axis),
+    )
+
+
+def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64], c: int, d: int) -> float:
+    if intensities is None:
+        return 0.0
+    first, second = intensities[cases, c], intensities[cases, d]
+    known = np.isfinite(first).all(axis=-1) & np.isfinite(second).all(axis=-1)
+    first, second = first[known], second[known]
+    if not len(first):
+        return 0.0
+    within = np.median(np.abs(first - second), axis=0)
+    others = np.abs(first[:, None] - second[None])[~np.eye(len(first), dtype=bool)]
+    between = np.median(others, axis=0) if len(others) else np.zeros_like(within)
+    return float((within / np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)).max())
+
+
+def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int, axis: int) -> float:
+    """From the cosine of the mean shapes, unbiased by what differs from case to case: products of different cases."""
+    first = np.flip(shapes[cases, c], axis=axis + 1).reshape(len(cases), -1).astype(np.float64)
+    second = shapes[cases, d].reshape(len(cases), -1).astype(np.float64)
+    if len(cases) == 1:
+        cosine = first[0] @ second[0] / np.sqrt((first @ first.T)[0, 0] * (second @ second.T)[0, 0])
+    else:
+        cosine = _product(first, second) / np.sqrt(_product(first, first) * _product(second, second))
+    return float(1 - cosine) / (1 - SHAPE)
+
+
+def _product(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Mean scalar product of rows of different cases."""
+    n = len(a)
+    return max(float(a.sum(axis=0) @ b.sum(axis=0) - (a * b).sum()) / (n * (n - 1)), 1e-12)
+
+
+def candidate_pairs(data: Measurements, axis: int, wanted: Sequence[tuple[int, int]] = ()) -> list[Pair]:
+    """Pairs whose members lie opposite each other and look alike; `wanted` ones (with a name) whatever they measure."""
+    pairs = []
+    chosen = {frozenset(pair) for pair in wanted}
+    for c in range(len(data.labels)):
+        middles = _median_vectors(data, c)
+        for d in range(c + 1, len(data.labels)):
+            along = abs(middles[d, axis])
+            off = np.linalg.norm(np.delete(middles[d], axis))
+            if frozenset((c, d)) not in chosen and not off <= 2 * OFF_AXIS * along:  # False for NaN, too
+                continue
+            pair = measure_pair(data, c, d, axis)
+            if pair is not None:
+                pairs.append(pair)
+    return pairs
+
+
+def _median_vectors(data: Measurements, c: int) -> NDArray[np.float64]:
+    """Median vector from class `c` to each other one [classes, D]; NaN where no case holds both."""
+    vectors = data.centres - data.centres[:, [c]]
+    together = np.isfinite(vectors).all(axis=(0, 2)) if not len(vectors) else np.isfinite(vectors).any(axis=(0, 2))
+    medians = np.full(vectors.shape[1:], np.nan)
+    if together.any():
+        medians[together] = np.nanmedian(vectors[:, together], axis=0)
+    return medians
