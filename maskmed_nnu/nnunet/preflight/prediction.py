@@ -137,8 +137,10 @@ def _orientation_faults(
     mirroring, ending = configuration.get("mirroring"), ending_and_channels(description)[0]
     if not isinstance(mirroring, dict) or ending is None:
         return
-    trained = mirroring.get("orientations")
-    if not isinstance(trained, dict) or not trained:
+    orientations = mirroring.get("orientations")
+    counts = orientations if isinstance(orientations, dict) else {}
+    trained = {code: number for code, number in counts.items() if set(code) <= set("LRPAIS")}  # others are not known
+    if not trained:
         return
     reader = str(plans.get("image_reader_writer"))
     first_channel = f"_0000{ending}"
@@ -149,7 +151,7 @@ def _orientation_faults(
         swaps = bool(mirroring.get("swap"))
         what = f"of {count(len(codes), 'image')} {in_words(other)}; in the training all were {' or '.join(trained)}"
         what += ", and the model tells left from right" * swaps
-        usual = max(trained, key=lambda code: trained[code])
+        usual = max(trained, key=lambda code: trained[code]).ljust(3, "S")  # of slices it has two letters
         cure = f"turn the images first:\nmaskmed convert --reorient {usual} --images {source} --output NEW_FOLDER"
         yield Fault("-i", what, cure, note=not swaps)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import NIFTI, ending
 from maskmed_nnu.instances.formats.world_axes import codes_as_read
 from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.symmetry.side_names import named_pairs
 
 MAX_NAMES = 3  # files shown of each orientation
 MAX_CODES = 4  # orientations shown
@@ -93,21 +93,6 @@ def partners_by_name(dataset_json: Mapping[str, Any], *, reader: str) -> str | N
     labels = dataset_json.get("labels")
     if reader == "InstanceIO" or not isinstance(labels, dict):
         return None
-    names = {" ".join(_words(str(name))): str(name) for name in labels}
-    for words, name in names.items():
-        other = names.get(" ".join(_RIGHT.get(word, word) for word in words.split(" ")), name)
-        if other != name:
-            return f"'{name}' and '{other}'"
-    return None
-
-
-_RIGHT = {"left": "right", "l": "r", "lh": "rh", "lt": "rt", "links": "rechts", "gauche": "droite", "sin": "dex"}
-
-
-def _words(name: str) -> list[str]:
-    """
-    >>> _words("KidneyLeft_2"), _words("leftkidney")
-    (['kidney', 'left', '2'], ['left', 'kidney'])
-    """
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+", name)
-    return [word for part in parts for word in re.split(r"(left|right)", part.lower()) if word]
+    names = dict(enumerate(map(str, labels)))
+    pairs = named_pairs(names)
+    return f"'{names[pairs[0].left]}' and '{names[pairs[0].right]}'" if pairs else None

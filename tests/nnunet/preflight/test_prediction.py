@@ -158,7 +158,9 @@ def test_they_are_noted_where_no_class_has_a_side(model, one_flipped):
     assert "1 is RPS (b_0000.nii.gz)" in note.sentence and "left from right" not in note.sentence
 
 
-@pytest.mark.parametrize("mirroring", [None, SWAP, SWAP | {"orientations": {}}, SWAP | {"orientations": None}])
+@pytest.mark.parametrize(
+    "mirroring", [None, SWAP, SWAP | {"orientations": {"unknown": 3}}, SWAP | {"orientations": None}]
+)
 def test_plans_that_do_not_tell_orientations_allow_any(model, one_flipped, mirroring):
     mirrored(model, mirroring)
     assert found(model, one_flipped) == ""
