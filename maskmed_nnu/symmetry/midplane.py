@@ -14,6 +14,7 @@ NEAR = 0.12  # of the smaller distance between partners: how far two pairs' midp
 NEAR_FAR = 0.03  # … and of the larger one, since large organs are less symmetric in mm
 EVEN = 1.5  # largest ratio of neighbouring distances in a row of classes
 CENTRAL = 0.15  # of the largest distance between partners: a class this near the midplane maps to itself
+ERRORS = 2.0  # standard errors of the median that come on top: what tilt and few cases explain
 MIN_SHARED = 3  # cases that two pairs must share before their midplanes are compared
 
 
@@ -29,7 +30,7 @@ def arrange(data: Measurements, pairs: Sequence[Pair], axis: int, rows: Sequence
 
     A row of equal classes has a midplane whatever it is, so pairs outside the `rows` count first.
     """
-    order = sorted(pairs, key=lambda pair: pair.cost)
+    order = sorted(pairs, key=lambda pair: pair.misfit)
     sets = [_gather(data, seed, order, axis) for seed in order]
     if not sets:
         return Arrangement((), ())
@@ -37,11 +38,11 @@ def arrange(data: Measurements, pairs: Sequence[Pair], axis: int, rows: Sequence
     def outside(chosen: Sequence[Pair]) -> int:
         return sum(not in_row(pair, rows) for pair in chosen)
 
-    best = max(sets, key=lambda chosen: (outside(chosen), len(chosen), -sum(pair.cost for pair in chosen)))
+    best = max(sets, key=lambda chosen: (outside(chosen), len(chosen), -sum(pair.misfit for pair in chosen)))
     rivals = [
         chosen
         for chosen in sets
-        if outside(chosen) >= max(outside(best), 1) and not same_midplane(data, best, chosen[0], axis)
+        if outside(chosen) >= max(outside(best), 1) and not set(map(id, chosen)) & set(map(id, best))
     ]
     return Arrangement(tuple(best), tuple(rivals[0]) if rivals else ())
 
@@ -58,23 +59,21 @@ def _gather(data: Measurements, seed: Pair, order: Sequence[Pair], axis: int) ->
 
 def same_midplane(data: Measurements, chosen: Sequence[Pair], pair: Pair, axis: int) -> bool:
     """Whether the midplane of `pair` is that of most of `chosen`; those it shares too few cases with have no say."""
-    votes = [
-        gap <= NEAR * min(pair.distance, other.distance) + NEAR_FAR * max(pair.distance, other.distance)
-        for other in chosen
-        if (gap := _gap(data, pair, other, axis)) is not None
-    ]
+    votes = []
+    for other in chosen:
+        gaps = midpoints(data, pair, axis) - midpoints(data, other, axis)
+        gaps = gaps[np.isfinite(gaps)]
+        if len(gaps) >= MIN_SHARED:
+            limit = NEAR * min(pair.distance, other.distance) + NEAR_FAR * max(pair.distance, other.distance)
+            middle = float(np.median(gaps))
+            scatter = 1.4826 * float(np.median(np.abs(gaps - middle)))
+            votes.append(abs(middle) <= limit + ERRORS * scatter / np.sqrt(len(gaps)))
     return not votes or 2 * sum(votes) > len(votes)
 
 
 def midpoints(data: Measurements, pair: Pair, axis: int) -> NDArray[np.float64]:
     """Midpoint along the axis in each case [cases]; NaN without both."""
     return (data.centres[:, pair.first, axis] + data.centres[:, pair.second, axis]) / 2
-
-
-def _gap(data: Measurements, pair: Pair, other: Pair, axis: int) -> float | None:
-    gaps = midpoints(data, pair, axis) - midpoints(data, other, axis)
-    gaps = gaps[np.isfinite(gaps)]
-    return abs(float(np.median(gaps))) if len(gaps) >= MIN_SHARED else None
 
 
 def midplane_spread(data: Measurements, pairs: Sequence[Pair], axis: int) -> float:

@@ -6,7 +6,7 @@ generated patients and on deformed copies of a CT with 61 organs; `tests/symmetr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from maskmed_nnu.symmetry.places import ClassPlace
 
 OFF_AXIS = 0.4  # of the distance along the axis: how far partners may lie off it, the median over the cases
-SIZE_RATIO = 1.6  # larger partner over smaller one: lungs have 1.2, adrenals 1.2, kidneys 1.05
+SIZE_RATIO = 1.8  # larger partner over smaller one: lungs have 1.2, adrenals 1.3, and six cases may err by as much
 BRIGHTNESS = 0.6  # typical difference of partners, in standard deviations within a class …
 BRIGHTNESS_SPREAD = 0.5  # … or as a share of the difference between different cases, whichever is more
-SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one
+SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one; adrenals have 0.92, aorta and cava 0.7
+LENIENT_SHAPE = 0.64  # the same where a single case shows it, and chance is not averaged out
+TOGETHER = 1.15  # root of the sum of squares of all of these: true pairs rarely differ in more than one
 STEADY = 0.4  # scatter of the distance along the axis, as a share of it; nested regions have no steady side
 ONE_SIDE = 0.9  # least share of cases with the usual order, apart from a single exception …
 EXCEPTION = 8  # … in this many cases or more
@@ -33,10 +35,14 @@ class Measurements(NamedTuple):
     log_volumes: NDArray[np.float64]  # [cases, classes]
     intensities: NDArray[np.float64] | None  # [cases, classes, C]; None where no case has any
     shapes: NDArray[np.float32]  # [cases, classes, bins, …]
+    names: tuple[str, ...]  # of the classes
 
     @property
     def present(self) -> NDArray[np.bool_]:
         return np.isfinite(self.log_volumes)
+
+    def names_of(self, indices: Iterable[int]) -> list[str]:
+        return [self.names[index] for index in sorted(indices)]
 
 
 class Pair(NamedTuple):
@@ -52,6 +58,7 @@ class Pair(NamedTuple):
     size: float
     brightness: float
     shape: float
+    named: bool = False  # whether the names say left and right
 
     @property
     def unlikeness(self) -> float:
@@ -64,19 +71,19 @@ class Pair(NamedTuple):
         return max(self.off_axis, self.steadiness)
 
     @property
+    def misfit(self) -> float:
+        """At most 1 where the two pass."""
+        together = float(np.linalg.norm([self.off_axis, self.size, self.brightness, max(self.shape, 0)])) / TOGETHER
+        return max(self.misplacement, self.unlikeness, together)
+
+    @property
     def one_sided(self) -> bool:
         exceptions, cases = len(self.exchanged), len(self.cases)
         return exceptions <= (1 - ONE_SIDE) * cases or (exceptions == 1 and cases >= EXCEPTION)
 
-    @property
-    def cost(self) -> float:
-        return max(self.misplacement, self.unlikeness) + 0.1 * (
-            self.off_axis + self.size + self.brightness + self.shape
-        )
 
-
-def measure(cases: Mapping[str, Mapping[int, ClassPlace]]) -> Measurements:
-    """Gather the places of all cases."""
+def measure(cases: Mapping[str, Mapping[int, ClassPlace]], names: Mapping[int, str]) -> Measurements:
+    """Gather the places of all cases; a label without a name is called by its number."""
     labels = tuple(sorted({label for places in cases.values() for label in places}))
     examples = [place for places in cases.values() for place in places.values()]
     size = (len(cases), len(labels))
@@ -92,7 +99,8 @@ def measure(cases: Mapping[str, Mapping[int, ClassPlace]]) -> Measurements:
                 centres[i, c], log_volumes[i, c], shapes[i, c] = place.centre, np.log(place.volume), place.shape
                 if intensities is not None and place.intensity is not None:
                     intensities[i, c] = place.intensity
-    return Measurements(tuple(cases), labels, centres, log_volumes, intensities, shapes)
+    class_names = tuple(names.get(label, str(label)) for label in labels)
+    return Measurements(tuple(cases), labels, centres, log_volumes, intensities, shapes, class_names)
 
 
 def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
@@ -144,10 +152,10 @@ def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int
     first = np.flip(shapes[cases, c], axis=axis + 1).reshape(len(cases), -1).astype(np.float64)
     second = shapes[cases, d].reshape(len(cases), -1).astype(np.float64)
     if len(cases) == 1:
-        cosine = first[0] @ second[0] / np.sqrt((first @ first.T)[0, 0] * (second @ second.T)[0, 0])
-    else:
-        cosine = _product(first, second) / np.sqrt(_product(first, first) * _product(second, second))
-    return float(1 - cosine) / (1 - SHAPE)
+        cosine = float(first[0] @ second[0]) / float(np.linalg.norm(first) * np.linalg.norm(second))
+        return (1 - cosine) / (1 - LENIENT_SHAPE)
+    cosine = _product(first, second) / float(np.sqrt(_product(first, first) * _product(second, second)))
+    return (1 - cosine) / (1 - SHAPE)
 
 
 def _product(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

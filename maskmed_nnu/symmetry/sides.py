@@ -1,0 +1,111 @@
+"""Left and right: the pairs of classes that a mirror along x exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from maskmed_nnu.symmetry import words
+from maskmed_nnu.symmetry.midplane import arrange, find_rows, in_row, off_centre, same_midplane
+from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
+
+MIN_CASES = 6  # with both partners, before places alone decide
+FEW_SHARED = 3  # with both partners, where other pairs already show the midplane
+NAMED = 1.5  # how much larger the misfit of a pair may be whose names say left and right …
+UNNAMED = 0.6  # … and must be of a pair whose names do not, where others' do
+CONTRADICTED = 2.0  # a misfit beyond this contradicts the names, however few the cases
+LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
+DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
+NO_SIDE = 0.3  # share of cases with the rarer order, from which on two classes have no side of their own
+
+AnyPair = Pair | tuple[int, int]  # the latter by their names alone
+
+
+class Sides(NamedTuple):
+    """Pairs to exchange, and why. Without pairs, a `reason` is one against mirroring."""
+
+    pairs: tuple[AnyPair, ...]
+    reason: str
+    notes: tuple[str, ...]
+
+
+def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
+    """Decide for x; `named` are (left, right) indices of classes that are partners by name."""
+    names = {frozenset(pair) for pair in named}
+    candidates = [pair._replace(named=frozenset(pair[:2]) in names) for pair in candidate_pairs(data, 0, named)]
+    alike = [pair for pair in candidates if pair.misfit <= (NAMED if pair.named else 1)]
+    steady = [pair for pair in alike if pair.one_sided]
+    rows = find_rows(steady)
+    if any(pair.named for pair in steady):
+        steady = [pair for pair in steady if pair.named or pair.misfit <= UNNAMED or in_row(pair, rows)]
+    least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
+    shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
+    found = arrange(data, shared, 0, rows)
+    by_name = _by_name(candidates, found.pairs, named)
+    notes = tuple(words.disagreements(data, named, found.pairs, candidates, by_name))
+
+    mixed = [pair for pair in alike if not pair.one_sided and (pair.named or not _sideless(pair))]
+    if mixed:
+        return Sides((), words.mixed(data, max(mixed, key=lambda pair: len(pair.exchanged))), notes)
+    if not found.pairs:
+        return Sides(tuple(by_name), words.named(data, by_name) if by_name else "", notes)
+    return Sides(*_judge(data, found.pairs, found.rivals, rows, candidates, by_name), notes)
+
+
+def _sideless(pair: Pair) -> bool:
+    return len(pair.exchanged) >= NO_SIDE * len(pair.cases)
+
+
+def _by_name(candidates: Sequence[Pair], found: Sequence[Pair], named: Sequence[tuple[int, int]]) -> list[AnyPair]:
+    """Named pairs that places neither show nor contradict."""
+    taken = {index for pair in found for index in pair[:2]}
+    measured = {frozenset(pair[:2]): pair for pair in candidates}
+    chosen: list[AnyPair] = []
+    for left, right in named:
+        pair = measured.get(frozenset((left, right)))
+        if pair is None:
+            open_question = True
+        else:
+            open_question = pair.one_sided and len(pair.cases) < MIN_CASES and pair.misfit <= CONTRADICTED
+        if open_question and not taken & {left, right}:
+            chosen.append((left, right) if pair is None else pair)
+    return chosen
+
+
+def _judge(
+    data: Measurements,
+    found: tuple[Pair, ...],
+    rivals: tuple[Pair, ...],
+    rows: Sequence[frozenset[int]],
+    candidates: Sequence[Pair],
+    by_name: Sequence[AnyPair],
+) -> tuple[tuple[AnyPair, ...], str]:
+    """The pairs to exchange and why; none and why not to mirror."""
+    named = any(pair.named for pair in found)
+    isolated = [pair for pair in found if not in_row(pair, rows)]
+    guides = isolated or [pair for pair in found if pair.named]
+    if not guides:
+        return (), words.row(data.names_of(max(rows, key=len)))
+    if not named and max(len(pair.cases) for pair in guides) < MIN_CASES:
+        return (), words.few(data, found)
+    if not named and (rivals or (len(found) == 1 and found[0].misfit > LONE)):
+        return (), words.rivals(data, found, rivals) if rivals else words.doubtful(data, found)
+    paired = {index for pair in found for index in pair[:2]}
+    outside = set(off_centre(data, guides, 0)) - paired
+    for row in rows:
+        if row & outside:
+            return (), words.row_off(data, found, row)
+    doubtful = [
+        pair
+        for pair in candidates
+        if 1 < pair.misfit <= DOUBTFUL
+        and not named
+        and pair.one_sided
+        and len(pair.cases) >= FEW_SHARED
+        and not paired & {*pair[:2]}
+        and same_midplane(data, found, pair, 0)
+    ]
+    if doubtful:
+        return (), words.doubtful(data, doubtful)
+    pairs = (*found, *by_name)
+    return pairs, words.swap(data, found, 0, by_name)
