@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from maskmed_nnu.symmetry import words
-from maskmed_nnu.symmetry.midplane import arrange, find_rows, off_centre
+from maskmed_nnu.symmetry.midplane import alike_row, arrange, find_rows, off_centre
 from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs, measure
 from maskmed_nnu.symmetry.places import ClassPlace
 from maskmed_nnu.symmetry.side_names import named_pairs
@@ -84,7 +84,7 @@ def _other_axis(data: Measurements, axis: int, partners: set[int]) -> AxisSymmet
     ]
     rows = find_rows(alike)
     if rows:
-        return AxisSymmetry("none", (), words.row(data.names_of(max(rows, key=len))))
+        return AxisSymmetry("none", (), words.row(data.names_of(alike_row(alike, rows))))
     found = arrange(data, alike, axis, rows)
     if not found.pairs or (len(found.pairs) == 1 and found.pairs[0].misfit > LONE):
         return AxisSymmetry("mirror", (), words.NOTHING)

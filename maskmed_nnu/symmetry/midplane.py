@@ -14,6 +14,7 @@ NEAR = 0.12  # of the smaller distance between partners: how far two pairs' midp
 NEAR_FAR = 0.03  # … and of the larger one, since large organs are less symmetric in mm
 EVEN = 1.5  # largest ratio of neighbouring distances in a row of classes
 CENTRAL = 0.15  # of the largest distance between partners: a class this near the midplane maps to itself
+MARGIN = 0.25  # how much worse the fit of rivals must be to be dismissed: spleen and right kidney beside both kidneys
 ERRORS = 2.0  # standard errors of the median that come on top: what tilt and few cases explain
 MIN_SHARED = 3  # cases that two pairs must share before their midplanes are compared
 
@@ -39,10 +40,13 @@ def arrange(data: Measurements, pairs: Sequence[Pair], axis: int, rows: Sequence
         return sum(not in_row(pair, rows) for pair in chosen)
 
     best = max(sets, key=lambda chosen: (outside(chosen), len(chosen), -sum(pair.misfit for pair in chosen)))
+    limit = max(pair.misfit for pair in best) + MARGIN
     rivals = [
         chosen
         for chosen in sets
-        if outside(chosen) >= max(outside(best), 1) and not set(map(id, chosen)) & set(map(id, best))
+        if outside(chosen) >= max(outside(best), 1)
+        and not set(map(id, chosen)) & set(map(id, best))
+        and max(pair.misfit for pair in chosen) <= limit
     ]
     return Arrangement(tuple(best), tuple(rivals[0]) if rivals else ())
 
@@ -125,3 +129,12 @@ def find_rows(pairs: Sequence[Pair]) -> list[frozenset[int]]:
 
 def in_row(pair: Pair, rows: Sequence[frozenset[int]]) -> bool:
     return any(pair.first in row and pair.second in row for row in rows)
+
+
+def alike_row(pairs: Sequence[Pair], rows: Sequence[frozenset[int]]) -> frozenset[int]:
+    """The longest of the rows and all classes that are partners of its members."""
+    members = set(max(rows, key=lambda row: (sum(1 for _ in row), -min(row))))
+    for pair in pairs:
+        if members & {*pair[:2]}:
+            members |= {*pair[:2]}
+    return frozenset(members)

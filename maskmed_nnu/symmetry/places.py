@@ -83,7 +83,8 @@ def class_shapes(
     flat = np.ravel_multi_index((index, *bins.T), size)
     found = np.bincount(flat, minlength=int(np.prod(size))).reshape(size)
     shares: NDArray[np.float32] = found.astype(np.float32)
-    return shares / shares.sum(axis=tuple(range(1, dimension + 1)), keepdims=True)
+    shares /= shares.sum(axis=tuple(range(1, dimension + 1)), keepdims=True)
+    return shares
 
 
 def _intensities(values: NDArray[Any], index: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maskmed_nnu.symmetry import words
-from maskmed_nnu.symmetry.midplane import arrange, find_rows, in_row, off_centre, same_midplane
+from maskmed_nnu.symmetry.midplane import alike_row, arrange, find_rows, in_row, off_centre, same_midplane
 from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
 
 MIN_CASES = 6  # with both partners, before places alone decide
 FEW_SHARED = 3  # with both partners, where other pairs already show the midplane
 NAMED = 1.5  # how much larger the misfit of a pair may be whose names say left and right …
 UNNAMED = 0.6  # … and must be of a pair whose names do not, where others' do
+UNLIKE = 2.5  # what such a pair may measure about the midplane of several others
 CONTRADICTED = 2.0  # a misfit beyond this contradicts the names, however few the cases
 LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
 DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
+RARE = 0.1  # share of cases with both partners, below which these two count for nothing
 NO_SIDE = 0.3  # share of cases with the rarer order, from which on two classes have no side of their own
 
 AnyPair = Pair | tuple[int, int]  # the latter by their names alone
@@ -37,10 +39,16 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
     steady = [pair for pair in alike if pair.one_sided]
     rows = find_rows(steady)
     if any(pair.named for pair in steady):
-        steady = [pair for pair in steady if pair.named or pair.misfit <= UNNAMED or in_row(pair, rows)]
+        promised = _promised(candidates, named)
+        steady = [
+            pair
+            for pair in steady
+            if pair.named or in_row(pair, rows) or (pair.misfit <= UNNAMED and not promised & {*pair[:2]})
+        ]
     least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
     shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
     found = arrange(data, shared, 0, rows)
+    found = found._replace(pairs=(*found.pairs, *_confirmed(data, candidates, found.pairs)))
     by_name = _by_name(candidates, found.pairs, named)
     notes = tuple(words.disagreements(data, named, found.pairs, candidates, by_name))
 
@@ -54,6 +62,28 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
 
 def _sideless(pair: Pair) -> bool:
     return len(pair.exchanged) >= NO_SIDE * len(pair.cases)
+
+
+def _promised(candidates: Sequence[Pair], named: Sequence[tuple[int, int]]) -> set[int]:
+    """Classes with a partner by name that enough cases do not contradict."""
+    refuted = {frozenset(p[:2]) for p in candidates if p.named and len(p.cases) >= MIN_CASES and p.misfit > NAMED}
+    return {index for pair in named if frozenset(pair) not in refuted for index in pair}
+
+
+def _confirmed(data: Measurements, candidates: Sequence[Pair], found: Sequence[Pair]) -> list[Pair]:
+    """Further named pairs about the midplane of several others, though cut off or otherwise less alike."""
+    taken = {index for pair in found for index in pair[:2]}
+    return [
+        pair
+        for pair in candidates
+        if pair.named
+        and len(found) > 1
+        and pair.one_sided
+        and pair.misplacement <= 1
+        and pair.unlikeness <= UNLIKE
+        and not taken & {*pair[:2]}
+        and same_midplane(data, found, pair, 0)
+    ]
 
 
 def _by_name(candidates: Sequence[Pair], found: Sequence[Pair], named: Sequence[tuple[int, int]]) -> list[AnyPair]:
@@ -85,7 +115,7 @@ def _judge(
     isolated = [pair for pair in found if not in_row(pair, rows)]
     guides = isolated or [pair for pair in found if pair.named]
     if not guides:
-        return (), words.row(data.names_of(max(rows, key=len)))
+        return (), words.row(data.names_of(alike_row(found, rows)))
     if not named and max(len(pair.cases) for pair in guides) < MIN_CASES:
         return (), words.few(data, found)
     if not named and (rivals or (len(found) == 1 and found[0].misfit > LONE)):
@@ -98,10 +128,10 @@ def _judge(
     doubtful = [
         pair
         for pair in candidates
-        if 1 < pair.misfit <= DOUBTFUL
+        if pair.misfit <= DOUBTFUL
         and not named
         and pair.one_sided
-        and len(pair.cases) >= FEW_SHARED
+        and len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
         and not paired & {*pair[:2]}
         and same_midplane(data, found, pair, 0)
     ]
