@@ -13,6 +13,7 @@ from maskmed_nnu.symmetry.pairs import Measurements, Pair
 NEAR = 0.12  # of the smaller distance between partners: how far two pairs' midplanes may lie apart, …
 NEAR_FAR = 0.03  # … and of the larger one, since large organs are less symmetric in mm
 EVEN = 1.5  # largest ratio of neighbouring distances in a row of classes
+ROW_FIT = 0.25  # of a row's step: half as far again, and the row could be one further
 CENTRAL = 0.15  # of the largest distance between partners: a class this near the midplane maps to itself
 MARGIN = 0.25  # how much worse the fit of rivals must be to be dismissed: spleen and right kidney beside both kidneys
 ERRORS = 2.0  # standard errors of the median that come on top: what tilt and few cases explain
@@ -93,13 +94,11 @@ def midplane_spread(data: Measurements, pairs: Sequence[Pair], axis: int) -> flo
 def off_centre(data: Measurements, pairs: Sequence[Pair], axis: int) -> list[int]:
     """Indices of the classes without a partner that do not lie on the midplane of `pairs`."""
     paired = {index for pair in pairs for index in (pair.first, pair.second)}
-    together = np.stack([midpoints(data, pair, axis) for pair in pairs])
-    cases = np.isfinite(together).any(axis=0)
-    plane = np.nanmean(together[:, cases], axis=0)
+    plane = _midplane(data, pairs, axis)
     limit = CENTRAL * max(pair.distance for pair in pairs)
     found = []
     for c in range(len(data.labels)):
-        offsets = data.centres[cases, c, axis] - plane
+        offsets = data.centres[:, c, axis] - plane
         offsets = offsets[np.isfinite(offsets)]
         if c not in paired and not (len(offsets) and abs(float(np.median(offsets))) <= limit):
             found.append(c)
@@ -125,6 +124,38 @@ def find_rows(pairs: Sequence[Pair]) -> list[frozenset[int]]:
                 touching = [row for row in rows if len(row & members) >= 2]
                 rows = [row for row in rows if row not in touching] + [members.union(*touching)]
     return [frozenset(row) for row in rows]
+
+
+def counterparts(data: Measurements, row: frozenset[int], axis: int) -> set[frozenset[int]]:
+    """The pairs that a mirror makes of a row: first and last, second and last but one, …"""
+
+    def rank(c: int) -> int:
+        return sum(float(np.nanmedian(data.centres[:, c, axis] - data.centres[:, d, axis])) > 0 for d in row if d != c)
+
+    ordered = sorted(row, key=rank)
+    return {frozenset(pair) for pair in zip(ordered, reversed(ordered), strict=True)}
+
+
+def row_fits(data: Measurements, row: frozenset[int], found: Sequence[Pair], guides: Sequence[Pair], axis: int) -> bool:
+    """Whether each class of a row has its counterpart about the midplane of the pairs `guides` outside it."""
+    inside = [pair for pair in found if row >= {*pair[:2]}]
+    if len(row) - 2 * len(inside) > 1:
+        return False
+    outside = [pair for pair in guides if pair not in inside]
+    if not outside:  # names alone guide
+        return True
+    step = (max(pair.distance for pair in inside)) / (len(row) - 1)
+    gaps = _midplane(data, inside, axis) - _midplane(data, outside, axis)
+    gaps = gaps[np.isfinite(gaps)]
+    return len(gaps) >= MIN_SHARED and abs(float(np.median(gaps))) <= ROW_FIT * step
+
+
+def _midplane(data: Measurements, pairs: Sequence[Pair], axis: int) -> NDArray[np.float64]:
+    together = np.stack([midpoints(data, pair, axis) for pair in pairs])
+    known = np.isfinite(together)
+    return np.where(
+        known.any(axis=0), np.where(known, together, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan
+    )
 
 
 def in_row(pair: Pair, rows: Sequence[frozenset[int]]) -> bool:

@@ -12,15 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmed_nnu.symmetry.places import ClassPlace
+from maskmed_nnu.symmetry.places import ClassPlace, ball_radii
 
 OFF_AXIS = 0.4  # of the distance along the axis: how far partners may lie off it, the median over the cases
 SIZE_RATIO = 1.8  # larger partner over smaller one: lungs have 1.2, adrenals 1.3, and six cases may err by as much
-BRIGHTNESS = 0.6  # typical difference of partners, in standard deviations within a class …
+BRIGHTNESS = 0.6  # steady difference of partners, in standard deviations within a class; kidneys of the demo: 0.3, …
 BRIGHTNESS_SPREAD = 0.5  # … or as a share of the difference between different cases, whichever is more
+BRIGHTNESS_CHANCE = 2.0  # how much larger the difference within single cases may be; kidneys of the demo reach 0.7
 SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one; adrenals have 0.92, aorta and cava 0.7
 LENIENT_SHAPE = 0.64  # the same where a single case shows it, and chance is not averaged out
 TOGETHER = 1.15  # root of the sum of squares of all of these: true pairs rarely differ in more than one
+COMPANY = 0.5  # of its radius: how near the middle of a class another one keeps it company …
+MOST = 0.75  # … in this share of the cases
+ALONE = 3.0  # the unlikeness of two classes of which one only has company
 STEADY = 0.4  # scatter of the distance along the axis, as a share of it; nested regions have no steady side
 ONE_SIDE = 0.9  # least share of cases with the usual order, apart from a single exception …
 EXCEPTION = 8  # … in this many cases or more
@@ -58,12 +62,13 @@ class Pair(NamedTuple):
     size: float
     brightness: float
     shape: float
+    company: bool  # whether a class lies about the middle of one of them only, as the heart muscle about a ventricle
     named: bool = False  # whether the names say left and right
 
     @property
     def unlikeness(self) -> float:
         """At most 1 where the two look alike."""
-        return max(self.size, self.brightness, self.shape)
+        return max(self.size, self.brightness, self.shape, ALONE * self.company)
 
     @property
     def misplacement(self) -> float:
@@ -130,6 +135,7 @@ def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
         size=float(abs(size)) / np.log(SIZE_RATIO),
         brightness=_brightness(data.intensities, usual, c, d),
         shape=_shape(data.shapes, usual, c, d, axis),
+        company=_has_company(data, c, d) != _has_company(data, d, c),
     )
 
 
@@ -141,10 +147,26 @@ def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64
     first, second = first[known], second[known]
     if not len(first):
         return 0.0
-    within = np.median(np.abs(first - second), axis=0)
+    differences = first - second
+    middle = np.median(differences, axis=0)
+    scatter = 1.4826 * np.median(np.abs(differences - middle), axis=0)
+    steady = np.maximum(np.abs(middle) - scatter / np.sqrt(len(first)), 0)
+    chance = np.median(np.abs(differences), axis=0) / BRIGHTNESS_CHANCE
     others = np.abs(first[:, None] - second[None])[~np.eye(len(first), dtype=bool)]
-    between = np.median(others, axis=0) if len(others) else np.zeros_like(within)
-    return float((within / np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)).max())
+    between = np.median(others, axis=0) if len(others) else np.zeros_like(middle)
+    allowed = np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)
+    return float((np.maximum(steady, chance) / allowed).max())
+
+
+def _has_company(data: Measurements, c: int, other: int) -> bool:
+    """Whether some class other than `other` lies about the middle of class `c` in most cases."""
+    radii = ball_radii(np.exp(data.log_volumes[:, c]), data.centres.shape[2])
+    distances = np.linalg.norm(data.centres - data.centres[:, [c]], axis=2)
+    inside = distances <= COMPANY * radii[:, None]  # False for NaN
+    together = np.isfinite(distances)
+    shares = inside.sum(axis=0) / np.maximum(together.sum(axis=0), 1)
+    shares[[c, other]] = 0
+    return bool((shares >= MOST).any())
 
 
 def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int, axis: int) -> float:

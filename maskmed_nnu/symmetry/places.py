@@ -70,14 +70,18 @@ def class_places(
     }
 
 
+def ball_radii(volumes: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
+    """Radii of balls (2D: discs) of these volumes."""
+    unit_ball: float = pi ** (dimension / 2) / gamma(dimension / 2 + 1)
+    return (volumes / unit_ball) ** (1 / dimension)
+
+
 def class_shapes(
     offsets: NDArray[np.float64], index: NDArray[np.int64], volumes: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Share of each class in bins about its centre [classes, bins, bins[, bins]], from its voxels' `offsets` in mm."""
     dimension = offsets.shape[1]
-    unit_ball = pi ** (dimension / 2) / gamma(dimension / 2 + 1)
-    radii = (volumes / unit_ball) ** (1 / dimension)
-    width = 2 * SHAPE_RADII * radii / SHAPE_BINS
+    width = 2 * SHAPE_RADII * ball_radii(volumes, dimension) / SHAPE_BINS
     bins = np.floor(offsets / width[index, None] + SHAPE_BINS / 2).astype(np.int64).clip(0, SHAPE_BINS - 1)
     size = (len(volumes), *[SHAPE_BINS] * dimension)
     flat = np.ravel_multi_index((index, *bins.T), size)

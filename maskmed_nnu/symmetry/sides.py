@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maskmed_nnu.symmetry import words
-from maskmed_nnu.symmetry.midplane import alike_row, arrange, find_rows, in_row, off_centre, same_midplane
+from maskmed_nnu.symmetry.midplane import alike_row, arrange, counterparts, find_rows, in_row, row_fits, same_midplane
 from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
 
 MIN_CASES = 6  # with both partners, before places alone decide
@@ -18,7 +18,6 @@ CONTRADICTED = 2.0  # a misfit beyond this contradicts the names, however few th
 LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
 DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
 RARE = 0.1  # share of cases with both partners, below which these two count for nothing
-NO_SIDE = 0.3  # share of cases with the rarer order, from which on two classes have no side of their own
 
 AnyPair = Pair | tuple[int, int]  # the latter by their names alone
 
@@ -45,6 +44,9 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
             for pair in steady
             if pair.named or in_row(pair, rows) or (pair.misfit <= UNNAMED and not promised & {*pair[:2]})
         ]
+    for row in rows:
+        opposite = counterparts(data, row, 0)
+        steady = [pair for pair in steady if not row >= {*pair[:2]} or frozenset(pair[:2]) in opposite]
     least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
     shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
     found = arrange(data, shared, 0, rows)
@@ -52,16 +54,12 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
     by_name = _by_name(candidates, found.pairs, named)
     notes = tuple(words.disagreements(data, named, found.pairs, candidates, by_name))
 
-    mixed = [pair for pair in alike if not pair.one_sided and (pair.named or not _sideless(pair))]
+    mixed = [pair for pair in alike if not pair.one_sided]
     if mixed:
         return Sides((), words.mixed(data, max(mixed, key=lambda pair: len(pair.exchanged))), notes)
     if not found.pairs:
         return Sides(tuple(by_name), words.named(data, by_name) if by_name else "", notes)
     return Sides(*_judge(data, found.pairs, found.rivals, rows, candidates, by_name), notes)
-
-
-def _sideless(pair: Pair) -> bool:
-    return len(pair.exchanged) >= NO_SIDE * len(pair.cases)
 
 
 def _promised(candidates: Sequence[Pair], named: Sequence[tuple[int, int]]) -> set[int]:
@@ -96,7 +94,8 @@ def _by_name(candidates: Sequence[Pair], found: Sequence[Pair], named: Sequence[
         if pair is None:
             open_question = True
         else:
-            open_question = pair.one_sided and len(pair.cases) < MIN_CASES and pair.misfit <= CONTRADICTED
+            contradiction = pair.off_axis if len(found) > 1 else pair.misfit  # several others show the axis
+            open_question = pair.one_sided and len(pair.cases) < MIN_CASES and contradiction <= CONTRADICTED
         if open_question and not taken & {left, right}:
             chosen.append((left, right) if pair is None else pair)
     return chosen
@@ -117,14 +116,13 @@ def _judge(
     if not guides:
         return (), words.row(data.names_of(alike_row(found, rows)))
     if not named and max(len(pair.cases) for pair in guides) < MIN_CASES:
-        return (), words.few(data, found)
+        return (), words.few(data, guides)
     if not named and (rivals or (len(found) == 1 and found[0].misfit > LONE)):
         return (), words.rivals(data, found, rivals) if rivals else words.doubtful(data, found)
-    paired = {index for pair in found for index in pair[:2]}
-    outside = set(off_centre(data, guides, 0)) - paired
     for row in rows:
-        if row & outside:
-            return (), words.row_off(data, found, row)
+        if not row_fits(data, row, found, guides, 0):
+            return (), words.row_off(data, guides, row)
+    paired = {index for pair in found for index in pair[:2]}
     doubtful = [
         pair
         for pair in candidates
