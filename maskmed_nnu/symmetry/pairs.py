@@ -39,6 +39,7 @@ class Measurements(NamedTuple):
     log_volumes: NDArray[np.float64]  # [cases, classes]
     intensities: NDArray[np.float64] | None  # [cases, classes, C]; None where no case has any
     shapes: NDArray[np.float32]  # [cases, classes, bins, …]
+    company: NDArray[np.bool_]  # [classes, others]: which class has which other one about its middle
     names: tuple[str, ...]  # of the classes
 
     @property
@@ -104,8 +105,16 @@ def measure(cases: Mapping[str, Mapping[int, ClassPlace]], names: Mapping[int, s
                 centres[i, c], log_volumes[i, c], shapes[i, c] = place.centre, np.log(place.volume), place.shape
                 if intensities is not None and place.intensity is not None:
                     intensities[i, c] = place.intensity
-    class_names = tuple(names.get(label, str(label)) for label in labels)
-    return Measurements(tuple(cases), labels, centres, log_volumes, intensities, shapes, class_names)
+    return Measurements(
+        tuple(cases),
+        labels,
+        centres,
+        log_volumes,
+        intensities,
+        shapes,
+        company=_company(centres, log_volumes),
+        names=tuple(names.get(label, str(label)) for label in labels),
+    )
 
 
 def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
@@ -123,7 +132,7 @@ def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
     middle = np.median(vectors, axis=0)
     distance = max(float(middle[axis]), 1e-6)
     scatter = 1.4826 * float(np.median(np.abs(vectors[:, axis] - middle[axis])))
-    size = np.median(data.log_volumes[usual, d] - data.log_volumes[usual, c])
+    size = _steady(data.log_volumes[usual, d] - data.log_volumes[usual, c])
     return Pair(
         c,
         d,
@@ -132,11 +141,19 @@ def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
         distance,
         off_axis=float(np.linalg.norm(np.delete(middle, axis))) / distance / OFF_AXIS,
         steadiness=scatter / distance / STEADY,
-        size=float(abs(size)) / np.log(SIZE_RATIO),
+        size=float(size / np.log(SIZE_RATIO)),
         brightness=_brightness(data.intensities, usual, c, d),
         shape=_shape(data.shapes, usual, c, d, axis),
-        company=_has_company(data, c, d) != _has_company(data, d, c),
+        company=_has_company(data.company, c, d) != _has_company(data.company, d, c),
     )
+
+
+def _steady(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much cases [cases, …] differ in the median beyond its standard error."""
+    middle = np.median(differences, axis=0)
+    scatter = 1.4826 * np.median(np.abs(differences - middle), axis=0)
+    steady: NDArray[np.float64] = np.maximum(np.abs(middle) - scatter / np.sqrt(len(differences)), 0)
+    return steady
 
 
 def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64], c: int, d: int) -> float:
@@ -148,25 +165,26 @@ def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64
     if not len(first):
         return 0.0
     differences = first - second
-    middle = np.median(differences, axis=0)
-    scatter = 1.4826 * np.median(np.abs(differences - middle), axis=0)
-    steady = np.maximum(np.abs(middle) - scatter / np.sqrt(len(first)), 0)
     chance = np.median(np.abs(differences), axis=0) / BRIGHTNESS_CHANCE
     others = np.abs(first[:, None] - second[None])[~np.eye(len(first), dtype=bool)]
-    between = np.median(others, axis=0) if len(others) else np.zeros_like(middle)
+    between = np.median(others, axis=0) if len(others) else np.zeros_like(chance)
     allowed = np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)
-    return float((np.maximum(steady, chance) / allowed).max())
+    return float((np.maximum(_steady(differences), chance) / allowed).max())
 
 
-def _has_company(data: Measurements, c: int, other: int) -> bool:
-    """Whether some class other than `other` lies about the middle of class `c` in most cases."""
-    radii = ball_radii(np.exp(data.log_volumes[:, c]), data.centres.shape[2])
-    distances = np.linalg.norm(data.centres - data.centres[:, [c]], axis=2)
-    inside = distances <= COMPANY * radii[:, None]  # False for NaN
-    together = np.isfinite(distances)
-    shares = inside.sum(axis=0) / np.maximum(together.sum(axis=0), 1)
-    shares[[c, other]] = 0
-    return bool((shares >= MOST).any())
+def _company(centres: NDArray[np.float64], log_volumes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which class [classes, others] has which other one about its middle in most cases."""
+    rows = []
+    for c in range(centres.shape[1]):
+        distances = np.linalg.norm(centres - centres[:, [c]], axis=2)
+        inside = distances <= COMPANY * ball_radii(np.exp(log_volumes[:, [c]]), centres.shape[2])  # False for NaN
+        together = np.isfinite(distances).sum(axis=0)
+        rows.append((inside.sum(axis=0) >= MOST * together) & (together > 0) & (np.arange(centres.shape[1]) != c))
+    return np.stack(rows)
+
+
+def _has_company(company: NDArray[np.bool_], c: int, partner: int) -> bool:
+    return bool(np.delete(company[c], partner).any())
 
 
 def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int, axis: int) -> float:
