@@ -6,19 +6,25 @@ generated patients and on deformed copies of a CT with 61 organs; `tests/symmetr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmed_nnu.symmetry.places import ClassPlace
+from maskmed_nnu.symmetry.places import ClassPlace, ball_radii
 
 OFF_AXIS = 0.4  # of the distance along the axis: how far partners may lie off it, the median over the cases
-SIZE_RATIO = 1.6  # larger partner over smaller one: lungs have 1.2, adrenals 1.2, kidneys 1.05
-BRIGHTNESS = 0.6  # typical difference of partners, in standard deviations within a class …
+SIZE_RATIO = 1.8  # larger partner over smaller one: lungs have 1.2, adrenals 1.3, and six cases may err by as much
+BRIGHTNESS = 0.6  # steady difference of partners, in standard deviations within a class; kidneys of the demo: 0.3, …
 BRIGHTNESS_SPREAD = 0.5  # … or as a share of the difference between different cases, whichever is more
-SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one
+BRIGHTNESS_CHANCE = 2.0  # how much larger the difference within single cases may be; kidneys of the demo reach 0.7
+SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one; adrenals have 0.92, aorta and cava 0.7
+LENIENT_SHAPE = 0.64  # the same where a single case shows it, and chance is not averaged out
+TOGETHER = 1.15  # root of the sum of squares of all of these: true pairs rarely differ in more than one
+COMPANY = 0.5  # of its radius: how near the middle of a class another one keeps it company …
+MOST = 0.75  # … in this share of the cases
+ALONE = 3.0  # the unlikeness of two classes of which one only has company
 STEADY = 0.4  # scatter of the distance along the axis, as a share of it; nested regions have no steady side
 ONE_SIDE = 0.9  # least share of cases with the usual order, apart from a single exception …
 EXCEPTION = 8  # … in this many cases or more
@@ -33,10 +39,15 @@ class Measurements(NamedTuple):
     log_volumes: NDArray[np.float64]  # [cases, classes]
     intensities: NDArray[np.float64] | None  # [cases, classes, C]; None where no case has any
     shapes: NDArray[np.float32]  # [cases, classes, bins, …]
+    company: NDArray[np.bool_]  # [classes, others]: which class has which other one about its middle
+    names: tuple[str, ...]  # of the classes
 
     @property
     def present(self) -> NDArray[np.bool_]:
         return np.isfinite(self.log_volumes)
+
+    def names_of(self, indices: Iterable[int]) -> list[str]:
+        return [self.names[index] for index in sorted(indices)]
 
 
 class Pair(NamedTuple):
@@ -52,11 +63,13 @@ class Pair(NamedTuple):
     size: float
     brightness: float
     shape: float
+    company: bool  # whether a class lies about the middle of one of them only, as the heart muscle about a ventricle
+    named: bool = False  # whether the names say left and right
 
     @property
     def unlikeness(self) -> float:
         """At most 1 where the two look alike."""
-        return max(self.size, self.brightness, self.shape)
+        return max(self.size, self.brightness, self.shape, ALONE * self.company)
 
     @property
     def misplacement(self) -> float:
@@ -64,19 +77,19 @@ class Pair(NamedTuple):
         return max(self.off_axis, self.steadiness)
 
     @property
+    def misfit(self) -> float:
+        """At most 1 where the two pass."""
+        together = float(np.linalg.norm([self.off_axis, self.size, self.brightness, max(self.shape, 0)])) / TOGETHER
+        return max(self.misplacement, self.unlikeness, together)
+
+    @property
     def one_sided(self) -> bool:
         exceptions, cases = len(self.exchanged), len(self.cases)
         return exceptions <= (1 - ONE_SIDE) * cases or (exceptions == 1 and cases >= EXCEPTION)
 
-    @property
-    def cost(self) -> float:
-        return max(self.misplacement, self.unlikeness) + 0.1 * (
-            self.off_axis + self.size + self.brightness + self.shape
-        )
 
-
-def measure(cases: Mapping[str, Mapping[int, ClassPlace]]) -> Measurements:
-    """Gather the places of all cases."""
+def measure(cases: Mapping[str, Mapping[int, ClassPlace]], names: Mapping[int, str]) -> Measurements:
+    """Gather the places of all cases; a label without a name is called by its number."""
     labels = tuple(sorted({label for places in cases.values() for label in places}))
     examples = [place for places in cases.values() for place in places.values()]
     size = (len(cases), len(labels))
@@ -92,7 +105,16 @@ def measure(cases: Mapping[str, Mapping[int, ClassPlace]]) -> Measurements:
                 centres[i, c], log_volumes[i, c], shapes[i, c] = place.centre, np.log(place.volume), place.shape
                 if intensities is not None and place.intensity is not None:
                     intensities[i, c] = place.intensity
-    return Measurements(tuple(cases), labels, centres, log_volumes, intensities, shapes)
+    return Measurements(
+        tuple(cases),
+        labels,
+        centres,
+        log_volumes,
+        intensities,
+        shapes,
+        company=_company(centres, log_volumes),
+        names=tuple(names.get(label, str(label)) for label in labels),
+    )
 
 
 def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
@@ -110,7 +132,7 @@ def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
     middle = np.median(vectors, axis=0)
     distance = max(float(middle[axis]), 1e-6)
     scatter = 1.4826 * float(np.median(np.abs(vectors[:, axis] - middle[axis])))
-    size = np.median(data.log_volumes[usual, d] - data.log_volumes[usual, c])
+    size = _steady(data.log_volumes[usual, d] - data.log_volumes[usual, c])
     return Pair(
         c,
         d,
@@ -119,10 +141,19 @@ def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
         distance,
         off_axis=float(np.linalg.norm(np.delete(middle, axis))) / distance / OFF_AXIS,
         steadiness=scatter / distance / STEADY,
-        size=float(abs(size)) / np.log(SIZE_RATIO),
+        size=float(size / np.log(SIZE_RATIO)),
         brightness=_brightness(data.intensities, usual, c, d),
         shape=_shape(data.shapes, usual, c, d, axis),
+        company=_has_company(data.company, c, d) != _has_company(data.company, d, c),
     )
+
+
+def _steady(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much cases [cases, …] differ in the median beyond its standard error."""
+    middle = np.median(differences, axis=0)
+    scatter = 1.4826 * np.median(np.abs(differences - middle), axis=0)
+    steady: NDArray[np.float64] = np.maximum(np.abs(middle) - scatter / np.sqrt(len(differences)), 0)
+    return steady
 
 
 def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64], c: int, d: int) -> float:
@@ -133,10 +164,27 @@ def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64
     first, second = first[known], second[known]
     if not len(first):
         return 0.0
-    within = np.median(np.abs(first - second), axis=0)
+    differences = first - second
+    chance = np.median(np.abs(differences), axis=0) / BRIGHTNESS_CHANCE
     others = np.abs(first[:, None] - second[None])[~np.eye(len(first), dtype=bool)]
-    between = np.median(others, axis=0) if len(others) else np.zeros_like(within)
-    return float((within / np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)).max())
+    between = np.median(others, axis=0) if len(others) else np.zeros_like(chance)
+    allowed = np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)
+    return float((np.maximum(_steady(differences), chance) / allowed).max())
+
+
+def _company(centres: NDArray[np.float64], log_volumes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which class [classes, others] has which other one about its middle in most cases."""
+    rows = []
+    for c in range(centres.shape[1]):
+        distances = np.linalg.norm(centres - centres[:, [c]], axis=2)
+        inside = distances <= COMPANY * ball_radii(np.exp(log_volumes[:, [c]]), centres.shape[2])  # False for NaN
+        together = np.isfinite(distances).sum(axis=0)
+        rows.append((inside.sum(axis=0) >= MOST * together) & (together > 0) & (np.arange(centres.shape[1]) != c))
+    return np.stack(rows)
+
+
+def _has_company(company: NDArray[np.bool_], c: int, partner: int) -> bool:
+    return bool(np.delete(company[c], partner).any())
 
 
 def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int, axis: int) -> float:
@@ -144,10 +192,10 @@ def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int
     first = np.flip(shapes[cases, c], axis=axis + 1).reshape(len(cases), -1).astype(np.float64)
     second = shapes[cases, d].reshape(len(cases), -1).astype(np.float64)
     if len(cases) == 1:
-        cosine = first[0] @ second[0] / np.sqrt((first @ first.T)[0, 0] * (second @ second.T)[0, 0])
-    else:
-        cosine = _product(first, second) / np.sqrt(_product(first, first) * _product(second, second))
-    return float(1 - cosine) / (1 - SHAPE)
+        cosine = float(first[0] @ second[0]) / float(np.linalg.norm(first) * np.linalg.norm(second))
+        return (1 - cosine) / (1 - LENIENT_SHAPE)
+    cosine = _product(first, second) / float(np.sqrt(_product(first, first) * _product(second, second)))
+    return (1 - cosine) / (1 - SHAPE)
 
 
 def _product(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

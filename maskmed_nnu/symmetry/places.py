@@ -57,7 +57,7 @@ def class_places(
     counts = np.bincount(index)
     centres = np.stack([np.bincount(index, points[:, axis]) / counts for axis in range(labels.ndim)], axis=-1)
     volumes = counts * voxel.prod()
-    shapes = _shapes(points - centres[index], index, volumes)
+    shapes = class_shapes(points - centres[index], index, volumes)
     intensities = None if image is None else _intensities(image[(slice(None), *steps)][:, inside], index)
     return {
         int(value): ClassPlace(
@@ -70,19 +70,25 @@ def class_places(
     }
 
 
-def _shapes(
+def ball_radii(volumes: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
+    """Radii of balls (2D: discs) of these volumes."""
+    unit_ball: float = pi ** (dimension / 2) / gamma(dimension / 2 + 1)
+    return (volumes / unit_ball) ** (1 / dimension)
+
+
+def class_shapes(
     offsets: NDArray[np.float64], index: NDArray[np.int64], volumes: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Spread of each class over bins about its centre [classes, bins, bins[, bins]] from the voxels' `offsets` in mm."""
+    """Share of each class in bins about its centre [classes, bins, bins[, bins]], from its voxels' `offsets` in mm."""
     dimension = offsets.shape[1]
-    unit_ball = pi ** (dimension / 2) / gamma(dimension / 2 + 1)
-    radii = (volumes / unit_ball) ** (1 / dimension)
-    width = 2 * SHAPE_RADII * radii / SHAPE_BINS
+    width = 2 * SHAPE_RADII * ball_radii(volumes, dimension) / SHAPE_BINS
     bins = np.floor(offsets / width[index, None] + SHAPE_BINS / 2).astype(np.int64).clip(0, SHAPE_BINS - 1)
     size = (len(volumes), *[SHAPE_BINS] * dimension)
     flat = np.ravel_multi_index((index, *bins.T), size)
     found = np.bincount(flat, minlength=int(np.prod(size))).reshape(size)
-    return (found / found.sum(axis=tuple(range(1, dimension + 1)), keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = found.astype(np.float32)
+    shares /= shares.sum(axis=tuple(range(1, dimension + 1)), keepdims=True)
+    return shares
 
 
 def _intensities(values: NDArray[Any], index: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,0 +1,139 @@
+"""Left and right: the pairs of classes that a mirror along x exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from maskmed_nnu.symmetry import words
+from maskmed_nnu.symmetry.midplane import alike_row, arrange, counterparts, find_rows, in_row, row_fits, same_midplane
+from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
+
+MIN_CASES = 6  # with both partners, before places alone decide
+FEW_SHARED = 3  # with both partners, where other pairs already show the midplane
+NAMED = 1.5  # how much larger the misfit of a pair may be whose names say left and right …
+UNNAMED = 0.6  # … and must be of a pair whose names do not, where others' do
+UNLIKE = 2.5  # what such a pair may measure about the midplane of several others
+CONTRADICTED = 2.0  # a misfit beyond this contradicts the names, however few the cases
+LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
+DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
+RARE = 0.1  # share of cases with both partners, below which these two count for nothing
+
+AnyPair = Pair | tuple[int, int]  # the latter by their names alone
+
+
+class Sides(NamedTuple):
+    """Pairs to exchange, and why. Without pairs, a `reason` is one against mirroring."""
+
+    pairs: tuple[AnyPair, ...]
+    reason: str
+    notes: tuple[str, ...]
+
+
+def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
+    """Decide for x; `named` are (left, right) indices of classes that are partners by name."""
+    names = {frozenset(pair) for pair in named}
+    candidates = [pair._replace(named=frozenset(pair[:2]) in names) for pair in candidate_pairs(data, 0, named)]
+    alike = [pair for pair in candidates if pair.misfit <= (NAMED if pair.named else 1)]
+    steady = [pair for pair in alike if pair.one_sided]
+    rows = find_rows(steady)
+    if any(pair.named for pair in steady):
+        promised = _promised(candidates, named)
+        steady = [
+            pair
+            for pair in steady
+            if pair.named or in_row(pair, rows) or (pair.misfit <= UNNAMED and not promised & {*pair[:2]})
+        ]
+    for row in rows:
+        opposite = counterparts(data, row, 0)
+        steady = [pair for pair in steady if not row >= {*pair[:2]} or frozenset(pair[:2]) in opposite]
+    least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
+    shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
+    found = arrange(data, shared, 0, rows)
+    found = found._replace(pairs=(*found.pairs, *_confirmed(data, candidates, found.pairs)))
+    by_name = _by_name(candidates, found.pairs, named)
+    notes = tuple(words.disagreements(data, named, found.pairs, candidates, by_name))
+
+    mixed = [pair for pair in alike if not pair.one_sided]
+    if mixed:
+        return Sides((), words.mixed(data, max(mixed, key=lambda pair: len(pair.exchanged))), notes)
+    if not found.pairs:
+        return Sides(tuple(by_name), words.named(data, by_name) if by_name else "", notes)
+    return Sides(*_judge(data, found.pairs, found.rivals, rows, candidates, by_name), notes)
+
+
+def _promised(candidates: Sequence[Pair], named: Sequence[tuple[int, int]]) -> set[int]:
+    """Classes with a partner by name that enough cases do not contradict."""
+    refuted = {frozenset(p[:2]) for p in candidates if p.named and len(p.cases) >= MIN_CASES and p.misfit > NAMED}
+    return {index for pair in named if frozenset(pair) not in refuted for index in pair}
+
+
+def _confirmed(data: Measurements, candidates: Sequence[Pair], found: Sequence[Pair]) -> list[Pair]:
+    """Further named pairs about the midplane of several others, though cut off or otherwise less alike."""
+    taken = {index for pair in found for index in pair[:2]}
+    return [
+        pair
+        for pair in candidates
+        if pair.named
+        and len(found) > 1
+        and pair.one_sided
+        and pair.misplacement <= 1
+        and pair.unlikeness <= UNLIKE
+        and not taken & {*pair[:2]}
+        and same_midplane(data, found, pair, 0)
+    ]
+
+
+def _by_name(candidates: Sequence[Pair], found: Sequence[Pair], named: Sequence[tuple[int, int]]) -> list[AnyPair]:
+    """Named pairs that places neither show nor contradict."""
+    taken = {index for pair in found for index in pair[:2]}
+    measured = {frozenset(pair[:2]): pair for pair in candidates}
+    chosen: list[AnyPair] = []
+    for left, right in named:
+        pair = measured.get(frozenset((left, right)))
+        if pair is None:
+            open_question = True
+        else:
+            contradiction = pair.off_axis if len(found) > 1 else pair.misfit  # several others show the axis
+            open_question = pair.one_sided and len(pair.cases) < MIN_CASES and contradiction <= CONTRADICTED
+        if open_question and not taken & {left, right}:
+            chosen.append((left, right) if pair is None else pair)
+    return chosen
+
+
+def _judge(
+    data: Measurements,
+    found: tuple[Pair, ...],
+    rivals: tuple[Pair, ...],
+    rows: Sequence[frozenset[int]],
+    candidates: Sequence[Pair],
+    by_name: Sequence[AnyPair],
+) -> tuple[tuple[AnyPair, ...], str]:
+    """The pairs to exchange and why; none and why not to mirror."""
+    named = any(pair.named for pair in found)
+    isolated = [pair for pair in found if not in_row(pair, rows)]
+    guides = isolated or [pair for pair in found if pair.named]
+    if not guides:
+        return (), words.row(data.names_of(alike_row(found, rows)))
+    if not named and max(len(pair.cases) for pair in guides) < MIN_CASES:
+        return (), words.few(data, guides)
+    if not named and (rivals or (len(found) == 1 and found[0].misfit > LONE)):
+        return (), words.rivals(data, found, rivals) if rivals else words.doubtful(data, found)
+    for row in rows:
+        if not row_fits(data, row, found, guides, 0):
+            return (), words.row_off(data, guides, row)
+    paired = {index for pair in found for index in pair[:2]}
+    doubtful = [
+        pair
+        for pair in candidates
+        if pair.misfit <= DOUBTFUL
+        and not named
+        and pair.one_sided
+        and len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
+        and not paired & {*pair[:2]}
+        and same_midplane(data, found, pair, 0)
+    ]
+    if doubtful:
+        return (), words.doubtful(data, doubtful)
+    pairs = (*found, *by_name)
+    return pairs, words.swap(data, found, 0, by_name)
