@@ -25,7 +25,15 @@ from tests.instances.cells import write_cells
 PHOTOGRAPHS = {"shape": (1, 512, 384), "spacing": (999.0, 1.0, 1.0), "channels": 3}
 ABDOMEN = {"shape": (130, 512, 512), "spacing": (3.0, 0.76, 0.76)}
 SMALL = {"shape": (1, 64, 50), "spacing": (999.0, 0.5, 0.5)}
-OURS = {"architecture", "maskattn_unet", "mirroring", "preprocessor_name", "data_identifier", "patch_size", "batch_size"}
+OURS = {
+    "architecture",
+    "maskattn_unet",
+    "mirroring",
+    "preprocessor_name",
+    "data_identifier",
+    "patch_size",
+    "batch_size",
+}
 
 
 def build(plans: dict, *, channels: int = 1, classes: int = 3, device: str = "meta") -> torch.nn.Module:

@@ -41,7 +41,11 @@ def predictor_of(dataset: dict, section: dict | None, *, axes=(0, 1, 2), cascade
     wrap_mirrored_views(nnUNetPredictor)
     labels = LabelManager(dataset["labels"], dataset.get("regions_class_order"))
     dim = len(axes or (0, 1, 2))
-    configuration = {"patch_size": list(PATCH[-dim:]), "previous_stage": "3d_lowres" if cascaded else None, "architecture": {}}
+    configuration = {
+        "patch_size": list(PATCH[-dim:]),
+        "previous_stage": "3d_lowres" if cascaded else None,
+        "architecture": {},
+    }
     configuration |= {} if section is None else {"mirroring": section}
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     predictor.network = Scrambler(1 + 3 * cascaded, labels.num_segmentation_heads, dim).eval()

@@ -40,12 +40,21 @@ class MirrorAware(nnUNetTrainer):
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:
         *others, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         # nnU-Net's predictor takes None for none, and fails at an empty tuple
-        allowed = tuple(axis for axis in axes or () if axis in self.mirroring.axes) or None
+        mirroring = self.mirroring
+        allowed = tuple(axis for axis in axes or () if axis in mirroring.axes) or None
         self.inference_allowed_mirroring_axes = allowed
+        self.print_to_log_file(f"mirroring along the axes {list(allowed or ())} of the patch{_exchanged(mirroring)}")
         return *others, allowed
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> ComposeTransforms:
         return with_swaps(super().get_training_transforms(*args, **kwargs), self.mirroring)
+
+
+def _exchanged(mirroring: Mirroring) -> str:
+    return "".join(
+        f"; along {axis} the labels {', '.join(f'{a} and {b}' for a, b in pairs)} change places"
+        for axis, pairs in mirroring.swap.items()
+    )
 
 
 class nnUNetTrainerMirrorAware(MirrorAware):
@@ -67,10 +76,8 @@ class nnUNetTrainerMirrorAware(MirrorAware):
     def _find_mirroring(self) -> None:
         if SECTION in self.configuration_manager.configuration:
             return
-        found = [None]
-        if self.local_rank == 0:
-            found = [self._section()]
-        if self.is_ddp:
+        found = [self._section() if self.local_rank == 0 else None]
+        if self.is_ddp:  # the first rank reads, and all obey
             dist.broadcast_object_list(found, src=0)
         if found[0] is not None:
             self._write(found[0])
