@@ -49,7 +49,9 @@ class BodyPlan:
         self.pairs.append((right, self.add(partner)))
 
 
-def blob(rng: np.random.Generator, radius: float, *, lobes: int = 1, flat: float = 0.3, points: int = 300) -> np.ndarray:
+def blob(
+    rng: np.random.Generator, radius: float, *, lobes: int = 1, flat: float = 0.3, points: int = 300
+) -> np.ndarray:
     """Points in `lobes` tilted ellipsoids; `flat` is how much their half axes differ."""
     parts = []
     for _ in range(lobes):
@@ -86,7 +88,9 @@ def random_plan(rng: np.random.Generator, *, pairs: int, central: int = 2, singl
     return plan
 
 
-def row(rng: np.random.Generator, plan: BodyPlan, number: int, axis: int, distance: float, centre: np.ndarray) -> list[int]:
+def add_row(
+    rng: np.random.Generator, plan: BodyPlan, number: int, *, axis: int, distance: float, centre: np.ndarray
+) -> list[int]:
     """Add a row of alike organs along an axis, numbered from the low end."""
     cloud = blob(rng, 0.4 * distance, flat=0.15)
     cloud = np.concatenate([cloud, cloud * MIRROR])  # a vertebra is symmetric
@@ -122,7 +126,9 @@ def patient(
         shade = group_brightness.setdefault(organ.group, float(rng.normal(scale=organ.spread)))
         size = np.exp(rng.normal(scale=0.08)) * np.exp(rng.normal(scale=0.05, size=3))
         own_turn = Rotation.from_euler("xyz", rng.normal(scale=6, size=3), degrees=True).as_matrix()
-        centre = organ.centre * scale + rng.normal(scale=jitter * np.cbrt(size.prod()) * min(1, _radius(organ) / 15), size=3)
+        centre = organ.centre * scale + rng.normal(
+            scale=jitter * np.cbrt(size.prod()) * min(1, _radius(organ) / 15), size=3
+        )
         cloud = (organ.cloud * size) @ own_turn.T + centre
         if mirrored:
             cloud = cloud * MIRROR
@@ -143,7 +149,9 @@ def _radius(organ: Organ) -> float:
     return float(np.sqrt((organ.cloud**2).sum(axis=1).mean() / 0.6))
 
 
-def patients(rng: np.random.Generator, plan: BodyPlan, number: int, **options: object) -> dict[str, dict[int, ClassPlace]]:
+def patients(
+    rng: np.random.Generator, plan: BodyPlan, number: int, **options: object
+) -> dict[str, dict[int, ClassPlace]]:
     return {f"case_{i:03d}": patient(rng, plan, **options) for i in range(number)}  # type: ignore[arg-type]
 
 
