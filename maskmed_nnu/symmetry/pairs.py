@@ -39,7 +39,7 @@ class Measurements(NamedTuple):
     log_volumes: NDArray[np.float64]  # [cases, classes]
     intensities: NDArray[np.float64] | None  # [cases, classes, C]; None where no case has any
     shapes: NDArray[np.float32]  # [cases, classes, bins, …]
-    company: NDArray[np.bool_]  # [classes, others]: which class has which other one about its middle
+    company: NDArray[np.float64]  # [classes, others]: share of cases in which the other lies about its middle
     names: tuple[str, ...]  # of the classes
 
     @property
@@ -144,7 +144,7 @@ def measure_pair(data: Measurements, c: int, d: int, axis: int) -> Pair | None:
         size=float(size / np.log(SIZE_RATIO)),
         brightness=_brightness(data.intensities, usual, c, d),
         shape=_shape(data.shapes, usual, c, d, axis),
-        company=_has_company(data.company, c, d) != _has_company(data.company, d, c),
+        company=_has_company(data.company, c, d) or _has_company(data.company, d, c),
     )
 
 
@@ -172,19 +172,20 @@ def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64
     return float((np.maximum(_steady(differences), chance) / allowed).max())
 
 
-def _company(centres: NDArray[np.float64], log_volumes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which class [classes, others] has which other one about its middle in most cases."""
-    rows = []
+def _company(centres: NDArray[np.float64], log_volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the cases in which a class [classes, others] has another one about its middle."""
+    shares = []
     for c in range(centres.shape[1]):
         distances = np.linalg.norm(centres - centres[:, [c]], axis=2)
         inside = distances <= COMPANY * ball_radii(np.exp(log_volumes[:, [c]]), centres.shape[2])  # False for NaN
-        together = np.isfinite(distances).sum(axis=0)
-        rows.append((inside.sum(axis=0) >= MOST * together) & (together > 0) & (np.arange(centres.shape[1]) != c))
-    return np.stack(rows)
+        shares.append(inside.sum(axis=0) / np.maximum(np.isfinite(distances).sum(axis=0), 1))
+    return np.stack(shares)
 
 
-def _has_company(company: NDArray[np.bool_], c: int, partner: int) -> bool:
-    return bool(np.delete(company[c], partner).any())
+def _has_company(company: NDArray[np.float64], c: int, d: int) -> bool:
+    """Whether some class mostly lies about the middle of `c`, but neither it nor another one about that of `d`."""
+    with_c, with_d = np.delete(company[c], [c, d]), np.delete(company[d], [c, d])
+    return bool(((with_c >= MOST) & (with_d <= 1 - MOST)).any() and (with_d < 0.5).all())
 
 
 def _shape(shapes: NDArray[np.float32], cases: NDArray[np.int64], c: int, d: int, axis: int) -> float:

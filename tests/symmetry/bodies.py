@@ -88,8 +88,8 @@ def random_plan(rng: np.random.Generator, *, pairs: int, central: int = 2, singl
     return plan
 
 
-def row(
-    rng: np.random.Generator, plan: BodyPlan, number: int, axis: int, distance: float, centre: np.ndarray
+def add_row(
+    rng: np.random.Generator, plan: BodyPlan, number: int, *, axis: int, distance: float, centre: np.ndarray
 ) -> list[int]:
     """Add a row of alike organs along an axis, numbered from the low end."""
     cloud = blob(rng, 0.4 * distance, flat=0.15)

@@ -335,6 +335,7 @@ def test_the_file_alone_gives_nnunets_labels(tmp_path, nnunet_env, patch, folds,
     # nnU-Net adds up tiles in float16, which leaves a few voxels between two labels undecided
     different = found != expected
     partners = "swap" in plan  # made up, so that what was learned leaves many voxels between the two
+    print("MAX", np.sort(clear[different])[-20:])
     assert different.mean() < (1e-2 if partners else 1e-3)
     assert (clear[different] < np.percentile(clear[np.isfinite(clear)], 10 if partners else 2)).all()
     assert len(np.unique(expected)) == 3
