@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from methods import stop
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
@@ -106,7 +107,7 @@ def write_bodies(folder: Path, *, training: int = TRAINING, unseen: int = UNSEEN
     """
     target = folder / DATASET
     if target.exists():
-        raise SystemExit(f"bodies: {target} is there already; name another folder, or delete it.")
+        stop(f"{target} is there already; name another folder, or delete it.")
     partial = folder / f".{DATASET}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     for part in ("imagesTr", "labelsTr"):

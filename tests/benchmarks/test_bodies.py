@@ -40,9 +40,15 @@ def test_vertebrae_are_a_chain_of_alike_ones(patients):
         assert np.diff(heights).min() > 3
 
 
-def test_decoys_have_the_grey_values_of_organs(patients):
-    for body in patients:
-        assert np.count_nonzero(body.image[body.label == 0] > bodies.GREY["middle"]) > 30
+def test_decoys_have_the_grey_values_of_organs(patients, monkeypatch):
+    monkeypatch.setattr(bodies, "DECOYS", 0)
+    without = [bodies.make_body(np.random.default_rng(number)) for number in range(len(patients))]
+    for low, high in ((70, 100), (110, 135), (145, 175)):
+        unlabelled = [
+            sum(np.count_nonzero((body.image > low) & (body.image < high) & (body.label == 0)) for body in drawn)
+            for drawn in (patients, without)
+        ]
+        assert unlabelled[0] > 1.5 * unlabelled[1]
 
 
 def test_the_data_set_is_the_same_each_time_and_of_one_orientation(tmp_path):
