@@ -5,7 +5,8 @@
 writes ``FOLDER/Dataset901_Bodies``, complete or not at all: 24 cases to train on and 12 unseen ones, the last by id,
 so that ``compare_trainers.py --test-cases 12`` takes them. Everything has one of three grey values, decoys without a
 label included. Classes 1 and 2, 3 and 4, 5 and 6, 7 and 8 are partners on both sides of the body, drawn from one
-distribution; 9 to 14 are a chain of alike vertebrae from the feet to the head; 15 lies in the middle, 16 on one side.
+distribution; 9 to 14 are a chain of alike vertebrae from the feet to the head; 15 and 16 lie in
+the middle, so that nothing but the side tells partners apart.
 Names do not tell any of this. Each patient has its own sizes, places, tilts, deformation and spacing; every third grid
 is oblique by 3° to 10°. All are stored in the same orientation.
 
@@ -45,7 +46,7 @@ PAIRS = [
 ]
 VERTEBRAE, VERTEBRA_HEIGHT, GAP = 6, 19.0, 7.0
 LOWEST, VERTEBRA_RADIUS = (0.0, 58.0, -92.0), 18.0
-SINGLE = [((0, -28, -56), (24, 22, 20), "middle"), ((-34, -36, 4), (36, 27, 22), "bright")]
+SINGLE = [((0, -28, -56), (24, 22, 20), "middle"), ((0, -36, 4), (36, 27, 22), "bright")]
 LABELS = {"background": 0} | {f"structure {value}": value for value in range(1, 17)}
 
 
