@@ -14,6 +14,7 @@ from maskmed_nnu.nnunet.training.trainers.maskattn_unet import (
     nnUNetTrainerMaskAttnUNetPanoptic,
 )
 from maskmed_nnu.nnunet.training.trainers.maskmed import nnUNetTrainerMaskMed
+from maskmed_nnu.nnunet.training.trainers.mirror_aware import nnUNetTrainerMirrorAware
 from maskmed_nnu.nnunet.training.trainers.simple_unet import nnUNetTrainerSimpleUNet
 
 
@@ -41,6 +42,22 @@ class Tiny(PluginTrainer):
         super().on_epoch_end()
         if os.environ.get("TINY_KILL_AFTER") == str(self.current_epoch - 1):
             os._exit(9)
+
+
+class nnUNetTrainerMirrorAwareTiny(nnUNetTrainerMirrorAware):
+    """nnU-Net's own trainer, which has none of our attributes."""
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 2, 60, 2
+        self.save_every = 1
 
 
 class nnUNetTrainerMaskMedTiny(Tiny, nnUNetTrainerMaskMed):

@@ -10,7 +10,15 @@ from pydantic.fields import FieldInfo
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.legal_values import legal_values
-from maskmed_nnu.nnunet.plans_handling.settings import iaunet, instances, maskattn_unet, maskmed, nnunet, simple_unet
+from maskmed_nnu.nnunet.plans_handling.settings import (
+    iaunet,
+    instances,
+    maskattn_unet,
+    maskmed,
+    mirroring,
+    nnunet,
+    simple_unet,
+)
 from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail, nested_settings
 
 TABLES: dict[str, tuple[type[Settings], ...]] = {
@@ -26,6 +34,7 @@ TABLES: dict[str, tuple[type[Settings], ...]] = {
     "maskattn_unet instance_loss": (maskattn_unet.EmbeddingLossSettings,),
     "simple_unet arch_kwargs": (simple_unet.SimpleUNetSettings, nnunet.Norm),
     "simple_unet simple_unet": (simple_unet.SimpleUNetTraining,),
+    "mirroring": (mirroring.MirroringSettings,),
 }
 """Name of a table in the documentation → the classes whose settings it lists."""
 HEAD = "| setting | meaning | default | legal | used by |\n|---|---|---|---|---|"
