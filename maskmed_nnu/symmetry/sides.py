@@ -10,6 +10,7 @@ from maskmed_nnu.symmetry.midplane import alike_row, arrange, counterparts, find
 from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
 
 MIN_CASES = 6  # with both partners, before places alone decide
+MIN_SEVERAL = 4  # with both partners of one pair, where several pairs share a midplane and some organs are missing
 FEW_SHARED = 3  # with both partners, where other pairs already show the midplane
 NAMED = 1.5  # how much larger the misfit of a pair may be whose names say left and right …
 UNNAMED = 0.6  # … and must be of a pair whose names do not, where others' do
@@ -115,7 +116,8 @@ def _judge(
     guides = isolated or [pair for pair in found if pair.named]
     if not guides:
         return (), words.row(data.names_of(alike_row(found, rows)))
-    if not named and max(len(pair.cases) for pair in guides) < MIN_CASES:
+    enough = MIN_SEVERAL if len(guides) > 1 and len(data.cases) >= MIN_CASES else MIN_CASES
+    if not named and max(len(pair.cases) for pair in guides) < enough:
         return (), words.few(data, guides)
     if not named and (rivals or (len(found) == 1 and found[0].misfit > LONE)):
         return (), words.rivals(data, found, rivals) if rivals else words.doubtful(data, found)
