@@ -19,9 +19,11 @@ SIZE_RATIO = 1.8  # larger partner over smaller one: lungs have 1.2, adrenals 1.
 BRIGHTNESS = 0.6  # steady difference of partners, in standard deviations within a class; kidneys of the demo: 0.3, …
 BRIGHTNESS_SPREAD = 0.5  # … or as a share of the difference between different cases, whichever is more
 BRIGHTNESS_CHANCE = 2.0  # how much larger the difference within single cases may be; kidneys of the demo reach 0.7
+BETWEEN = 8  # other cases that each case is compared with for that
 SHAPE = 0.88  # least cosine of one's mean shape and the other's mirrored one; adrenals have 0.92, aorta and cava 0.7
 LENIENT_SHAPE = 0.64  # the same where a single case shows it, and chance is not averaged out
 TOGETHER = 1.15  # root of the sum of squares of all of these: true pairs rarely differ in more than one
+ROUGH = 2.5  # share of the limits of place and size, beyond which two classes are not even measured
 COMPANY = 0.5  # of its radius: how near the middle of a class another one keeps it company …
 MOST = 0.75  # … in this share of the cases
 ALONE = 3.0  # the unlikeness of two classes of which one only has company
@@ -166,8 +168,9 @@ def _brightness(intensities: NDArray[np.float64] | None, cases: NDArray[np.int64
         return 0.0
     differences = first - second
     chance = np.median(np.abs(differences), axis=0) / BRIGHTNESS_CHANCE
-    others = np.abs(first[:, None] - second[None])[~np.eye(len(first), dtype=bool)]
-    between = np.median(others, axis=0) if len(others) else np.zeros_like(chance)
+    shifts = range(1, min(len(first), BETWEEN + 1))
+    others = [np.abs(first - np.roll(second, shift, axis=0)) for shift in shifts]
+    between = np.median(np.concatenate(others), axis=0) if others else np.zeros_like(chance)
     allowed = np.maximum(BRIGHTNESS, BRIGHTNESS_SPREAD * between)
     return float((np.maximum(_steady(differences), chance) / allowed).max())
 
@@ -206,27 +209,25 @@ def _product(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def candidate_pairs(data: Measurements, axis: int, wanted: Sequence[tuple[int, int]] = ()) -> list[Pair]:
-    """Pairs whose members lie opposite each other and look alike; `wanted` ones (with a name) whatever they measure."""
+    """Pairs that lie roughly opposite each other along `axis` and are roughly of one size, and the `wanted` ones."""
     pairs = []
     chosen = {frozenset(pair) for pair in wanted}
     for c in range(len(data.labels)):
-        middles = _median_vectors(data, c)
+        vectors = _medians(data.centres - data.centres[:, [c]])
+        along, off = np.abs(vectors[:, axis]), np.linalg.norm(np.delete(vectors, axis, axis=1), axis=1)
+        sizes = np.abs(_medians((data.log_volumes - data.log_volumes[:, [c]])[..., None]))[:, 0]
+        rough = (off <= ROUGH * OFF_AXIS * along) & (sizes <= ROUGH * np.log(SIZE_RATIO))  # False for NaN
         for d in range(c + 1, len(data.labels)):
-            along = abs(middles[d, axis])
-            off = np.linalg.norm(np.delete(middles[d], axis))
-            if frozenset((c, d)) not in chosen and not off <= 2 * OFF_AXIS * along:  # False for NaN, too
-                continue
-            pair = measure_pair(data, c, d, axis)
-            if pair is not None:
-                pairs.append(pair)
+            if rough[d] or frozenset((c, d)) in chosen:
+                pair = measure_pair(data, c, d, axis)
+                if pair is not None:
+                    pairs.append(pair)
     return pairs
 
 
-def _median_vectors(data: Measurements, c: int) -> NDArray[np.float64]:
-    """Median vector from class `c` to each other one [classes, D]; NaN where no case holds both."""
-    vectors = data.centres - data.centres[:, [c]]
-    together = np.isfinite(vectors).all(axis=(0, 2)) if not len(vectors) else np.isfinite(vectors).any(axis=(0, 2))
-    medians = np.full(vectors.shape[1:], np.nan)
-    if together.any():
-        medians[together] = np.nanmedian(vectors[:, together], axis=0)
+def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Medians over the cases of values [cases, classes, n]; NaN for a class that no case has."""
+    found = np.isfinite(values).any(axis=(0, 2))
+    medians = np.full(values.shape[1:], np.nan)
+    medians[found] = np.nanmedian(values[:, found], axis=0)
     return medians

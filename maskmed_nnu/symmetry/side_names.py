@@ -54,18 +54,7 @@ SIDE_WORDS = (
     ("왼쪽", "오른쪽"),
     ("좌", "우"),
 )
-_GLUED = (
-    "left",
-    "right",
-    "links",
-    "rechts",
-    "lh",
-    "rh",
-    "左",
-    "右",
-    "좌",
-    "우",
-)  # also read at the ends of a longer word
+_GLUED = ("left", "right", "links", "rechts", "左", "右", "좌", "우")  # also read at the ends of a longer word
 _TOKENS = re.compile(r"[^\W\d_]+|\d+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -102,18 +91,12 @@ def _words(name: str) -> tuple[str, ...]:
     words = []
     for word in _TOKENS.findall(_CAMEL.sub(" ", name)):
         lower = word.lower()
-        side = next((s for s in _GLUED if lower != s and len(lower) > len(s) + 1 and _glued(lower, s)), None)
+        side = next((s for s in _GLUED if lower != s and (lower.startswith(s) or lower.endswith(s))), None)
         if side is None:
             words.append(lower)
         else:
             words += [side, lower[len(side) :]] if lower.startswith(side) else [lower[: -len(side)], side]
     return tuple(words)
-
-
-def _glued(word: str, side: str) -> bool:
-    if len(side) == 2:
-        return False
-    return word.startswith(side) or word.endswith(side)
 
 
 def _other_side(words: tuple[str, ...]) -> list[tuple[str, ...]]:

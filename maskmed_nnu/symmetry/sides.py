@@ -10,6 +10,7 @@ from maskmed_nnu.symmetry.midplane import alike_row, arrange, counterparts, find
 from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
 
 MIN_CASES = 6  # with both partners, before places alone decide
+MIN_SEVERAL = 4  # with both partners of one pair, where several pairs share a midplane and some organs are missing
 FEW_SHARED = 3  # with both partners, where other pairs already show the midplane
 NAMED = 1.5  # how much larger the misfit of a pair may be whose names say left and right …
 UNNAMED = 0.6  # … and must be of a pair whose names do not, where others' do
@@ -35,14 +36,20 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
     names = {frozenset(pair) for pair in named}
     candidates = [pair._replace(named=frozenset(pair[:2]) in names) for pair in candidate_pairs(data, 0, named)]
     alike = [pair for pair in candidates if pair.misfit <= (NAMED if pair.named else 1)]
-    steady = [pair for pair in alike if pair.one_sided]
+    exchanged = {case for pair in alike if pair.one_sided for case in pair.exchanged.tolist()}
+    mixed: list[Pair] = []
+    steady: list[Pair] = []
+    for pair in alike:
+        (steady if pair.one_sided or exchanged.issuperset(pair.exchanged.tolist()) else mixed).append(pair)
     rows = find_rows(steady)
     if any(pair.named for pair in steady):
         promised = _promised(candidates, named)
         steady = [
             pair
             for pair in steady
-            if pair.named or in_row(pair, rows) or (pair.misfit <= UNNAMED and not promised & {*pair[:2]})
+            if pair.named
+            or in_row(pair, rows)
+            or (pair.misfit <= UNNAMED and len(pair.cases) >= MIN_CASES and not promised & {*pair[:2]})
         ]
     for row in rows:
         opposite = counterparts(data, row, 0)
@@ -51,15 +58,42 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
     shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
     found = arrange(data, shared, 0, rows)
     found = found._replace(pairs=(*found.pairs, *_confirmed(data, candidates, found.pairs)))
-    by_name = _by_name(candidates, found.pairs, named)
+    by_name = _by_name(data, candidates, found.pairs, named)
     notes = tuple(words.disagreements(data, named, found.pairs, candidates, by_name))
 
-    mixed = [pair for pair in alike if not pair.one_sided]
+    doubtful = _doubtful(data, candidates, found.pairs, by_name)
     if mixed:
         return Sides((), words.mixed(data, max(mixed, key=lambda pair: len(pair.exchanged))), notes)
-    if not found.pairs:
-        return Sides(tuple(by_name), words.named(data, by_name) if by_name else "", notes)
-    return Sides(*_judge(data, found.pairs, found.rivals, rows, candidates, by_name), notes)
+    if found.pairs:
+        pairs, reason = _judge(data, found.pairs, found.rivals, rows, by_name)
+    else:
+        pairs, reason = tuple(by_name), words.named(data, by_name) if by_name else ""
+        if rows and not by_name:
+            reason = words.row(data.names_of(alike_row([], rows)))
+    if doubtful and (pairs or not reason):
+        return Sides((), words.doubtful(data, doubtful), notes)
+    return Sides(pairs, reason, notes)
+
+
+def _doubtful(
+    data: Measurements, candidates: Sequence[Pair], found: Sequence[Pair], by_name: Sequence[AnyPair]
+) -> list[Pair]:
+    """Pairs about the midplane of those found that may be ones, too, but are neither alike nor unlike enough.
+
+    Names settle it: where they tell sides, classes whose names do not are no partners.
+    """
+    taken = {index for pair in (*found, *by_name) for index in pair[:2]}
+    names = any(pair.named for pair in found)
+    doubtful = []
+    for pair in candidates:
+        if pair.named:
+            open_question = len(pair.cases) >= MIN_CASES and pair.misplacement <= 1 and pair.misfit <= UNLIKE
+        else:
+            seen = len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
+            open_question = bool(found) and not names and seen and pair.misfit <= DOUBTFUL
+        if open_question and pair.one_sided and not taken & {*pair[:2]} and same_midplane(data, found, pair, 0):
+            doubtful.append(pair)
+    return doubtful
 
 
 def _promised(candidates: Sequence[Pair], named: Sequence[tuple[int, int]]) -> set[int]:
@@ -84,20 +118,27 @@ def _confirmed(data: Measurements, candidates: Sequence[Pair], found: Sequence[P
     ]
 
 
-def _by_name(candidates: Sequence[Pair], found: Sequence[Pair], named: Sequence[tuple[int, int]]) -> list[AnyPair]:
-    """Named pairs that places neither show nor contradict."""
+def _by_name(
+    data: Measurements, candidates: Sequence[Pair], found: Sequence[Pair], named: Sequence[tuple[int, int]]
+) -> list[AnyPair]:
+    """Named pairs that too few cases show, and none contradicts."""
     taken = {index for pair in found for index in pair[:2]}
     measured = {frozenset(pair[:2]): pair for pair in candidates}
+
+    def contradicted(pair: Pair) -> bool:
+        if len(found) < 2:
+            return pair.misfit > CONTRADICTED
+        return pair.company or pair.off_axis > NAMED or not same_midplane(data, found, pair, 0)
+
     chosen: list[AnyPair] = []
     for left, right in named:
         pair = measured.get(frozenset((left, right)))
+        if taken & {left, right}:
+            continue
         if pair is None:
-            open_question = True
-        else:
-            contradiction = pair.off_axis if len(found) > 1 else pair.misfit  # several others show the axis
-            open_question = pair.one_sided and len(pair.cases) < MIN_CASES and contradiction <= CONTRADICTED
-        if open_question and not taken & {left, right}:
-            chosen.append((left, right) if pair is None else pair)
+            chosen.append((left, right))
+        elif pair.one_sided and len(pair.cases) < MIN_CASES and not contradicted(pair):
+            chosen.append(pair)
     return chosen
 
 
@@ -106,7 +147,6 @@ def _judge(
     found: tuple[Pair, ...],
     rivals: tuple[Pair, ...],
     rows: Sequence[frozenset[int]],
-    candidates: Sequence[Pair],
     by_name: Sequence[AnyPair],
 ) -> tuple[tuple[AnyPair, ...], str]:
     """The pairs to exchange and why; none and why not to mirror."""
@@ -115,25 +155,12 @@ def _judge(
     guides = isolated or [pair for pair in found if pair.named]
     if not guides:
         return (), words.row(data.names_of(alike_row(found, rows)))
-    if not named and max(len(pair.cases) for pair in guides) < MIN_CASES:
+    enough = MIN_SEVERAL if len(guides) > 1 and len(data.cases) >= MIN_CASES else MIN_CASES
+    if not named and max(len(pair.cases) for pair in guides) < enough:
         return (), words.few(data, guides)
     if not named and (rivals or (len(found) == 1 and found[0].misfit > LONE)):
         return (), words.rivals(data, found, rivals) if rivals else words.doubtful(data, found)
     for row in rows:
         if not row_fits(data, row, found, guides, 0):
             return (), words.row_off(data, guides, row)
-    paired = {index for pair in found for index in pair[:2]}
-    doubtful = [
-        pair
-        for pair in candidates
-        if pair.misfit <= DOUBTFUL
-        and not named
-        and pair.one_sided
-        and len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
-        and not paired & {*pair[:2]}
-        and same_midplane(data, found, pair, 0)
-    ]
-    if doubtful:
-        return (), words.doubtful(data, doubtful)
-    pairs = (*found, *by_name)
-    return pairs, words.swap(data, found, 0, by_name)
+    return (*found, *by_name), words.swap(data, found, 0, by_name)

@@ -68,23 +68,27 @@ def random_plan(rng: np.random.Generator, *, pairs: int, central: int = 2, singl
     """A body with so many pairs, organs on the midplane and organs on one side; `greys` values in all, 0: any."""
     plan = BodyPlan()
 
-    def brightness() -> float:
-        return float(rng.integers(greys)) if greys else float(rng.normal(scale=2))
-
-    def cloud() -> np.ndarray:
-        return blob(rng, np.exp(rng.uniform(np.log(6), np.log(32))), lobes=int(rng.integers(1, 4)))
-
-    def centre(least: float, most: float) -> np.ndarray:
-        place = BODY * rng.uniform(-0.8, 0.8, size=3)
-        place[0] = rng.uniform(least, most)
-        return place
+    def organ(least: float, most: float, side: float = 1.0) -> Organ:
+        """With its middle outside all others, as organs have it."""
+        brightness = float(rng.integers(greys)) if greys else float(rng.normal(scale=2))
+        cloud = blob(rng, np.exp(rng.uniform(np.log(6), np.log(32))), lobes=int(rng.integers(1, 4)))
+        for _ in range(100):
+            place = BODY * rng.uniform(-0.8, 0.8, size=3)
+            place[0] = side * rng.uniform(least, most)
+            found = Organ(place, cloud, brightness)
+            if all(
+                np.linalg.norm(place - other.centre) > 0.7 * (_radius(found) + _radius(other))
+                for other in plan.organs.values()
+            ):
+                break
+        return found
 
     for _ in range(pairs):
-        plan.add_pair(rng, Organ(centre(-100, -12), cloud(), brightness()))
+        plan.add_pair(rng, organ(-100, -12))
     for _ in range(central):
-        plan.add(Organ(centre(-3, 3), cloud(), brightness()))
+        plan.add(organ(-3, 3))
     for _ in range(single):
-        plan.add(Organ(centre(15, 100) * rng.choice([-1, 1]), cloud(), brightness()))
+        plan.add(organ(15, 100, rng.choice([-1, 1])))
     return plan
 
 

@@ -10,7 +10,7 @@ from maskmed_nnu.symmetry.find import find_symmetry
 from maskmed_nnu.symmetry.places import class_places
 from tests.symmetry.bodies import BodyPlan, Organ, add_row, blob, class_names, patient, patients, random_plan
 
-SEEDS = range(12)
+SEEDS = range(8)
 
 
 def _plan(rng, **options):
@@ -21,7 +21,7 @@ def _kinds(symmetry):
     return [axis.kind for axis in symmetry.axes]
 
 
-@pytest.mark.parametrize("cases", [12, 24, 60])
+@pytest.mark.parametrize("cases", [12, 13, 24])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_all_pairs_are_found_and_no_others(seed, cases):
     rng = np.random.default_rng([seed, 0])
@@ -30,6 +30,13 @@ def test_all_pairs_are_found_and_no_others(seed, cases):
     assert _kinds(symmetry) == ["swap", "mirror", "mirror"]
     assert set(symmetry.axes[0].pairs) == set(plan.pairs)
     assert not symmetry.exchanged and not symmetry.notes
+
+
+def test_sixty_cases():
+    rng = np.random.default_rng(0)
+    plan = random_plan(rng, pairs=8)
+    symmetry = find_symmetry(patients(rng, plan, 60), class_names(plan))
+    assert set(symmetry.axes[0].pairs) == set(plan.pairs)
 
 
 @pytest.mark.parametrize("cases", [1, 2, 3, 5, 6, 8])
@@ -106,10 +113,11 @@ def test_a_row_from_side_to_side_needs_pairs_that_show_its_middle(molars, shift,
     assert (axis.kind, axis.pairs) == (kind, ((1, 2), (3, 4), (5, 8), (6, 7)) if kind == "swap" else ())
 
 
-def test_a_case_with_exchanged_partners_is_named():
+@pytest.mark.parametrize("number", [9, 14, 40])
+def test_a_case_with_exchanged_partners_is_named(number):
     rng = np.random.default_rng(8)
     plan = random_plan(rng, pairs=3)
-    cases = {f"case {i}": patient(rng, plan, mirrored=i == 5) for i in range(14)}
+    cases = {f"case {i}": patient(rng, plan, mirrored=i == 5) for i in range(number)}
     symmetry = find_symmetry(cases, class_names(plan))
     assert set(symmetry.axes[0].pairs) == set(plan.pairs)
     assert symmetry.exchanged == ("case 5",)
