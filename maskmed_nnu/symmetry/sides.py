@@ -80,10 +80,12 @@ def _doubtful(
 ) -> list[Pair]:
     """Pairs about the midplane of those found that may be ones, too, but are neither alike nor unlike enough.
 
-    Names settle it: where they tell sides, classes whose names do not are no partners.
+    Few cases do not place a midplane well enough to rule alike classes out. Names settle it: where they tell sides,
+    classes whose names do not are no partners.
     """
     taken = {index for pair in (*found, *by_name) for index in pair[:2]}
     names = any(pair.named for pair in found)
+    few = len(data.cases) < 2 * MIN_CASES
     doubtful = []
     for pair in candidates:
         if pair.named:
@@ -91,7 +93,8 @@ def _doubtful(
         else:
             seen = len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
             open_question = bool(found) and not names and seen and pair.misfit <= DOUBTFUL
-        if open_question and pair.one_sided and not taken & {*pair[:2]} and same_midplane(data, found, pair, 0):
+        fits = same_midplane(data, found, pair, 0) or (few and pair.misfit <= 1)
+        if open_question and pair.one_sided and not taken & {*pair[:2]} and fits:
             doubtful.append(pair)
     return doubtful
 
