@@ -1,7 +1,9 @@
 """Pairs of classes that would take each other's places if the body were mirrored along one axis.
 
 Each measure is a share of what is allowed, so that a pair passes where all are at most 1. The limits were set on
-generated patients and on deformed copies of a CT with 61 organs; `tests/symmetry` keeps the evidence.
+random bodies (`tests/symmetry/bodies.py`, 12 cases, three grey values: of 671 true pairs 99 in 100 have a misfit of at
+most 0.74, all of at most 1.15; of 1,194 others measured, one has less than 1 and 99 in 100 have more than 1.5) and on
+deformed copies of a CT with 61 organs (kidneys 0.5, aorta and vena cava 1.5).
 """
 
 from __future__ import annotations

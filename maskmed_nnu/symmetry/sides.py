@@ -15,7 +15,7 @@ FEW_SHARED = 3  # with both partners, where other pairs already show the midplan
 NAMED = 1.5  # how much larger the misfit of a pair may be whose names say left and right …
 UNNAMED = 0.6  # … and must be of a pair whose names do not, where others' do
 UNLIKE = 2.5  # what such a pair may measure about the midplane of several others
-CONTRADICTED = 2.0  # a misfit beyond this contradicts the names, however few the cases
+CONTRADICTED = 2.0  # a misfit beyond this rules partners out, however few the cases
 LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
 DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
 RARE = 0.1  # share of cases with both partners, below which these two count for nothing
@@ -80,18 +80,22 @@ def _doubtful(
 ) -> list[Pair]:
     """Pairs about the midplane of those found that may be ones, too, but are neither alike nor unlike enough.
 
-    Names settle it: where they tell sides, classes whose names do not are no partners.
+    Few cases do not place a midplane well enough to rule alike classes out. Names settle it: where they tell sides,
+    classes whose names do not are no partners.
     """
     taken = {index for pair in (*found, *by_name) for index in pair[:2]}
     names = any(pair.named for pair in found)
+    few = len(data.cases) < 2 * MIN_CASES
     doubtful = []
     for pair in candidates:
         if pair.named:
             open_question = len(pair.cases) >= MIN_CASES and pair.misplacement <= 1 and pair.misfit <= UNLIKE
         else:
             seen = len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
-            open_question = bool(found) and not names and seen and pair.misfit <= DOUBTFUL
-        if open_question and pair.one_sided and not taken & {*pair[:2]} and same_midplane(data, found, pair, 0):
+            limit = CONTRADICTED if few and len(pair.cases) < MIN_CASES else DOUBTFUL
+            open_question = bool(found) and not names and seen and pair.misfit <= limit
+        fits = same_midplane(data, found, pair, 0) or (few and pair.misfit <= 1)
+        if open_question and pair.one_sided and not taken & {*pair[:2]} and fits:
             doubtful.append(pair)
     return doubtful
 

@@ -10,7 +10,7 @@ from maskmed_nnu.symmetry.find import find_symmetry
 from maskmed_nnu.symmetry.places import class_places
 from tests.symmetry.bodies import BodyPlan, Organ, add_row, blob, class_names, patient, patients, random_plan
 
-SEEDS = range(8)
+SEEDS = range(6)
 
 
 def _plan(rng, **options):
@@ -45,7 +45,7 @@ def test_few_cases_are_undecided_rather_than_wrong(seed, cases):
     rng = np.random.default_rng([seed, 1])
     plan = _plan(rng)
     symmetry = find_symmetry(patients(rng, plan, cases), class_names(plan))
-    assert set(symmetry.axes[0].pairs) <= set(plan.pairs)
+    assert set(symmetry.axes[0].pairs) in (set(plan.pairs), set())
     assert cases >= 6 or symmetry.axes[0].kind != "swap"
     assert not any(axis.pairs for axis in symmetry.axes[1:])
 
