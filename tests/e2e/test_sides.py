@@ -80,4 +80,4 @@ def test_the_training_goes_on_with_what_it_found(workspace, model):
     trainer, plans, _ = folder.name.split("__")
     (folder / "fold_0" / "checkpoint_final.pth").rename(folder / "fold_0" / "checkpoint_latest.pth")
     printed = workspace.run("nnUNetv2_train", number, "3d_fullres", 0, "-p", plans, "-tr", trainer, *CPU, "--c")
-    assert "along 2 the labels 1 and 2 change places" in printed and "take each other's places" not in printed
+    assert "along 2 the labels 1 and 2 change places" in printed and "Mirroring, by the labels of" not in printed
