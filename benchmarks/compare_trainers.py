@@ -2,8 +2,8 @@
 
 Every method sees the same training cases, patch (of the plan of ``--reference``), batch and number of steps, and
 is scored on the last cases of the data set (a contiguous block of ids, because neighbouring ids may be two sides of one
-person) without mirroring. A run is resumable: each (method, seed) leaves one JSON in ``WORK/results``; what is
-there is not trained again, and methods can be added later.
+person), without mirrored views unless ``--views`` asks for them. A run is resumable: each (method, seed) leaves one JSON
+in ``WORK/results``; what is there is not trained again, and methods can be added later.
 
 A method is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with the
 prefix ``loss.`` into the configuration's ``set_loss``, with ``mirroring.`` into its ``mirroring``; with ``trainer.``
@@ -125,8 +125,10 @@ def build_trainer(method: Method, seed: int, plans: Plans, args: argparse.Namesp
 Scores = dict[str, dict[str, float]]
 
 
-def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[Scores, Scores, float]:
-    """Dice and IoU per case and class of the unseen cases, sliding window with half overlap, no mirroring.
+def predict_and_score(trainer: Any, work: Path, output: Path, *, views: bool) -> tuple[Scores, Scores, float]:
+    """Dice and IoU per case and class of the unseen cases, sliding window with half overlap.
+
+    With `views`, mirrored ones too, along the axes that the trainer has mirrored.
 
     Also the CPU seconds per case of the sliding window alone (all threads together, without reading, resampling and
     writing), which other work on the machine does not change.
@@ -140,7 +142,7 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[Scores, S
     trainer.network.eval()
     with contextlib.redirect_stdout(io.StringIO()):
         predictor = nnUNetPredictor(
-            tile_step_size=0.5, use_gaussian=True, use_mirroring=False, device=trainer.device, allow_tqdm=False
+            tile_step_size=0.5, use_gaussian=True, use_mirroring=views, device=trainer.device, allow_tqdm=False
         )
         predictor.manual_initialization(
             trainer.network,
@@ -149,7 +151,7 @@ def predict_and_score(trainer: Any, work: Path, output: Path) -> tuple[Scores, S
             [trainer.network.state_dict()],
             trainer.dataset_json,
             type(trainer).__name__,
-            None,
+            trainer.inference_allowed_mirroring_axes,
         )
         window, used = predictor.predict_sliding_window_return_logits, []
 
@@ -191,7 +193,7 @@ def run_one(method: Method, seed: int, plans: Plans, args: argparse.Namespace, b
     os.environ["nnUNet_n_proc_DA"] = str(args.workers)
     trainer.run_training()
     predictions = args.work / "predictions" / key
-    scores, ious, predicting = predict_and_score(trainer, args.work, predictions)
+    scores, ious, predicting = predict_and_score(trainer, args.work, predictions, views=args.views)
     per_class = per_class_mean(scores)
     record = {
         "label": method.label,
@@ -246,6 +248,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--reference", default=STOCK_PLANNER, metavar="PLANNER", help="whose patch all methods take")
     add("--seeds", nargs="+", type=int, default=[0, 1])
     add("--test-cases", type=int, default=32, help="the last cases, which are not trained on")
+    add("--views", action="store_true", help="predict mirrored views too, along the axes that each method mirrors")
     add("--partners", nargs="+", default=[], metavar="A,B", help="labels that are left and right partners")
     add("--device", default="cpu", help="cpu or cuda")
     add("--threads", type=int, default=2, help="torch threads on the CPU")
@@ -282,6 +285,8 @@ def main() -> None:
     }
     if args.reference != STOCK_PLANNER:
         budget["patch_of"] = args.reference
+    if args.views:
+        budget["views"] = "mirrored"
     if args.partners:
         budget["partners"] = " ".join(f"{first},{second}" for first, second in args.partners)
     prepare_raw(args.data, args.work, args.test_cases)
