@@ -2,8 +2,8 @@
 
 Every method sees the same training cases, patch (of the plan of ``--reference``), batch and number of steps, and
 is scored on the last cases of the data set (a contiguous block of ids, because neighbouring ids may be two sides of one
-person), without mirrored views unless ``--views`` asks for them. A run is resumable: each (method, seed) leaves one JSON
-in ``WORK/results``; what is there is not trained again, and methods can be added later.
+person), without mirrored views unless ``--views`` asks for them. A run is resumable: each (method, seed) leaves one
+JSON in ``WORK/results``; what is there is not trained again, and methods can be added later.
 
 A method is ``label=trainer[:planner[:key=json,...]]``. The overrides go into the plans' ``arch_kwargs``; with the
 prefix ``loss.`` into the configuration's ``set_loss``, with ``mirroring.`` into its ``mirroring``; with ``trainer.``
