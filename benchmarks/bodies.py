@@ -6,9 +6,9 @@ writes ``FOLDER/Dataset901_Bodies``, complete or not at all: 24 cases to train o
 so that ``compare_trainers.py --test-cases 12`` takes them. Everything has one of three grey values, decoys without a
 label included. Classes 1 and 2, 3 and 4, 5 and 6, 7 and 8 are partners on both sides of the body, drawn from one
 distribution; 9 to 14 are a chain of alike vertebrae from the feet to the head; 15 and 16 lie in
-the middle, so that nothing but the side tells partners apart.
-Names do not tell any of this. Each patient has its own sizes, places, tilts, deformation and spacing; every third grid
-is oblique by 3° to 10°. All are stored in the same orientation.
+the middle, so that nothing but the side tells partners apart. Names do not tell any of this. Each patient has its own
+sizes, places, tilts, deformation and spacing; every third grid is oblique by 3° to 10°. All are stored in the same
+orientation.
 
 Coordinates are millimetres in the patient's frame: x to the left, y to the back, z to the head.
 """
@@ -135,7 +135,9 @@ def write_bodies(folder: Path, *, training: int = TRAINING, unseen: int = UNSEEN
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help=f"where {DATASET} is put")
-    print(write_bodies(parser.parse_args().folder))
+    parser.add_argument("--training", type=int, default=TRAINING, metavar="N", help="cases to train on (%(default)s)")
+    options = parser.parse_args()
+    print(write_bodies(options.folder, training=options.training))
 
 
 if __name__ == "__main__":
