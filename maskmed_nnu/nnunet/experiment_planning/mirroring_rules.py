@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -139,9 +140,10 @@ def _together(found: Sequence[AxisSymmetry]) -> AxisSymmetry | None:
 
 def _cases(dataset_name: str, dataset_json: Mapping[str, Any], labels: Path | None) -> dict[str, _Case]:
     raw = Path(nnUNet_raw) / dataset_name if nnUNet_raw.is_set() else Path()
+    dataset_json = copy.deepcopy(dict(dataset_json))  # nnU-Net writes absolute paths into it
     listed: Mapping[str, Any] = {}
     if "dataset" in dataset_json or (raw / "imagesTr").is_dir():
-        listed = get_filenames_of_train_images_and_targets(str(raw), dict(dataset_json))
+        listed = get_filenames_of_train_images_and_targets(str(raw), dataset_json)
     if labels is None:
         return {case: _Case(files["label"], files["images"]) for case, files in listed.items()}
     ending = dataset_json["file_ending"]
