@@ -130,11 +130,16 @@ def test_labels_that_preprocessing_has_copied(nnunet_env):
     described = write_bodies(nnunet_env.raw, ["LPS"] * 12)
     copied = nnunet_env.preprocessed / NAME / "gt_segmentations"
     shutil.copytree(nnunet_env.raw / NAME / "labelsTr", copied)
+    before = find_mirroring(NAME, described, labels=copied)
     shutil.rmtree(nnunet_env.raw / NAME)
-    assert section_for(find_mirroring(NAME, described, labels=copied), [0, 1, 2], 3)["swap"] == {"2": [[1, 2]]}
+    after = find_mirroring(NAME, described, labels=copied)
+    assert all(section_for(found, [0, 1, 2], 3)["swap"] == {"2": [[1, 2]]} for found in (before, after))
+    bright = "  The raw images are missing, so nobody looked whether partners are equally bright."
+    assert bright in say(after) and bright not in say(before)
 
 
 def test_plans_made_without_label_files_say_nothing(nnunet_env, capsys):
     plans = {"transpose_forward": [0, 1, 2], "configurations": {"2d": {"patch_size": [8, 8]}}}
     add_mirroring(plans, NAME, {"labels": LABELS, "file_ending": ".nii.gz"})
-    assert plans["configurations"] == {"2d": {"patch_size": [8, 8]}} and not capsys.readouterr().out
+    assert plans["configurations"] == {"2d": {"patch_size": [8, 8]}}
+    assert "no label files of training cases to learn from, so every axis is mirrored" in capsys.readouterr().out

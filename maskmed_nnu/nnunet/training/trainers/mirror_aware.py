@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch.distributed as dist
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -23,6 +24,8 @@ class MirrorAware(nnUNetTrainer):
 
     What a subclass forbids with `configure_rotation_dummyDA_mirroring_and_inital_patch_size` stays forbidden.
     """
+
+    get_training_transforms: Callable[..., ComposeTransforms]  # nnU-Net's, or those of a subclass
 
     @property
     def mirroring(self) -> Mirroring:
