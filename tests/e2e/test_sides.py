@@ -1,4 +1,4 @@
-"""Left and right through the stock commands: planned, trained, and predicted in a mirror, with and without our plans."""
+"""Left and right through the stock commands: planned, trained and predicted in a mirror, with our plans and without."""
 
 from __future__ import annotations
 

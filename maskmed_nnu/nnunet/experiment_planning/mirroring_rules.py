@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +80,10 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     if partners:
         check_orientations(known, partners=partners[0], reader=reader.__name__, data_set=dataset_name)
     axes = dict(zip(extended, found.axes, strict=bool(found.axes)))
-    return FoundMirroring(axes, runs_along, orientations, found.exchanged, found.notes)
+    notes = found.notes
+    if partners and not any(files.images for files in cases.values()):
+        notes += ("the raw images are missing, so nobody looked whether partners are equally bright.",)
+    return FoundMirroring(axes, runs_along, orientations, found.exchanged, notes)
 
 
 def section_for(found: FoundMirroring, transpose_forward: Sequence[int], dimension: int) -> dict[str, Any] | None:
@@ -117,6 +121,7 @@ def add_mirroring(plans: dict[str, Any], dataset_name: str, dataset_json: Mappin
 def say(found: FoundMirroring) -> Iterator[str]:
     """What was found, for the user, line by line."""
     if not found.orientations:
+        yield "Mirroring: there are no label files of training cases to learn from, so every axis is mirrored."
         return
     total = sum(found.orientations.values())
     yield f"Mirroring, by the labels of {count(total, 'training case')}:"
@@ -139,9 +144,10 @@ def _together(found: Sequence[AxisSymmetry]) -> AxisSymmetry | None:
 
 def _cases(dataset_name: str, dataset_json: Mapping[str, Any], labels: Path | None) -> dict[str, _Case]:
     raw = Path(nnUNet_raw) / dataset_name if nnUNet_raw.is_set() else Path()
+    dataset_json = copy.deepcopy(dict(dataset_json))  # nnU-Net writes absolute paths into it
     listed: Mapping[str, Any] = {}
     if "dataset" in dataset_json or (raw / "imagesTr").is_dir():
-        listed = get_filenames_of_train_images_and_targets(str(raw), dict(dataset_json))
+        listed = get_filenames_of_train_images_and_targets(str(raw), dataset_json)
     if labels is None:
         return {case: _Case(files["label"], files["images"]) for case, files in listed.items()}
     ending = dataset_json["file_ending"]

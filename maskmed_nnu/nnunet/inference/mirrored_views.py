@@ -59,13 +59,14 @@ def average_views(
     prediction to the last voxel, though nnU-Net's tiles and their weights are not symmetric. In float32, for in
     nnU-Net's float16 left and right are equal here and there.
     """
-    total = predict(image).float().cpu()
+    total = predict(image).cpu().float()
     for view in views:
         axes = [axis - dimension for axis in view.axes]
         mirrored = torch.flip(image if view.inputs is None else image[view.inputs], axes)
-        output = torch.flip(predict(mirrored), axes).cpu()
-        total += output if view.outputs is None else output[view.outputs]
-    return total / (len(views) + 1)
+        output = predict(mirrored).cpu()  # turned there channel by channel, for a GPU may have no room for two
+        for channel, source in enumerate(view.outputs or range(len(output))):
+            total[channel] += torch.flip(output[source], axes)
+    return total.div_(len(views) + 1)
 
 
 def wrap_mirrored_views(predictor_class: Any) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from maskmed_nnu.errors import InputError
 from tests.nnunet.plans_0_1 import plans_of_version_0_1
+from tests.nnunet.sided_bodies import write_bodies
 
 NAMES = ("Dataset001_From", "Dataset002_To")
 MOVE = (*NAMES, "IAUNetPlans", "MovedPlans")
@@ -71,3 +72,33 @@ def test_a_data_set_that_was_never_measured(folders):
     folders[1].rmdir()
     with pytest.raises(InputError, match="nnUNetv2_extract_fingerprint -d Dataset002_To"):
         move_plans_between_datasets(*MOVE)
+
+
+def test_left_and_right_are_those_of_the_other_data_set(nnunet_env):
+    source, target = (nnunet_env.preprocessed / name for name in NAMES)
+    source.mkdir()
+    target.mkdir()
+    section = {"axes": [0, 1], "swap": {"0": [[7, 8]]}, "orientations": {"RAS": 3}}
+    configurations = {
+        "3d_fullres": {"data_identifier": "P_3d_fullres", "patch_size": [8, 8, 8], "mirroring": section},
+        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+    }
+    plans = {"plans_name": "P", "transpose_forward": [2, 0, 1], "configurations": configurations}
+    (source / "P.json").write_text(json.dumps(plans))
+    write_bodies(nnunet_env.raw, ["LPS"] * 12, name=NAMES[1])
+    move_plans_between_datasets(*NAMES, "P", "MovedPlans")
+    moved = json.loads((target / "MovedPlans.json").read_text())["configurations"]
+    found = moved["3d_fullres"]["mirroring"]
+    assert found["axes"] == [0, 1, 2] and found["swap"] == {"0": [[1, 2]]} and found["orientations"] == {"LPS": 12}
+    assert moved["3d_cascade_fullres"] == configurations["3d_cascade_fullres"], "which inherits it"
+
+
+def test_plans_that_say_nothing_of_mirroring_move_as_they_are(nnunet_env):
+    source, target = (nnunet_env.preprocessed / name for name in NAMES)
+    source.mkdir()
+    target.mkdir()
+    plans = {"plans_name": "P", "transpose_forward": [0, 1, 2], "configurations": {"2d": {"patch_size": [8, 8]}}}
+    (source / "P.json").write_text(json.dumps(plans))
+    write_bodies(nnunet_env.raw, ["LPS"] * 2, name=NAMES[1])
+    move_plans_between_datasets(*NAMES, "P", "P")
+    assert json.loads((target / "P.json").read_text())["configurations"] == plans["configurations"]

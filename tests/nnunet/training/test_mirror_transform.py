@@ -12,6 +12,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from maskmed_nnu.nnunet.plans_handling.mirroring import Mirroring
 from maskmed_nnu.nnunet.training.mirror_transform import MirrorAndSwapTransform, with_swaps
+from maskmed_nnu.nnunet.training.trainers.mirror_aware import MirrorAware
 
 LEFT_RIGHT = Mirroring((0, 1, 2), {2: ((1, 2),)})
 PATCH = (4, 6, 8)
@@ -106,3 +107,24 @@ def test_chance_is_drawn_as_in_nnunet():
     torch.manual_seed(3)
     theirs = [MirrorTransform((0, 1, 2))(**patch())["image"] for _ in range(8)]
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+class OwnTransforms(MirrorAware):
+    """A user's trainer, with a static method as nnU-Net has it."""
+
+    mirroring = LEFT_RIGHT
+
+    @staticmethod
+    def get_training_transforms(*args: object, **kwargs: object) -> ComposeTransforms:
+        transforms = MirrorAware.get_training_transforms(*args, **kwargs)
+        transforms.transforms = [one for one in transforms.transforms if isinstance(one, MirrorTransform)]
+        return transforms
+
+
+def test_the_transforms_of_a_users_trainer_exchange_labels_too(monkeypatch):
+    arguments = (PATCH, (0, 0), None, (0, 1, 2), False)
+    monkeypatch.setattr(nnUNetTrainer, "get_dataloaders", lambda self: self.get_training_transforms(*arguments))
+    trainer = object.__new__(OwnTransforms)
+    (mirror,) = trainer.get_dataloaders().transforms
+    assert isinstance(mirror, MirrorAndSwapTransform) and mirror.allowed_axes == (0, 1, 2)
+    assert not vars(trainer), "nothing that the workers of a data loader could not pickle"

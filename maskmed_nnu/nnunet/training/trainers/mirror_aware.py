@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -25,6 +25,8 @@ class MirrorAware(nnUNetTrainer):
     What a subclass forbids with `configure_rotation_dummyDA_mirroring_and_inital_patch_size` stays forbidden.
     """
 
+    get_training_transforms: Callable[..., ComposeTransforms]  # nnU-Net's, or those of a subclass
+
     @property
     def mirroring(self) -> Mirroring:
         """That of the plans.
@@ -43,17 +45,25 @@ class MirrorAware(nnUNetTrainer):
         mirroring = self.mirroring
         allowed = tuple(axis for axis in axes or () if axis in mirroring.axes) or None
         self.inference_allowed_mirroring_axes = allowed
-        self.print_to_log_file(f"mirroring along the axes {list(allowed or ())} of the patch{_exchanged(mirroring)}")
+        exchanged = _exchanged(mirroring, allowed or ())
+        self.print_to_log_file(f"mirroring along the axes {list(allowed or ())} of the patch{exchanged}")
         return *others, allowed
 
-    def get_training_transforms(self, *args: Any, **kwargs: Any) -> ComposeTransforms:
-        return with_swaps(super().get_training_transforms(*args, **kwargs), self.mirroring)
+    def get_dataloaders(self) -> tuple:
+        """With exchanged labels in whatever transforms a subclass has, by a static method as in nnU-Net or not."""
+        transforms = self.get_training_transforms
+        self.get_training_transforms = lambda *args, **kwargs: with_swaps(transforms(*args, **kwargs), self.mirroring)
+        try:
+            return super().get_dataloaders()
+        finally:
+            del self.get_training_transforms
 
 
-def _exchanged(mirroring: Mirroring) -> str:
+def _exchanged(mirroring: Mirroring, axes: Collection[int]) -> str:
     return "".join(
         f"; along {axis} the labels {', '.join(f'{a} and {b}' for a, b in pairs)} change places"
         for axis, pairs in mirroring.swap.items()
+        if axis in axes
     )
 
 
