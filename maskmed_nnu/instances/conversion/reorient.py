@@ -157,13 +157,13 @@ def _turn(path: Path, target: Path, code: str) -> None:
     if target.is_file() and ending(target) not in TWO_FILES:  # of a run that was stopped
         return
     with damage_told(path):
-        turned = turn(path, code)
+        write = turn(path, code)
     target.parent.mkdir(parents=True, exist_ok=True)
     if ending(target) not in TWO_FILES:
-        write_atomically(target, turned.write)
+        write_atomically(target, write)
         return
     try:
-        turned.write(target)
+        write(target)
     except RuntimeError as error:  # ITK's, for a disk that is full
         raise InputError(
             f"{target} cannot be written ({error}); make room, or name a folder on another disk."
