@@ -58,7 +58,7 @@ def codes_as_read(path: Path | str, *, reader: str) -> str | None:
 
 
 def code_as_read(geometry: Geometry | None, *, reader: str) -> str | None:
-    """The same for a volume that is stored as ``geometry`` says; only ``READERS_AS_STORED`` ask for it."""
+    """The same for a volume that is stored as ``geometry`` says, which matters to ``READERS_AS_STORED`` alone."""
     if reader.endswith("WithReorient"):
         return "RAS"
     return axis_codes(geometry) if geometry is not None and reader in READERS_AS_STORED else None
