@@ -41,7 +41,7 @@ def reorient(source: Path, folder: Path, code: str) -> list[str]:
         InputError: where ``folder`` cannot be the place, a volume does not say how it lies or is damaged, or there is
             none.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = Path(os.path.realpath(folder))  # not a link: it is renamed to
     names = _names(source)
     volumes = [name for name in names if ending(name) in VOLUMES]
     if not volumes:
@@ -99,7 +99,8 @@ def _check_listed_files(source: Path) -> None:
     description = read_json(path, expected="a dataset.json")
     cases = description.get("dataset") if isinstance(description, dict) else None
     for case in cases.values() if isinstance(cases, dict) else ():
-        files: list[Any] = [*case.get("images", ()), case.get("label", "")] if isinstance(case, dict) else []
+        images, label = (case.get("images"), case.get("label", "")) if isinstance(case, dict) else ((), "")
+        files: list[Any] = [*(images if isinstance(images, list) else [images]), label]
         for file in map(str, files):
             if os.path.isabs(os.path.expandvars(file)) or os.path.normpath(os.path.expandvars(file)).startswith(".."):
                 raise InputError(
@@ -143,21 +144,26 @@ def _separate_voxels(source: Path, volumes: Sequence[str]) -> set[str]:
         if ending(name) in TWO_FILES:
             header, folder = (source / name).read_bytes(), Path(name).parent
             beside = [path.name for path in (source / folder).iterdir() if path.name != Path(name).name]
-            parts |= {(folder / other).as_posix() for other in beside if other.encode() in header}
+            parts |= {(folder / other).as_posix() for other in beside if _names_file(header, other)}
     return parts
+
+
+def _names_file(header: bytes, name: str) -> bool:
+    """Whether a line of the header ends with ``name``, which is not the end of a longer one."""
+    return re.search(rb"(?m)(?:^|[=:/\s])" + re.escape(name.encode()) + rb"\s*$", header) is not None
 
 
 def _turn(path: Path, target: Path, code: str) -> None:
     if target.is_file() and ending(target) not in TWO_FILES:  # of a run that was stopped
         return
     with damage_told(path):
-        turned = turn(path, code)
+        write = turn(path, code)
     target.parent.mkdir(parents=True, exist_ok=True)
     if ending(target) not in TWO_FILES:
-        write_atomically(target, turned.write)
+        write_atomically(target, write)
         return
     try:
-        turned.write(target)
+        write(target)
     except RuntimeError as error:  # ITK's, for a disk that is full
         raise InputError(
             f"{target} cannot be written ({error}); make room, or name a folder on another disk."

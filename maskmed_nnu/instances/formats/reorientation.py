@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -24,13 +24,6 @@ from maskmed_nnu.instances.formats.world_axes import axis_codes
 # these libraries have no types
 _ITK: Any = sitk
 _TURNS: Any = orientations
-
-
-class Turned(NamedTuple):
-    """A volume in memory; ``code`` is what it was, ``write`` writes it as it is now, to a file of the same ending."""
-
-    code: str
-    write: Callable[[Path], None]
 
 
 def code_of(path: Path) -> str:
@@ -72,8 +65,8 @@ def of_as_many_axes(code: str, own: str) -> str:
     return "".join(letter for letter in code if len(own) == 3 or letter in "LRPA")
 
 
-def turn(path: Path, code: str) -> Turned:
-    """Read a volume and turn it to ``code``, a slice in its plane.
+def turn(path: Path, code: str) -> Callable[[Path], None]:
+    """Read a volume and turn it to ``code``, a slice in its plane; returns what writes it to a file of its ending.
 
     Raises:
         InputError: as `code_of`.
@@ -82,7 +75,7 @@ def turn(path: Path, code: str) -> Turned:
     own = code_of(path)
     ornt = _TURNS.ornt_transform(_TURNS.axcodes2ornt(own), _TURNS.axcodes2ornt(of_as_many_axes(code, own)))
     turn_file = _turn_nifti if ending(path) in NIFTI else _turn_with_itk
-    return Turned(own, turn_file(path, ornt))
+    return turn_file(path, ornt)
 
 
 def _turn_nifti(path: Path, ornt: NDArray[np.float64]) -> Callable[[Path], None]:

@@ -21,6 +21,7 @@ from maskmed_nnu.instances.formats.volumes import read_forms, read_header
 _TURNS: Any = orientations  # has no types
 WORLD = "LPS"
 """What the axes of an array in the order of the world run to."""
+READERS_AS_STORED = ("SimpleITKIO", "NibabelIO", "InstanceIO")
 _ENDS = (("R", "L"), ("A", "P"), ("I", "S"))
 _FLAT = 0.01  # determinant of the directions of a slice that is nearly perpendicular to the axes it is cut to
 
@@ -45,16 +46,22 @@ def axis_codes(geometry: Geometry) -> str | None:
 def codes_as_read(path: Path | str, *, reader: str) -> str | None:
     """The code of the array that nnU-Net's ``reader`` (its name) gives for a file, from the header alone.
 
-    None for pictures, for files that do not say how they lie, and for those whose header cannot be read.
+    None for pictures, for files that do not say how they lie, for those whose header cannot be read, and for a reader
+    of the user's own.
     """
     if ending(path) not in VOLUMES:
         return None
-    if reader.endswith("WithReorient"):
-        return "RAS"
     try:
-        return axis_codes(_geometry(path, reader))
+        return code_as_read(_geometry(path, reader) if reader in READERS_AS_STORED else None, reader=reader)
     except Exception:  # the libraries raise whatever they like at damaged files
         return None
+
+
+def code_as_read(geometry: Geometry | None, *, reader: str) -> str | None:
+    """The same for a volume that is stored as ``geometry`` says, which matters to ``READERS_AS_STORED`` alone."""
+    if reader.endswith("WithReorient"):
+        return "RAS"
+    return axis_codes(geometry) if geometry is not None and reader in READERS_AS_STORED else None
 
 
 def _geometry(path: Path | str, reader: str) -> Geometry:

@@ -47,6 +47,14 @@ class _Case(NamedTuple):
     label: str
     images: Sequence[str]
 
+    @property
+    def first(self) -> str:
+        """The file whose orientation is that of the arrays: labels often do not say theirs."""
+        return self.images[0] if self.images else self.label
+
+    def code(self, reader: str) -> str | None:
+        return codes_as_read(self.first, reader=reader) or codes_as_read(self.label, reader=reader)
+
 
 def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels: Path | None = None) -> FoundMirroring:
     """What a mirror does to the classes of the training cases, by their label files.
@@ -62,10 +70,9 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     names = _names(dataset_json["labels"])
     if not cases:
         return FoundMirroring({}, (frozenset(),) * 3, {})
-    first = next(iter(cases.values()))
-    example = first.images[0] if first.images else first.label
+    example = next(iter(cases.values())).first
     reader = determine_reader_writer_from_dataset_json(dict(dataset_json), example, verbose=False)
-    codes = {case: codes_as_read(files.label, reader=reader.__name__) for case, files in cases.items()}
+    codes = {case: files.code(reader.__name__) for case, files in cases.items()}
     runs_along = tuple(
         frozenset(axes) for axes in zip(*(world_axes(code) for code in set(codes.values())), strict=True)
     )
@@ -76,7 +83,7 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     places, extended = _measure(cases, codes, reader(), ignore)
     found = find_symmetry(places, names)
     partners = [" and ".join(names[label] for label in pair) for axis in found.axes for pair in axis.pairs]
-    known = {files.label: code for case, files in cases.items() if (code := codes[case]) is not None}
+    known = {files.first: code for case, files in cases.items() if (code := codes[case]) is not None}
     if partners:
         check_orientations(known, partners=partners[0], reader=reader.__name__, data_set=dataset_name)
     axes = dict(zip(extended, found.axes, strict=bool(found.axes)))

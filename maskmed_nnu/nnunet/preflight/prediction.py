@@ -130,11 +130,21 @@ def _configuration(plans: Any, name: str) -> dict[str, Any]:
         return {}
 
 
+def _mirroring(plans: Any, configuration: dict[str, Any]) -> Any:
+    """That of the configuration; where it is not known, of one that exchanges classes before others."""
+    if configuration:
+        return configuration.get("mirroring")
+    configurations = plans.get("configurations") if isinstance(plans, dict) else None
+    every = configurations.values() if isinstance(configurations, dict) else ()
+    found = [one["mirroring"] for one in every if isinstance(one, dict) and isinstance(one.get("mirroring"), dict)]
+    return max(found, key=lambda mirroring: bool(mirroring.get("swap")), default=None)
+
+
 def _orientation_faults(
     source: Path, description: dict[str, Any], plans: Any, configuration: dict[str, Any]
 ) -> Iterator[Fault]:
     """Images that are stored another way round than all those that the model was trained on; old plans do not say."""
-    mirroring, ending = configuration.get("mirroring"), ending_and_channels(description)[0]
+    mirroring, ending = _mirroring(plans, configuration), ending_and_channels(description)[0]
     if not isinstance(mirroring, dict) or ending is None:
         return
     orientations = mirroring.get("orientations")

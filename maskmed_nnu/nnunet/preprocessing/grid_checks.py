@@ -19,7 +19,7 @@ from maskmed_nnu.instances.formats.geometry import (
     unknown_sentence,
 )
 from maskmed_nnu.instances.formats.volumes import MAX_SKEW, Header, read_forms, read_header
-from maskmed_nnu.instances.formats.world_axes import axis_codes, codes_as_read
+from maskmed_nnu.instances.formats.world_axes import code_as_read, codes_as_read
 from maskmed_nnu.instances.text import format_list
 
 MAX_NAMES = 3
@@ -68,7 +68,7 @@ def check_grid(image_files: Sequence[str], seg_file: str | None, *, reader: str)
     first = image_files[0]
     place = _common_place(files) if first in files else None
     if place is not None:
-        code = "RAS" if reader.endswith("WithReorient") else axis_codes(place)
+        code = code_as_read(place, reader=reader)
         return GridIssues(codes={} if code is None else {first: code})
     code = codes_as_read(first, reader=reader)
     headers: dict[str, Header] = {}

@@ -55,7 +55,9 @@ def check_orientations(codes: Mapping[str, str], *, partners: str | None, reader
     cure = _cure(codes)
     if partners is None:
         return f"{found}; where left and right matter, {cure}."
-    raise InputError(f"{found[0].upper()}{found[1:]}, so that {partners} lie on either side of the arrays; {cure}.")
+    raise InputError(
+        f"{found[0].upper()}{found[1:]}, but {partners} are told apart by their place in the array; {cure}."
+    )
 
 
 def in_words(files: Mapping[str, Sequence[str]]) -> str:

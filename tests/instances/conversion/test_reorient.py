@@ -82,6 +82,13 @@ def test_volumes_of_every_format_and_voxels_in_a_file_of_their_own(tmp_path):
             np.testing.assert_array_equal(sitk.GetArrayFromImage(back).ravel(), np.arange(60))
 
 
+def test_a_file_whose_name_ends_another_is_no_part_of_it(tmp_path):
+    itk(tmp_path / "in" / "c11.mhd")
+    (tmp_path / "in" / "1.raw").write_text("kept")
+    reorient(tmp_path / "in", tmp_path / "out", "RAS")
+    assert files(tmp_path / "out") == ["1.raw", "c11.mhd", "c11.zraw"]
+
+
 def test_links_are_followed(source, tmp_path):
     images = tmp_path / "in"
     images.mkdir()
@@ -111,6 +118,10 @@ def test_an_empty_folder_is_filled(source, tmp_path):
     (tmp_path / "out").mkdir()
     reorient(source, tmp_path / "out", "RAS")
     assert len(files(tmp_path / "out")) == 5
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    reorient(source, tmp_path / "link", "RAS")
+    assert len(files(tmp_path / "elsewhere")) == 5
 
 
 def test_every_volume_that_does_not_say_how_it_lies_is_named_and_nothing_is_written(source, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
-from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
 
 from maskmed_nnu.instances.formats import Geometry
 from maskmed_nnu.instances.formats.world_axes import (
@@ -42,14 +42,14 @@ def stored(tmp_path: Path, code: str, ending: str = ".nii.gz") -> Path:
     return tmp_path / f"{code}{ending}"
 
 
-@pytest.mark.parametrize("reader", [SimpleITKIO, NibabelIO, NibabelIOWithReorient])
+@pytest.mark.parametrize("reader", [SimpleITKIO, NibabelIO, NibabelIOWithReorient, SimpleITKIOWithReorient])
 def test_each_of_the_48_ways_to_store_a_body_gives_one_array_in_world_order(tmp_path, reader):
     assert len(set(EVERY_CODE)) == 48
     for code in EVERY_CODE:
         path = stored(tmp_path, code)
         array, properties = reader().read_images([str(path)])
         read = codes_as_read(path, reader=reader.__name__)
-        assert read == ("RAS" if reader is NibabelIOWithReorient else code)
+        assert read == ("RAS" if reader.__name__.endswith("WithReorient") else code)
         np.testing.assert_array_equal(turned_to_world(array, read)[0], world())
         np.testing.assert_allclose(in_world_order(properties["spacing"], read), LPS_SPACING)
         assert [SIZE[axis] for axis in world_axes(read)] == list(array.shape[1:])
@@ -111,6 +111,10 @@ def test_pictures_and_damaged_files_have_no_code(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"nothing")
     for name in ("a.nii.gz", "missing.mha", "a.png", "a.tif"):
         assert codes_as_read(tmp_path / name, reader="SimpleITKIO") is None
+
+
+def test_what_a_reader_of_the_users_own_does_is_not_known(tmp_path):
+    assert codes_as_read(stored(tmp_path, "RAS"), reader="ClinicsIO") is None
 
 
 def test_an_array_without_a_code_keeps_its_directions():

@@ -97,6 +97,15 @@ def test_nibabels_other_reader_does_not(nnunet_env):
         check_grids(5)
 
 
+def test_a_reader_of_the_users_own_may_turn_images(nnunet_env, capsys, monkeypatch):
+    module = "maskmed_nnu.nnunet.experiment_planning.data_set_grids.determine_reader_writer_from_dataset_json"
+    monkeypatch.setattr(module, lambda *_, **__: type("ClinicsIO", (), {}))
+    folder = data_set(nnunet_env.raw, SIDES)
+    check_grids(5)
+    assert verify(folder) == [str(folder)]
+    assert capsys.readouterr().out == ""
+
+
 def test_objects_are_warned_of_at_most(nnunet_env, capsys):
     folder = data_set(nnunet_env.raw, SIDES, overwrite_image_reader_writer="InstanceIO")
     check_grids(5)

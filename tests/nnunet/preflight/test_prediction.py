@@ -175,3 +175,4 @@ def test_a_configuration_inherits_the_mirroring(model, one_flipped):
     mirrored(model, SWAP | {"orientations": {"LPS": 20}})
     cascade = model.rename(model.with_name(model.name.replace("2d", "3d_cascade_fullres")))
     assert "1 is RPS" in found(cascade, one_flipped)
+    assert "1 is RPS" in found(cascade.rename(cascade.with_name("my kidneys")), one_flipped)

@@ -23,9 +23,9 @@ def test_mixed_ones_are_counted_with_the_first_files_and_the_cure():
     assert str(error.value) == (
         "The images of Dataset005_G are not all stored the same way round, and SimpleITKIO takes them as they are: "
         "18 are LPS (c00_0000.nii.gz, c01_0000.nii.gz, c02_0000.nii.gz and 15 more), "
-        "2 are RPS (c03_0000.nii.gz, c05_0000.nii.gz), so that 'kidney_left' and 'kidney_right' lie on either side of "
-        'the arrays; set "overwrite_image_reader_writer": "NibabelIOWithReorient" in dataset.json and plan again, or '
-        "turn the files with maskmed convert --reorient RAS --images FOLDER --output NEW_FOLDER."
+        "2 are RPS (c03_0000.nii.gz, c05_0000.nii.gz), but 'kidney_left' and 'kidney_right' are told apart by their "
+        'place in the array; set "overwrite_image_reader_writer": "NibabelIOWithReorient" in dataset.json and plan '
+        "again, or turn the files with maskmed convert --reorient RAS --images FOLDER --output NEW_FOLDER."
     )
     warning = check_orientations(CODES, partners=None, **GIVEN)
     assert warning is not None and warning.startswith("the images of Dataset005_G are not all stored the same way")
