@@ -52,6 +52,8 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
             or (pair.misfit <= UNNAMED and len(pair.cases) >= MIN_CASES and not promised & {*pair[:2]})
         ]
     for row in rows:
+        if any(len(row & {*pair[:2]}) == 1 for pair in steady):  # alike classes beside it: a row by chance
+            continue
         opposite = counterparts(data, row, 0)
         steady = [pair for pair in steady if not row >= {*pair[:2]} or frozenset(pair[:2]) in opposite]
     least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
