@@ -236,5 +236,9 @@ def medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Medians of the known values over the cases, the first axis; NaN where there are none."""
     ordered = np.sort(values, axis=0)  # NaN last
     known = np.isfinite(ordered).sum(axis=0, keepdims=True)
-    low, high = (np.take_along_axis(ordered, np.maximum(i, 0), axis=0)[0] for i in ((known - 1) // 2, np.minimum(known // 2, len(values) - 1)))
-    return (low + high) / 2
+    low, high = (
+        np.take_along_axis(ordered, np.maximum(i, 0), axis=0)[0]
+        for i in ((known - 1) // 2, np.minimum(known // 2, len(values) - 1))
+    )
+    middle: NDArray[np.float64] = (low + high) / 2
+    return middle
