@@ -154,16 +154,6 @@ def find_rows(pairs: Sequence[Pair]) -> list[frozenset[int]]:
     return [frozenset(row) for row in rows]
 
 
-def counterparts(data: Measurements, row: frozenset[int], axis: int) -> set[frozenset[int]]:
-    """The pairs that a mirror makes of a row: first and last, second and last but one, …"""
-
-    def rank(c: int) -> int:
-        return sum(float(np.nanmedian(data.centres[:, c, axis] - data.centres[:, d, axis])) > 0 for d in row if d != c)
-
-    ordered = sorted(row, key=rank)
-    return {frozenset(pair) for pair in zip(ordered, reversed(ordered), strict=True)}
-
-
 def row_fits(data: Measurements, row: frozenset[int], found: Sequence[Pair], guides: Sequence[Pair], axis: int) -> bool:
     """Whether each class of a row has its counterpart about the midplane of the pairs `guides` outside it."""
     inside = [pair for pair in found if row >= {*pair[:2]}]

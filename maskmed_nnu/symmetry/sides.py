@@ -12,7 +12,6 @@ from maskmed_nnu.symmetry.midplane import (
     alike_row,
     arrange,
     belongs,
-    counterparts,
     find_rows,
     in_row,
     joint_misfit,
@@ -63,11 +62,6 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
             or in_row(pair, rows)
             or (pair.misfit <= UNNAMED and len(pair.cases) >= MIN_CASES and not promised & {*pair[:2]})
         ]
-    for row in rows:
-        if any(len(row & {*pair[:2]}) == 1 for pair in steady):  # alike classes beside it: a row by chance
-            continue
-        opposite = counterparts(data, row, 0)
-        steady = [pair for pair in steady if not row >= {*pair[:2]} or frozenset(pair[:2]) in opposite]
     least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
     shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
     found = arrange(data, shared, 0, rows)
