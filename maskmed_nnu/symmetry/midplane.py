@@ -17,8 +17,9 @@ ROW_FIT = 0.25  # of a row's step: half as far again, and the row could be one f
 CENTRAL = 0.15  # of the largest distance between partners: a class this near the midplane maps to itself
 MARGIN = 0.25  # how much worse the fit of rivals must be to be dismissed: spleen and right kidney beside both kidneys
 ERRORS = 2.0  # standard errors of the median that come on top: what tilt and few cases explain
-BELONGS = 1.1  # length of a pair's misfit and the gap of its midplane, both as shares: all but 2 of 1,097 true pairs …
-# … of random bodies have less; of 19 others that are alike and near, 9 have more
+BELONGS = 1.1  # length of a pair's misfit and its midplane's gap, both as shares of what is allowed. Of 1,097 true …
+# … pairs of random bodies two have more; of 19 pairs by chance that pass a misfit of 1.3, nine have less
+GUIDES = 2  # pairs outside rows that are enough to show the midplane
 MIN_SHARED = 3  # cases that two pairs must share before their midplanes are compared
 
 
@@ -32,7 +33,7 @@ class Arrangement(NamedTuple):
 def arrange(data: Measurements, pairs: Sequence[Pair], axis: int, rows: Sequence[frozenset[int]]) -> Arrangement:
     """The largest set of disjoint pairs with one midplane: each pair proposes its own.
 
-    A row of equal classes has a midplane whatever it is, so pairs outside the `rows` count first.
+    A row of equal classes has a midplane whatever it is, so a few pairs outside the `rows` count first.
     """
     order = sorted(pairs, key=lambda pair: pair.misfit)
     if not order:
@@ -46,7 +47,7 @@ def arrange(data: Measurements, pairs: Sequence[Pair], axis: int, rows: Sequence
     def misfit(chosen: Sequence[int]) -> float:
         return sum(joint_misfit(order[i], gaps[i, [j for j in chosen if j != i]]) for i in chosen)
 
-    first = max(sets, key=lambda chosen: (outside(chosen), len(chosen), -misfit(chosen)))
+    first = max(sets, key=lambda chosen: (min(outside(chosen), GUIDES), len(chosen), -misfit(chosen)))
     best = [order[i] for i in first]
     limit = max(pair.misfit for pair in best) + MARGIN
     rivals = [
