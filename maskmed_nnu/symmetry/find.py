@@ -12,7 +12,7 @@ Images without a world frame have their first axis, the horizontal one, as x.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from maskmed_nnu.symmetry import words
@@ -21,6 +21,8 @@ from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs, meas
 from maskmed_nnu.symmetry.places import ClassPlace
 from maskmed_nnu.symmetry.side_names import named_pairs
 from maskmed_nnu.symmetry.sides import LONE, MIN_CASES, find_sides
+
+TOUCHING = 1.2  # of the sum of their radii as balls: how far apart neighbours along the other axes lie
 
 Kind = Literal["mirror", "swap", "none"]
 
@@ -64,7 +66,17 @@ def find_symmetry(cases: Mapping[str, Mapping[int, ClassPlace]], names: Mapping[
         exchanged = []
         left_right = AxisSymmetry("none" if sides.reason else "mirror", (), sides.reason or words.NOTHING)
     partners = {i for pair in sides.pairs for i in pair[:2]}
-    others = [_other_axis(data, axis, partners) for axis in range(1, data.centres.shape[2])]
+    alike = {axis: _alike(data, axis) for axis in range(1, data.centres.shape[2])}
+    rows = {axis: find_rows(pairs) for axis, pairs in alike.items()}
+    others = []
+    for axis, pairs in alike.items():
+        elsewhere = {i for other, found in rows.items() if other != axis for row in found for i in row}
+        pairs = [
+            pair
+            for pair in pairs
+            if all((pair.first in part) == (pair.second in part) for part in (partners, elsewhere))
+        ]
+        others.append(_other_axis(data, axis, pairs, partners))
     return Symmetry((left_right, *others), tuple(data.cases[i] for i in exchanged), tuple(sides.notes))
 
 
@@ -72,19 +84,23 @@ def _labels(data: Measurements, pairs: tuple[Pair | tuple[int, int], ...]) -> tu
     return tuple(sorted((data.labels[min(pair[:2])], data.labels[max(pair[:2])]) for pair in pairs))
 
 
-def _other_axis(data: Measurements, axis: int, partners: set[int]) -> AxisSymmetry:
+def _alike(data: Measurements, axis: int) -> list[Pair]:
+    return [pair for pair in candidate_pairs(data, axis) if pair.misfit <= 1 and pair.one_sided]
+
+
+def _other_axis(data: Measurements, axis: int, alike: Sequence[Pair], partners: set[int]) -> AxisSymmetry:
     """Decide for an axis that does not run from side to side; `partners` are the classes with one along x.
 
-    A class with a partner and one without do not take each other's place: their surroundings tell them apart.
+    Where these show that x runs from side to side, two alike classes far from each other are so by chance, and their
+    surroundings tell them apart.
     """
-    alike = [
-        pair
-        for pair in candidate_pairs(data, axis)
-        if pair.misfit <= 1 and pair.one_sided and (pair.first in partners) == (pair.second in partners)
-    ]
     rows = find_rows(alike)
     if rows:
         return AxisSymmetry("none", (), words.row(data.names_of(alike_row(alike, rows))))
+    if partners:
+        alike = [
+            pair for pair in alike if pair.distance <= TOUCHING * (data.radii[pair.first] + data.radii[pair.second])
+        ]
     found = arrange(data, alike, axis, rows)
     if not found.pairs or (len(found.pairs) == 1 and found.pairs[0].misfit > LONE):
         return AxisSymmetry("mirror", (), words.NOTHING)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmed_nnu.symmetry.pairs import Measurements, Pair
+from maskmed_nnu.symmetry.pairs import Measurements, Pair, medians
 
 NEAR = 0.12  # of the smaller distance between partners: how far two pairs' midplanes may lie apart, …
 NEAR_FAR = 0.03  # … and of the larger one, since large organs are less symmetric in mm
@@ -17,6 +17,9 @@ ROW_FIT = 0.25  # of a row's step: half as far again, and the row could be one f
 CENTRAL = 0.15  # of the largest distance between partners: a class this near the midplane maps to itself
 MARGIN = 0.25  # how much worse the fit of rivals must be to be dismissed: spleen and right kidney beside both kidneys
 ERRORS = 2.0  # standard errors of the median that come on top: what tilt and few cases explain
+BELONGS = 1.1  # length of a pair's misfit and its midplane's gap, both as shares of what is allowed. Of 1,097 true …
+# … pairs of random bodies two have more; of 19 pairs by chance that pass a misfit of 1.3, nine have less
+GUIDES = 2  # pairs outside rows that are enough to show the midplane
 MIN_SHARED = 3  # cases that two pairs must share before their midplanes are compared
 
 
@@ -30,50 +33,76 @@ class Arrangement(NamedTuple):
 def arrange(data: Measurements, pairs: Sequence[Pair], axis: int, rows: Sequence[frozenset[int]]) -> Arrangement:
     """The largest set of disjoint pairs with one midplane: each pair proposes its own.
 
-    A row of equal classes has a midplane whatever it is, so pairs outside the `rows` count first.
+    A row of equal classes has a midplane whatever it is, so a few pairs outside the `rows` count first.
     """
     order = sorted(pairs, key=lambda pair: pair.misfit)
-    sets = [_gather(data, seed, order, axis) for seed in order]
-    if not sets:
+    if not order:
         return Arrangement((), ())
+    gaps = np.stack([midplane_gaps(data, order, pair, axis) for pair in order])
+    sets = [_gather(order, gaps, seed) for seed in range(len(order))]
 
-    def outside(chosen: Sequence[Pair]) -> int:
-        return sum(not in_row(pair, rows) for pair in chosen)
+    def outside(chosen: Sequence[int]) -> int:
+        return sum(not in_row(order[i], rows) for i in chosen)
 
-    best = max(sets, key=lambda chosen: (outside(chosen), len(chosen), -sum(pair.misfit for pair in chosen)))
+    def misfit(chosen: Sequence[int]) -> float:
+        return sum(joint_misfit(order[i], gaps[i, [j for j in chosen if j != i]]) for i in chosen)
+
+    first = max(sets, key=lambda chosen: (min(outside(chosen), GUIDES), len(chosen), -misfit(chosen)))
+    best = [order[i] for i in first]
     limit = max(pair.misfit for pair in best) + MARGIN
     rivals = [
         chosen
         for chosen in sets
-        if outside(chosen) >= max(outside(best), 1)
-        and not set(map(id, chosen)) & set(map(id, best))
-        and max(pair.misfit for pair in chosen) <= limit
+        if outside(chosen) >= max(outside(first), 1)
+        and not {*chosen} & {*first}
+        and max(order[i].misfit for i in chosen) <= limit
     ]
-    return Arrangement(tuple(best), tuple(rivals[0]) if rivals else ())
+    return Arrangement(tuple(best), tuple(order[i] for i in rivals[0]) if rivals else ())
 
 
-def _gather(data: Measurements, seed: Pair, order: Sequence[Pair], axis: int) -> list[Pair]:
+def _gather(order: Sequence[Pair], gaps: NDArray[np.float64], seed: int) -> list[int]:
+    """The pairs with the midplane of those gathered before, beginning with the seed, and in the end of all others."""
     chosen = [seed]
-    taken = {seed.first, seed.second}
-    for pair in order:
-        if not taken & {pair.first, pair.second} and same_midplane(data, chosen, pair, axis):
-            chosen.append(pair)
-            taken |= {pair.first, pair.second}
-    return chosen
+    taken = {*order[seed][:2]}
+    for i, pair in enumerate(order):
+        if not taken & {*pair[:2]} and belongs(pair, gaps[i, chosen]):
+            chosen.append(i)
+            taken |= {*pair[:2]}
+    return [i for i in chosen if belongs(order[i], gaps[i, [j for j in chosen if j != i]])]
 
 
-def same_midplane(data: Measurements, chosen: Sequence[Pair], pair: Pair, axis: int) -> bool:
-    """Whether the midplane of `pair` is that of most of `chosen`; those it shares too few cases with have no say."""
-    votes = []
-    for other in chosen:
-        gaps = midpoints(data, pair, axis) - midpoints(data, other, axis)
-        gaps = gaps[np.isfinite(gaps)]
-        if len(gaps) >= MIN_SHARED:
-            limit = NEAR * min(pair.distance, other.distance) + NEAR_FAR * max(pair.distance, other.distance)
-            middle = float(np.median(gaps))
-            scatter = 1.4826 * float(np.median(np.abs(gaps - middle)))
-            votes.append(abs(middle) <= limit + ERRORS * scatter / np.sqrt(len(gaps)))
-    return not votes or 2 * sum(votes) > len(votes)
+def midplane_gaps(data: Measurements, pairs: Sequence[Pair], pair: Pair, axis: int) -> NDArray[np.float64]:
+    """How far the midplane of `pair` lies from that of each of `pairs`, as shares of what is allowed.
+
+    NaN for those it shares too few cases with.
+    """
+    if not pairs:
+        return np.empty(0)
+    gaps = np.stack([midpoints(data, other, axis) for other in pairs], axis=1) - midpoints(data, pair, axis)[:, None]
+    shared = np.isfinite(gaps).sum(axis=0)
+    middle = medians(gaps)
+    errors = ERRORS * 1.4826 * medians(np.abs(gaps - middle)) / np.sqrt(np.maximum(shared, 1))
+    distances = np.array([other.distance for other in pairs])
+    limits = NEAR * np.minimum(distances, pair.distance) + NEAR_FAR * np.maximum(distances, pair.distance)
+    return np.where(shared >= MIN_SHARED, np.abs(middle) / (limits + errors), np.nan)
+
+
+def belongs(pair: Pair, gaps: NDArray[np.float64], limit: float = BELONGS) -> bool:
+    """Whether `pair` has the midplane of most pairs, to which it has these `gaps`; those without a gap have no say.
+
+    The less alike the classes, the nearer it has to be. Those that are partners by name need not be alike for that.
+    """
+    return _usual(gaps) <= 1 and (pair.named or joint_misfit(pair, gaps) <= limit)
+
+
+def joint_misfit(pair: Pair, gaps: NDArray[np.float64]) -> float:
+    """Of likeness and midplane together."""
+    return float(np.hypot(pair.misfit, _usual(gaps)))
+
+
+def _usual(gaps: NDArray[np.float64]) -> float:
+    known = np.sort(gaps[np.isfinite(gaps)])
+    return float(known[len(known) // 2]) if len(known) else 0.0
 
 
 def midpoints(data: Measurements, pair: Pair, axis: int) -> NDArray[np.float64]:
@@ -124,16 +153,6 @@ def find_rows(pairs: Sequence[Pair]) -> list[frozenset[int]]:
                 touching = [row for row in rows if len(row & members) >= 2]
                 rows = [row for row in rows if row not in touching] + [members.union(*touching)]
     return [frozenset(row) for row in rows]
-
-
-def counterparts(data: Measurements, row: frozenset[int], axis: int) -> set[frozenset[int]]:
-    """The pairs that a mirror makes of a row: first and last, second and last but one, …"""
-
-    def rank(c: int) -> int:
-        return sum(float(np.nanmedian(data.centres[:, c, axis] - data.centres[:, d, axis])) > 0 for d in row if d != c)
-
-    ordered = sorted(row, key=rank)
-    return {frozenset(pair) for pair in zip(ordered, reversed(ordered), strict=True)}
 
 
 def row_fits(data: Measurements, row: frozenset[int], found: Sequence[Pair], guides: Sequence[Pair], axis: int) -> bool:

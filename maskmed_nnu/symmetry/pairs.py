@@ -50,6 +50,11 @@ class Measurements(NamedTuple):
     def present(self) -> NDArray[np.bool_]:
         return np.isfinite(self.log_volumes)
 
+    @property
+    def radii(self) -> NDArray[np.float64]:
+        """Of balls of the median volumes [classes] in mm."""
+        return ball_radii(np.exp(medians(self.log_volumes)), self.centres.shape[2])
+
     def names_of(self, indices: Iterable[int]) -> list[str]:
         return [self.names[index] for index in sorted(indices)]
 
@@ -215,9 +220,9 @@ def candidate_pairs(data: Measurements, axis: int, wanted: Sequence[tuple[int, i
     pairs = []
     chosen = {frozenset(pair) for pair in wanted}
     for c in range(len(data.labels)):
-        vectors = _medians(data.centres - data.centres[:, [c]])
+        vectors = medians(data.centres - data.centres[:, [c]])
         along, off = np.abs(vectors[:, axis]), np.linalg.norm(np.delete(vectors, axis, axis=1), axis=1)
-        sizes = np.abs(_medians((data.log_volumes - data.log_volumes[:, [c]])[..., None]))[:, 0]
+        sizes = np.abs(medians(data.log_volumes - data.log_volumes[:, [c]]))
         rough = (off <= ROUGH * OFF_AXIS * along) & (sizes <= ROUGH * np.log(SIZE_RATIO))  # False for NaN
         for d in range(c + 1, len(data.labels)):
             if rough[d] or frozenset((c, d)) in chosen:
@@ -227,9 +232,13 @@ def candidate_pairs(data: Measurements, axis: int, wanted: Sequence[tuple[int, i
     return pairs
 
 
-def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Medians over the cases of values [cases, classes, n]; NaN for a class that no case has."""
-    found = np.isfinite(values).any(axis=(0, 2))
-    medians = np.full(values.shape[1:], np.nan)
-    medians[found] = np.nanmedian(values[:, found], axis=0)
-    return medians
+def medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Medians of the known values over the cases, the first axis; NaN where there are none."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    known = np.isfinite(ordered).sum(axis=0, keepdims=True)
+    low, high = (
+        np.take_along_axis(ordered, np.maximum(i, 0), axis=0)[0]
+        for i in ((known - 1) // 2, np.minimum(known // 2, len(values) - 1))
+    )
+    middle: NDArray[np.float64] = (low + high) / 2
+    return middle

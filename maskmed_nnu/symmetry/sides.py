@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from maskmed_nnu.symmetry import words
-from maskmed_nnu.symmetry.midplane import alike_row, arrange, counterparts, find_rows, in_row, row_fits, same_midplane
+from maskmed_nnu.symmetry.midplane import (
+    alike_row,
+    arrange,
+    belongs,
+    find_rows,
+    in_row,
+    joint_misfit,
+    midplane_gaps,
+    row_fits,
+)
 from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
 
 MIN_CASES = 6  # with both partners, before places alone decide
@@ -18,7 +29,7 @@ UNLIKE = 2.5  # what such a pair may measure about the midplane of several other
 CONTRADICTED = 2.0  # a misfit beyond this rules partners out, however few the cases
 LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
 DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
-RARE = 0.1  # share of cases with both partners, below which these two count for nothing
+RARE = 0.08  # share of cases with both partners, below which these two count for nothing
 
 AnyPair = Pair | tuple[int, int]  # the latter by their names alone
 
@@ -51,9 +62,6 @@ def find_sides(data: Measurements, named: Sequence[tuple[int, int]]) -> Sides:
             or in_row(pair, rows)
             or (pair.misfit <= UNNAMED and len(pair.cases) >= MIN_CASES and not promised & {*pair[:2]})
         ]
-    for row in rows:
-        opposite = counterparts(data, row, 0)
-        steady = [pair for pair in steady if not row >= {*pair[:2]} or frozenset(pair[:2]) in opposite]
     least = FEW_SHARED if len(data.cases) >= 2 * MIN_CASES else 1
     shared = [pair for pair in steady if pair.named or len(pair.cases) >= least]
     found = arrange(data, shared, 0, rows)
@@ -88,14 +96,17 @@ def _doubtful(
     few = len(data.cases) < 2 * MIN_CASES
     doubtful = []
     for pair in candidates:
+        limit = CONTRADICTED if few and len(pair.cases) < MIN_CASES else DOUBTFUL
         if pair.named:
             open_question = len(pair.cases) >= MIN_CASES and pair.misplacement <= 1 and pair.misfit <= UNLIKE
         else:
             seen = len(pair.cases) >= min(FEW_SHARED, RARE * len(data.cases))
-            limit = CONTRADICTED if few and len(pair.cases) < MIN_CASES else DOUBTFUL
             open_question = bool(found) and not names and seen and pair.misfit <= limit
-        fits = same_midplane(data, found, pair, 0) or (few and pair.misfit <= 1)
-        if open_question and pair.one_sided and not taken & {*pair[:2]} and fits:
+        if not (open_question and pair.one_sided) or taken & {*pair[:2]}:
+            continue
+        gaps = midplane_gaps(data, found, pair, 0)
+        near = belongs(pair, gaps, np.inf) or (not pair.named and joint_misfit(pair, gaps) <= DOUBTFUL)
+        if near or (few and pair.misfit <= 1):
             doubtful.append(pair)
     return doubtful
 
@@ -118,7 +129,7 @@ def _confirmed(data: Measurements, candidates: Sequence[Pair], found: Sequence[P
         and pair.misplacement <= 1
         and pair.unlikeness <= UNLIKE
         and not taken & {*pair[:2]}
-        and same_midplane(data, found, pair, 0)
+        and belongs(pair, midplane_gaps(data, found, pair, 0))
     ]
 
 
@@ -132,7 +143,7 @@ def _by_name(
     def contradicted(pair: Pair) -> bool:
         if len(found) < 2:
             return pair.misfit > CONTRADICTED
-        return pair.company or pair.off_axis > NAMED or not same_midplane(data, found, pair, 0)
+        return pair.company or pair.off_axis > NAMED or not belongs(pair, midplane_gaps(data, found, pair, 0))
 
     chosen: list[AnyPair] = []
     for left, right in named:

@@ -77,8 +77,8 @@ def rivals(data: Measurements, pairs: Sequence[Pair], others: Sequence[Pair]) ->
 
 def doubtful(data: Measurements, pairs: Sequence[Pair]) -> str:
     return (
-        f"whether {list_pairs(data, pairs)} take each other's places is not certain (they lie opposite each other and "
-        "are somewhat alike): not mirrored."
+        f"{list_pairs(data, pairs)} may take each other's places (they lie opposite each other and are somewhat alike) "
+        "but need not: not mirrored."
     )
 
 

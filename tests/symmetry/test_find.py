@@ -245,3 +245,28 @@ def test_one_class_and_no_class():
     symmetry = find_symmetry(patients(rng, plan, 5, missing=0), {1: "liver"})
     assert _kinds(symmetry) == ["mirror"] * 3
     assert find_symmetry({"a": {}}, {1: "liver"}).axes == ()
+
+
+def _with_copies(rng, places):
+    """A body with three pairs and further organs that are alike, at those places."""
+    plan = random_plan(rng, pairs=3, central=0, single=0)
+    cloud = blob(rng, 20, flat=0.05)
+    for place in places:
+        plan.add(Organ(np.array(place, dtype=float), cloud, 9.0, group=1000))
+    return plan, find_symmetry(patients(rng, plan, 14, missing=0), {})
+
+
+@pytest.mark.parametrize(("distance", "kind"), [(120, "mirror"), (40, "none")])
+def test_alike_organs_behind_each_other_count_where_they_touch(distance, kind):
+    _, symmetry = _with_copies(np.random.default_rng(18), [(0, -distance / 2, 0), (0, distance / 2, 0)])
+    assert _kinds(symmetry) == ["swap", kind, "mirror"]
+
+
+def test_an_organ_that_makes_a_row_with_a_pair_does_not_hide_the_pair():
+    plan, symmetry = _with_copies(np.random.default_rng(19), [(-35, 0, 0), (35, 0, 0), (105, 0, 0)])
+    assert set(symmetry.axes[0].pairs) == {*plan.pairs, (7, 8)}
+
+
+def test_two_alike_pairs_at_one_height_are_told_apart():
+    plan, symmetry = _with_copies(np.random.default_rng(20), [(-40, 0, 0), (40, 0, 0), (-90, 10, 0), (90, 10, 0)])
+    assert set(symmetry.axes[0].pairs) == {*plan.pairs, (7, 8), (9, 10)}
