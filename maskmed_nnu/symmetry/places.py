@@ -37,18 +37,18 @@ def class_places(
     spacing: Sequence[float],
     *,
     image: NDArray[Any] | None = None,
-    ignore: Collection[int] = (),
+    classes: Collection[int] | None = None,
 ) -> dict[int, ClassPlace]:
     """Measure each class of `labels` [X, Y[, Z]], whose array axes run along the world's, with `spacing` in mm.
 
-    `image` is [C, X, Y[, Z]]. Background (0 and below) and the labels in `ignore` are left out.
+    `image` is [C, X, Y[, Z]]. Background (0 and below) is left out, and all but `classes` where they are given.
     """
     strides = [-(-size // MAX_SIZE) for size in labels.shape]
     steps = tuple(slice(None, None, stride) for stride in strides)
     voxel = np.multiply(spacing, strides).astype(np.float64)
     labels = np.rint(labels[steps]).astype(np.int64)
 
-    inside = (labels > 0) & ~np.isin(labels, list(ignore))
+    inside = (labels > 0) & (True if classes is None else np.isin(labels, list(classes)))
     values, index = np.unique(labels[inside], return_inverse=True)
     if not len(values):
         return {}

@@ -34,10 +34,10 @@ def test_a_mirrored_map_has_mirrored_shapes():
     np.testing.assert_allclose(there[1].shape, back[1].shape[::-1], atol=0.02)
 
 
-def test_background_and_ignored_labels_are_left_out():
+def test_background_and_other_labels_are_left_out():
     labels = _two_boxes().astype(np.float32)
     labels[20, 20, 10] = -1
-    assert set(class_places(labels, (1, 1, 1), ignore=[9])) == {7}
+    assert set(class_places(labels, (1, 1, 1), classes=[7, 8])) == {7}
     assert class_places(np.zeros((4, 4)), (1, 1)) == {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,8 +79,7 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     orientations = dict(Counter(code or UNKNOWN for code in sorted(codes.values(), key=str)))
     if len(names) < 2:
         return FoundMirroring({}, runs_along, orientations, (), ("one class cannot be taken for another.",))
-    ignore = [value for name, value in dataset_json["labels"].items() if name == "ignore"]
-    places, extended = _measure(cases, codes, reader(), ignore)
+    places, extended = _measure(cases, codes, reader(), names)
     found = find_symmetry(places, names)
     partners = [" and ".join(names[label] for label in pair) for axis in found.axes for pair in axis.pairs]
     known = {files.first: code for case, files in cases.items() if (code := codes[case]) is not None}
@@ -174,7 +173,7 @@ def _names(labels: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _measure(
-    cases: Mapping[str, _Case], codes: Mapping[str, str | None], reader: Any, ignore: Sequence[int]
+    cases: Mapping[str, _Case], codes: Mapping[str, str | None], reader: Any, classes: Collection[int]
 ) -> tuple[dict[str, dict[int, ClassPlace]], tuple[int, ...]]:
     """The places of the classes in every case, and the world axes along which they are measured."""
     step = -(-len(cases) // IMAGES)
@@ -193,7 +192,7 @@ def _measure(
             extended.remove(thin)
             turned = turned.squeeze(thin)
             image = None if image is None else image.squeeze(thin + 1)
-        return tuple(extended), class_places(turned, [spacing[i] for i in extended], image=image, ignore=ignore)
+        return tuple(extended), class_places(turned, [spacing[i] for i in extended], image=image, classes=classes)
 
     with ThreadPoolExecutor(min(THREADS, default_num_processes)) as pool:
         measured = dict(

@@ -50,7 +50,7 @@ def test_a_reader_that_turns_the_files(nnunet_env):
 
 def test_partners_on_both_sides_of_the_arrays_are_refused(nnunet_env):
     described = write_bodies(nnunet_env.raw, [*["LPS"] * 11, "RPS"])
-    with pytest.raises(InputError, match="1 is RPS .* so that one and other lie on either side"):
+    with pytest.raises(InputError, match="1 is RPS .* but one and other are told apart by their place"):
         find_mirroring(NAME, described)
 
 
@@ -80,6 +80,12 @@ def test_an_ignore_label_has_no_place(nnunet_env):
     labels = {"background": 0, "one": 1, "other": 2, "ignore": 3}
     found = find_mirroring(NAME, write_bodies(nnunet_env.raw, ["LPS"] * 12, labels=labels))
     assert section_for(found, [0, 1, 2], 3)["swap"] == {"2": [[1, 2]]}
+
+
+def test_labels_that_nobody_declared_are_no_partners(nnunet_env):
+    described = write_bodies(nnunet_env.raw, ["LPS"] * 12, labels={"background": 0, "one": 1, "middle": 3})
+    section = section_for(find_mirroring(NAME, described), [0, 1, 2], 3)
+    assert (section["axes"], section["swap"]) == ([0, 1, 2], {})
 
 
 def test_one_class_is_mirrored_everywhere(nnunet_env):
