@@ -10,7 +10,7 @@ import pytest
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.plans_handling import write_docs
-from maskmed_nnu.nnunet.plans_handling.settings import iaunet, maskattn_unet, maskmed, simple_unet
+from maskmed_nnu.nnunet.plans_handling.settings import iaunet, maskattn_unet, maskmed, mirroring, simple_unet
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Encoder, PlainEncoder, ResidualEncoder, Stages
 from maskmed_nnu.nnunet.plans_handling.settings.tables import TABLES, table, with_tables
 
@@ -33,6 +33,7 @@ PAGES = {
         simple_unet.SimpleESKNetKwargs,
         simple_unet.SimpleUNetTraining,
     ),
+    "mirroring.md": (mirroring.MirroringSettings,),
 }
 
 
