@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
 from maskmed_nnu.nnunet.training.trainers.iaunet import nnUNetTrainerIAUNet
@@ -56,8 +57,13 @@ class nnUNetTrainerMirrorAwareTiny(nnUNetTrainerMirrorAware):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 2, 60, 2
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 2, 100, 2
         self.save_every = 1
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        """Adam learns the sides in these few steps, nnU-Net's SGD does not."""
+        optimizer = torch.optim.AdamW(self.network.parameters(), 5e-3)
+        return optimizer, PolyLRScheduler(optimizer, 5e-3, self.num_epochs)
 
 
 class nnUNetTrainerMaskMedTiny(Tiny, nnUNetTrainerMaskMed):
