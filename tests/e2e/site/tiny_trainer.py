@@ -1,9 +1,11 @@
-"""Our trainers with a handful of iterations; everything else is the real one."""
+"""Our trainers with a handful of iterations, and the same ones each time; everything else is the real one."""
 
 from __future__ import annotations
 
 import os
+import random
 
+import numpy as np
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
@@ -17,6 +19,12 @@ from maskmed_nnu.nnunet.training.trainers.maskattn_unet import (
 from maskmed_nnu.nnunet.training.trainers.maskmed import nnUNetTrainerMaskMed
 from maskmed_nnu.nnunet.training.trainers.mirror_aware import nnUNetTrainerMirrorAware
 from maskmed_nnu.nnunet.training.trainers.simple_unet import nnUNetTrainerSimpleUNet
+
+
+def seed_all() -> None:
+    """So few steps do not always suffice; these do. Weights, patches and augmentation follow, in one process."""
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
 
 
 class Tiny(PluginTrainer):
@@ -33,6 +41,7 @@ class Tiny(PluginTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        seed_all()
         self.num_epochs = 2
         self.num_iterations_per_epoch = self.iterations
         self.num_val_iterations_per_epoch = 2
@@ -57,6 +66,7 @@ class nnUNetTrainerMirrorAwareTiny(nnUNetTrainerMirrorAware):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        seed_all()
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 2, 100, 2
         self.save_every = 1
 
