@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from maskmed_nnu.symmetry import words
 from maskmed_nnu.symmetry.midplane import alike_row, arrange, find_rows, off_centre
-from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs, measure
+from maskmed_nnu.symmetry.pairs import AnyPair, Measurements, Pair, candidate_pairs, measure
 from maskmed_nnu.symmetry.places import ClassPlace
 from maskmed_nnu.symmetry.side_names import named_pairs
 from maskmed_nnu.symmetry.sides import LONE, MIN_CASES, find_sides
@@ -80,7 +80,7 @@ def find_symmetry(cases: Mapping[str, Mapping[int, ClassPlace]], names: Mapping[
     return Symmetry((left_right, *others), tuple(data.cases[i] for i in exchanged), tuple(sides.notes))
 
 
-def _labels(data: Measurements, pairs: tuple[Pair | tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+def _labels(data: Measurements, pairs: tuple[AnyPair, ...]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted((data.labels[min(pair[:2])], data.labels[max(pair[:2])]) for pair in pairs))
 
 

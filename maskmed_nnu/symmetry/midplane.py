@@ -183,7 +183,8 @@ def in_row(pair: Pair, rows: Sequence[frozenset[int]]) -> bool:
 
 def alike_row(pairs: Sequence[Pair], rows: Sequence[frozenset[int]]) -> frozenset[int]:
     """The longest of the rows and all classes that are partners of its members."""
-    members = set(max(rows, key=lambda row: (sum(1 for _ in row), -min(row))))
+    longest: frozenset[int] = max(rows, key=lambda row: (len(row), -min(row)))
+    members = set(longest)
     for pair in pairs:
         if members & {*pair[:2]}:
             members |= {*pair[:2]}

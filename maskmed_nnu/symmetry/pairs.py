@@ -97,6 +97,9 @@ class Pair(NamedTuple):
         return exceptions <= (1 - ONE_SIDE) * cases or (exceptions == 1 and cases >= EXCEPTION)
 
 
+AnyPair = Pair | tuple[int, int]  # the latter by their names alone
+
+
 def measure(cases: Mapping[str, Mapping[int, ClassPlace]], names: Mapping[int, str]) -> Measurements:
     """Gather the places of all cases; a label without a name is called by its number."""
     labels = tuple(sorted({label for places in cases.values() for label in places}))

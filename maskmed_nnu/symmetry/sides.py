@@ -18,7 +18,7 @@ from maskmed_nnu.symmetry.midplane import (
     midplane_gaps,
     row_fits,
 )
-from maskmed_nnu.symmetry.pairs import Measurements, Pair, candidate_pairs
+from maskmed_nnu.symmetry.pairs import AnyPair, Measurements, Pair, candidate_pairs
 
 MIN_CASES = 6  # with both partners, before places alone decide
 MIN_SEVERAL = 4  # with both partners of one pair, where several pairs share a midplane and some organs are missing
@@ -30,8 +30,6 @@ CONTRADICTED = 2.0  # a misfit beyond this rules partners out, however few the c
 LONE = 0.8  # what a single pair, without a second one to confirm its midplane, must not exceed
 DOUBTFUL = 1.3  # up to this, two classes may be partners that differ by chance
 RARE = 0.08  # share of cases with both partners, below which these two count for nothing
-
-AnyPair = Pair | tuple[int, int]  # the latter by their names alone
 
 
 class Sides(NamedTuple):

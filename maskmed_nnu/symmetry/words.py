@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.symmetry.midplane import midplane_spread
-from maskmed_nnu.symmetry.pairs import Measurements, Pair
+from maskmed_nnu.symmetry.pairs import AnyPair, Measurements, Pair
 
 NOTHING = "no class takes another's place: mirrored as nnU-Net does."
 SHOWN = 5  # pairs or classes that a sentence names
-
-AnyPair = Pair | tuple[int, int]
 
 
 def list_pairs(data: Measurements, pairs: Iterable[AnyPair]) -> str:

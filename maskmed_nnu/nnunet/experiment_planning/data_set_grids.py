@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +78,26 @@ def _tell_orientations(name: str, description: dict[str, Any], codes: dict[str, 
         tell_once(warning)
 
 
+def training_cases(folder: str | Path, description: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The training's cases (``images`` and ``label``, paths) of a raw data set by name; none where it lists none."""
+    if "dataset" not in description and not (Path(folder) / "imagesTr").is_dir():
+        return {}
+    # a copy, for nnU-Net writes absolute paths into it
+    return get_filenames_of_train_images_and_targets(str(folder), copy.deepcopy(dict(description)))
+
+
 def volume_cases(folder: Path, description: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """The training's cases (``images`` and ``label``, paths) of a raw data set of volumes, and their reader's name.
 
     None of a data set of another kind, or one that nnU-Net will refuse.
     """
-    listed = "dataset" in description or (folder / "imagesTr").is_dir()
-    if description.get("file_ending") not in VOLUMES or not listed:
+    if description.get("file_ending") not in VOLUMES:
         return [], ""
-    description = copy.deepcopy(description)  # nnU-Net writes absolute paths into it
-    of_every_case = get_filenames_of_train_images_and_targets(str(folder), description).values()
-    cases = [case for case in of_every_case if case["images"]]
+    cases = [case for case in training_cases(folder, description).values() if case["images"]]
     if not cases:
         return [], ""
     try:
-        reader = determine_reader_writer_from_dataset_json(description, cases[0]["images"][0], verbose=False)
+        reader = determine_reader_writer_from_dataset_json(dict(description), cases[0]["images"][0], verbose=False)
     except RuntimeError:  # no reader takes the first image
         return [], ""
     return cases, reader.__name__

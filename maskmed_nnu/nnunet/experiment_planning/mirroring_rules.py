@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +11,14 @@ from typing import Any, NamedTuple
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.paths import nnUNet_raw
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from maskmed_nnu.instances.formats.world_axes import codes_as_read, in_world_order, turned_to_world, world_axes
+from maskmed_nnu.instances.formats.world_axes import in_world_order, turned_to_world, world_axes
 from maskmed_nnu.instances.text import count, format_list
-from maskmed_nnu.nnunet.plans_handling.settings.mirroring import MirroringSettings
-from maskmed_nnu.nnunet.preprocessing.orientation_checks import check_orientations
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import training_cases
+from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION, MirroringSettings
+from maskmed_nnu.nnunet.preprocessing.orientation_checks import check_orientations, read_codes
 from maskmed_nnu.symmetry.find import AxisSymmetry, find_symmetry
 from maskmed_nnu.symmetry.places import ClassPlace, class_places
 
@@ -52,9 +51,6 @@ class _Case(NamedTuple):
         """The file whose orientation is that of the arrays: labels often do not say theirs."""
         return self.images[0] if self.images else self.label
 
-    def code(self, reader: str) -> str | None:
-        return codes_as_read(self.first, reader=reader) or codes_as_read(self.label, reader=reader)
-
 
 def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels: Path | None = None) -> FoundMirroring:
     """What a mirror does to the classes of the training cases, by their label files.
@@ -72,7 +68,10 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
         return FoundMirroring({}, (frozenset(),) * 3, {})
     example = next(iter(cases.values())).first
     reader = determine_reader_writer_from_dataset_json(dict(dataset_json), example, verbose=False)
-    codes = {case: files.code(reader.__name__) for case, files in cases.items()}
+    known = read_codes([files.first for files in cases.values()], reader=reader.__name__)
+    silent = [files.label for files in cases.values() if files.first not in known]
+    by_label = read_codes(silent, reader=reader.__name__)
+    codes = {case: known.get(files.first) or by_label.get(files.label) for case, files in cases.items()}
     runs_along = tuple(
         frozenset(axes) for axes in zip(*(world_axes(code) for code in set(codes.values())), strict=True)
     )
@@ -82,9 +81,9 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     places, extended = _measure(cases, codes, reader(), names)
     found = find_symmetry(places, names)
     partners = [" and ".join(names[label] for label in pair) for axis in found.axes for pair in axis.pairs]
-    known = {files.first: code for case, files in cases.items() if (code := codes[case]) is not None}
     if partners:
-        check_orientations(known, partners=partners[0], reader=reader.__name__, data_set=dataset_name)
+        stored = {files.first: code for case, files in cases.items() if (code := codes[case]) is not None}
+        check_orientations(stored, partners=partners[0], reader=reader.__name__, data_set=dataset_name)
     axes = dict(zip(extended, found.axes, strict=bool(found.axes)))
     notes = found.notes
     if partners and not any(files.images for files in cases.values()):
@@ -121,7 +120,7 @@ def add_mirroring(plans: dict[str, Any], dataset_name: str, dataset_json: Mappin
         if "patch_size" in configuration:
             section = section_for(found, plans["transpose_forward"], len(configuration["patch_size"]))
             if section is not None:
-                configuration["mirroring"] = section
+                configuration[SECTION] = section
 
 
 def say(found: FoundMirroring) -> Iterator[str]:
@@ -150,10 +149,7 @@ def _together(found: Sequence[AxisSymmetry]) -> AxisSymmetry | None:
 
 def _cases(dataset_name: str, dataset_json: Mapping[str, Any], labels: Path | None) -> dict[str, _Case]:
     raw = Path(nnUNet_raw) / dataset_name if nnUNet_raw.is_set() else Path()
-    dataset_json = copy.deepcopy(dict(dataset_json))  # nnU-Net writes absolute paths into it
-    listed: Mapping[str, Any] = {}
-    if "dataset" in dataset_json or (raw / "imagesTr").is_dir():
-        listed = get_filenames_of_train_images_and_targets(str(raw), dataset_json)
+    listed = training_cases(raw, dataset_json)
     if labels is None:
         return {case: _Case(files["label"], files["images"]) for case, files in listed.items()}
     ending = dataset_json["file_ending"]

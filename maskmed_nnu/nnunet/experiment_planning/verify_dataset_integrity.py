@@ -6,7 +6,6 @@ Ours look at every file of a data set of objects, and at the orientations in any
 from __future__ import annotations
 
 import functools
-import json
 import multiprocessing
 from collections.abc import Sequence
 from os.path import isfile
@@ -25,7 +24,7 @@ from maskmed_nnu.instances.integrity import LabelMapIssues, check_label_map
 from maskmed_nnu.instances.label_plausibility import check_lossless
 from maskmed_nnu.instances.text import count, format_faults, format_shape
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_data_set_orientations
+from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_data_set_orientations, training_cases
 from maskmed_nnu.nnunet.preprocessing.grid_checks import check_grid
 
 
@@ -57,7 +56,7 @@ def verify_instances(folder: str | Path, dataset_json: dict, num_processes: int)
         InputError: one for all faults of all files.
     """
     label_format = LabelFormat.from_dataset_json(dataset_json)
-    cases = _cases(folder, dataset_json)
+    cases = training_cases(folder, dataset_json)
     if not cases:
         ending = dataset_json.get("file_ending")
         raise InputError(
@@ -114,18 +113,12 @@ def explain_failure(folder: str | Path, dataset_json: dict) -> None:
     from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
     label_format = LabelFormat.from_dataset_json(dataset_json)
-    for case in _cases(folder, dataset_json).values():
+    for case in training_cases(folder, dataset_json).values():
         data, _ = InstanceIO().read_images(case["images"])
         raw = read_ids(case["label"], overlap_layers=label_format.overlap_layers)
         faults = _mismatches(case["images"], case["label"], data, raw, len(dataset_json["channel_names"]))
         if faults:
             raise InputError(faults[0])
-
-
-def _cases(folder: str | Path, dataset_json: dict) -> dict:
-    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-    return get_filenames_of_train_images_and_targets(str(folder), json.loads(json.dumps(dataset_json)))
 
 
 def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.ndarray, channels: int) -> list[str]:

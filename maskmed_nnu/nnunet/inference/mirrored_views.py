@@ -22,21 +22,26 @@ class View(NamedTuple):
     inputs: list[int] | None
     outputs: list[int] | None
 
-    @property
-    def alone(self) -> tuple[int, ...]:
-        """The axis, where it is one."""
-        return self.axes if len(self.axes) == 1 else ()
+
+def view_axes(mirroring: Mirroring, axes: Sequence[int], labels: LabelManager) -> list[int]:
+    """Of ``axes``, those of a trained model, the ones that the plans mirror and that turn no region into none."""
+    heads = output_classes(labels)
+    return [axis for axis in axes if axis in mirroring.axes and mirroring.order(heads, [axis]) is not None]
+
+
+def output_classes(labels: LabelManager) -> list[Any]:
+    """The label, or the set of labels, of each output channel."""
+    return list(labels.foreground_regions if labels.has_regions else labels.all_labels)
 
 
 def mirrored_views(
     mirroring: Mirroring, axes: Sequence[int], labels: LabelManager, *, channels: int, cascaded: bool
 ) -> list[View]:
-    """Every combination of ``axes``, those of a trained model, but of an axis that turns a region into none.
+    """Every combination of the `view_axes`.
 
     ``channels`` counts those of the input, of which a cascade's last ones are the labels of the stage before.
     """
-    heads = list(labels.foreground_regions if labels.has_regions else labels.all_labels)
-    allowed = [axis for axis in axes if axis in mirroring.axes and mirroring.order(heads, [axis]) is not None]
+    heads, allowed = output_classes(labels), view_axes(mirroring, axes, labels)
     stages = list(labels.foreground_labels) if cascaded else []
     first = channels - len(stages)
     views = []
@@ -80,13 +85,16 @@ def wrap_mirrored_views(predictor_class: Any) -> None:
         configuration, trained = self.configuration_manager.configuration, self.allowed_mirroring_axes
         if not (self.use_mirroring and trained) or SECTION not in configuration:
             return stock(self, input_image)
-        views = views_of(self, channels=len(input_image))
-        swaps = any(view.inputs or view.outputs for view in views)
+        mirroring = mirroring_of(self.plans_manager.plans, configuration, self.label_manager)
+        axes = view_axes(mirroring, trained, self.label_manager)
+        swaps = any(mirroring.swap.get(axis) for axis in axes)
         # each view of ours is one of nnU-Net's images without mirrored tiles; it takes None for none
-        self.allowed_mirroring_axes = None if swaps else tuple(axis for view in views for axis in view.alone) or None
+        self.allowed_mirroring_axes = None if swaps else tuple(axes) or None
         try:
             if not swaps:
                 return stock(self, input_image)
+            cascaded = self.configuration_manager.previous_stage_name is not None
+            views = mirrored_views(mirroring, axes, self.label_manager, channels=len(input_image), cascaded=cascaded)
             dimension = len(configuration["patch_size"])
             return average_views(lambda image: stock(self, image), input_image, views, dimension=dimension)
         finally:
@@ -94,21 +102,3 @@ def wrap_mirrored_views(predictor_class: Any) -> None:
 
     predict_sliding_window_return_logits.exchanges_partners = True  # type: ignore[attr-defined]
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
-
-
-def views_of(predictor: Any, channels: int) -> list[View]:
-    """Those of nnU-Net's predictor, whose model was trained with ``allowed_mirroring_axes``, for images.
-
-    Raises
-    ------
-    InputError
-        As `mirroring_of`.
-    """
-    configuration = predictor.configuration_manager
-    return mirrored_views(
-        mirroring_of(predictor.plans_manager.plans, configuration.configuration, predictor.label_manager),
-        predictor.allowed_mirroring_axes,
-        predictor.label_manager,
-        channels=channels,
-        cascaded=configuration.previous_stage_name is not None,
-    )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.inference.mirrored_views import mirrored_views
+from maskmed_nnu.nnunet.inference.mirrored_views import output_classes, view_axes
 from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.plans_handling.mirroring import mirroring_of
@@ -151,11 +151,9 @@ def _mirroring(plans: dict, configuration: dict, dataset: dict, axes: Sequence[i
     """``mirror_swap``: for an axis, the output channel that stands at each place after a flip along it."""
     labels = PlansManager(plans).get_label_manager(dataset)
     mirroring = mirroring_of(plans, configuration, labels)
-    views = [
-        view for view in mirrored_views(mirroring, axes, labels, channels=0, cascaded=False) if len(view.axes) == 1
-    ]
-    swap = {str(view.axes[0]): view.outputs for view in views if view.outputs is not None}
-    return {"mirror_axes": [view.axes[0] for view in views], "mirror_swap": swap}
+    axes, classes = view_axes(mirroring, axes, labels), output_classes(labels)
+    swap = {str(axis): mirroring.order(classes, [axis]) for axis in axes if mirroring.swap.get(axis)}
+    return {"mirror_axes": axes, "mirror_swap": swap}
 
 
 def _channels(plans: dict, configuration: dict, dataset: dict) -> list[dict]:

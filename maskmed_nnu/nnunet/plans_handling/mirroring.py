@@ -51,7 +51,7 @@ class Mirroring:
         None where a set of labels becomes one that is no class.
         """
         to = self.swapped(axes)
-        sets = [frozenset([one] if isinstance(one, int) else map(int, one)) for one in map(_plain, classes)]
+        sets = [frozenset(map(int, one if isinstance(one, Collection) else [one])) for one in classes]
         becomes = [frozenset(to.get(label, label) for label in one) for one in sets]
         return [sets.index(one) for one in becomes] if set(becomes) <= set(sets) else None
 
@@ -107,8 +107,3 @@ def _check(
                 f"The plans {name} exchange labels in mirroring.swap so that mirroring along the axis {a} and then "
                 f"along {b} differs from the other order; legal are pairs with one result for both. {correct}"
             )
-
-
-def _plain(one: Any) -> int | Collection[int]:
-    """Labels come as numpy's numbers, too."""
-    return one if isinstance(one, Collection) else int(one)

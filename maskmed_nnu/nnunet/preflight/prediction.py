@@ -10,6 +10,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.inference.trained_model import is_whole
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
 from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
@@ -133,10 +134,10 @@ def _configuration(plans: Any, name: str) -> dict[str, Any]:
 def _mirroring(plans: Any, configuration: dict[str, Any]) -> Any:
     """That of the configuration; where it is not known, of one that exchanges classes before others."""
     if configuration:
-        return configuration.get("mirroring")
+        return configuration.get(SECTION)
     configurations = plans.get("configurations") if isinstance(plans, dict) else None
     every = configurations.values() if isinstance(configurations, dict) else ()
-    found = [one["mirroring"] for one in every if isinstance(one, dict) and isinstance(one.get("mirroring"), dict)]
+    found = [one[SECTION] for one in every if isinstance(one, dict) and isinstance(one.get(SECTION), dict)]
     return max(found, key=lambda mirroring: bool(mirroring.get("swap")), default=None)
 
 
