@@ -1,0 +1,1 @@
+"""Class maps: their metrics and comparison."""
