@@ -165,9 +165,7 @@ class PackageFile:
         needed = {PLANS, DATASET, CARD, *weights}
         missing = sorted((needed | set(listed)) - set(names))
         if missing:
-            raise InputError(
-                f"{self.path} lacks {format_list(missing)}; get the package again from where it was made."
-            )
+            raise InputError(f"{self.path} lacks {format_list(missing)}; get the package again from where it was made.")
         extra = sorted(
             {name for name in names if name != MANIFEST and (name not in listed or not NAMES.fullmatch(name))}
             | {name for name in listed if name.startswith("fold_") and name not in weights}

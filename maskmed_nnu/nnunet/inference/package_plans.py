@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pydoc import locate
-from typing import Any
+from pydoc import ErrorDuringImport, locate
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, ValidationError
 from torch import nn
 
 from maskmed_nnu.dataset_json import ENDINGS, READERS
@@ -38,6 +39,7 @@ RESAMPLINGS = (
     "resample_torch_simple",
     "no_resampling_hack",
 )
+LARGEST_PATCH = 2**14  # along one axis
 
 
 def check_names(
@@ -84,6 +86,29 @@ def check_names(
         raise _refusal("backbone", backbone, "a model of timm", source)
     if arguments.get("backbone_weights") is not None:
         raise _refusal("backbone_weights", arguments["backbone_weights"], "null, as the package holds all", source)
+    _check_numbers({**settings, "transpose_forward": plans.get("transpose_forward")}, source)
+
+
+class Numbers(BaseModel):
+    """What prediction counts with."""
+
+    patch_size: list[Annotated[int, Field(ge=1, le=LARGEST_PATCH)]] = Field(min_length=2, max_length=3)
+    spacing: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(min_length=2, max_length=3)
+    batch_size: int = Field(default=1, ge=1)
+    transpose_forward: list[int]
+
+
+def _check_numbers(settings: Mapping[str, Any], source: str) -> None:
+    try:
+        numbers = Numbers.model_validate(settings)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+        place, found = str(fault["loc"][0]), settings.get(str(fault["loc"][0]))
+        raise InputError(
+            f"The plans in {source} set {place} to {shown(found)} ({fault['msg']}); do not use it."
+        ) from None
+    if sorted(numbers.transpose_forward) != [0, 1, 2] or len(numbers.spacing) != len(numbers.patch_size):
+        raise InputError(f"The axes in the plans of {source} do not fit each other; do not use it.")
 
 
 def _check_listed(place: str, names: Iterable[Any], legal: tuple[str, ...], source: str) -> None:
@@ -94,7 +119,10 @@ def _check_listed(place: str, names: Iterable[Any], legal: tuple[str, ...], sour
 
 def _check_network_part(place: str, name: Any, source: str) -> None:
     """A module class that is defined in a library of networks, not merely reached through one."""
-    found = locate(name) if isinstance(name, str) and MODULES.fullmatch(name) else None
+    try:
+        found = locate(name) if isinstance(name, str) and MODULES.fullmatch(name) else None
+    except ErrorDuringImport:
+        found = None
     if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(DEFINED_IN)):
         legal = "a network or layer of maskmed_nnu.networks, dynamic_network_architectures or torch.nn"
         raise _refusal(place, name, legal, source)

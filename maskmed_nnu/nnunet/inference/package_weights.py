@@ -68,9 +68,7 @@ def unpack_weights(content: bytes, expected: Mapping[str, Tensor], *, source: st
         if tensors[name].is_floating_point() != tensor.is_floating_point():
             raise _misfit(source, f"{name} is {tensors[name].dtype} and should be {tensor.dtype}")
     floats: dict[int, Tensor] = {}  # a parameter of several names stays one
-    return {
-        name: floats.setdefault(id(tensors[name]), tensors[name].to(expected[name].dtype)) for name in expected
-    }
+    return {name: floats.setdefault(id(tensors[name]), tensors[name].to(expected[name].dtype)) for name in expected}
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -30,11 +30,13 @@ def model_card(
     configuration = resolve_configuration(plans, manifest["configuration"])
     channels = dataset_json.get("channel_names") or dataset_json.get("modality") or {}
     trained = f"{manifest['trainer']}, {count(epochs, 'epoch')}" if epochs is not None else manifest["trainer"]
+    number = dataset_json.get("numTraining")
+    cases = count(number, "training case") if isinstance(number, int) else "of an unknown number of cases"
     facts = {
         "finds": "objects" if "instances" in configuration else "a label for each voxel or pixel",
         "labels": format_list(name for name in dataset_json["labels"] if name != "background"),
         "channels": format_list(channels.values()),
-        "data set": f"{plans.get('dataset_name')}, {count(int(dataset_json.get('numTraining', 0)), 'training case')}",
+        "data set": f"{plans.get('dataset_name')}, {cases}",
         **{name: str(dataset_json[key]) for key, name in DESCRIPTIONS.items() if dataset_json.get(key)},
         "network": configuration["architecture"]["network_class_name"].rpartition(".")[2],
         "parameters": f"{parameters:,}",

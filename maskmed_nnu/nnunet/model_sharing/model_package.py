@@ -41,7 +41,9 @@ def write_package(
 ) -> Path:
     """See `maskmed_nnu.export`."""
     if precision not in PRECISIONS:
-        raise InputError(f"The precision {precision!r} does not exist for weights; legal are {' and '.join(PRECISIONS)}.")
+        raise InputError(
+            f"The precision {precision!r} does not exist for weights; legal are {' and '.join(PRECISIONS)}."
+        )
     model = FolderModel(model_folder, checkpoint=checkpoint)
     chosen = model.choose_folds(folds)
     path = Path(path).expanduser()
