@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskmed_nnu.cli.options import add_model_arguments, model_folder
+from maskmed_nnu.cli.options import add_model_arguments, model_source
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES
-from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
+from maskmed_nnu.nnunet.inference.trained_model import check_hook, preprocess
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ def run(options: argparse.Namespace) -> None:
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
-    folder = model_folder(options)
-    fold = trained_folds(folder, [options.fold] if options.fold else None, options.checkpoint)[0]
-    predictor = load_predictor(folder, [fold], checkpoint=options.checkpoint, device=options.device)
+    model = model_source(options)
+    fold = model.choose_folds(options.fold)[0]
+    predictor = model.predictor([fold], device=options.device, mirroring=False)
     network = getattr(predictor.network, "_orig_mod", predictor.network).to(predictor.device).eval()
     modules = attention_modules(network)
     if not modules:
         raise InputError(
-            f"The {type(network).__name__} in {folder} has no attention modules; analyze takes a MaskAttnUNet whose "
-            "placement is not none."
+            f"The {type(network).__name__} in {model.name} has no attention modules; analyze takes a MaskAttnUNet "
+            "whose placement is not none."
         )
     cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
     images = [file for case in cases for file in case.files]
@@ -87,7 +87,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
     if failed < len(cases):
         _write(options.output, maps)
-        print(f"\nfold {fold} of {folder}\n\n{markdown_table(maps)}\n\ntable {options.output / TABLE}, plots beside it")
+        print(f"\nfold {fold} of {model.name}\n\n{markdown_table(maps)}\n")
+        print(f"table {options.output / TABLE}, plots beside it")
     if failed:
         raise InputError(f"{failed} of {len(cases)} images could not be measured; the reason for each stands above.")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import AXES
+from maskmed_nnu.nnunet.inference.model_source import ModelSource, open_model
 from maskmed_nnu.nnunet.inference.trained_model import results_folder
 
 
@@ -43,11 +44,11 @@ def _axes(text: str) -> str:
     return axes
 
 
-def model_folder(options: argparse.Namespace) -> Path:
-    """The folder that the options of `add_model_arguments` name.
+def model_source(options: argparse.Namespace) -> ModelSource:
+    """The model that the options of `add_model_arguments` name.
 
     Raises:
-        InputError: where they name none, or one that holds no training.
+        InputError: where they name none, or one that is not trained.
     """
     if (options.model is None) == (options.dataset is None):
         raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
@@ -58,6 +59,4 @@ def model_folder(options: argparse.Namespace) -> Path:
                 "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
             )
         folder = results_folder(options.dataset, trainer=options.tr, plans=options.p, configuration=options.c)
-    if not (folder / "plans.json").is_file():
-        raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
-    return folder.resolve()
+    return open_model(folder, checkpoint=options.checkpoint)
