@@ -138,8 +138,8 @@ class PackageFile:
         release = ".".join(manifest.nnunetv2.split(".")[:2])
         if release not in KNOWN_NNUNET:
             raise InputError(
-                f"{self.path} holds a model of nnU-Net {manifest.nnunetv2}, and this release of maskmed_nnu knows those "
-                f"of nnU-Net {format_list(KNOWN_NNUNET)}; install the maskmed_nnu that made it, {manifest.maskmed_nnu}."
+                f"{self.path} holds a model of nnU-Net {manifest.nnunetv2}, and this maskmed_nnu knows those of "
+                f"nnU-Net {format_list(KNOWN_NNUNET)}; install the maskmed_nnu that made it, {manifest.maskmed_nnu}."
             )
         return manifest
 
@@ -149,7 +149,7 @@ class PackageFile:
         changed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
         if changed:
             raise InputError(
-                f"{self.path} was packed anew by another program (its {format_list(map(repr, changed), 3)} is compressed "
+                f"{self.path} was packed anew by another program ({format_list(map(repr, changed), 3)} is compressed "
                 "or encrypted); take the file that `maskmed export` wrote."
             )
         if sum(info.file_size for info in infos) > self.path.stat().st_size:
@@ -198,7 +198,8 @@ class PackageFile:
 
     def _damaged(self, error: Exception) -> InputError:
         return InputError(
-            f"{self.path} is damaged, cut off or no model package ({str(error).rstrip('.')}); copy or download it again."
+            f"{self.path} is damaged, cut off or no model package ({str(error).rstrip('.')}); copy or download it "
+            "again."
         )
 
 

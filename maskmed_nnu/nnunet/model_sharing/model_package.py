@@ -65,8 +65,8 @@ def write_package(
     settings = resolve_configuration(plans, configuration)
     if settings.get("previous_stage"):
         raise InputError(
-            f"{model.name} is the second stage of a cascade, which needs the predictions of {settings['previous_stage']}, "
-            "and a package holds one stage; share both with nnUNetv2_export_model_to_zip."
+            f"{model.name} is the second stage of a cascade, which needs the predictions of the first, and a package "
+            "holds one stage; share both with nnUNetv2_export_model_to_zip."
         )
     check_names(plans, model.dataset_json, trainer=trainer, configuration=configuration, source=model.name)
     manifest = {

@@ -17,22 +17,14 @@ from safetensors.torch import load, save
 import maskmed_nnu as mm
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference import model_package
-from maskmed_nnu.nnunet.inference.model_package import PackageModel
 from maskmed_nnu.nnunet.inference.model_source import open_model
 from maskmed_nnu.nnunet.inference.package_weights import pack_weights, unpack_weights
-from tests.nnunet.model_sharing.tiny_models import architecture, build, model_folder
-
-PATCH = [16, 16]
+from tests.nnunet.tiny_models import NETWORKS, VOLUMES, tiny_model
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A SimpleUNet with folds 0 and 1."""
-    built = architecture(2)
-    states = [build(built).state_dict() for _ in range(2)]
-    states[1] = {name: value + 0.01 if value.is_floating_point() else value for name, value in states[1].items()}
-    model_folder(tmp_path / "model", PATCH, built, states)
-    return tmp_path / "model"
+    return tiny_model(tmp_path / "model", "SimpleUNet", channels=("CT", "MR"), folds=(0, 1))
 
 
 @pytest.fixture
@@ -75,23 +67,32 @@ def predictor(source: str | Path, folds: list[str] | None = None):
     return model.predictor(model.choose_folds(folds), device="cpu", mirroring=True)
 
 
-def logits(source: str | Path) -> np.ndarray:
-    image = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 20, 24)).astype(np.float32))
-    return predictor(source).predict_logits_from_preprocessed_data(image).numpy()
+def predicted(source: str | Path, dim: int) -> np.ndarray:
+    """The logits, or packed objects, of a random image of one channel."""
+    image = np.random.default_rng(0).normal(size=(1, 1, 40, 48) if dim == 2 else (1, 8, 16, 20)).astype(np.float32)
+    model = open_model(source)
+    plain = model.predictor(model.folds, device="cpu", mirroring=False)
+    return plain.predict_logits_from_preprocessed_data(torch.from_numpy(image)).numpy()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_package_predicts_as_its_folder(folder, tmp_path, precision):
+@pytest.mark.parametrize(("network", "dim"), [*((name, 2) for name in NETWORKS), *((name, 3) for name in VOLUMES)])
+def test_a_package_predicts_as_its_folder(tmp_path, network, dim, precision):
+    folder = tiny_model(tmp_path / "model", network, dim=dim, folds=(0, 1))
     file = mm.export(folder, tmp_path / "x.zip", precision=precision)
-    model, ours, theirs = open_model(file), logits(file), logits(folder)
+    model = open_model(file)
     assert model.folds == ("0", "1") and model.plans == open_model(folder).plans
+    ours, theirs = (predictor(source) for source in (file, folder))
+    assert ours.allowed_mirroring_axes == list(theirs.allowed_mirroring_axes)
+    for mine, other in zip(ours.list_of_parameters, theirs.list_of_parameters, strict=True):
+        assert list(mine) == list(other) and all(value.dtype == torch.float32 for value in mine.values())
+        expected = {name: value if precision == "float32" else value.half().float() for name, value in other.items()}
+        assert all(torch.equal(mine[name], expected[name]) for name in mine)
     if precision == "float32":
-        np.testing.assert_array_equal(ours, theirs)
-    else:
-        np.testing.assert_allclose(ours, theirs, atol=1e-2)
-        assert not np.array_equal(ours, theirs)
+        np.testing.assert_array_equal(predicted(file, dim), predicted(folder, dim))
+    elif network in ("MaskMed", "SimpleUNet", "MaskAttnUNet"):
+        assert 0 < np.abs(predicted(file, dim) - predicted(folder, dim)).mean() < 0.01
         assert file.stat().st_size < mm.export(folder, tmp_path / "y.zip", precision="float32").stat().st_size
-    assert {value.dtype for value in predictor(file).list_of_parameters[0].values()} == {torch.float32}
 
 
 def test_folds_are_chosen(folder, tmp_path):
@@ -118,7 +119,7 @@ def test_the_card_says_what_is_known(folder, tmp_path):
     file = mm.export(folder, tmp_path / "cells.zip", card="From BBBC038, CC0.", figures=figures, example=example)
     files = contents(file)
     card = files["README.md"].decode()
-    for line in ("# cells", "| labels | a, b, ignore |", "| channels | CT, MR |", "| network | SimpleUNet |"):
+    for line in ("# cells", "| labels | liver, spleen |", "| channels | CT, MR |", "| network | SimpleUNet |"):
         assert f"{line}\n" in card
     for line in ("| images | 40 |", "| F1@0.5 | 0.912 |", "| per_class, nucleus, PQ | 0.500 |"):
         assert f"{line}\n" in card
@@ -258,7 +259,7 @@ def test_files_that_are_missing_extra_or_wrong(package, change, fault):
 
 def test_checksums_and_sizes(package):
     files = contents(package)
-    for content in (files["plans.json"].replace(b"CTNorm", b"NoNorm"), files["plans.json"] + b" "):
+    for content in (files["plans.json"].replace(b"ZScoreNorm", b"ZSc0reNorm"), files["plans.json"] + b" "):
         with pytest.raises(InputError, match=r"plans\.json has another (size|checksum) than package\.json says"):
             open_model(write(package, files | {"plans.json": content}, sums=False))
 
@@ -294,9 +295,16 @@ def test_files_that_are_no_packages(package, tmp_path):
                 archive.writestr(name, b"")
         with pytest.raises(InputError, match=fault):
             open_model(other)
-    other.write_text("hello")
-    with pytest.raises(InputError, match="is damaged, cut off or no model package"):
-        open_model(other)
+    for name, fault in (
+        ("other.zip", "is damaged, cut off or no model package"),
+        ("notes.txt", "is a file, not a model"),
+    ):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(InputError, match=fault):
+            open_model(tmp_path / name)
+    package.rename(tmp_path / "without_ending")
+    assert open_model(tmp_path / "without_ending").folds == ("0", "1")
+    (tmp_path / "without_ending").rename(package)
     with pytest.raises(InputError, match="was packed anew by another program"):
         open_model(write(other, contents(package), compression=zipfile.ZIP_DEFLATED))
 
