@@ -11,6 +11,7 @@ from typer import BadParameter, Option
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES
+from maskmed_nnu.nnunet.inference.model_source import ModelSource, open_model
 
 MODEL = "The trained model: -m, or -d with the names that nnU-Net's commands take"
 
@@ -85,11 +86,13 @@ Folds = Annotated[
 ]
 
 
-def model_folder(model: Path | None, dataset: str | None, *, trainer: str, plans: str, configuration: str) -> Path:
-    """The folder that the options of the model name.
+def model_source(
+    model: Path | None, dataset: str | None, checkpoint: str, *, trainer: str, plans: str, configuration: str
+) -> ModelSource:
+    """The model that the options name.
 
     Raises:
-        InputError: where they name none, or one that holds no training.
+        InputError: where they name none, or one that is not trained.
     """
     from maskmed_nnu.nnunet.inference.trained_model import results_folder
 
@@ -103,6 +106,4 @@ def model_folder(model: Path | None, dataset: str | None, *, trainer: str, plans
                 "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
             )
         folder = results_folder(dataset, trainer=trainer, plans=plans, configuration=configuration)
-    if not (folder / "plans.json").is_file():
-        raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
-    return folder.resolve()
+    return open_model(folder, checkpoint=checkpoint)
