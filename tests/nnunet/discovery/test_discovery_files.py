@@ -66,6 +66,7 @@ def test_wheel_holds_the_package_the_hook_and_no_other_top_level_name(checkout, 
     assert top_level == {"maskmed_nnu", "maskmed_nnu.pth", f"{wheel.name.split('-py3')[0]}.dist-info"}
     for kind, name in THIN_FILES:
         assert f"maskmed_nnu/{FOLDERS[kind]}/{name}.py" in files
+    assert "maskmed_nnu/models/nuclei_example.png" in files
     python = unpack_into_new_environment(wheel, tmp_path / "env")
     code = "import sys, maskmed_nnu as m; print(type(sys.meta_path[0]).__name__, m.__version__, m.__file__)"
     hook, version, file = run_python(code, python=python).stdout.split()
