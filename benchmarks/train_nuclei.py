@@ -5,10 +5,11 @@
     python benchmarks/train_nuclei.py --images DATA/dsb2018/images --masks DATA/dsb2018/masks --work /tmp/nuclei-200 \\
         --minutes 60 --figures /tmp/nuclei-160/figures.json
 
-Everything goes through the commands: convert, plan, train (fold ``all``), export, predict, evaluate. The last ``--test``
-images by name are not trained on; the package is compared with them, and ``WORK/figures.json`` has the scores. Without
-``--test`` the model is trained on all images, and ``WORK/nuclei.zip`` is what is shipped in ``maskmed_nnu/models``; its
-card has the ``--figures`` of the other run. A training that was stopped goes on; what is finished is not repeated.
+Everything goes through the commands: convert, plan, train (fold ``all``), export, predict, evaluate. The last
+``--test`` images by name are not trained on; the package is compared with them, and ``WORK/figures.json`` has the
+scores. Without ``--test`` the model is trained on all images, and ``WORK/nuclei.zip`` is what ``maskmed_nnu/models``
+ships; its card has the ``--figures`` of the other run. A training that was stopped goes on; what is finished is not
+repeated.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class PackageModel:
         from maskmed_nnu.nnunet.inference.package_weights import unpack_weights
 
         chosen = {"trainer": self.manifest.trainer, "configuration": self.manifest.configuration}
-        check_names(self.plans, self.dataset_json, source=self.name, **chosen)
+        check_names(self.plans, self.dataset_json, axes=self.manifest.mirroring_axes or (), source=self.name, **chosen)
         with torch.device("meta"):  # weights of other shapes are refused before the memory for them is taken
             network, *_ = build_network(self.plans, self.dataset_json, name=self.name, **chosen)
         return build_predictor(

@@ -72,20 +72,31 @@ def open_model(source: str | Path, *, checkpoint: str = FINAL_CHECKPOINT) -> Mod
     Raises:
         InputError: where there is no model, or none that is trained.
     """
-    from maskmed_nnu.nnunet.inference.model_package import PackageModel, built_in_models
+    from maskmed_nnu.nnunet.inference.model_package import built_in_models
 
     built_in = built_in_models()
     if isinstance(source, str) and source in built_in:
-        return PackageModel(built_in[source])
+        return _open_package(built_in[source], checkpoint)
     path = Path(source).expanduser()
     if path.is_file() and (path.suffix.lower() == ".zip" or is_whole(path)):
-        return PackageModel(path)
+        return _open_package(path, checkpoint)
     if not path.exists() and path.name == str(source):
         raise InputError(
             f"There is no model {source}; name a folder of a training, which holds {CONTENTS}, a package that `maskmed "
             f"export` wrote, or one of ours: {format_list(built_in) or 'none'}."
         )
     return FolderModel(path, checkpoint=checkpoint)
+
+
+def _open_package(file: Path, checkpoint: str) -> ModelSource:
+    from maskmed_nnu.nnunet.inference.model_package import PackageModel
+
+    if checkpoint != FINAL_CHECKPOINT:
+        raise InputError(
+            f"{file} is a model package, which holds one set of weights; leave {checkpoint} out, or name the folder of "
+            "the training."
+        )
+    return PackageModel(file)
 
 
 class FolderModel:

@@ -7,7 +7,7 @@ attribute. Plans of one's own training are trusted; those of a package come from
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pydoc import ErrorDuringImport, locate
 from typing import Annotated, Any
 
@@ -43,9 +43,17 @@ LARGEST_PATCH = 2**14  # along one axis
 
 
 def check_names(
-    plans: dict[str, Any], dataset_json: Mapping[str, Any], *, trainer: str, configuration: str, source: str
+    plans: dict[str, Any],
+    dataset_json: Mapping[str, Any],
+    *,
+    trainer: str,
+    configuration: str,
+    axes: Sequence[int],
+    source: str,
 ) -> None:
-    """Refuse plans with names that a model has no use for; ``source`` is what the sentence calls the package.
+    """Refuse plans with names that a model has no use for, and numbers that make no sense.
+
+    ``axes`` are those of mirroring, and ``source`` is what the sentence calls the package.
 
     Raises:
         InputError: says which name stands where, and what is legal.
@@ -86,7 +94,7 @@ def check_names(
         raise _refusal("backbone", backbone, "a model of timm", source)
     if arguments.get("backbone_weights") is not None:
         raise _refusal("backbone_weights", arguments["backbone_weights"], "null, as the package holds all", source)
-    _check_numbers({**settings, "transpose_forward": plans.get("transpose_forward")}, source)
+    _check_numbers({**settings, "transpose_forward": plans.get("transpose_forward")}, axes, source)
 
 
 class Numbers(BaseModel):
@@ -98,7 +106,7 @@ class Numbers(BaseModel):
     transpose_forward: list[int]
 
 
-def _check_numbers(settings: Mapping[str, Any], source: str) -> None:
+def _check_numbers(settings: Mapping[str, Any], axes: Sequence[int], source: str) -> None:
     try:
         numbers = Numbers.model_validate(settings)
     except ValidationError as error:
@@ -107,7 +115,8 @@ def _check_numbers(settings: Mapping[str, Any], source: str) -> None:
         raise InputError(
             f"The plans in {source} set {place} to {shown(found)} ({fault['msg']}); do not use it."
         ) from None
-    if sorted(numbers.transpose_forward) != [0, 1, 2] or len(numbers.spacing) != len(numbers.patch_size):
+    dim, permutation = len(numbers.patch_size), sorted(numbers.transpose_forward)
+    if permutation != [0, 1, 2] or len(numbers.spacing) != dim or not set(axes) <= set(range(dim)):
         raise InputError(f"The axes in the plans of {source} do not fit each other; do not use it.")
 
 

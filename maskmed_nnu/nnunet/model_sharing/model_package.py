@@ -44,6 +44,8 @@ def write_package(
         raise InputError(
             f"The precision {precision!r} does not exist for weights; legal are {' and '.join(PRECISIONS)}."
         )
+    if Path(model_folder).expanduser().is_file():
+        raise InputError(f"{model_folder} is a file; a package is made from the folder of a training, so name that.")
     model = FolderModel(model_folder, checkpoint=checkpoint)
     chosen = model.choose_folds(folds)
     path = Path(path).expanduser()
@@ -68,7 +70,9 @@ def write_package(
             f"{model.name} is the second stage of a cascade, which needs the predictions of the first, and a package "
             "holds one stage; share both with nnUNetv2_export_model_to_zip."
         )
-    check_names(plans, model.dataset_json, trainer=trainer, configuration=configuration, source=model.name)
+    check_names(
+        plans, model.dataset_json, trainer=trainer, configuration=configuration, axes=axes or (), source=model.name
+    )
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": path.stem,
@@ -123,8 +127,11 @@ def _check_output(path: Path, model: FolderModel) -> None:
 def _is_package(path: Path) -> bool:
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return MANIFEST in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def _without_paths(plans: dict[str, Any], configuration: str) -> dict[str, Any]:

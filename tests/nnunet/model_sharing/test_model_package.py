@@ -104,6 +104,13 @@ def test_folds_are_chosen(folder, tmp_path):
         predictor(file, ["0"])
 
 
+def test_what_a_folder_has_and_a_package_has_not(package):
+    with pytest.raises(InputError, match=r"model\.zip is a model package, .* leave checkpoint_best\.pth out"):
+        open_model(package, checkpoint="checkpoint_best.pth")
+    with pytest.raises(InputError, match=r"model\.zip is a file; a package is made from the folder of a training"):
+        mm.export(package, package)
+
+
 def test_the_same_model_gives_the_same_file_without_pickles(folder, package):
     before = package.read_bytes()
     assert mm.export(folder, package).read_bytes() == before
@@ -276,6 +283,7 @@ def test_checksums_and_sizes(package):
         ({"trainer": "os.system"}, "not as `maskmed export` writes it"),
         ({"trainer": "join"}, 'names "join" as trainer'),
         ({"configuration": "3d"}, "have no configuration '3d'"),
+        ({"mirroring_axes": [0, 2]}, "The axes in the plans of .* do not fit each other"),
         ({"precision": "float64"}, "not as `maskmed export` writes it"),
     ],
 )
