@@ -11,6 +11,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.nnunet.inference.model_source import chosen_folds
 from maskmed_nnu.nnunet.inference.package_file import DATASET, PLANS, PackageFile, weights_file
+from maskmed_nnu.nnunet.inference.package_plans import check_names
 
 if TYPE_CHECKING:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -38,7 +39,8 @@ class PackageModel:
     """The package that `maskmed export` wrote. It is read where it lies; nothing of it is unpacked or executed.
 
     Raises:
-        InputError: where the file is damaged, no package, or of a release that we do not know.
+        InputError: where the file is damaged, no package, of a release that we do not know, or has plans that name what
+            no model needs.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -49,6 +51,14 @@ class PackageModel:
         self.plans: dict[str, Any] = self._package.read_json(PLANS)
         self.dataset_json: dict[str, Any] = self._package.read_json(DATASET)
         self.folds = tuple(self.manifest.folds)
+        check_names(
+            self.plans,
+            self.dataset_json,
+            trainer=self.manifest.trainer,
+            configuration=self.manifest.configuration,
+            axes=self.manifest.mirroring_axes or (),
+            source=self.name,
+        )
 
     def choose_folds(self, requested: Sequence[str | int] | str | int | None) -> list[str]:
         """See `ModelSource`."""
@@ -59,11 +69,11 @@ class PackageModel:
         import torch
 
         from maskmed_nnu.nnunet.inference.build_predictor import build_network, build_predictor
-        from maskmed_nnu.nnunet.inference.package_plans import check_names
+        from maskmed_nnu.nnunet.inference.package_plans import check_classes
         from maskmed_nnu.nnunet.inference.package_weights import unpack_weights
 
         chosen = {"trainer": self.manifest.trainer, "configuration": self.manifest.configuration}
-        check_names(self.plans, self.dataset_json, axes=self.manifest.mirroring_axes or (), source=self.name, **chosen)
+        check_classes(self.plans, configuration=self.manifest.configuration, source=self.name)
         with torch.device("meta"):  # weights of other shapes are refused before the memory for them is taken
             network, *_ = build_network(self.plans, self.dataset_json, name=self.name, **chosen)
         return build_predictor(

@@ -12,7 +12,6 @@ from pydoc import ErrorDuringImport, locate
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
-from torch import nn
 
 from maskmed_nnu.dataset_json import ENDINGS, READERS
 from maskmed_nnu.errors import InputError
@@ -21,6 +20,7 @@ from maskmed_nnu.json_file import shown
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 
 MODULES = re.compile(r"(maskmed_nnu\.networks|dynamic_network_architectures|torch\.nn)(\.\w+)+")
+NETWORK_PARTS = "a network or layer of maskmed_nnu.networks, dynamic_network_architectures or torch.nn"
 DEFINED_IN = ("maskmed_nnu.networks.", "dynamic_network_architectures.", "torch.nn.modules.")
 TRAINERS = re.compile(r"nnUNetTrainer\w*")
 BACKBONES = re.compile(r"\w[\w.]*")
@@ -87,8 +87,8 @@ def check_names(
     if not TRAINERS.fullmatch(trainer):
         raise _refusal("trainer", trainer, "nnUNetTrainer and what follows it", source)
     for place, name in imported.items():
-        if name is not None:
-            _check_network_part(place, name, source)
+        if name is not None and not (isinstance(name, str) and MODULES.fullmatch(name)):
+            raise _refusal(place, name, NETWORK_PARTS, source)
     backbone = arguments.get("backbone")
     if backbone is not None and not (isinstance(backbone, str) and BACKBONES.fullmatch(backbone)):
         raise _refusal("backbone", backbone, "a model of timm", source)
@@ -126,15 +126,25 @@ def _check_listed(place: str, names: Iterable[Any], legal: tuple[str, ...], sour
             raise _refusal(place, name, format_list(legal), source)
 
 
-def _check_network_part(place: str, name: Any, source: str) -> None:
-    """A module class that is defined in a library of networks, not merely reached through one."""
-    try:
-        found = locate(name) if isinstance(name, str) and MODULES.fullmatch(name) else None
-    except ErrorDuringImport:
-        found = None
-    if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(DEFINED_IN)):
-        legal = "a network or layer of maskmed_nnu.networks, dynamic_network_architectures or torch.nn"
-        raise _refusal(place, name, legal, source)
+def check_classes(plans: dict[str, Any], *, configuration: str, source: str) -> None:
+    """Refuse names in plans that passed `check_names` and are no module classes defined in a library of networks, but
+    merely reached through one. This imports them, and torch.
+
+    Raises:
+        InputError: says which name stands where, and what is legal.
+    """
+    from torch import nn
+
+    architecture = resolve_configuration(plans, configuration)["architecture"]
+    arguments = architecture["arch_kwargs"]
+    names = {key: arguments[key] for key in architecture["_kw_requires_import"] if arguments[key] is not None}
+    for place, name in {**names, "network_class_name": architecture["network_class_name"]}.items():
+        try:
+            found = locate(name)
+        except ErrorDuringImport:
+            found = None
+        if not (isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(DEFINED_IN)):
+            raise _refusal(place, name, NETWORK_PARTS, source)
 
 
 def _refusal(place: str, name: Any, legal: str, source: str) -> InputError:

@@ -16,7 +16,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.build_predictor import load_checkpoint
 from maskmed_nnu.nnunet.inference.model_source import FolderModel
 from maskmed_nnu.nnunet.inference.package_file import CARD, DATASET, FORMAT_VERSION, MANIFEST, PLANS, weights_file
-from maskmed_nnu.nnunet.inference.package_plans import check_names
+from maskmed_nnu.nnunet.inference.package_plans import check_classes, check_names
 from maskmed_nnu.nnunet.inference.package_weights import pack_weights
 from maskmed_nnu.nnunet.model_sharing.model_card import model_card
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
@@ -73,6 +73,7 @@ def write_package(
     check_names(
         plans, model.dataset_json, trainer=trainer, configuration=configuration, axes=axes or (), source=model.name
     )
+    check_classes(plans, configuration=configuration, source=model.name)
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": path.stem,

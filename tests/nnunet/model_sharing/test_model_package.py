@@ -362,7 +362,7 @@ def test_names_that_nnunet_would_import(package, place, name):
 def test_names_that_nnunet_would_look_up(package, key, value):
     changed = edited(package, "plans.json", lambda plans: plans["configurations"]["2d"].update({key: value}))
     with pytest.raises(InputError, match=f"as {key}, but a package may name only"):
-        predictor(changed)
+        open_model(changed)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_names_that_nnunet_would_look_up(package, key, value):
 )
 def test_plans_that_lead_elsewhere(package, file, change, fault):
     with pytest.raises(InputError, match=fault):
-        predictor(edited(package, file, lambda content: content.update(change)))
+        open_model(edited(package, file, lambda content: content.update(change)))
 
 
 @pytest.mark.parametrize(
@@ -406,6 +406,17 @@ def test_weights_of_a_file_on_the_users_disk_are_not_read(package):
     )
     with pytest.raises(InputError, match="as backbone_weights"):
         predictor(changed)
+
+
+def test_a_package_is_opened_without_torch(package, run_python, checkout):
+    code = f"""
+import sys
+from maskmed_nnu.nnunet.inference.model_source import open_model
+open_model({str(package)!r}).choose_folds(None)
+print(sorted({{"torch", "nnunetv2", "scipy", "matplotlib", "pandas", "SimpleITK"}} & set(sys.modules)))
+"""
+    done = run_python(code, PYTHONPATH=str(checkout))
+    assert done.stdout.strip() == "[]", done
 
 
 # ----------------------------------------------------------------------------------- weights that do not fit
