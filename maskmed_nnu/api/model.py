@@ -241,4 +241,12 @@ class Model:
             return Prediction(image, found.raw, self.names, notes=notes, model=predictor, objects=Objects(*found[1:]))
         with self._lock:
             labels, probabilities = predict_semantic(predictor, data, properties)
-        return Prediction(image, labels[None], self.names, notes=notes, model=predictor, probabilities=probabilities)
+        return Prediction(
+            image,
+            labels[None],
+            self.names,
+            notes=notes,
+            model=predictor,
+            probabilities=probabilities,
+            properties=properties,
+        )

@@ -53,7 +53,9 @@ class Prediction:
         model: Any = None,
         objects: Objects | None = None,
         probabilities: Callable[[], NDArray[Any]] | None = None,
+        properties: Mapping[str, Any] | None = None,
     ) -> None:
+        self._properties = dict(properties or {})
         self._image, self._raw, self._objects, self._model = image, raw, objects, model
         self._make_probabilities = probabilities
         self.axes, self.spacing = image.axes, image.spacing
@@ -174,8 +176,7 @@ class Prediction:
         """
         from maskmed_nnu.api.saving import save_labels
 
-        instances = None if self._objects is None else self._objects.instances
-        save_labels(Path(path), self._image, self._raw, self.labels, self._model, instances=instances)
+        save_labels(Path(path), self)
 
     def plot(self, *, index: int | None = None) -> Figure:
         """A figure of matplotlib: the image with classes tinted, or objects outlined; pyplot is left alone.

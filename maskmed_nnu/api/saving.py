@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +14,17 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS
-from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat
+from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
+
+if TYPE_CHECKING:
+    from maskmed_nnu.api.prediction import Prediction
 
 WRITTEN = (*LABEL_ENDINGS, ".nrrd", ".mha")
 
 
-def save_labels(
-    path: Path,
-    image: InputImage,
-    raw: NDArray[Any],
-    labels: NDArray[Any],
-    predictor: Any,
-    *,
-    instances: InstanceMap | None,
-) -> None:
-    """Write ``raw [L, Z, Y, X]`` on the reader's grid, or ``labels`` on the input's, which is the same map.
+def save_labels(path: Path, prediction: Prediction) -> None:
+    """Write the labels where a user says.
 
     Raises:
         InputError: where the format cannot hold them, or they would go over the input.
@@ -39,8 +34,20 @@ def save_labels(
         raise InputError(f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} for {path.name}; make it, or name another.")
-    refuse_output_over_input([path], image.files, advice="name another file")
+    refuse_output_over_input([path], prediction._image.files, advice="name another file")
     refuse_image_folder(path.parent)
+    write_labels(path, prediction)
+
+
+def write_labels(path: Path, prediction: Prediction) -> None:
+    """Write the labels on the grid of their image.
+
+    Raises:
+        InputError: where the format cannot hold them.
+    """
+    image, raw, labels, predictor = prediction._image, prediction._raw, prediction.labels, prediction._model
+    instances = None if prediction._objects is None else prediction._objects.instances
+    kind = formats.ending(path)
     if image.nibabel is not None and kind in formats.NIFTI:
         write_atomically(path, partial(_write_nibabel, image=image.nibabel, labels=labels))
         return

@@ -256,7 +256,7 @@ def test_a_drive_that_goes_away_ends_the_command(model, images, tmp_path, capsys
         folder.rename(tmp_path / "gone")
         raise InputError("a_0000.png cannot be read")
 
-    monkeypatch.setattr("maskmed_nnu.nnunet.inference.image_prediction.preprocess", unplug)
+    monkeypatch.setattr("maskmed_nnu.api.images.ImageReader.read", unplug)
     assert predict(model, folder, tmp_path / "out") == 1
     assert f"maskmed: {folder} is gone, or its drive is; the same command goes on" in capsys.readouterr().err
 
@@ -357,11 +357,6 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     assert f"{damaged} is damaged or cut off; copy it again" in capsys.readouterr().err
     assert predict(tmp_path / "nowhere", folder, out) == 1
     assert "There is no model" in capsys.readouterr().err
-    plan = plans(dataset())
-    del plan["label_manager"]
-    (model / "plans.json").write_text(json.dumps(plan))
-    assert predict(model, folder, out) == 1
-    assert "a model for classes, not for objects; predict with nnUNetv2_predict" in capsys.readouterr().err
     monkeypatch.delenv("nnUNet_results", raising=False)
     assert main(["predict", "-i", str(folder), "-o", str(out), "-d", "7"]) == 1
     assert "-d needs the environment variable nnUNet_results" in capsys.readouterr().err
