@@ -65,7 +65,7 @@ def test_path_images_and_array_give_what_nnunet_writes(network, dim, tmp_path):
     """For oblique images with anisotropic voxels; a 2D model predicts slice by slice."""
     ending = ".nii.gz" if network in OBJECTS else None
     folder = tiny_model(tmp_path / "model", network, dim=dim, ending=ending, folds=(0, 1) if dim == 3 else (0,))
-    file = save_nifti(tmp_path / "x_0000.nii.gz", volume((6 if dim == 3 else 2, 20, 17)), turn=rotation())
+    file = save_nifti(tmp_path / "x_0000.nii.gz", volume((6, 20, 17) if dim == 3 else (2, 40, 45)), turn=rotation())
     expected = written(nnunet_predicts(folder, [file], tmp_path / "out"))
     assert len(np.unique(expected)) > 1
     model = mm.load(folder, device="cpu")

@@ -53,7 +53,8 @@ def test_objects_lie_where_their_boxes_and_masks_say(cells):
 
 
 def test_objects_as_coco_and_as_a_table(cells):
-    result = cells.predict(picture(), spacing=(0.5, 0.25))
+    result = cells.predict(picture((80, 200)), spacing=(0.5, 0.25))
+    assert len(result.scores) > 1
     found = result.to_coco("x")
     assert [one["score"] for one in found] == pytest.approx(result.scores.tolist())
     assert {one["image_id"] for one in found} == {"x"}
@@ -123,9 +124,7 @@ def test_a_page_of_a_notebook_escapes_names_and_a_figure_leaves_pyplot_alone(org
     with pytest.raises(mm.InputError, match="There is no slice 6; the image has 6 slices"):
         result.plot(index=6)
     assert (backend, open_figures) == (matplotlib.rcParams["backend"], matplotlib._pylab_helpers.Gcf.figs)
-    assert repr(
-        result
-    ) == "<Prediction of image: <b>liver</b>, $spleen_ in 6 × 20 × 17 (zyx)>" or "in 6 × 20 × 17" in repr(result)
+    assert repr(result).startswith("<Prediction of image: ") and repr(result).endswith(" in 6 × 20 × 17 (zyx)>")
 
 
 def test_files_keep_the_place_of_the_image(organs, tmp_path):

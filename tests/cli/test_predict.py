@@ -348,7 +348,7 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     folder, _ = images
     out = tmp_path / "out"
     for more, said in (
-        (("-d", "7"), "Give the trained model either as -m FOLDER or as -d DATASET"),
+        (("-d", "7"), "Give the trained model either as -m MODEL or as -d DATASET"),
         (("-f", "4"), "Fold 4 in .* has no checkpoint_final.pth; the folds that have are 0, 1"),
         (("--checkpoint", "checkpoint_best.pth"), "has a checkpoint_best.pth; there is checkpoint_final.pth"),
     ):
