@@ -11,18 +11,23 @@ nothing is imported here before it is asked for.
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
     from maskmed_nnu.api.export import example, export
+    from maskmed_nnu.api.model import Model, load
+    from maskmed_nnu.api.prediction import Prediction
     from maskmed_nnu.errors import InputError
 
     __version__: str
 
 _EXPORTS = {
     "InputError": "maskmed_nnu.errors",
+    "Model": "maskmed_nnu.api.model",
+    "Prediction": "maskmed_nnu.api.prediction",
     "example": "maskmed_nnu.api.export",
     "export": "maskmed_nnu.api.export",
+    "load": "maskmed_nnu.api.model",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
-__all__ = ["InputError", "__version__", "example", "export"]
+__all__ = ["InputError", "Model", "Prediction", "__version__", "example", "export", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -168,21 +168,12 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> NDArray[np.unsign
             f"The objects have the classes {_format_numbers(undeclared)}, which dataset.json does not declare; its "
             f"classes are {_format_classes(label_format)}."
         )
-    if divisor is None:
-        if objects.stuff.any():
-            raise InputError(
-                "There is stuff or a crowd region beside the objects, but dataset.json declares no label_divisor, "
-                'without which every value is an object; add "label_divisor": 1000, say, and use panoptic ids.'
-            )
-        values: Integers = np.arange(1, len(objects.classes) + 1, dtype=np.int64)
-    else:
-        index = _rank_in_class(objects.classes)
-        if len(index) and index.max() >= divisor:
-            raise InputError(
-                f"An image holds {index.max()} objects of one class, but label_divisor {divisor} leaves room for "
-                f"{divisor - 1}; raise label_divisor in dataset.json and write the label files again."
-            )
-        values = objects.classes * divisor + index
+    if divisor is None and objects.stuff.any():
+        raise InputError(
+            "There is stuff or a crowd region beside the objects, but dataset.json declares no label_divisor, "
+            'without which every value is an object; add "label_divisor": 1000, say, and use panoptic ids.'
+        )
+    values = object_values(objects.classes, divisor)
     highest = max(values.max(initial=0), 0 if divisor is None else int(objects.stuff.max(initial=0)) * divisor)
     kind: type[np.unsignedinteger[Any]] = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
     raw = cast(np.concatenate([[0], values]), kind)[objects.ids]
@@ -193,6 +184,26 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> NDArray[np.unsign
             layer[here] = left[here]
             left[here] = 0
     return raw
+
+
+def object_values(classes: NDArray[np.int64], divisor: int | None) -> NDArray[np.int64]:
+    """The values of objects 1..N of these ``classes`` in a label file.
+
+    >>> object_values(np.array([1, 2, 1]), 1000)
+    array([1001, 2001, 1002])
+
+    Raises:
+        InputError: where a class has more objects than ``divisor`` leaves room for.
+    """
+    if divisor is None:
+        return np.arange(1, len(classes) + 1, dtype=np.int64)
+    index = _rank_in_class(classes)
+    if len(index) and index.max() >= divisor:
+        raise InputError(
+            f"An image holds {index.max()} objects of one class, but label_divisor {divisor} leaves room for "
+            f"{divisor - 1}; raise label_divisor in dataset.json and write the label files again."
+        )
+    return classes * divisor + index
 
 
 def stack_layers(objects: Sequence[CroppedMask], shape: Sequence[int]) -> NDArray[np.int32]:

@@ -14,6 +14,7 @@ from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections
 GOLDEN_RATIO = 0.618034  # a few steps of it around the circle of hues rarely come close to each other …
 SHADES = ((0.9, 1.0), (0.45, 1.0), (0.9, 0.7))  # … and those that do differ in saturation or brightness
 STUFF_OPACITY = 0.25
+CLASS_OPACITY = 0.5
 PIXELS_PER_LINE = 800
 
 
@@ -36,6 +37,21 @@ def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint
         line = inside & ~ndimage.binary_erosion(inside, iterations=thickness)
         picture[y0:y1, x0:x1][line[1:-1, 1:-1]] = _colour(int(index))
     return picture
+
+
+def draw_classes(image: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint8 ``[H, W, 3]``: ``image [C, H, W]`` as in `draw_overlay`, each class of ``labels [H, W]`` tinted."""
+    picture = _stretch_contrast(image)
+    for number in np.unique(labels[labels > 0]).tolist():
+        inside = labels == number
+        tint = CLASS_OPACITY * class_colour(number)
+        picture[inside] = ((1 - CLASS_OPACITY) * picture[inside] + tint).astype(np.uint8)
+    return picture
+
+
+def class_colour(number: int) -> NDArray[np.float64]:
+    """The colour of a class in pictures, 0 to 255."""
+    return _colour(number)
 
 
 def _stretch_contrast(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -9,8 +9,10 @@ import warnings
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -23,6 +25,7 @@ from maskmed_nnu.instances.instance_map import decode
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.visualization.overlay import draw_overlay
 from tests.nnunet.oracle import Oracle, dataset, format_of, grid_of_cells, plans, same_objects
+from tests.nnunet.tiny_models import tiny_model
 
 
 class OracleTrainer(nnUNetTrainer):
@@ -256,7 +259,7 @@ def test_a_drive_that_goes_away_ends_the_command(model, images, tmp_path, capsys
         folder.rename(tmp_path / "gone")
         raise InputError("a_0000.png cannot be read")
 
-    monkeypatch.setattr("maskmed_nnu.nnunet.inference.image_prediction.preprocess", unplug)
+    monkeypatch.setattr("maskmed_nnu.api.images.ImageReader.read", unplug)
     assert predict(model, folder, tmp_path / "out") == 1
     assert f"maskmed: {folder} is gone, or its drive is; the same command goes on" in capsys.readouterr().err
 
@@ -357,15 +360,41 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     assert f"{damaged} is damaged or cut off; copy it again" in capsys.readouterr().err
     assert predict(tmp_path / "nowhere", folder, out) == 1
     assert "There is no model" in capsys.readouterr().err
-    plan = plans(dataset())
-    del plan["label_manager"]
-    (model / "plans.json").write_text(json.dumps(plan))
-    assert predict(model, folder, out) == 1
-    assert "a model for classes, not for objects; predict with nnUNetv2_predict" in capsys.readouterr().err
     monkeypatch.delenv("nnUNet_results", raising=False)
     assert main(["predict", "-i", str(folder), "-o", str(out), "-d", "7"]) == 1
     assert "-d needs the environment variable nnUNet_results" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_classes_are_predicted_into_a_folder_as_nnunet_does(tmp_path, capsys):
+    folder = tiny_model(tmp_path / "model", "SimpleUNet", dim=3)
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in "ab":
+        values = np.random.default_rng(ord(name)).normal(size=(6, 20, 17)).astype(np.float32)
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(images / f"{name}_0000.nii.gz"))
+    (images / "c_0000.nii.gz").write_bytes(b"damaged")
+    expected = tmp_path / "expected"
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
+    expected.mkdir()
+    files = [[str(images / f"{name}_0000.nii.gz")] for name in "ab"]
+    predictor.predict_from_files_sequential(files, [str(expected / name) for name in "ab"], True)
+    out, more = tmp_path / "out", ("--save-probabilities",)
+    capsys.readouterr()
+    assert predict(folder, images, out, *more) == 1
+    captured = capsys.readouterr()
+    assert "1 of 3 images could not be predicted" in captured.err and "c: " in captured.out
+    for name in "ab":
+        assert (out / f"{name}.nii.gz").read_bytes() == (expected / f"{name}.nii.gz").read_bytes()
+        mine, theirs = (np.load(path / f"{name}.npz")["probabilities"] for path in (out, expected))
+        assert np.array_equal(mine, theirs) and (out / f"{name}.pkl").is_file()
+        assert np.asarray(Image.open(out / "overlays" / f"{name}.png")).shape == (20, 17, 3)
+    assert not (out / "coco").exists() and not (out / "predictions_coco.json").exists()
+    (images / "c_0000.nii.gz").unlink()
+    assert predict(folder, images, out, *more, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["kept"] == ["a", "b"] and summary["predicted"] == [] and summary["failed"] == {}
 
 
 def test_an_overlay_of_an_image_of_one_value_is_black():

@@ -116,7 +116,8 @@ def build_network(
                 chosen.network_arch_init_kwargs,
                 chosen.network_arch_init_kwargs_req_import,
             ]
-        network = build(*first, channels, heads, enable_deep_supervision=False)
+        with torch.random.fork_rng(devices=[]):  # the weights of a new network come from the process's generator
+            network = build(*first, channels, heads, enable_deep_supervision=False)
     except InputError:
         raise
     except Exception as error:  # whatever nnU-Net's code meets in files that it does not expect

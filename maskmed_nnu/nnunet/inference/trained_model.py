@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
 from maskmed_nnu._startup import DISABLE_HOOK
@@ -56,27 +57,58 @@ def preprocess(
     Raises:
         InputError: where it cannot be read, or does not fit the model.
     """
-    from maskmed_nnu.nnunet.inference.input_channels import fit_channels
-    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_files_on_disk
+    plans, dataset_json = predictor.plans_manager, predictor.dataset_json
+    image, properties = read_files(plans.image_reader_writer_class(), case.files, dataset_json, axes=axes)
+    return image, *preprocess_array(predictor, image, properties)
 
-    plans, configuration = predictor.plans_manager, predictor.configuration_manager
-    files = [str(path) for path in case.files]
-    reader = plans.image_reader_writer_class()
-    check_files_on_disk(files, None, reader=type(reader).__name__)
+
+def preprocess_array(predictor: nnUNetPredictor, image: np.ndarray, properties: dict) -> tuple[np.ndarray, dict]:
+    """What the model's preprocessing makes of ``image [C, Z, Y, X]``, as the model's reader gives it, and its
+    properties, to which that adds.
+
+    Raises:
+        InputError: where the image does not fit the model.
+    """
+    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_case
+
+    check_case(image, None, channels=channel_names(predictor.dataset_json))  # nnU-Net's own preprocessor does not
+    configuration = predictor.configuration_manager
+    data, _, properties = configuration.preprocessor_class(verbose=False).run_case_npy(
+        image, None, properties, predictor.plans_manager, configuration, predictor.dataset_json
+    )
+    return data, properties
+
+
+def read_files(
+    reader: Any,
+    files: Sequence[Path],
+    dataset_json: dict,
+    *,
+    axes: str | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> tuple[np.ndarray, dict]:
+    """One image ``[C, Z, Y, X]`` as the model's ``reader`` gives it, and nnU-Net's properties.
+
+    ``tell`` is told what is doubtful about its place in space; by default that is printed.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
+    from maskmed_nnu.nnunet.inference.input_channels import fit_channels
+    from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_files_on_disk, tell_user
+
+    names = [str(path) for path in files]
+    check_files_on_disk(names, None, reader=type(reader).__name__, tell=tell or tell_user)
     try:
-        image, properties = reader.read_images(files, **({"axes": axes} if axes else {}))
+        image, properties = reader.read_images(names, **({"axes": axes} if axes else {}))
     except InputError:
         raise
     except Exception as error:  # nnU-Net's readers raise whatever their libraries do
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"{type(reader).__name__} cannot read {files[0]} ({reason}); it takes "
+            f"{type(reader).__name__} cannot read {names[0]} ({reason}); it takes "
             f"{', '.join(reader.supported_file_endings)}, and all channels of one size."
         ) from None
-    if len(files) == 1:
-        image, properties = fit_channels(image, properties, channel_names(predictor.dataset_json))
-    preprocessor = configuration.preprocessor_class(verbose=False)
-    data, _, properties = preprocessor.run_case_npy(
-        image, None, properties, plans, configuration, predictor.dataset_json
-    )
-    return image, data, properties
+    if len(names) == 1:
+        image, properties = fit_channels(image, properties, channel_names(dataset_json))
+    return image, properties

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -98,9 +98,16 @@ def check_case(data: np.ndarray, seg: np.ndarray | None, *, channels: Sequence[s
         _check_finite(channel, f"channel {index} ({name})")
 
 
-def check_files_on_disk(image_files: Sequence[str], seg_file: str | None, *, reader: str) -> None:
-    """Check what nnU-Net's readers hide: damage, and files of a case that lie elsewhere. An image to predict gets a
-    line where its place is doubtful; of a data set, planning has told.
+def tell_user(note: str) -> None:
+    """Print it, for nnU-Net's commands."""
+    print(f"Note: {note}", flush=True)
+
+
+def check_files_on_disk(
+    image_files: Sequence[str], seg_file: str | None, *, reader: str, tell: Callable[[str], object] = tell_user
+) -> None:
+    """Check what nnU-Net's readers hide: damage, and files of a case that lie elsewhere. Of an image to predict
+    ``tell`` is told where its place is doubtful; of a data set, planning has told.
 
     Raises
     ------
@@ -113,7 +120,7 @@ def check_files_on_disk(image_files: Sequence[str], seg_file: str | None, *, rea
     if issues.faults:
         raise InputError(" ".join(issues.faults))
     for note in issues.notes() if seg_file is None else ():
-        print(f"Note: {note}", flush=True)
+        tell(note)
 
 
 def check_volumes(files: Sequence[str]) -> None:

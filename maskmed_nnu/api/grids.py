@@ -1,0 +1,94 @@
+"""The grid of an image as nnU-Net's readers tell it, and the way from the reader's axes back to the file's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ToInput = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def properties_of(reader: str, spacing: Sequence[float]) -> dict[str, Any]:
+    """nnU-Net's properties of an image that tells nothing but its ``spacing`` (z,) y, x, as ``reader`` gives them."""
+    flat = len(spacing) == 2
+    seen = [999 * max(spacing), *spacing] if flat else list(spacing)
+    if reader == "NaturalImage2DIO":
+        return {"spacing": (999, 1, 1)}
+    if reader == "Tiff3DIO":
+        return {"spacing": seen}
+    along = tuple(float(value) for value in spacing[::-1])
+    if reader == "InstanceIO":
+        volume = (*along, 1.0)[:3]
+        place = {"spacing": volume, "origin": (0.0,) * 3, "direction": tuple(np.eye(3).ravel().tolist())}
+        stuff = {**place, "dimension": len(along), "nifti": None}
+        return {"spacing": seen, "sitk_stuff": stuff, **({} if flat else {"spacing_file": True})}
+    if reader.startswith("Nibabel"):
+        affine = np.diag([*along, *(1.0,) * (4 - len(along))])
+        return {"spacing": seen, "nibabel_stuff": {"original_affine": affine, "reoriented_affine": affine}}
+    dimension = len(along)
+    direction = tuple(np.eye(dimension).ravel().tolist())
+    place = {"spacing": along, "origin": (0.0,) * dimension, "direction": direction}
+    return {"spacing": seen, "sitk_stuff": {**place, "original_orientation": "LPS"}}
+
+
+def grid_of(reader: str, properties: dict[str, Any], shape: Sequence[int]) -> tuple[str, tuple[float, ...], ToInput]:
+    """The spatial axes of a file, its spacing along them, and the way from ``[..., Z, Y, X]`` to them.
+
+    ``properties`` are those of ``reader``, which may have turned the volume of ``shape [Z, Y, X]``.
+    """
+    stuff = properties.get("sitk_stuff")
+    spacing = tuple(float(value) for value in properties["spacing"])
+    if stuff is not None and len(stuff["spacing"]) == 4:  # channels along the fourth axis
+        keep = np.reshape(stuff["direction"], (4, 4))[:3, :3]
+        stuff |= {"spacing": stuff["spacing"][:3], "origin": stuff["origin"][:3], "direction": tuple(keep.ravel())}
+    if reader == "SimpleITKIOWithReorient" and stuff is not None and len(stuff["spacing"]) == 3:
+        _, original = _turned_back(np.zeros(shape, np.uint8), stuff)
+        return "ZYX", original, lambda result: _each(result, lambda one: _turned_back(one, stuff)[0])
+    if reader == "NibabelIOWithReorient":
+        return "ZYX", *_nibabel_turned_back(properties["nibabel_stuff"], spacing)
+    if reader == "InstanceIO":
+        flat = (stuff["dimension"] == 2) if stuff is not None else shape[0] == 1
+    else:
+        flat = reader == "NaturalImage2DIO" or (stuff is not None and len(stuff["spacing"]) == 2)
+    if flat:
+        return "YX", spacing[1:], lambda result: result[..., 0, :, :]
+    if stuff is not None:  # a single slice seems far from its neighbours
+        spacing = tuple(abs(float(value)) for value in stuff["spacing"][::-1])
+    return "ZYX", spacing, lambda result: result
+
+
+def _each(result: NDArray[Any], turn: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    if result.ndim == 3:
+        return turn(result)
+    return np.stack([_each(part, turn) for part in result])
+
+
+def _turned_back(result: NDArray[Any], stuff: dict[str, Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
+    import SimpleITK as sitk
+
+    image: Any = sitk.GetImageFromArray(np.ascontiguousarray(result))
+    image.SetSpacing(stuff["spacing"])
+    image.SetOrigin(stuff["origin"])
+    image.SetDirection(stuff["direction"])
+    image = sitk.DICOMOrient(image, stuff["original_orientation"])
+    return sitk.GetArrayFromImage(image), tuple(image.GetSpacing()[::-1])
+
+
+def _nibabel_turned_back(stuff: dict[str, Any], spacing: Sequence[float]) -> tuple[tuple[float, ...], ToInput]:
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    turn: Any = ornt_transform(axcodes2ornt("RAS"), io_orientation(stuff["original_affine"]))
+
+    def to_input(result: NDArray[Any]) -> NDArray[Any]:
+        def back(one: NDArray[Any]) -> NDArray[Any]:
+            turned: NDArray[Any] = apply_orientation(one.transpose(2, 1, 0), turn)
+            return turned.transpose(2, 1, 0)
+
+        return _each(result, back)
+
+    along = np.empty(3)
+    along[turn[:, 0].astype(int)] = list(spacing)[::-1]
+    return tuple(along[::-1].tolist()), to_input

@@ -1,0 +1,244 @@
+"""What arrays, images of nibabel and SimpleITK, and files become: an image as the model's reader gives it.
+
+So that all of them give the same voxels, an image in memory is handed to the reader that the model was trained with; an
+array is taken as that reader would have given it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmed_nnu.api.array_axes import array_axes, check_spacing, checked_array
+from maskmed_nnu.api.grids import grid_of, properties_of
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+
+
+@dataclass(frozen=True, eq=False)
+class InputImage:
+    """One image, as the model's reader gives it, and how a map on its grid goes back to the grid of the input."""
+
+    data: NDArray[np.float32]
+    """``[C, Z, Y, X]``, as the model's reader gives it"""
+    properties: dict[str, Any]
+    """nnU-Net's"""
+    axes: str
+    """The spatial axes of the input in their order: "YX", "ZYX", "XYZ" or "XY" """
+    spacing: tuple[float, ...] | None
+    """In mm along `axes`; None where the input tells none"""
+    to_input: Callable[[NDArray[Any]], NDArray[Any]]
+    """From ``[..., Z, Y, X]`` on the reader's grid to ``[..., *axes]``"""
+    name: str = "image"
+    files: tuple[Path, ...] = ()
+    nibabel: Any = None
+    """The image that was given, for its affine and header"""
+    notes: list[str] = field(default_factory=list)
+
+
+class ImageReader:
+    """Reads images for one model: its reader, its channels, whether it takes images or volumes."""
+
+    def __init__(self, reader: Any, plans: dict[str, Any], dataset_json: dict[str, Any], *, patch_axes: int) -> None:
+        self.reader, self.dataset_json = reader, dataset_json
+        names = dataset_json.get("channel_names") or dataset_json.get("modality") or {}
+        self.channels = list(names.values())
+        self.volumes = patch_axes == 3
+        planned = list(plans.get("original_median_spacing_after_transp") or [1.0] * 3)
+        self.in_pixels = bool(np.allclose(planned[1:], 1))
+        along = [planned[axis] for axis in plans["transpose_backward"]]
+        self.planned_spacing = along[1:] if along[0] >= 100 else along  # the slices of images seem far apart
+
+    def read(self, image: Any, *, spacing: Sequence[float] | None, axes: str | None) -> InputImage:
+        """Whatever `Model.predict` takes.
+
+        Raises:
+            InputError: where it cannot be read, or does not fit the model.
+        """
+        if isinstance(image, (str, os.PathLike)):
+            return self._files([Path(image)], spacing=spacing, axes=axes)
+        if isinstance(image, (list, tuple)) and image and all(isinstance(part, (str, os.PathLike)) for part in image):
+            return self._files([Path(part) for part in image], spacing=spacing, axes=axes)
+        kind = type(image).__module__.partition(".")[0]
+        if kind in ("nibabel", "SimpleITK"):
+            for name, value in (("spacing", spacing), ("axes", axes)):
+                if value is not None:
+                    raise InputError(f"A {kind} image knows its own {name}; leave {name}= out, or give an array.")
+            return self._nibabel(image) if kind == "nibabel" else self._simpleitk(image)
+        return self._array(image, spacing=spacing, axes=axes)
+
+    def _array(self, image: Any, *, spacing: Sequence[float] | None, axes: str | None) -> InputImage:
+        array = checked_array(image)
+        given = array_axes(array.shape, axes, channels=self.channels, volumes=self.volumes)
+        spatial = given.replace("C", "")
+        numbers = check_spacing(spacing, spatial) if spacing is not None else self._usual_spacing(spatial)
+        order = [given.index(axis) for axis in "CZYX" if axis in given]
+        data = array.transpose(order)
+        data = data if "C" in given else data[None]
+        data = data if "Z" in given else data[:, None]
+        along = dict(zip(spatial, numbers, strict=True))
+        properties = properties_of(type(self.reader).__name__, [along[axis] for axis in "ZYX" if axis in along])
+        back = [("ZYX" if "Z" in given else "YX").index(axis) for axis in spatial]
+
+        def to_input(result: NDArray[Any]) -> NDArray[Any]:
+            flat = result if "Z" in given else result[..., 0, :, :]
+            lead = flat.ndim - len(back)
+            return flat.transpose([*range(lead), *(lead + axis for axis in back)])
+
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
+            data = np.ascontiguousarray(data, dtype=np.float32)
+        return InputImage(data, properties, spatial, numbers if spacing is not None else None, to_input)
+
+    def _files(self, files: list[Path], *, spacing: Sequence[float] | None, axes: str | None) -> InputImage:
+        from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+        from maskmed_nnu.nnunet.inference.trained_model import read_files
+
+        for file in files:
+            if not file.is_file():
+                what = "is a folder, not an image" if file.is_dir() else "does not exist"
+                raise InputError(f"{file} {what}; give the path of an image file, or the list of its channels' files.")
+        reader = self.reader
+        if not isinstance(reader, InstanceIO) and (axes or not all(self._suits(file) for file in files)):
+            reader = InstanceIO()
+        notes: list[str] = []
+        image, properties = read_files(reader, files, self.dataset_json, axes=axes, tell=notes.append)
+        told = not isinstance(reader, InstanceIO) or "sitk_stuff" in properties or bool(properties.get("spacing_file"))
+        told = told and type(reader).__name__ != "NaturalImage2DIO"
+        spatial, own, to_input = grid_of(type(reader).__name__, properties, image.shape[1:])
+        if spacing is not None:
+            if told:
+                raise InputError(f"{files[0]} tells its own spacing ({_numbers(own)} mm); leave spacing= out.")
+            own = check_spacing(spacing, spatial)
+            properties = {**properties, **properties_of(type(reader).__name__, own)}
+        elif not told:
+            own = self._usual_spacing(spatial, str(files[0]))
+        if reader is not self.reader:
+            if properties.get("spacing_of_metadata") and self.in_pixels:
+                own, told = (1.0,) * len(spatial), False
+            properties = {**properties_of(type(self.reader).__name__, own), **_place(properties)}
+        known = own if told or spacing is not None else None
+        return InputImage(image, properties, spatial, known, to_input, files[0].name, tuple(files), notes=notes)
+
+    def _suits(self, file: Path) -> bool:
+        """Whether nnU-Net's reader takes such a file, with a value at each of its voxels."""
+        from maskmed_nnu.instances.formats.volumes import read_header
+
+        kind = formats.ending(file)
+        if kind in formats.VOLUMES:
+            try:
+                if read_header(file).components > 1:
+                    return False
+            except Exception:  # the reader says what is wrong
+                return True
+        supported = (*self.reader.supported_file_endings, self.dataset_json["file_ending"])
+        itk = type(self.reader).__name__.startswith("SimpleITKIO") and kind in formats.VOLUMES
+        return itk or file.name.lower().endswith(supported)
+
+    def _nibabel(self, image: Any) -> InputImage:
+        import nibabel
+
+        if not hasattr(image, "affine") or not hasattr(image, "dataobj"):
+            raise InputError(f"A {type(image).__name__} is no image of voxels; give a NIfTI image, an array or a path.")
+        with TemporaryDirectory(prefix="maskmed-") as folder:
+            file = Path(folder) / "image.nii"
+            try:
+                nibabel.save(_plain_nifti(image), file)
+            except Exception as error:  # the files behind an image may be gone, its type unknown to NIfTI
+                raise InputError(f"The {type(image).__name__} cannot be read ({error}); check its file.") from None
+            read = self._in_memory([file], type(image).__name__)
+        shape = image.shape[:3]
+        axes = "XYZ"[: len(shape)]
+        zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[: len(shape)])
+
+        def to_input(result: NDArray[Any]) -> NDArray[Any]:
+            turned = read.to_input(result)
+            lead = result.ndim - 3
+            turned = turned.transpose([*range(lead), *range(lead, turned.ndim)[::-1]])
+            return turned.reshape(*result.shape[:lead], *shape)
+
+        name = Path(image.get_filename() or "image").name
+        files = (Path(image.get_filename()),) if image.get_filename() else ()
+        return InputImage(read.data, read.properties, axes, zooms, to_input, name, files, image, read.notes)
+
+    def _simpleitk(self, image: Any) -> InputImage:
+        import SimpleITK as sitk
+
+        number = image.GetNumberOfComponentsPerPixel()
+        channels = [image] if number == 1 else [sitk.VectorIndexSelectionCast(image, index) for index in range(number)]
+        # MetaImage keeps all digits of spacing, origin and direction
+        kind = ".nii" if type(self.reader).__name__.startswith("Nibabel") else ".mha"
+        with TemporaryDirectory(prefix="maskmed-") as folder:
+            files = [Path(folder) / f"image_{index:04d}{kind}" for index in range(number)]
+            try:
+                for channel, file in zip(channels, files, strict=True):
+                    sitk.WriteImage(channel, str(file))
+            except RuntimeError as error:
+                raise InputError(f"The SimpleITK image cannot be read ({error}); give an array.") from None
+            return self._in_memory(files, "SimpleITK image")
+
+    def _in_memory(self, files: list[Path], what: str) -> InputImage:
+        """An image that lies in files for the reader's sake; sentences do not name them."""
+        try:
+            read = self._files(files, spacing=None, axes=None)
+        except InputError as error:
+            raise InputError(_without_files(str(error), files, what)) from None
+        notes = [_without_files(note, files, what) for note in read.notes]
+        return InputImage(read.data, read.properties, read.axes, read.spacing, read.to_input, notes=notes)
+
+    def _usual_spacing(self, spatial: str, what: str = "An array") -> tuple[float, ...]:
+        """1 for models of pictures without a spacing, or whose images all had 1 mm.
+
+        Raises:
+            InputError: for other models, to which a wrong spacing would show another scale.
+        """
+        planned = self.planned_spacing if "Z" in spatial else self.planned_spacing[-2:]
+        if not np.allclose(planned, 1):
+            raise InputError(
+                f"{what} tells no spacing, but the model was trained on images of about {_numbers(planned)} mm (the "
+                f"median along {' '.join(axis.lower() for axis in 'ZYX'[-len(planned) :])}); give spacing="
+                f"({', '.join(spatial.lower())}) in mm."
+            )
+        return (1.0,) * len(spatial)
+
+
+def _without_files(sentence: str, files: Sequence[Path], what: str) -> str:
+    for file in files:
+        sentence = sentence.replace(str(file), f"the {what}").replace(file.name, f"the {what}")
+    return sentence
+
+
+def _plain_nifti(image: Any) -> Any:
+    """A NIfTI-1 of the same voxels, not of rounded ones, as nibabel saves what it has scaled."""
+    import nibabel
+
+    data = np.asanyarray(image.dataobj)
+    if data.dtype.kind in "fiub":
+        kept = {"b": np.uint8, "i": data.dtype, "u": data.dtype, "f": data.dtype}[data.dtype.kind]
+        too_wide = data.dtype.itemsize > (4 if data.dtype.kind in "iu" else 8) or data.dtype == np.float16
+        data = data.astype(np.float64 if too_wide else kept, copy=False)
+    header = image.header if type(image) is nibabel.Nifti1Image else nibabel.Nifti1Image.from_image(image).header
+    header = header.copy()
+    header.set_data_dtype(data.dtype)
+    header.set_slope_inter(1, 0)
+    return nibabel.Nifti1Image(data, image.affine, header)
+
+
+def _place(properties: dict[str, Any]) -> dict[str, Any]:
+    """What `InstanceIO` tells of an image's place, as far as nnU-Net's readers know it, too."""
+    stuff = properties.get("sitk_stuff")
+    if stuff is None:
+        return {key: properties[key] for key in ("spacing_file",) if key in properties}
+    geometry = formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"]).to(stuff["dimension"])
+    place = {"spacing": geometry.spacing, "origin": geometry.origin, "direction": geometry.direction}
+    return {"sitk_stuff": {**stuff, **place}, "spacing": properties["spacing"]}
+
+
+def _numbers(values: Sequence[float] | None) -> str:
+    return " × ".join(f"{value:.4g}" for value in values or ())

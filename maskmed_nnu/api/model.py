@@ -1,0 +1,252 @@
+"""A trained model, ready to predict."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskmed_nnu.api.objects import Objects
+from maskmed_nnu.api.prediction import Prediction, class_names
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.inference.devices import DEVICES
+from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, ModelSource, open_model
+
+if TYPE_CHECKING:
+    from maskmed_nnu.api.folder_prediction import FolderSummary, Progress
+    from maskmed_nnu.api.images import ImageReader, InputImage
+
+LOW_SCORE = 0.05
+"""Average precision asks for less likely objects, too."""
+
+
+def load(
+    source: str | PathLike[str],
+    *,
+    folds: Sequence[str | int] | str | int | None = None,
+    checkpoint: str = FINAL_CHECKPOINT,
+    device: str = "auto",
+    mirroring: bool = True,
+) -> Model:
+    """Open a trained model.
+
+    Only its plans are read here; weights, torch and nnU-Net are loaded when the first image is predicted.
+
+    Parameters
+    ----------
+    source
+        The folder of a training, which holds ``fold_0`` and so on, ``plans.json`` and ``dataset.json``.
+    folds
+        Those whose predictions are averaged, as ``0``, ``[0, 1]`` or ``"all"``; by default all that are trained.
+    checkpoint
+        The file of the weights in each fold.
+    device
+        ``"auto"`` (CUDA where there is one, or else the CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    mirroring
+        Whether predictions of mirrored images are averaged, as nnU-Net does.
+
+    Raises
+    ------
+    InputError
+        Where there is no model, it is of another nnU-Net release, or a fold was not trained or is damaged.
+
+    Examples
+    --------
+    >>> import maskmed_nnu as mm
+    >>> model = mm.load("results/Dataset004_Hip/nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres")  # doctest: +SKIP
+    >>> model.predict("case_0000.nii.gz").save("case.nii.gz")  # doctest: +SKIP
+    """
+    if device not in DEVICES:
+        raise InputError(f"{device!r} is no device; legal are {', '.join(DEVICES)}.")
+    opened = open_model(source if isinstance(source, str) else Path(source), checkpoint=checkpoint)
+    return Model(opened, folds=folds, device=device, mirroring=mirroring)
+
+
+class Model:
+    """A trained model; made by `load`. It may be used from several threads: they predict one after the other."""
+
+    def __init__(
+        self,
+        source: ModelSource,
+        *,
+        folds: Sequence[str | int] | str | int | None = None,
+        device: str = "auto",
+        mirroring: bool = True,
+    ) -> None:
+        self.source = source
+        self.folds = source.choose_folds(folds)
+        self.device, self.mirroring = device, mirroring
+        self._predictor: Any = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        what = "objects" if self.has_objects else "classes"
+        kinds = ", ".join(name for name in self.names.values() if name != "background")
+        return f"<Model {self.source.name}: {what} {kinds}; folds {', '.join(self.folds)}>"
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of each class, by its number in label maps."""
+        return class_names(self.source.dataset_json)
+
+    @property
+    def channels(self) -> list[str]:
+        """The names of the channels that an image needs, in their order."""
+        described = self.source.dataset_json
+        return [str(name) for name in (described.get("channel_names") or described.get("modality") or {}).values()]
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether single objects are found, rather than the class of each pixel."""
+        return bool(self.source.plans.get("label_manager") == "InstanceLabelManager")
+
+    def predict(self, image: Any, *, spacing: Sequence[float] | None = None, axes: str | None = None) -> Prediction:
+        """Predict one image.
+
+        The voxels are those that ``nnUNetv2_predict`` writes, whatever the image is given as.
+
+        Parameters
+        ----------
+        image
+            An **array** (or what NumPy makes one of, and a tensor of torch): its axes are (channels,) z, y, x. Of a
+            model with one channel two axes are y, x and three are z, y, x. Of one with several channels the first axis
+            is that of the channels, and the others are y, x or z, y, x; a model of volumes takes z, y, x only. A volume
+            that is given to a 2D model is predicted slice by slice. Values are taken as they are.
+
+            A **path** of any format that can be read, or a **list of paths**, the files of the channels of one image
+            (nnU-Net's ``_0000``, ``_0001`` …).
+
+            A **nibabel image**: its axes are x, y, z, and so are those of the answer. A **SimpleITK image**: the answer
+            has the axes of ``GetArrayFromImage``, (z,) y, x; vector pixels are channels.
+        spacing
+            Of an array, in mm, in the order of its spatial axes: (z,) y, x. Images and files tell their own; a file
+            that tells none (PNG) may be given one, too.
+        axes
+            Another order of the axes of an array, as "YXC" for a picture of skimage, or of a TIFF: a letter for each, C
+            channels, Z slices, Y rows, X columns. The answer then has the order of the spatial axes among them.
+
+        Raises
+        ------
+        InputError
+            Where the image cannot be read, or does not fit the model.
+        """
+        with self._threads():
+            read = self._reader().read(image, spacing=spacing, axes=axes)
+            return self._predict(read)
+
+    def predict_folder(
+        self,
+        input: str | PathLike[str],
+        output: str | PathLike[str],
+        *,
+        axes: str | None = None,
+        coco: bool = True,
+        overlays: bool = True,
+        probabilities: bool = False,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> FolderSummary:
+        """Predict all images in a folder, or one; what was predicted before from the same images is kept.
+
+        Parameters
+        ----------
+        input
+            A folder of images, or an image. ``X_0000``, ``X_0001`` … are the channels of X where the model has as many.
+        output
+            The folder to write into: ``NAME`` with the data set's ending, as ``nnUNetv2_predict`` writes it, and
+            ``overlays/NAME.png``; of objects ``coco/NAME.json``, too.
+        axes
+            Those of TIFFs, as for `predict`.
+        coco
+            Whether results in COCO's format are written, for models of objects.
+        overlays
+            Whether pictures are drawn.
+        probabilities
+            Whether probabilities are written to ``NAME.npz``, as ``--save_probabilities`` of nnU-Net does; of classes
+            only.
+        overwrite
+            Whether images are predicted again that are predicted already.
+        progress
+            Is called before each image.
+
+        Returns
+        -------
+        FolderSummary
+            What was predicted, kept, and refused with the reason. An image that cannot be predicted costs a sentence in
+            it; the others are predicted.
+
+        Raises
+        ------
+        InputError
+            Before anything is written, where input or output are at fault.
+        """
+        from maskmed_nnu.api.folder_prediction import predict_folder
+
+        with self._threads():
+            return predict_folder(
+                self,
+                Path(input),
+                Path(output),
+                axes=axes,
+                coco=coco and self.has_objects,
+                overlays=overlays,
+                probabilities=probabilities,
+                overwrite=overwrite,
+                progress=progress,
+            )
+
+    def _threads(self) -> Any:
+        from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
+
+        return thread_count_kept()
+
+    def _load(self) -> Any:
+        """nnU-Net's predictor, with the weights in it."""
+        with self._lock:
+            if self._predictor is None:
+                predictor = self.source.predictor(self.folds, device=self.device, mirroring=self.mirroring)
+                previous = predictor.configuration_manager.previous_stage_name
+                if previous is not None:
+                    raise InputError(
+                        f"{self.source.name} is the second stage of a cascade, which starts from predictions of "
+                        f"{previous}; predict with nnUNetv2_predict -prev_stage_predictions, or load another model."
+                    )
+                self._predictor = predictor
+            return self._predictor
+
+    def _reader(self) -> ImageReader:
+        from maskmed_nnu.api.images import ImageReader
+
+        predictor = self._load()
+        plans = predictor.plans_manager
+        patch_axes = len(predictor.configuration_manager.patch_size)
+        return ImageReader(
+            plans.image_reader_writer_class(), plans.plans, predictor.dataset_json, patch_axes=patch_axes
+        )
+
+    def _predict(self, image: InputImage) -> Prediction:
+        """The network's turn, one image at a time."""
+        from maskmed_nnu.nnunet.inference.array_prediction import predict_objects, predict_semantic
+        from maskmed_nnu.nnunet.inference.trained_model import preprocess_array
+
+        predictor = self._load()
+        notes = list(image.notes)
+        properties = dict(image.properties)
+        data, properties = preprocess_array(predictor, image.data, properties)
+        if self.has_objects:
+            with self._lock:
+                found = predict_objects(predictor, data, properties, low_score=LOW_SCORE, tell=notes.append)
+            return Prediction(image, found.raw, self.names, notes=notes, model=predictor, objects=Objects(*found[1:]))
+        with self._lock:
+            labels, probabilities = predict_semantic(predictor, data, properties)
+        return Prediction(
+            image,
+            labels[None],
+            self.names,
+            notes=notes,
+            model=predictor,
+            probabilities=probabilities,
+            properties=properties,
+        )

@@ -1,0 +1,240 @@
+"""What a model found in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmed_nnu.api.objects import ObjectList, Objects, on_grid, table_of
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.text import count, format_shape
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from maskmed_nnu.api.images import InputImage
+
+SHOWN_ROWS = 10
+
+
+class Prediction:
+    """The classes of an image's pixels, or the objects in it, on the grid of the input.
+
+    Attributes
+    ----------
+    labels
+        ``[*axes]`` in the order of the input's axes (a nibabel image has x, y, z): the values that ``nnUNetv2_predict``
+        writes. Of objects those are ids, ``class · label_divisor + index`` in data sets with a ``label_divisor``;
+        where label files of the data set have layers, ``[layers, *axes]``.
+    axes
+        The spatial axes of the input in their order, as "ZYX".
+    spacing
+        In mm along `axes`; None where the input tells none.
+    names
+        The name of each class by its number.
+    notes
+        Sentences about what may be wrong with the input or the result.
+    """
+
+    def __init__(
+        self,
+        image: InputImage,
+        raw: NDArray[Any],
+        names: Mapping[int, str],
+        *,
+        notes: Sequence[str] = (),
+        model: Any = None,
+        objects: Objects | None = None,
+        probabilities: Callable[[], NDArray[Any]] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._properties = dict(properties or {})
+        self._image, self._raw, self._objects, self._model = image, raw, objects, model
+        self._make_probabilities = probabilities
+        self.axes, self.spacing = image.axes, image.spacing
+        self.names = dict(names)
+        self.notes = list(notes)
+        layered = objects is not None and bool(model.dataset_json.get("overlap_layers"))
+        self.labels: NDArray[Any] = np.ascontiguousarray(image.to_input(raw if layered else raw[0]))
+
+    def __repr__(self) -> str:
+        grid = f"{format_shape(self.labels.shape)} ({self.axes.lower()})"
+        if self._objects is not None:
+            return f"<Prediction of {self._image.name}: {count(len(self.scores), 'object')} in {grid}>"
+        found = ", ".join(self.names.get(int(value), str(value)) for value in np.unique(self.labels) if value)
+        return f"<Prediction of {self._image.name}: {found or 'only background'} in {grid}>"
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether this is about single objects, rather than the class of each pixel."""
+        return self._objects is not None
+
+    @cached_property
+    def _list(self) -> ObjectList:
+        if self._objects is None:
+            raise InputError("This model predicts the class of each pixel, not objects; read labels or probabilities.")
+        return on_grid(self._objects, self.axes)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """int64 ``[N]``: the value of each object in `labels`; 0 where others of higher scores hide it there."""
+        return self._list.ids
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """float32 ``[N]``: how likely each object is one."""
+        return self._list.scores
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """int64 ``[N]``: the class number of each object, of which `names` has the name."""
+        return self._list.classes
+
+    @property
+    def boxes(self) -> NDArray[np.int64]:
+        """int64 ``[N, 2·dim]``: the first pixel of each object along `axes`, then the one behind the last."""
+        return self._list.boxes
+
+    @property
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """``N`` masks, each cropped to its box; they may overlap."""
+        return self._list.masks
+
+    @cached_property
+    def probabilities(self) -> NDArray[Any]:
+        """float32 ``[K, *axes]``: of each class, background first, which sum to one, or of each region.
+
+        They are computed when they are asked for.
+
+        Raises
+        ------
+        InputError
+            Where the model predicts objects.
+        """
+        if self._make_probabilities is None:
+            raise InputError("This model predicts objects, which have scores, not probabilities of classes.")
+        return np.ascontiguousarray(self._image.to_input(self._make_probabilities()))
+
+    def to_coco(self, image_id: str | int | None = None, *, min_score: float | None = None) -> list[dict[str, Any]]:
+        """The objects as results in COCO's format, with masks as compressed RLE; of a volume slice by slice.
+
+        Parameters
+        ----------
+        image_id
+            By default the name of the image; slices get it with ``_z`` behind it.
+        min_score
+            Lower scores than the plans ask for, down to 0.05, give less likely objects too, as average precision wants.
+        """
+        from maskmed_nnu.instances.coco import coco_results
+
+        _ = self._list
+        assert self._objects is not None
+        least = self._objects.threshold if min_score is None else min_score
+        parts = [part.select(part.scores >= least) for part in self._objects.slices]
+        name = self._image.name.split(".")[0] if image_id is None else image_id
+        names = [name] if len(parts) == 1 else [f"{name}_{z}" for z in range(len(parts))]
+        return [result for part, one in zip(parts, names, strict=True) for result in coco_results(part, one)]
+
+    def to_table(self) -> pandas.DataFrame:
+        """A row for each object, or for each class.
+
+        Of objects: ``id`` (value in `labels`), ``class``, ``score``, ``pixels``, ``area_mm2`` where the spacing is
+        known, the centroid ``y``, ``x`` (and ``z``) and the box ``y0``, ``x0``, ``y1``, ``x1``, in pixels. Of classes:
+        ``id``, ``class``, ``pixels``, and ``volume_mm3`` or ``area_mm2`` where the spacing is known.
+        """
+        import pandas
+
+        if self._objects is not None:
+            return pandas.DataFrame(table_of(self._list, self.axes, self.spacing, self.names))
+        pixels = np.bincount(self.labels.ravel(), minlength=max(self.names, default=0) + 1)
+        columns: dict[str, Any] = {
+            "id": list(self.names),
+            "class": list(self.names.values()),
+            "pixels": [int(pixels[number]) for number in self.names],
+        }
+        if self.spacing is not None:
+            unit = "volume_mm3" if len(self.spacing) == 3 else "area_mm2"
+            columns[unit] = np.array(columns["pixels"]) * float(np.prod(self.spacing))
+        return pandas.DataFrame(columns)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write `labels` with the place of the image, as ``nnUNetv2_predict`` writes them; whole or not at all.
+
+        NIfTI (``.nii.gz``, ``.nii``), NRRD, MetaImage, TIFF and, of one plane, PNG.
+
+        Raises
+        ------
+        InputError
+            Where the format cannot hold them, or the file is the input's.
+        """
+        from maskmed_nnu.api.saving import save_labels
+
+        save_labels(Path(path), self)
+
+    def plot(self, *, index: int | None = None) -> Figure:
+        """A figure of matplotlib: the image with classes tinted, or objects outlined; pyplot is left alone.
+
+        ``index`` is the slice of a volume, along its first axis as it is stored; by default the one that shows most.
+        """
+        from maskmed_nnu.visualization.map_figure import map_figure
+
+        used = np.unique(self._raw[0]) if self._objects is None else []
+        names = {int(value): self.names.get(int(value), str(value)) for value in used if value}
+        picture, title = self._picture(index)
+        return map_figure(picture, names, title=title, aspect=self._aspect())
+
+    def _aspect(self) -> float:
+        """The height of a pixel over its width, in the picture."""
+        spacing: Any = self._image.properties["spacing"]
+        return float(spacing[1]) / float(spacing[2])
+
+    def _picture(self, index: int | None = None) -> tuple[NDArray[np.uint8], str]:
+        """uint8 ``[H, W, 3]`` of a slice, and its title."""
+        from maskmed_nnu.visualization.overlay import draw_classes, draw_overlay
+
+        image, name = self._image.data, self._image.name
+        shown = (self._raw > 0).any(0).sum((1, 2))
+        if index is not None and not -len(shown) <= index < len(shown):
+            raise InputError(f"There is no slice {index}; the image has {count(len(shown), 'slice')}, from 0 on.")
+        chosen = int(shown.argmax()) if index is None else index % len(shown)
+        title = name if len(shown) == 1 else f"{name}, slice {chosen}"
+        if self._objects is None:
+            return draw_classes(image[:, chosen], self._raw[0, chosen]), title
+        if self._objects.transpose_backward == (0, 1, 2):
+            return draw_overlay(image[:, chosen], self._objects.likely()[chosen]), title
+        return draw_classes(image[:, chosen], self._raw[:, chosen].max(0)), title
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the picture and the first rows of the table."""
+        from html import escape
+
+        from maskmed_nnu.visualization.map_figure import png_of
+
+        table = self.to_table()
+        more = len(table) - SHOWN_ROWS
+        rest = f"<p>… and {count(more, 'row')} more</p>" if more > 0 else ""
+        rows = table.head(SHOWN_ROWS).to_html(index=False, escape=True, float_format="%.4g")
+        picture = f'<img alt="overlay" src="data:image/png;base64,{png_of(self._picture()[0])}"/>'
+        return f"<div><p>{escape(repr(self))}</p>{picture}{rows}{rest}</div>"
+
+
+def class_names(dataset_json: Mapping[str, Any]) -> dict[int, str]:
+    """The name of each class by its value in label maps; of regions by the value that ``regions_class_order`` gives.
+
+    >>> class_names({"labels": {"background": 0, "liver": 1, "ignore": 2}})
+    {0: 'background', 1: 'liver'}
+    >>> class_names({"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]})
+    {0: 'background', 1: 'whole', 2: 'core'}
+    """
+    labels = {name: value for name, value in dataset_json["labels"].items() if name != "ignore"}
+    if dataset_json.get("regions_class_order") and any(isinstance(value, (list, tuple)) for value in labels.values()):
+        regions = [name for name, value in labels.items() if value not in (0, [0])]
+        return {0: "background", **dict(zip(map(int, dataset_json["regions_class_order"]), regions, strict=False))}
+    return {int(value): name for name, value in sorted(labels.items(), key=lambda item: int(item[1]))}

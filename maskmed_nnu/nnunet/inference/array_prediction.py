@@ -1,0 +1,121 @@
+"""From a preprocessed image to label maps and objects on the grid of its reader, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.detections import Detections
+from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, object_values
+from maskmed_nnu.nnunet.inference.export_prediction import planned_layers, revert_preprocessing, to_instances
+from maskmed_nnu.nnunet.inference.predictor import prediction_settings
+from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
+
+
+class FoundObjects(NamedTuple):
+    """The objects of an image, on the grid that its reader gave."""
+
+    raw: np.ndarray
+    """The values of the label file, ``[L, Z, Y, X]``"""
+    instances: InstanceMap
+    """The same, decoded"""
+    slices: list[Detections]
+    """Objects of each slice along the plan's first axis, down to the low score"""
+    values: list[np.ndarray]
+    """Of each object of `slices` its value in `raw`; 0 for one that is less likely than the plans ask for, or hidden"""
+    threshold: float
+    """Score from which on objects are in `raw`"""
+    transpose_backward: tuple[int, ...]
+    """From the plan's axes to Z, Y, X"""
+
+
+def predict_semantic(
+    predictor: Any, data: np.ndarray, properties: dict[str, Any]
+) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+    """Labels ``[Z, Y, X]`` as nnU-Net exports them, and a function that gives the probabilities ``[K, Z, Y, X]``."""
+    logits = _logits(predictor, data)
+
+    def convert(probabilities: bool) -> Any:
+        with thread_count_kept():
+            return _convert(probabilities)
+
+    def _convert(probabilities: bool) -> Any:
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits,
+            predictor.plans_manager,
+            predictor.configuration_manager,
+            predictor.label_manager,
+            properties,
+            return_probabilities=probabilities,
+        )
+
+    return convert(False), lambda: np.asarray(convert(True)[1])
+
+
+def predict_objects(
+    predictor: Any, data: np.ndarray, properties: dict[str, Any], *, low_score: float, tell: Callable[[str], object]
+) -> FoundObjects:
+    """The objects from ``low_score`` on; those that reach the planned threshold are in the label map.
+
+    Raises:
+        InputError: where the data set's encoding cannot hold them.
+    """
+    configuration = predictor.configuration_manager.configuration
+    planned = configuration["instances"]
+    threshold = float(prediction_settings(configuration)["score_threshold"])
+    configuration["instances"] = {**planned, "score_threshold": min(low_score, threshold)}
+    predictor.warn = tell
+    try:
+        packed = _logits(predictor, data)
+    finally:
+        configuration["instances"] = planned
+        del predictor.warn
+    slices = revert_preprocessing(packed, properties)
+    backward = predictor.plans_manager.transpose_backward
+    likely = [np.flatnonzero(part.scores >= threshold) for part in slices]
+    # each object is its own class on the way, which tells those that found room
+    numbers = np.cumsum([0, *(len(chosen) for chosen in likely)])
+    numbered = [
+        replace(part.select(chosen), classes=np.arange(first, first + len(chosen)))
+        for part, chosen, first in zip(slices, likely, numbers, strict=False)
+    ]
+    objects, loss = to_instances(numbered, backward, planned_layers(planned))
+    if loss:
+        tell(loss[0].upper() + loss[1:])
+    classes = np.concatenate([part.classes[chosen] for part, chosen in zip(slices, likely, strict=True)])
+    kept = objects.classes.astype(np.intp)
+    objects = replace(objects, classes=classes[kept])
+    label_format = LabelFormat.from_dataset_json(predictor.dataset_json)
+    raw = encode(objects, label_format)
+    of_number = np.zeros(numbers[-1], np.int64)
+    of_number[kept] = object_values(objects.classes, label_format.label_divisor)
+    values = []
+    for part, chosen, first in zip(slices, likely, numbers, strict=False):
+        value = np.zeros(len(part), np.int64)
+        value[chosen] = of_number[first : first + len(chosen)]
+        values.append(value)
+    return FoundObjects(raw, objects, slices, values, threshold, tuple(backward))
+
+
+def _logits(predictor: Any, data: np.ndarray) -> np.ndarray:
+    """What the network makes of ``data [C, Z, Y, X]``, packed detections of objects.
+
+    Raises:
+        InputError: where there is no room for it, rather than whatever torch raises.
+    """
+    try:
+        logits: np.ndarray = (
+            predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu().detach().numpy()
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"The image of {' × '.join(map(str, data.shape[1:]))} voxels, as it is preprocessed, needs more memory "
+            f"than {predictor.device} has ({error}); take device='cpu', or cut the image into parts."
+        ) from None
+    return logits

@@ -1,0 +1,176 @@
+"""What `Model.predict` returns: objects, tables, pictures, and files that keep the place of the image."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import matplotlib
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import maskmed_nnu as mm
+from maskmed_nnu.instances.files import read_ids
+from tests.nnunet.tiny_models import tiny_model
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    return mm.load(tiny_model(tmp_path_factory.mktemp("cells") / "model", "IAUNet"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def organs(tmp_path_factory):
+    labels = {"background": 0, "<b>liver</b>": 1, "$spleen_": 2}
+    folder = tiny_model(tmp_path_factory.mktemp("organs") / "model", "SimpleUNet", dim=3, labels=labels)
+    return mm.load(folder, device="cpu")
+
+
+def picture(shape=(40, 50), seed=0):
+    return np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
+
+
+def test_objects_lie_where_their_boxes_and_masks_say(cells):
+    result = cells.predict(picture())
+    assert len(result.scores) == len(result.classes) == len(result.boxes) == len(result.masks) > 1
+    assert result.boxes.shape[1] == 4
+    drawn = np.zeros(result.labels.shape, np.int64)
+    for index in np.argsort(result.scores, kind="stable"):  # the highest score on top
+        y0, x0, y1, x1 = result.boxes[index]
+        assert result.masks[index].shape == (y1 - y0, x1 - x0)
+        for axis in (0, 1):  # as small as can be
+            edge = result.masks[index].any(axis)
+            assert edge[0] and edge[-1]
+        drawn[y0:y1, x0:x1][result.masks[index]] = result.ids[index]
+    visible = result.ids > 0
+    assert set(np.unique(result.labels)) - {0} == set(result.ids[visible])
+    np.testing.assert_array_equal(np.where(drawn > 0, drawn, result.labels), result.labels)
+
+
+def test_objects_as_coco_and_as_a_table(cells):
+    result = cells.predict(picture((80, 200)), spacing=(0.5, 0.25))
+    assert len(result.scores) > 1
+    found = result.to_coco("x")
+    assert [one["score"] for one in found] == pytest.approx(result.scores.tolist())
+    assert {one["image_id"] for one in found} == {"x"}
+    for one, box, mask in zip(found, result.boxes, result.masks, strict=True):
+        whole = coco_mask.decode(one["segmentation"]).astype(bool)
+        np.testing.assert_array_equal(whole[box[0] : box[2], box[1] : box[3]], mask)
+        assert whole.sum() == mask.sum()
+    assert len(result.to_coco(min_score=0)) >= len(found)
+    table = result.to_table()
+    assert list(table.columns) == "id class score pixels area_mm2 y x y0 x0 y1 x1".split()
+    assert table["pixels"].tolist() == [mask.sum() for mask in result.masks]
+    np.testing.assert_allclose(table["area_mm2"], table["pixels"] * 0.125)
+    assert set(table["class"]) == {"cell"}
+    rows, columns = np.nonzero(result.masks[0])
+    assert table["y"][0] == pytest.approx(rows.mean() + result.boxes[0, 0])
+    assert table["x"][0] == pytest.approx(columns.mean() + result.boxes[0, 1])
+    assert "area_mm2" not in cells.predict(picture()).to_table()
+    with pytest.raises(mm.InputError, match="predicts objects, which have scores"):
+        result.probabilities  # noqa: B018
+
+
+def test_an_image_without_objects(cells):
+    result = cells.predict(picture())
+    result._objects.slices[0].scores[:] = 0
+    empty = type(result)(result._image, result._raw * 0, result.names, model=result._model, objects=result._objects)
+    assert empty.boxes.shape == (0, 4) and empty.masks == [] and len(empty.to_table()) == 0 and empty.to_coco() == []
+    empty.plot(), empty._repr_html_(), repr(empty)
+
+
+def test_objects_of_a_nibabel_image_have_its_axes(tmp_path):
+    folder = tiny_model(tmp_path / "model", "IAUNet", ending=".nii.gz")
+    volume = np.random.default_rng(0).normal(size=(2, 30, 40)).astype(np.float32)
+    model, affine = mm.load(folder, device="cpu"), np.diag([0.5, 0.5, 3, 1])
+    straight = model.predict(volume, spacing=(3, 0.5, 0.5))
+    turned = model.predict(nibabel.Nifti1Image(volume.transpose(2, 1, 0), affine))
+    np.testing.assert_array_equal(turned.labels, straight.labels.transpose(2, 1, 0))
+    np.testing.assert_array_equal(turned.boxes, straight.boxes[:, [2, 1, 0, 5, 4, 3]])
+    for one, other in zip(turned.masks, straight.masks, strict=True):
+        np.testing.assert_array_equal(one, other.transpose(2, 1, 0))
+    assert list(turned.to_table().columns)[5:] == "x y z x0 y0 z0 x1 y1 z1".split()
+    np.testing.assert_allclose(turned.to_table()["area_mm2"], straight.to_table()["area_mm2"])
+
+
+def test_classes_as_a_table(organs):
+    volume = np.random.default_rng(0).normal(size=(6, 20, 17))
+    table = organs.predict(volume, spacing=(2, 1, 0.5)).to_table()
+    assert (
+        table["class"].tolist() == ["background", "<b>liver</b>", "$spleen_"] and table["pixels"].sum() == volume.size
+    )
+    np.testing.assert_allclose(table["volume_mm3"], table["pixels"])
+    assert "volume_mm3" not in organs.predict(volume).to_table()
+    with pytest.raises(mm.InputError, match="the class of each pixel, not objects"):
+        organs.predict(volume).scores  # noqa: B018
+
+
+def test_a_page_of_a_notebook_escapes_names_and_a_figure_leaves_pyplot_alone(organs, monkeypatch):
+    monkeypatch.setattr(matplotlib, "use", None)
+    backend, open_figures = matplotlib.rcParams["backend"], matplotlib._pylab_helpers.Gcf.figs.copy()
+    result = organs.predict(np.random.default_rng(0).normal(size=(6, 20, 17)))
+    page = result._repr_html_()
+    assert "<b>liver" not in page and "&lt;b&gt;liver" in page
+    png = base64.b64decode(re.search('base64,([^"]+)', page)[1])
+    assert png.startswith(b"\x89PNG")
+    figure = result.plot(index=2)
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == "image, slice 2"
+    with pytest.raises(mm.InputError, match="There is no slice 6; the image has 6 slices"):
+        result.plot(index=6)
+    assert (backend, open_figures) == (matplotlib.rcParams["backend"], matplotlib._pylab_helpers.Gcf.figs)
+    assert repr(result).startswith("<Prediction of image: ") and repr(result).endswith(" in 6 × 20 × 17 (zyx)>")
+
+
+def test_files_keep_the_place_of_the_image(organs, tmp_path):
+    itk = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(6, 20, 17)).astype(np.float32))
+    itk.SetSpacing((0.5, 1.5, 3))
+    itk.SetOrigin((1, 2, 3))
+    itk.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    result = organs.predict(itk)
+    for ending in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        result.save(tmp_path / f"x{ending}")
+        saved = sitk.ReadImage(str(tmp_path / f"x{ending}"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(saved), result.labels)
+        assert saved.GetPixelIDTypeAsString() == "8-bit unsigned integer"
+        for name in ("Spacing", "Origin", "Direction"):
+            np.testing.assert_allclose(getattr(saved, f"Get{name}")(), getattr(itk, f"Get{name}")(), atol=1e-6)
+    result.save(tmp_path / "x.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), result.labels)
+    assert (tmp_path / "x.json").read_text() == '{"spacing": [3.0, 1.5, 0.5]}'
+    assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_units_and_forms_of_a_nifti_stay(organs, tmp_path):
+    image = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(17, 20, 6)), np.diag([500, 500, 900, 1]))
+    image.header.set_xyzt_units("micron")
+    image.set_qform(image.affine, 1)
+    image.set_sform(image.affine, 3)
+    organs.predict(image).save(tmp_path / "x.nii.gz")
+    saved = nibabel.load(tmp_path / "x.nii.gz")
+    assert saved.header.get_xyzt_units()[0] == "micron"
+    assert (int(saved.header["qform_code"]), int(saved.header["sform_code"])) == (1, 3)
+    assert saved.get_data_dtype() == np.uint8
+
+
+def test_pictures_are_saved_as_pngs_and_what_cannot_be_saved_is_told(cells, organs, tmp_path):
+    result = cells.predict(picture())
+    result.save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_ids(tmp_path / "x.png", overlap_layers=False)[0], result.labels)
+    with pytest.raises(mm.InputError, match="x.jpg has no ending that label maps are written with"):
+        result.save(tmp_path / "x.jpg")
+    with pytest.raises(mm.InputError, match="There is no folder"):
+        result.save(tmp_path / "no" / "x.png")
+    Image.fromarray(picture()).save(tmp_path / "input.png")
+    before = (tmp_path / "input.png").read_bytes()
+    with pytest.raises(mm.InputError, match="is the input file"):
+        cells.predict(tmp_path / "input.png").save(tmp_path / "input.png")
+    assert (tmp_path / "input.png").read_bytes() == before
+    volume = organs.predict(np.zeros((6, 20, 17)))
+    with pytest.raises(mm.InputError, match="cannot hold a volume of 6 slices: a PNG is one plane"):
+        volume.save(tmp_path / "v.png")
