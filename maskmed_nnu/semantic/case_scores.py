@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,10 +156,11 @@ def _indices(labels: Integers, known: Sequence[int], ignored: Mask | None) -> In
     table[0] = 0
     beyond = len(table) - 1
     too_high = labels.size > 0 and labels.max() > beyond
-    indices: Integers = table[np.minimum(labels, beyond) if too_high else labels]
+    indices: Any = table[np.minimum(labels, beyond) if too_high else labels]
     if ignored is not None:
         indices[ignored] = 0
-    return indices
+    result: Integers = indices
+    return result
 
 
 def _count_pairs(true: Integers, predicted: Integers, number: int) -> NDArray[np.int64]:

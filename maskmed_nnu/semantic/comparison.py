@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count, format_list
-from maskmed_nnu.semantic.case_scores import METRICS
+from maskmed_nnu.semantic.case_scores import METRICS, NOT_APPLICABLE, CaseScores
 from maskmed_nnu.semantic.evaluation import MISSING, SemanticEvaluation, without_nan
+from maskmed_nnu.semantic.saving import save
 from maskmed_nnu.semantic.summary import MEAN, mean, values
 
 if TYPE_CHECKING:
@@ -112,6 +114,16 @@ class SemanticComparison:
             for test in self.tests
         ]
 
+    def save(self, path: Path | str) -> None:
+        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            For another ending, and where the file holds something else than results of an evaluation.
+        """
+        save(self, path)
+
     def __repr__(self) -> str:
         from pandas import DataFrame
 
@@ -136,14 +148,18 @@ def compare_evaluations(a: SemanticEvaluation, b: SemanticEvaluation, *, seed: i
     invented has no score in the other one.
 
     Raises:
-        InputError: where cases, classes or tolerances are not the same.
+        InputError: where cases or tolerances are not the same.
     """
     names = [[case.name for case in one.cases] for one in (a, b)]
     if names[0] != names[1]:
         different = sorted(set(names[0]) ^ set(names[1]))
         raise InputError(f"The two predictions are not of the same cases: only one has {format_list(different)}.")
-    if a.classes != b.classes or a.tolerance != b.tolerance:
-        raise InputError("The two evaluations have other classes or tolerances; evaluate both in the same way.")
+    every = dict.fromkeys((*a.classes, *b.classes))
+    a, b = (replace(one, classes=tuple(every), cases=[_filled(case, every) for case in one.cases]) for one in (a, b))
+    if a.tolerance != b.tolerance:
+        raise InputError(
+            f"The tolerances are {a.tolerance:g} and {b.tolerance:g} mm; evaluate both predictions with the same one."
+        )
     tests = []
     one_sided = set()
     for metric in METRICS:
@@ -158,16 +174,19 @@ def compare_evaluations(a: SemanticEvaluation, b: SemanticEvaluation, *, seed: i
     return SemanticComparison(a, b, tuple(tests), tuple(_notes(tests, one_sided)))
 
 
+def _filled(case: CaseScores, classes: Iterable[str]) -> CaseScores:
+    return replace(case, scores={name: case.scores.get(name, NOT_APPLICABLE) for name in classes})
+
+
 def _table(one: SemanticEvaluation, metric: str) -> NDArray[np.float64]:
     return values(one.cases, one.classes, metric, worst=True)
 
 
-def _test(
-    name: str, metric: str, first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int
-) -> PairedTest:
+def _test(name: str, metric: str, first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int) -> PairedTest:
     difference = mean(second - first, seed=seed)
     scored = np.isfinite(first).any(axis=1)
-    of_cases = np.nanmean((second - first)[scored], axis=1)  # over the classes
+    # over the classes; rounded, so that what is equal but for the last bits is a tie or no difference
+    of_cases = np.nanmean((second - first)[scored], axis=1).round(9)
     differing = of_cases[of_cases != 0]
     better = differing < 0 if metric == "hd95" else differing > 0
     return PairedTest(

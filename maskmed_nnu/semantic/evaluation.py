@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.semantic.case_scores import ABSENT, COLUMNS, NOT_APPLICABLE, CaseScores
 from maskmed_nnu.semantic.classes import Classes
+from maskmed_nnu.semantic.saving import save
 from maskmed_nnu.semantic.summary import STATES, ClassSummary, summarize
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ class SemanticEvaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as `json.dump` takes it: NaN is None."""
-        content = {
+        content: dict[str, Any] = {
             "kind": "semantic",
             "tolerance": self.tolerance,
             "notes": list(self.notes),
@@ -97,14 +99,22 @@ class SemanticEvaluation:
                 }
                 for one in self.summary
             },
-            "cases": {
-                case.name: {name: asdict(case.scores[name]) for name in self.classes}
-                for case in self.cases
-            },
+            "cases": {case.name: {name: asdict(case.scores[name]) for name in self.classes} for case in self.cases},
         }
         if self.partners:
             content["wrong_side"] = self.wrong_side_table().to_dict("records")
-        return without_nan(content)
+        content = without_nan(content)
+        return content
+
+    def save(self, path: Path | str) -> None:
+        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            For another ending, and where the file holds something else than results of an evaluation.
+        """
+        save(self, path)
 
     def __repr__(self) -> str:
         notes = "".join(f"\nNote: {note}" for note in self.notes)
@@ -157,10 +167,7 @@ def build(
         found = {int(name) for case in cases for name in case.scores}
         classes = Classes.from_labels(found)
     names = tuple(classes.labels)
-    filled = [
-        replace(case, scores={name: case.scores.get(name, NOT_APPLICABLE) for name in names})
-        for case in cases
-    ]
+    filled = [replace(case, scores={name: case.scores.get(name, NOT_APPLICABLE) for name in names}) for case in cases]
     return SemanticEvaluation(
         filled,
         names,
@@ -171,9 +178,7 @@ def build(
     )
 
 
-def _notes(
-    cases: Sequence[CaseScores], classes: Classes, spaceless: Sequence[str]
-) -> Iterator[str]:
+def _notes(cases: Sequence[CaseScores], classes: Classes, spaceless: Sequence[str]) -> Iterator[str]:
     for side, what in enumerate(("truth", "prediction")):
         unknown: dict[int, list[str]] = {}
         for case in cases:

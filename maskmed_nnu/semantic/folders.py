@@ -16,7 +16,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.semantic import surfaces
 from maskmed_nnu.semantic.case_scores import CaseScores, case_scores
 from maskmed_nnu.semantic.classes import Classes
-from maskmed_nnu.semantic.label_files import Pair, read_pair, refuse
+from maskmed_nnu.semantic.label_files import Pair, check_spacing, read_pair, refuse
 
 MOST_WORKERS = 8
 """By default; each holds a pair of volumes."""
@@ -30,13 +30,14 @@ def evaluate_pairs(
     *,
     classes: Classes | None,
     tolerance: float,
+    spacing: Sequence[float] | None = None,
     partners: Sequence[tuple[int, int]] = (),
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[CaseScores], list[str]]:
-    """The scores of each pair, in their order, and the names of the cases whose files tell no spacing.
+    """The scores of each pair, in their order, and the names of the cases without a spacing.
 
-    After the first fault the other files are only read, so that all faults are told at once.
+    ``spacing`` is that of files that tell none. After the first fault the other files are only read, so that all faults are told at once.
 
     Raises:
         InputError: one for all files that cannot be read, are no class maps or lie on two grids.
@@ -49,11 +50,11 @@ def evaluate_pairs(
             return CaseScores(pair.name, {}), True
         try:
             truth, prediction = read_pair(pair)
-            spacing = truth.spacing or prediction.spacing
+            own = truth.spacing or prediction.spacing or spacing
             scores = case_scores(
                 truth.labels,
                 prediction.labels,
-                spacing=spacing or (1.0,) * truth.labels.ndim,
+                spacing=check_spacing(own or (1.0,) * truth.labels.ndim, truth.labels, pair.truth),
                 classes=classes,
                 tolerance=tolerance,
                 partners=partners,
@@ -63,7 +64,7 @@ def evaluate_pairs(
         except InputError:
             faulty.set()
             raise
-        return scores, spacing is not None
+        return scores, own is not None
 
     results: list[tuple[CaseScores, bool] | None] = [None] * len(pairs)
     faults: dict[int, str] = {}

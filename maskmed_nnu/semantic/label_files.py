@@ -55,7 +55,9 @@ def find_pairs(truth: Path, prediction: Path, *, ending: str | None = None) -> l
     files = [_files(folder, ending, faults) for folder in (truth, prediction)]
     true, predicted = files
     if true and not predicted.keys() & true.keys():
-        held = f"it holds {format_list(sorted(p.name for p in predicted.values()), 3)}" if predicted else "it holds none"
+        held = (
+            f"it holds {format_list(sorted(p.name for p in predicted.values()), 3)}" if predicted else "it holds none"
+        )
         first = next(iter(true.values())).name
         faults.append(
             f"{prediction} has no prediction of a case in {truth}: {held}, but a prediction has the name of its truth, "
@@ -193,6 +195,20 @@ def whole_labels(values: NDArray[Any], name: object) -> Integers:
     return integers
 
 
+def check_spacing(spacing: Sequence[float], labels: Integers, name: object) -> tuple[float, ...]:
+    """
+    Raises:
+        InputError: where ``spacing`` is not a positive number for each axis of ``labels``.
+    """
+    lengths = tuple(spacing)
+    if len(lengths) != labels.ndim or not all(_positive(length) for length in lengths):
+        raise InputError(
+            f"The spacing of {name} is {format_list(lengths)}; it must be {labels.ndim} positive numbers, for the axes "
+            f"of its {format_shape(labels.shape)} voxels in their order."
+        )
+    return tuple(float(length) for length in lengths)
+
+
 def _spacing_beside(path: Path, axes: int) -> tuple[float, ...] | None:
     """That of nnU-Net's NAME.json beside NAME.tif."""
     file = path.with_name(f"{formats.stem(path)}.json")
@@ -205,8 +221,8 @@ def _spacing_beside(path: Path, axes: int) -> tuple[float, ...] | None:
     return tuple(float(length) for length in spacing[-axes:])
 
 
-def _positive(length: object) -> bool:
-    return isinstance(length, int | float) and 0 < length < float("inf")
+def _positive(length: Any) -> bool:
+    return isinstance(length, int | float | np.number) and bool(0 < length < float("inf"))
 
 
 def _without_last_ones(size: Sequence[int]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over ``cases``, and the ends of its confidence interval of 95 %, which fewer than two cases do not have."""
+    """A mean over ``cases``, and the ends of its confidence interval of 95 %; NaN for fewer than two cases."""
 
     mean: float
     low: float = math.nan
@@ -47,9 +47,11 @@ class ClassSummary:
 
 
 def summarize(cases: Sequence[CaseScores], names: Sequence[str], *, seed: int = 0) -> list[ClassSummary]:
-    """One for each class in ``names``, and last the mean over them; the generator of the intervals starts at ``seed``."""
+    """One for each class in ``names``, and last the mean over them; the samples of the intervals start at ``seed``."""
     states = np.array([[case.scores[name].state for name in names] for case in cases]).reshape(-1, len(names))
-    tables = {(metric, worst): values(cases, names, metric, worst=worst) for metric in METRICS for worst in (True, False)}
+    tables = {
+        (metric, worst): values(cases, names, metric, worst=worst) for metric in METRICS for worst in (True, False)
+    }
     volumes = {
         one: np.array([[getattr(case.scores[name], one) for name in names] for case in cases]).reshape(-1, len(names))
         for one in VOLUMES
@@ -59,11 +61,9 @@ def summarize(cases: Sequence[CaseScores], names: Sequence[str], *, seed: int = 
         return ClassSummary(
             name,
             {state: int((states[:, columns] == state).sum()) for state in STATES},
-            *(
-                {metric: mean(tables[metric, worst][:, columns], seed=seed) for metric in METRICS}
-                for worst in (False, True)
-            ),
-            **{one: mean(table[:, columns], seed=seed) for one, table in volumes.items()},
+            {metric: mean(tables[metric, False][:, columns], seed=seed) for metric in METRICS},
+            {metric: mean(tables[metric, True][:, columns], seed=seed) for metric in METRICS},
+            *(mean(volumes[one][:, columns], seed=seed) for one in VOLUMES),
         )
 
     rows = [summary(name, slice(index, index + 1)) for index, name in enumerate(names)]
@@ -99,7 +99,7 @@ def mean(table: NDArray[np.float64], *, seed: int = 0) -> Mean:
 
 
 def _class_means(weights: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[samples]``: how often each case counts, ``weights [samples, cases]``; a class that a sample lacks is left out."""
+    """``[samples]``, of ``weights [samples, cases]``, how often each case counts; a class without a value is left out."""
     defined = np.isfinite(table)
     counts = weights @ defined
     sums = weights @ np.where(defined, table, 0)

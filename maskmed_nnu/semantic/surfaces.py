@@ -14,9 +14,7 @@ MOST = 2**24
 """Values that torch's quantile takes."""
 
 
-def surface_scores(
-    truth: Mask, prediction: Mask, *, spacing: Sequence[float], tolerance: float
-) -> tuple[float, float]:
+def surface_scores(truth: Mask, prediction: Mask, *, spacing: Sequence[float], tolerance: float) -> tuple[float, float]:
     """HD95 (mm) and NSD of two masks ``[*spatial]``, neither of which is empty, as MONAI defines them.
 
     A mask's surface are its voxels with a neighbour outside, across a face; what lies beyond the image is outside. HD95
@@ -31,8 +29,9 @@ def surface_scores(
     """
     from monai.metrics.utils import get_mask_edges, get_surface_distance
 
-    predicted, true = get_mask_edges(prediction, truth, crop=False)
-    distances = [get_surface_distance(a, b, spacing=spacing) for a, b in ((predicted, true), (true, predicted))]
+    edges: Any = get_mask_edges(prediction, truth, crop=False)
+    predicted, true = edges
+    distances: Any = [get_surface_distance(a, b, spacing=spacing) for a, b in ((predicted, true), (true, predicted))]
     within = sum(int(np.count_nonzero(d <= float(tolerance))) for d in distances)
     return max(_percentile_95(d) for d in distances), within / sum(map(len, distances))
 
@@ -46,7 +45,7 @@ def _percentile_95(distances: NDArray[np.float32]) -> float:
     """MONAI's, which is torch's: its rank is rounded to single precision, at which numpy's would differ visibly."""
     if len(distances) > MOST:
         return float(np.quantile(distances, 0.95))
-    from monai.utils import convert_to_tensor
+    from monai.utils.type_conversion import convert_to_tensor
 
     tensor: Any = convert_to_tensor(distances)
     return float(tensor.quantile(0.95))
