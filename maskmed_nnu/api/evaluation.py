@@ -273,7 +273,7 @@ def _partners_of_plans(prediction: Path, classes: Classes | None) -> list[tuple[
 
 
 def _label_array(one: tuple[Any, str]) -> tuple[Integers, tuple[float, ...] | None]:
-    """Labels ``[*spatial]`` of an array, a nibabel or SimpleITK image or a file, called by a name, and their spacing."""
+    """Labels ``[*spatial]`` of an array, an image or a file, which is called by a name, and their spacing."""
     value, name = one
     if _is_path(value):
         read = read_label_map(Path(value))

@@ -23,7 +23,7 @@ COMMANDS = {
     "demo": "plan, train, predict and evaluate MaskMed on generated phantoms or your own data",
     "convert": "make an nnU-Net data set from COCO json, label maps or a mask per object",
     "predict": "find the objects in images: id maps, COCO results, pictures",
-    "evaluate": "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality",
+    "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }
 """Modules of this package and their lines in the help.

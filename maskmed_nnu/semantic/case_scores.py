@@ -104,7 +104,7 @@ def case_scores(
         if len(classes.labels) > MOST_CLASSES:
             raise InputError(
                 f"There are {count(len(classes.labels), 'label')} in {name or 'the label maps'}; class maps have up to "
-                f"{MOST_CLASSES}, so name the dataset.json that says which are classes, or label maps instead of images."
+                f"{MOST_CLASSES}, so name a dataset.json that says which are classes, or label maps instead of images."
             )
     known = sorted(classes.known)
     ignored = None if classes.ignore is None else truth == classes.ignore

@@ -30,9 +30,9 @@ FEWEST = 6
 class PairedTest:
     """One metric of one class in ``cases`` that both predictions can be scored on.
 
-    ``difference`` is the mean of ``b - a``, with the interval of 95 %; ``differing`` are the cases in which it is not 0;
-    ``better`` of them are those in which b is better. ``p`` is that of Wilcoxon's signed-rank test of two sides, 1 where
-    no case differs, NaN without a case.
+    ``difference`` is the mean of ``b - a``, with the interval of 95 %; ``differing`` are the cases in which it is not
+    0; ``better`` of them are those in which b is better. ``p`` is that of Wilcoxon's signed-rank test of two sides, 1
+    where no case differs, NaN without a case.
     """
 
     name: str

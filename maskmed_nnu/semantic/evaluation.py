@@ -130,7 +130,7 @@ class SemanticEvaluation:
         return f"{count(len(self.cases), 'case')}, {classes}, NSD at {self.tolerance:g} mm"
 
     def shown_rows(self) -> list[dict[str, str]]:
-        """The summary as a reader wants it, rounded; the means of the worst case, and beside them those of the found."""
+        """The summary, rounded: means of the worst case, and beside them those of what was found."""
         rows = []
         for one in self.summary:
             row = {"class": one.name} | {state: str(one.counts[state]) for state in STATES}
@@ -187,8 +187,8 @@ def _notes(cases: Sequence[CaseScores], classes: Classes, spaceless: Sequence[st
         for label, names in sorted(unknown.items())[:MOST_NOTES]:
             meaning = "the ignore label" if label == classes.ignore else "no class of dataset.json"
             yield (
-                f"the label {label} in the {what} of {count(len(names), 'case')} ({format_list(names, 3)}) is {meaning} "
-                "and counts as background"
+                f"the label {label} in the {what} of {count(len(names), 'case')} ({format_list(names, 3)}) is "
+                f"{meaning} and counts as background"
             )
         if len(unknown) > MOST_NOTES:
             yield f"{len(unknown) - MOST_NOTES} more labels in the {what} are no classes and count as background"

@@ -1,8 +1,8 @@
 """A folder of predicted class maps against one of true ones, several cases at a time.
 
-In threads, not processes: SciPy's search for nearest neighbours and zlib, which take most of the time, let other threads
-work. So a script needs no ``if __name__ == "__main__"``, MONAI is imported once, and an interruption ends at the next
-class. As many pairs of volumes are in memory as there are threads.
+In threads, not processes: SciPy's search for nearest neighbours and zlib, which take most of the time, let other
+threads work. So a script needs no ``if __name__ == "__main__"``, MONAI is imported once, and an interruption ends at
+the next class. As many pairs of volumes are in memory as there are threads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def evaluate_pairs(
 ) -> tuple[list[CaseScores], list[str]]:
     """The scores of each pair, in their order, and the names of the cases without a spacing.
 
-    ``spacing`` is that of files that tell none. After the first fault the other files are only read, so that all faults are told at once.
+    ``spacing`` is that of files that tell none.
+
+    After the first fault the other files are only read, so that all faults are told at once.
 
     Raises:
         InputError: one for all files that cannot be read, are no class maps or lie on two grids.

@@ -30,8 +30,8 @@ def check_output(path: Path, kind: str) -> None:
     """``kind``: .csv or .json, whatever the name ends in.
 
     Raises:
-        InputError: where it is another one, or ``path`` lies in no folder or among the images of a data set, or is a file
-            that holds something else than results of an evaluation.
+        InputError: where it is another one, or ``path`` lies in no folder or among the images of a data set, or is a
+            file that holds something else than results of an evaluation.
     """
     if kind not in (".csv", ".json"):
         raise InputError(f"{path} is neither a .csv nor a .json file; name one of them for the results.")
@@ -40,7 +40,7 @@ def check_output(path: Path, kind: str) -> None:
     refuse_image_folder(path.parent)
     if path.is_dir() or (path.is_file() and path.stat().st_size and not _is_result(path, kind)):
         raise InputError(
-            f"{path} exists and does not hold results of an evaluation, so it is not replaced; name another file."
+            f"{path} exists and does not hold scores of maskmed evaluate, so it is not replaced; name another file."
         )
 
 

@@ -99,7 +99,7 @@ def mean(table: NDArray[np.float64], *, seed: int = 0) -> Mean:
 
 
 def _class_means(weights: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[samples]``, of ``weights [samples, cases]``, how often each case counts; a class without a value is left out."""
+    """``[samples]``, of ``weights [samples, cases]``: how often each case counts. A class without value is left out."""
     defined = np.isfinite(table)
     counts = weights @ defined
     sums = weights @ np.where(defined, table, 0)
