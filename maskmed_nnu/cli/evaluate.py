@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from maskmed_nnu.cli.console import print_json, print_table
+from maskmed_nnu.cli.console import print_json, print_table, progress
 from maskmed_nnu.cli.options import Json
 from maskmed_nnu.errors import InputError
 
@@ -89,18 +90,27 @@ def run(
         if path is not None:
             check_output(path, kind)
     result: Any
-    if compare is not None:
-        result = mm.compare(truth, prediction, compare, dataset=dataset, tolerance=tolerance)
-    else:
-        result = mm.evaluate(
-            truth,
-            prediction,
-            dataset=dataset,
-            tolerance=tolerance,
-            scores=scores,
-            max_detections=max_detections,
-            flat=flat,
-        )
+    with ExitStack() as stack:
+        bars: list[Any] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress(total, "cases")))
+            bars[0](str(done))
+
+        if compare is not None:
+            result = mm.compare(truth, prediction, compare, dataset=dataset, tolerance=tolerance, progress=show)
+        else:
+            result = mm.evaluate(
+                truth,
+                prediction,
+                dataset=dataset,
+                tolerance=tolerance,
+                scores=scores,
+                max_detections=max_detections,
+                flat=flat,
+                progress=show,
+            )
     for path, kind in ((csv, ".csv"), (json_file, ".json")):
         if path is not None:
             save(result, path, kind)

@@ -138,6 +138,19 @@ def case_scores(
     )
 
 
+def count_wrong_side(
+    truth: Integers, prediction: Integers, partners: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """For each pair of labels: voxels of one that were given the other, and true voxels of both.
+
+    >>> count_wrong_side(np.array([[1, 1, 2, 3]]), np.array([[2, 3, 2, 1]]), [(1, 2)])
+    {(1, 2): (1, 3)}
+    """
+    known = sorted({label for pair in partners for label in pair})
+    pairs = _count_pairs(_indices(truth, known, None), _indices(prediction, known, None), len(known) + 1)
+    return {pair: _wrong_side(pairs, pair, known) for pair in partners}
+
+
 def labels_in(labels: Integers) -> frozenset[int]:
     """The values of a label map."""
     if not labels.size or labels.min() < 0 or labels.max() >= DENSE:

@@ -77,7 +77,7 @@ def test_files_arrays_and_images_give_the_same(folders: tuple[Path, Path]) -> No
 
 
 def test_all_faults_at_once(folders: tuple[Path, Path]) -> None:
-    truth, prediction = folders
+    prediction = folders[1]
     labels = np.zeros((8, 7, 5), np.uint8)
     write(prediction / "a.nii.gz", labels, x=5.0)
     write(prediction / "b.nii.gz", labels[:7])
