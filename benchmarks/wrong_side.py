@@ -22,41 +22,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
-from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.files import read_ids
-from maskmed_nnu.instances.metrics.evaluation import find_cases
-from maskmed_nnu.instances.text import format_list, format_shape
+from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.semantic.case_scores import count_wrong_side
+from maskmed_nnu.semantic.label_files import find_pairs, read_pair
 
 Pair = tuple[int, int]
-
-
-def count_wrong_side(truth: Integers, prediction: Integers, partners: Sequence[Pair]) -> list[tuple[int, int]]:
-    """For each pair of labels: voxels on the wrong side, and true voxels of both labels; both arrays ``[*spatial]``."""
-    counts = []
-    for pair in partners:
-        true = np.isin(truth, pair)
-        counts.append((int((np.isin(prediction, pair) & true & (prediction != truth)).sum()), int(true.sum())))
-    return counts
 
 
 def count_in_folders(
     truth: Path, prediction: Path, partners: Sequence[Pair], *, ending: str
 ) -> dict[str, list[tuple[int, int]]]:
-    """``count_wrong_side`` of each case; the predictions have the names of the label maps in ``truth``.
+    """For each case and pair of labels: voxels on the wrong side, and true voxels of both labels.
 
     Raises:
-        InputError: where a prediction is missing or has another size, or a file is no label map.
+        InputError: where a prediction is missing or lies on another grid, or a file is no label map.
     """
     counts = {}
-    for case in find_cases(truth, prediction, ending):
-        files = [folder / (case + ending) for folder in (truth, prediction)]
-        true, predicted = (read_ids(path, overlap_layers=False)[0] for path in files)
-        if true.shape != predicted.shape:
-            sizes = [format_shape(labels.shape) for labels in (predicted, true)]
-            raise InputError(
-                f"{files[1]} has {sizes[0]} voxels, but its truth {files[0]} has {sizes[1]}; both must be one grid."
-            )
-        counts[case] = count_wrong_side(true, predicted, partners)
+    for pair in find_pairs(truth, prediction, ending=ending):
+        true, predicted = read_pair(pair)
+        counts[pair.name] = list(count_wrong_side(true.labels, predicted.labels, partners).values())
     return counts
 
 

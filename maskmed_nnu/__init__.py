@@ -10,9 +10,14 @@ nothing is imported here before it is asked for.
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
+    from maskmed_nnu.api.conversion import convert
+    from maskmed_nnu.api.evaluation import compare, evaluate
     from maskmed_nnu.api.export import example, export
+    from maskmed_nnu.api.machine import doctor
     from maskmed_nnu.api.model import Model, load
+    from maskmed_nnu.api.planning import plan
     from maskmed_nnu.api.prediction import Prediction
+    from maskmed_nnu.api.training import train
     from maskmed_nnu.errors import InputError
 
     __version__: str
@@ -21,13 +26,33 @@ _EXPORTS = {
     "InputError": "maskmed_nnu.errors",
     "Model": "maskmed_nnu.api.model",
     "Prediction": "maskmed_nnu.api.prediction",
+    "compare": "maskmed_nnu.api.evaluation",
+    "convert": "maskmed_nnu.api.conversion",
+    "doctor": "maskmed_nnu.api.machine",
+    "evaluate": "maskmed_nnu.api.evaluation",
     "example": "maskmed_nnu.api.export",
     "export": "maskmed_nnu.api.export",
     "load": "maskmed_nnu.api.model",
+    "plan": "maskmed_nnu.api.planning",
+    "train": "maskmed_nnu.api.training",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
-__all__ = ["InputError", "Model", "Prediction", "__version__", "example", "export", "load"]
+__all__ = [
+    "InputError",
+    "Model",
+    "Prediction",
+    "__version__",
+    "compare",
+    "convert",
+    "doctor",
+    "evaluate",
+    "example",
+    "export",
+    "load",
+    "plan",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,140 +1,161 @@
-"""``maskmed evaluate``: predicted objects against the true ones, as one table and a json."""
+"""``maskmed evaluate``: predicted label maps against the true ones, of classes or of objects."""
 
 from __future__ import annotations
 
-import math
+from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
+from typer import Argument, Option
 
-from maskmed_nnu.cli.console import print_json
+from maskmed_nnu.cli.console import print_json, print_table, progress
 from maskmed_nnu.cli.options import Json
-from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json, write_json
-from maskmed_nnu.output_paths import refuse_image_folder
+
+if TYPE_CHECKING:
+    from maskmed_nnu.semantic.evaluation import SemanticEvaluation
 
 DESCRIPTION = """\
-Compare id maps that an instance network predicted with the true ones (labelsTr or labelsTs of a data set).
+Compare predicted label maps with the true ones (labelsTr or labelsTs of a data set), in two folders or two files. The
+dataset.json beside or above the truth, or beside the prediction, says whether they hold classes or objects.
 
-AP, AP50, AP75 are COCO's, with a cap of 1000 objects an image; F1, DSB AP (TP / (TP + FP + FN), mean over IoU 0.50 to
-0.95), AJI and panoptic quality (PQ = SQ * RQ) are summed over all images, and their means over images stand in the
-json. Regions of class * label_divisor are stuff, or, in a class that also has objects, crowd that is ignored. A
-volume is evaluated slice by slice, as it is predicted."""
-EXAMPLE = "maskmed evaluate --truth Dataset010_Cells/labelsTs --prediction found --scores found/predictions_coco.json"
-COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ")
+Classes and regions: Dice, IoU, HD95, NSD and the difference of volumes. A class may be found, missed (in the truth
+only), invented (in the prediction only) or not applicable; missed and invented count as the worst case, and the means
+of what was found stand beside. --compare tests two predictions against each other.
+
+Objects: AP, AP50, AP75 are COCO's, with a cap of 1000 objects an image; F1, DSB AP (TP / (TP + FP + FN), mean over IoU
+0.50 to 0.95), AJI and panoptic quality (PQ = SQ * RQ) are summed over all images. A volume is evaluated slice by
+slice, as it is predicted."""
+EXAMPLE = """\
+maskmed evaluate predicted labelsTs --csv scores.csv
+maskmed evaluate predicted labelsTs --compare predicted_by_another_model
+maskmed evaluate found Dataset010_Cells/labelsTs --scores found/predictions_coco.json"""
+OBJECTS = "Objects"
+CLASSES = "Classes"
+MOST_DIFFERENCES = 5
 
 
 def run(
-    truth: Annotated[Path, Option("--truth", metavar="DIR", help="folder of true id maps")],
-    prediction: Annotated[Path, Option("--prediction", metavar="DIR", help="folder of predicted id maps")],
+    pred: Annotated[Path | None, Argument(metavar="PRED", help="folder of predicted label maps")] = None,
+    gt: Annotated[Path | None, Argument(metavar="GT", help="folder of true label maps")] = None,
+    truth: Annotated[Path | None, Option("--truth", metavar="DIR", help="the same as GT")] = None,
+    prediction: Annotated[Path | None, Option("--prediction", metavar="DIR", help="the same as PRED")] = None,
+    dataset: Annotated[
+        Path | None,
+        Option("--dataset-json", metavar="FILE", help="dataset.json (default: beside or above the label maps)"),
+    ] = None,
+    tolerance: Annotated[
+        float, Option("--tolerance", metavar="MM", rich_help_panel=CLASSES, help="of the surfaces in NSD")
+    ] = 1.0,
+    compare: Annotated[
+        Path | None,
+        Option("--compare", metavar="DIR", rich_help_panel=CLASSES, help="other predictions, to be compared with PRED"),
+    ] = None,
     scores: Annotated[
         Path | None,
         Option(
             "--scores",
             metavar="JSON",
+            rich_help_panel=OBJECTS,
             help="COCO results (predictions_coco.json), whose masks and scores make the AP (default: id maps, score 1)",
         ),
     ] = None,
     flat: Annotated[
         bool,
         Option(
-            "--flat", help="remove overlaps first: each pixel belongs to one object, the one with the highest score"
+            "--flat",
+            rich_help_panel=OBJECTS,
+            help="remove overlaps first: each pixel belongs to one object, the one with the highest score",
         ),
     ] = False,
-    json: Json = False,
+    max_detections: Annotated[
+        int,
+        Option("--max-detections", metavar="N", rich_help_panel=OBJECTS, help="objects an image that count for AP"),
+    ] = 1000,
+    csv: Annotated[
+        Path | None, Option("--csv", metavar="FILE", help="write the table of all cases to this file")
+    ] = None,
     json_file: Annotated[
         Path | None, Option("--json-file", metavar="FILE", help="write all scores to this file")
     ] = None,
-    max_detections: Annotated[
-        int, Option("--max-detections", metavar="N", help="objects an image that count for AP")
-    ] = 1000,
+    json: Json = False,
 ) -> None:
-    """Evaluate, print the table and the line of the main scores, and write the json."""
-    options = SimpleNamespace(**locals())
-    # here, so that `maskmed --help` does not wait for the readers
-    from maskmed_nnu.instances.instance_map import LabelFormat
-    from maskmed_nnu.instances.metrics import with_names
-    from maskmed_nnu.instances.metrics.coco_results import CocoResults
-    from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate
-    from maskmed_nnu.instances.text import count
+    """Evaluate or compare, write the files, and print the table."""
+    truth, prediction = _one(gt, truth, "GT", "--truth"), _one(pred, prediction, "PRED", "--prediction")
+    # here, so that `maskmed evaluate --help` does not wait for the readers
+    import maskmed_nnu as mm
+    from maskmed_nnu.semantic.saving import check_output, save
 
-    if options.max_detections < 1:
-        raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
-    if options.json_file and not options.json_file.resolve().parent.is_dir():
-        raise InputError(f"{options.json_file.parent} is no folder; make it, or name another file with --json-file.")
-    if options.json_file:
-        _check_output(options.json_file)
-    check_folders(options.truth, options.prediction)
-    dataset_json = _dataset_json(options.truth, options.prediction)
-    names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
-    results = CocoResults(options.scores) if options.scores else None
-    result, images = evaluate(
-        options.truth,
-        options.prediction,
-        dataset_json=dataset_json,
-        results=results,
-        max_detections=options.max_detections,
-        flat=options.flat,
-    )
-    summary = {"images": images, "max_detections": options.max_detections, **with_names(result, names)}
-    if options.json_file:
-        write_json(options.json_file, summary, indent=2)
-    if options.json:
-        print_json(summary)
+    for path, kind in ((csv, ".csv"), (json_file, ".json")):
+        if path is not None:
+            check_output(path, kind)
+    result: Any
+    with ExitStack() as stack:
+        bars: list[Any] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress(total, "cases")))
+            bars[0](str(done))
+
+        if compare is not None:
+            result = mm.compare(truth, prediction, compare, dataset=dataset, tolerance=tolerance, progress=show)
+        else:
+            result = mm.evaluate(
+                truth,
+                prediction,
+                dataset=dataset,
+                tolerance=tolerance,
+                scores=scores,
+                max_detections=max_detections,
+                flat=flat,
+                progress=show,
+            )
+    for path, kind in ((csv, ".csv"), (json_file, ".json")):
+        if path is not None:
+            save(result, path, kind)
+    if json:
+        print_json(result.to_json())
         return
-    print(f"{count(images, 'image')}. {'AP by the scores' if options.scores else 'AP without scores'}.")
-    for note in results.notes if results is not None else ():
-        print(f"Note: {note}.")
+    print(result.title())
+    for note in result.notes:
+        print(f"Note: {note.removesuffix('.')}.")
     print()
-    print(table(result, names))
-    print("\n" + "  ".join(f"{name} {_format_score(result[name])}" for name in ("F1@0.5", "AP50", "PQ")))
+    shown = result.shown_rows()
+    print_table(list(shown[0]), [list(row.values()) for row in shown], names=2 if compare is not None else 1)
+    if compare is not None:
+        print("\nCases that differ most in Dice:")
+        most = result.differences("dice").head(MOST_DIFFERENCES)
+        print_table(
+            ["case", "class", "A", "B", "B − A"],
+            [[str(c), str(n), *(f"{v:.3f}" for v in values)] for c, n, *values in most.itertuples(index=False)],
+            names=2,
+        )
+    elif hasattr(result, "scores"):
+        print(
+            "\n"
+            + "  ".join(f"{name} {result.scores[name]:.3f}".replace("nan", "–") for name in ("F1@0.5", "AP50", "PQ"))
+        )
+    else:
+        _print_wrong_side(result)
 
 
-def _check_output(path: Path) -> None:
-    """Refuse to replace anything but the scores of an earlier evaluation."""
-    refuse_image_folder(path.parent)
-    if not path.is_file() or not path.stat().st_size:
+def _print_wrong_side(result: SemanticEvaluation) -> None:
+    if not result.partners:
         return
-    try:
-        content = read_json(path, expected="scores")
-    except InputError:
-        content = None
-    if not isinstance(content, dict) or not {"images", "max_detections"} <= content.keys():
-        raise InputError(
-            f"{path} exists and does not hold scores of maskmed evaluate, so it is not replaced; name another file "
-            "with --json-file."
-        )
+    table = result.wrong_side_table().groupby(["first", "second"], sort=False)[["wrong_side", "true_voxels"]].sum()
+    print()
+    print_table(
+        ["partner", "of", "voxels on the wrong side", "true voxels"],
+        [[*map(str, pair), f"{wrong:,}", f"{true:,}"] for pair, wrong, true in table.itertuples()],
+        names=2,
+    )
 
 
-def _dataset_json(truth: Path, prediction: Path) -> dict:
-    """The ``dataset.json`` of the truth's data set, which lies above labelsTr, or nnU-Net's copy beside the prediction.
-
-    Raises:
-        InputError: where there is none, or it is faulty.
-    """
-    places = [folder / "dataset.json" for folder in (truth, truth.resolve().parent, prediction)]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise InputError(
-            f"There is no dataset.json in or above {truth}, nor in {prediction}; it says how ids are written, so copy "
-            "that of the data set to one of them."
-        )
-    return read_dataset_json(path, needs=("labels", "file_ending"))
-
-
-def table(scores: dict, names: dict[int, str]) -> str:
-    """A markdown table: a row for each class and for the mean over classes."""
-    rows = [(names.get(number, str(number)), of_class) for number, of_class in sorted(scores["per_class"].items())]
-    lines = ["| class | " + " | ".join(COLUMNS) + " |", "|---|" + "--:|" * len(COLUMNS)]
-    for name, values in [*rows, ("mean", scores)]:
-        lines.append(
-            f"| {name} | " + " | ".join(_format_score(values.get(column, math.nan)) for column in COLUMNS) + " |"
-        )
-    return "\n".join(lines)
-
-
-def _format_score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+def _one(positional: Path | None, option: Path | None, name: str, long: str) -> Path:
+    if (positional is None) == (option is None):
+        both = "twice" if positional is not None else "not at all"
+        raise InputError(f"{name} is given {both}; write maskmed evaluate PRED GT, or --prediction PRED --truth GT.")
+    path = positional or option
+    assert path is not None
+    return path

@@ -20,10 +20,13 @@ from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.version import package_version
 
 COMMANDS = {
-    "demo": "plan, train, predict and evaluate MaskMed on generated phantoms or your own data",
+    "demo": "train and evaluate on generated images, or on your own data set, in minutes",
+    "doctor": "check this machine: releases, device, folders, memory and disk, each problem with its cure",
     "convert": "make an nnU-Net data set from COCO json, label maps or a mask per object",
-    "predict": "find the objects in images: id maps, COCO results, pictures",
-    "evaluate": "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality",
+    "plan": "compare what each network would train on, before anything is written",
+    "train": "plan, preprocess, train and evaluate by nnU-Net's commands; goes on where it was stopped",
+    "predict": "segment images with a trained model: classes, or objects with scores",
+    "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
     "export": "write a trained model as one file to hand on",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }

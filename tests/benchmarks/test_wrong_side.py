@@ -14,14 +14,14 @@ PREDICTION = np.array([[2, 1, 2, 1, 4, 1], [4, 3, 1, 4, 0, 2]])
 
 
 def test_only_what_goes_to_the_partner_is_on_the_wrong_side():
-    assert wrong_side.count_wrong_side(TRUTH, PREDICTION, [(1, 2), (3, 4)]) == [(2, 4), (3, 6)]
-    assert wrong_side.count_wrong_side(TRUTH, PREDICTION, [(2, 1)]) == [(2, 4)]
-    assert wrong_side.count_wrong_side(TRUTH, TRUTH, [(1, 2)]) == [(0, 4)]
+    assert wrong_side.count_wrong_side(TRUTH, PREDICTION, [(1, 2), (3, 4)]) == {(1, 2): (2, 4), (3, 4): (3, 6)}
+    assert wrong_side.count_wrong_side(TRUTH, PREDICTION, [(2, 1)]) == {(2, 1): (2, 4)}
+    assert wrong_side.count_wrong_side(TRUTH, TRUTH, [(1, 2)]) == {(1, 2): (0, 4)}
 
 
 def test_exchanged_partners_are_all_on_the_wrong_side():
     exchanged = np.array([0, 2, 1, 4, 3])[TRUTH]
-    assert wrong_side.count_wrong_side(TRUTH, exchanged, [(1, 2), (3, 4)]) == [(4, 4), (6, 6)]
+    assert wrong_side.count_wrong_side(TRUTH, exchanged, [(1, 2), (3, 4)]) == {(1, 2): (4, 4), (3, 4): (6, 6)}
 
 
 @pytest.fixture
@@ -78,5 +78,5 @@ def test_another_size_or_a_missing_prediction_is_one_sentence(folders):
     with pytest.raises(InputError, match="both must be one grid"):
         wrong_side.count_in_folders(*folders, [(1, 2)], ending=".nii.gz")
     (folders[1] / "b.nii.gz").unlink()
-    with pytest.raises(SystemExit, match="prediction of b is missing"):
+    with pytest.raises(SystemExit, match="lacks the predictions of 1 case"):
         run(folders, "1,2")

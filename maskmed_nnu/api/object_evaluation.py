@@ -1,0 +1,131 @@
+"""Predicted objects against the true ones: what `maskmed_nnu.evaluate` returns for them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskmed_nnu.dataset_json import dataset_json_faults
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.instance_map import LabelFormat
+from maskmed_nnu.instances.metrics import with_names
+from maskmed_nnu.instances.metrics.coco_results import CocoResults
+from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate
+from maskmed_nnu.instances.text import count
+from maskmed_nnu.semantic.saving import save
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ")
+
+
+@dataclass(frozen=True)
+class ObjectEvaluation:
+    """Scores of objects, summed over all images: ``scores`` as `InstanceMetrics.compute` gives them.
+
+    ``names``: number → name of each class. ``scored``: whether scores made the AP, or every object has the score 1.
+    """
+
+    scores: Mapping[str, Any]
+    images: int
+    max_detections: int
+    names: Mapping[int, str]
+    scored: bool = False
+    notes: tuple[str, ...] = ()
+
+    def to_table(self) -> DataFrame:
+        """A pandas table with a row for each class and one for their mean."""
+        from pandas import DataFrame
+
+        rows = [
+            (self.names.get(number, str(number)), of_class)
+            for number, of_class in sorted(self.scores["per_class"].items())
+        ]
+        return DataFrame(
+            [
+                {"class": name} | {column: values.get(column, math.nan) for column in COLUMNS}
+                for name, values in [*rows, ("mean", self.scores)]
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as `json.dump` takes it."""
+        return {
+            "images": self.images,
+            "max_detections": self.max_detections,
+            **with_names(dict(self.scores), dict(self.names)),
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            For another ending, and where the file holds something else than results of an evaluation.
+        """
+        save(self, path)
+
+    def shown_rows(self) -> list[dict[str, str]]:
+        """The table, rounded."""
+        return [
+            {key: value if isinstance(value, str) else _shown(value) for key, value in row.items()}
+            for row in self.to_table().to_dict("records")
+        ]
+
+    def title(self) -> str:
+        """What the table is about."""
+        return f"{count(self.images, 'image')}. {'AP by the scores' if self.scored else 'AP without scores'}."
+
+    def __repr__(self) -> str:
+        from pandas import DataFrame
+
+        notes = "".join(f"\nNote: {note}." for note in self.notes)
+        return f"{self.title()}\n{DataFrame(self.shown_rows()).to_string(index=False)}{notes}"
+
+    def _repr_html_(self) -> str:
+        from pandas import DataFrame
+
+        notes = "".join(f"<p>Note: {escape(note)}.</p>" for note in self.notes)
+        return f"<p>{escape(self.title())}</p>{DataFrame(self.shown_rows()).to_html(index=False)}{notes}"
+
+
+def evaluate_objects(
+    truth: Path,
+    prediction: Path,
+    dataset_json: dict[str, Any],
+    *,
+    scores: str | os.PathLike[str] | None = None,
+    max_detections: int = 1000,
+    flat: bool = False,
+) -> ObjectEvaluation:
+    """Two folders of id maps.
+
+    Raises
+    ------
+    InputError
+        For what `maskmed_nnu.instances.metrics.evaluation.evaluate` refuses.
+    """
+    if max_detections < 1:
+        raise InputError(f"max_detections is {max_detections}; at least 1 object an image must count.")
+    check_folders(truth, prediction)
+    faults = dataset_json_faults(dataset_json, "dataset.json", needs=("labels", "file_ending"))
+    if faults:
+        raise InputError(faults[0])
+    names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
+    results = CocoResults(Path(scores)) if scores is not None else None
+    found, images = evaluate(
+        truth, prediction, dataset_json=dataset_json, results=results, max_detections=max_detections, flat=flat
+    )
+    notes = () if results is None else tuple(results.notes)
+    return ObjectEvaluation(found, images, max_detections, names, results is not None, notes)
+
+
+def _shown(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
