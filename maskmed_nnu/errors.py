@@ -1,4 +1,4 @@
-"""The one exception that our own checks of the user's input raise."""
+"""The exceptions that the package raises on purpose: for bad input, and for a command of nnU-Net that failed."""
 
 
 class InputError(SystemExit, ValueError):
@@ -8,3 +8,7 @@ class InputError(SystemExit, ValueError):
     interpreter (and a spawned worker of ``multiprocessing``) prints the sentence and exits with status 1, without a
     traceback from deep inside. It is no ``RuntimeError``, because nnU-Net's predictor takes those for a lack of memory.
     """
+
+
+class CommandError(RuntimeError):
+    """A command ended with an error; the message names the command and its log."""

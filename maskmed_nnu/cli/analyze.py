@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from maskmed_nnu.cli.options import add_model_arguments, model_folder
+from typer import Option
+
+from maskmed_nnu.cli.options import (
+    Checkpoint,
+    Configuration,
+    Dataset,
+    Device,
+    Fold,
+    Images,
+    ModelPath,
+    Plans,
+    Trainer,
+    model_folder,
+)
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
@@ -17,27 +28,32 @@ if TYPE_CHECKING:
     from maskmed_nnu.analysis.module_curves import ModuleCurves
 
 DESCRIPTION = """\
-Measure the output of every attention module of a trained network on the middle patch of each image: Hurst exponent,
-detrended-fluctuation exponent (DFA), slope of the power spectral density (PSD) and autocorrelation, along the rows and
-columns of all channels. In the output folder:
+Measure how far positions depend on each other in the maps of a network's attention modules.
 
-  analysis.csv   a row for each module; the same table is shown on the screen
-  MODULE.png     its autocorrelation, spectrum, fluctuations and aggregated deviation, with the fitted laws
+The output of every module, on the middle patch of each image, has a Hurst exponent, a detrended-fluctuation exponent
+(DFA), a slope of the power spectral density (PSD) and an autocorrelation, along the rows and columns of all channels.
+White noise has the exponents 0.5, 0.5 and 0, a random walk 1, 1.5 and -2. docs/analysis.md says what each means.
 
-White noise has the exponents 0.5, 0.5 and 0, a random walk 1, 1.5 and -2. docs/analysis.md says what each means."""
+In the output folder:
+  analysis.csv   a row for each module; it is shown on the screen, too
+  MODULE.png     its autocorrelation, spectrum, fluctuations and
+                 aggregated deviation, with the fitted laws"""
+EXAMPLE = "maskmed analyze -i pictures -o measured -d 10"
 TABLE = "analysis.csv"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``maskmed analyze``."""
-    parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for table and plots")
-    model = add_model_arguments(parser, trainer="nnUNetTrainerMaskAttnUNet", plans="MaskAttnUNetPlans")
-    model.add_argument("-f", "--fold", metavar="FOLD", help="fold to analyze (default: the first that is trained)")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
-
-
-def run(options: argparse.Namespace) -> None:
+def run(
+    input: Images,
+    output: Annotated[Path, Option("-o", "--output", metavar="DIR", help="folder for table and plots")],
+    model: ModelPath = None,
+    dataset: Dataset = None,
+    trainer: Trainer = "nnUNetTrainerMaskAttnUNet",
+    plans: Plans = "MaskAttnUNetPlans",
+    configuration: Configuration = "2d",
+    checkpoint: Checkpoint = "checkpoint_final.pth",
+    fold: Fold = None,
+    device: Device = "auto",
+) -> None:
     """Measure every image, then write the table and the plots.
 
     Raises:
@@ -45,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             some images could not be measured.
     """
     check_hook()
-    refuse_image_folder(options.output)
+    refuse_image_folder(output)
     from tqdm import tqdm
 
     from maskmed_nnu.analysis.attention_maps import attention_modules, central_patch, module_outputs
@@ -53,9 +69,9 @@ def run(options: argparse.Namespace) -> None:
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
-    folder = model_folder(options)
-    fold = trained_folds(folder, [options.fold] if options.fold else None, options.checkpoint)[0]
-    predictor = load_predictor(folder, [fold], checkpoint=options.checkpoint, device=options.device)
+    folder = model_folder(model, dataset, trainer=trainer, plans=plans, configuration=configuration)
+    fold = trained_folds(folder, [fold] if fold else None, checkpoint)[0]
+    predictor = load_predictor(folder, [fold], checkpoint=checkpoint, device=device)
     network = getattr(predictor.network, "_orig_mod", predictor.network).to(predictor.device).eval()
     modules = attention_modules(network)
     if not modules:
@@ -63,10 +79,10 @@ def run(options: argparse.Namespace) -> None:
             f"The {type(network).__name__} in {folder} has no attention modules; analyze takes a MaskAttnUNet whose "
             "placement is not none."
         )
-    cases = find_cases(options.input, channels=len(channel_names(predictor.dataset_json)))
+    cases = find_cases(input, channels=len(channel_names(predictor.dataset_json)))
     images = [file for case in cases for file in case.files]
-    written = [options.output, options.output / TABLE, *(options.output / f"{name}.png" for name in modules)]
-    refuse_output_over_input(written, [options.input, *images, *{file.parent for file in images}])
+    written = [output, output / TABLE, *(output / f"{name}.png" for name in modules)]
+    refuse_output_over_input(written, [input, *images, *{file.parent for file in images}])
     maps = {name: ModuleCurves() for name in modules}
     failed = padded = 0
     with tqdm(cases, unit="image") as bar:
@@ -80,14 +96,14 @@ def run(options: argparse.Namespace) -> None:
                 continue
             patch, smaller = central_patch(data, predictor.configuration_manager.patch_size)
             padded += smaller
-            for name, output in module_outputs(network, modules, patch).items():
-                maps[name].add(output)
+            for name, values in module_outputs(network, modules, patch).items():
+                maps[name].add(values)
     if padded:
         patch_size = "×".join(map(str, predictor.configuration_manager.patch_size))
         print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
     if failed < len(cases):
-        _write(options.output, maps)
-        print(f"\nfold {fold} of {folder}\n\n{markdown_table(maps)}\n\ntable {options.output / TABLE}, plots beside it")
+        _write(output, maps)
+        print(f"\nfold {fold} of {folder}\n\n{markdown_table(maps)}\n\ntable {output / TABLE}, plots beside it")
     if failed:
         raise InputError(f"{failed} of {len(cases)} images could not be measured; the reason for each stands above.")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated
 
-from maskmed_nnu.cli.options import add_axes_argument
+from typer import Option
+
+from maskmed_nnu.cli.options import Axes, checked
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
@@ -17,71 +19,76 @@ if TYPE_CHECKING:
     from maskmed_nnu.instances.conversion.sources import Source
 
 DESCRIPTION = """\
-Make an nnU-Net raw data set from images with annotated objects:
+Make an nnU-Net raw data set from images with annotated objects or classes, or turn volumes to one orientation.
 
-  --coco cells.json --images DIR   COCO json: polygons or RLE, overlapping objects, crowd
-  --images DIR --masks DIR         a label map for each image, of the same name (StarDist)
-  --images DIR                     label maps beside the images, as X_masks.tif (Cellpose)
-  --dsb DIR                        a folder for each image with images/ and masks/, a mask per object (DSB2018)
-
+A data set needs --id and --name, and what it is made from:
+  --coco JSON --images DIR   COCO json: polygons or RLE, overlaps, crowd
+  --images DIR --masks DIR   a label map for each image (StarDist)
+  --images DIR               label maps beside them, X_masks.tif (Cellpose)
+  --dsb DIR                  a folder for each image, a mask per object
 With --semantic the masks of the second and third form hold classes instead of objects.
-All these need --id and --name.
 
-  --reorient RAS --images DIR --output NEW_DIR
-
-copies a folder, such as a raw data set with its labels, or images to be predicted, and turns
-all NIfTI, NRRD and MetaImage volumes in it to one orientation. Nothing is resampled."""
+To turn all NIfTI, NRRD and MetaImage volumes of a folder, such as a raw data set with its labels or images to be
+predicted, into a copy in which they have one orientation (nothing is resampled):
+  --reorient RAS --images DIR --output NEW_DIR"""
+EXAMPLE = "maskmed convert --images pictures --masks labels --id 10 --name Cells"
 PLANS_AND_TRAINER = {True: ("MaskMed", "nnUNetTrainerMaskMed"), False: ("IAUNet", "nnUNetTrainerIAUNet")}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``maskmed convert``."""
-    parser.add_argument("--coco", type=Path, metavar="JSON", help="COCO json of instances")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of label maps (default: beside the images)")
-    parser.add_argument("--dsb", type=Path, metavar="DIR", help="folder of folders with images/ and masks/")
-    parser.add_argument("--semantic", action="store_true", help="values of the masks are classes, not objects")
-    add_axes_argument(parser)
-    parser.add_argument("--id", type=int, metavar="N", help="number of the data set, 1 to 999")
-    parser.add_argument("--name", help="name of the data set, as in Dataset010_NAME")
-    parser.add_argument(
-        "--classes",
-        nargs="+",
-        metavar="CLASS",
-        help="COCO: the categories to take (default: all); --semantic: a name for each value; else the objects' name "
-        "(default: object)",
-    )
-    parser.add_argument(
-        "--split-pieces", action="store_true", help="give each piece of an object in several pieces an id of its own"
-    )
-    parser.add_argument(
-        "--test", type=int, default=0, metavar="N", help="keep the last N cases by name as unseen ones (default: none)"
-    )
-    parser.add_argument(
-        "--reorient",
-        type=_orientation,
-        metavar="CODE",
-        help="where x, y and z of all volumes shall run to: R or L, A or P, S or I, in any order, as in nibabel's RAS",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder for the data set (default: $nnUNet_raw); --reorient: the copy",
-    )
 
 
 def _orientation(text: str) -> str:
     code = text.upper()
     if len(code) != 3 or any(len(set(code) & set(ends)) != 1 for ends in ("LR", "PA", "IS")):
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"{text!r} is no orientation; give a letter each of R or L, A or P, S or I, such as RAS or LPS"
         )
     return code
 
 
-def run(options: argparse.Namespace) -> None:
+def run(
+    coco: Annotated[Path | None, Option("--coco", metavar="JSON", help="COCO json of instances")] = None,
+    images: Annotated[Path | None, Option("--images", metavar="DIR", help="folder of images")] = None,
+    masks: Annotated[
+        Path | None, Option("--masks", metavar="DIR", help="folder of label maps (default: beside the images)")
+    ] = None,
+    dsb: Annotated[
+        Path | None, Option("--dsb", metavar="DIR", help="folder of folders with images/ and masks/")
+    ] = None,
+    semantic: Annotated[bool, Option("--semantic", help="values of the masks are classes, not objects")] = False,
+    axes: Axes = None,
+    id: Annotated[int | None, Option("--id", metavar="N", help="number of the data set, 1 to 999")] = None,
+    name: Annotated[
+        str | None, Option("--name", metavar="NAME", help="name of the data set, as in Dataset010_NAME")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        Option(
+            "--classes",
+            metavar="CLASS",
+            help="COCO: the categories to take (default: all); --semantic: a name for each value; else the objects' "
+            "name (default: object)",
+        ),
+    ] = None,
+    split_pieces: Annotated[
+        bool, Option("--split-pieces", help="give each piece of an object in several pieces an id of its own")
+    ] = False,
+    test: Annotated[int, Option("--test", metavar="N", help="keep the last N cases by name as unseen ones")] = 0,
+    reorient: Annotated[
+        str | None,
+        Option(
+            "--reorient",
+            metavar="CODE",
+            callback=checked(_orientation),
+            help="where x, y and z of all volumes shall run to: R or L, A or P, S or I, in any order, as in nibabel's "
+            "RAS",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        Option("--output", metavar="DIR", help="folder for the data set (default: $nnUNet_raw); --reorient: the copy"),
+    ] = None,
+) -> None:
     """Convert, print what was read and what was refused, and the commands that come next."""
+    options = SimpleNamespace(**locals())
     # here, so that `maskmed --help` does not wait for the readers
     from maskmed_nnu.instances.conversion.convert import convert
 
@@ -108,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(f"  {line}" for line in _next_commands(options, folder)))
 
 
-def _reorient(options: argparse.Namespace) -> None:
+def _reorient(options: SimpleNamespace) -> None:
     from maskmed_nnu.instances.conversion.reorient import reorient
 
     others = ("coco", "masks", "dsb", "semantic", "axes", "id", "name", "classes", "split_pieces", "test")
@@ -122,7 +129,7 @@ def _reorient(options: argparse.Namespace) -> None:
     print("\n".join(f"  {line}" for line in lines))
 
 
-def _source(options: argparse.Namespace) -> Source:
+def _source(options: SimpleNamespace) -> Source:
     from maskmed_nnu.instances.conversion.sources import CocoSource, LabelMapSource, MaskPerObjectSource, SemanticSource
 
     given = [name for name in ("coco", "images", "masks", "dsb", "semantic") if getattr(options, name)]
@@ -155,7 +162,7 @@ def _source(options: argparse.Namespace) -> Source:
     return LabelMapSource(options.images, options.masks, names[0], order=options.axes)
 
 
-def _output(options: argparse.Namespace) -> Path:
+def _output(options: SimpleNamespace) -> Path:
     if options.output is None and not os.environ.get("nnUNet_raw"):
         raise InputError("Neither --output nor nnUNet_raw says where the data set should go; give --output DIR.")
     raw = Path(options.output or os.environ["nnUNet_raw"])
@@ -168,7 +175,7 @@ def _output(options: argparse.Namespace) -> Path:
     return raw
 
 
-def _next_commands(options: argparse.Namespace, folder: Path) -> list[str]:
+def _next_commands(options: SimpleNamespace, folder: Path) -> list[str]:
     plans, trainer = PLANS_AND_TRAINER[options.semantic]
     images = shlex.quote(str(folder / "imagesTs")) if options.test else "FOLDER_OF_NEW_IMAGES"
     lines = [

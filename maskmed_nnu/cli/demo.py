@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import time
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from typer import Option
 
 from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.cli.options import Device
 from maskmed_nnu.demo import phantoms
 from maskmed_nnu.demo.command_runner import run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
@@ -19,7 +21,7 @@ from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
 from maskmed_nnu.file_state import folder_state
 from maskmed_nnu.json_file import read_json, write_json
-from maskmed_nnu.nnunet.inference.devices import DEVICES, choose_device
+from maskmed_nnu.nnunet.inference.devices import choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.output_paths import refuse_data_set_folder
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
@@ -30,34 +32,33 @@ generated CT-like phantoms or on your own raw data set (of which a fifth is
 held back as unseen test cases). The training is short: it shows that
 everything works, not how well it can. A run that was stopped goes on where it
 ended."""
+EXAMPLE = "maskmed demo --out demo"
 PARTS = ("Tr", "Ts")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``maskmed demo``."""
-    parser.add_argument("--out", type=Path, default=Path("maskmed_demo"), help="folder for everything (%(default)s)")
-    parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="your own nnU-Net raw data set instead of generated phantoms"
-    )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
-
-
-def run(options: argparse.Namespace) -> None:
+def run(
+    out: Annotated[Path, Option("--out", metavar="DIR", help="folder for everything")] = Path("maskmed_demo"),
+    data: Annotated[
+        Path | None,
+        Option("--data", metavar="FOLDER", help="your own nnU-Net raw data set instead of generated phantoms"),
+    ] = None,
+    device: Device = "auto",
+) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
     check_hook()
     start = time.monotonic()
-    refuse_data_set_folder(options.out)
-    out = options.out.resolve()
+    refuse_data_set_folder(out)
+    out = out.resolve()
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         print(f"export {name}={shlex.quote(str(folder))}")
-    dataset = hold_out(options.data, folders["nnUNet_raw"]) if options.data else _phantoms(folders["nnUNet_raw"])
+    dataset = hold_out(data, folders["nnUNet_raw"]) if data else _phantoms(folders["nnUNet_raw"])
     description = read_json(dataset / "dataset.json", expected="the data set's description")
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
 
-    device = choose_device(options.device)
+    device = choose_device(device)
     predictions = out / "predictions" / dataset.name
     commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
     cores = str(min(8, os.cpu_count() or 1))

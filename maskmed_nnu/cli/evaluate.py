@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
 
+from typer import Option
+
+from maskmed_nnu.cli.console import print_json
+from maskmed_nnu.cli.options import Json
 from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
@@ -18,36 +23,37 @@ AP, AP50, AP75 are COCO's, with a cap of 1000 objects an image; F1, DSB AP (TP /
 0.95), AJI and panoptic quality (PQ = SQ * RQ) are summed over all images, and their means over images stand in the
 json. Regions of class * label_divisor are stuff, or, in a class that also has objects, crowd that is ignored. A
 volume is evaluated slice by slice, as it is predicted."""
+EXAMPLE = "maskmed evaluate --truth Dataset010_Cells/labelsTs --prediction found --scores found/predictions_coco.json"
 COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``maskmed evaluate``."""
-    parser.add_argument("--truth", type=Path, required=True, metavar="DIR", help="folder of true id maps")
-    parser.add_argument("--prediction", type=Path, required=True, metavar="DIR", help="folder of predicted id maps")
-    parser.add_argument(
-        "--scores",
-        type=Path,
-        metavar="JSON",
-        help="COCO results (predictions_coco.json), whose masks and scores make the AP (default: id maps, score 1)",
-    )
-    parser.add_argument(
-        "--flat",
-        action="store_true",
-        help="remove overlaps first: each pixel belongs to one object, the one with the highest score",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores to this file")
-    parser.add_argument(
-        "--max-detections",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="objects an image that count for AP (default: 1000)",
-    )
-
-
-def run(options: argparse.Namespace) -> None:
+def run(
+    truth: Annotated[Path, Option("--truth", metavar="DIR", help="folder of true id maps")],
+    prediction: Annotated[Path, Option("--prediction", metavar="DIR", help="folder of predicted id maps")],
+    scores: Annotated[
+        Path | None,
+        Option(
+            "--scores",
+            metavar="JSON",
+            help="COCO results (predictions_coco.json), whose masks and scores make the AP (default: id maps, score 1)",
+        ),
+    ] = None,
+    flat: Annotated[
+        bool,
+        Option(
+            "--flat", help="remove overlaps first: each pixel belongs to one object, the one with the highest score"
+        ),
+    ] = False,
+    json: Json = False,
+    json_file: Annotated[
+        Path | None, Option("--json-file", metavar="FILE", help="write all scores to this file")
+    ] = None,
+    max_detections: Annotated[
+        int, Option("--max-detections", metavar="N", help="objects an image that count for AP")
+    ] = 1000,
+) -> None:
     """Evaluate, print the table and the line of the main scores, and write the json."""
+    options = SimpleNamespace(**locals())
     # here, so that `maskmed --help` does not wait for the readers
     from maskmed_nnu.instances.instance_map import LabelFormat
     from maskmed_nnu.instances.metrics import with_names
@@ -57,15 +63,15 @@ def run(options: argparse.Namespace) -> None:
 
     if options.max_detections < 1:
         raise InputError(f"--max-detections is {options.max_detections}; at least 1 object an image must count.")
-    if options.json and not options.json.resolve().parent.is_dir():
-        raise InputError(f"{options.json.parent} is no folder; make it, or name another file with --json.")
-    if options.json:
-        _check_output(options.json)
+    if options.json_file and not options.json_file.resolve().parent.is_dir():
+        raise InputError(f"{options.json_file.parent} is no folder; make it, or name another file with --json-file.")
+    if options.json_file:
+        _check_output(options.json_file)
     check_folders(options.truth, options.prediction)
     dataset_json = _dataset_json(options.truth, options.prediction)
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(options.scores) if options.scores else None
-    scores, images = evaluate(
+    result, images = evaluate(
         options.truth,
         options.prediction,
         dataset_json=dataset_json,
@@ -73,15 +79,18 @@ def run(options: argparse.Namespace) -> None:
         max_detections=options.max_detections,
         flat=options.flat,
     )
+    summary = {"images": images, "max_detections": options.max_detections, **with_names(result, names)}
+    if options.json_file:
+        write_json(options.json_file, summary, indent=2)
     if options.json:
-        summary = {"images": images, "max_detections": options.max_detections, **with_names(scores, names)}
-        write_json(options.json, summary, indent=2)
+        print_json(summary)
+        return
     print(f"{count(images, 'image')}. {'AP by the scores' if options.scores else 'AP without scores'}.")
     for note in results.notes if results is not None else ():
         print(f"Note: {note}.")
     print()
-    print(table(scores, names))
-    print("\n" + "  ".join(f"{name} {_format_score(scores[name])}" for name in ("F1@0.5", "AP50", "PQ")))
+    print(table(result, names))
+    print("\n" + "  ".join(f"{name} {_format_score(result[name])}" for name in ("F1@0.5", "AP50", "PQ")))
 
 
 def _check_output(path: Path) -> None:
@@ -96,7 +105,7 @@ def _check_output(path: Path) -> None:
     if not isinstance(content, dict) or not {"images", "max_detections"} <= content.keys():
         raise InputError(
             f"{path} exists and does not hold scores of maskmed evaluate, so it is not replaced; name another file "
-            "with --json."
+            "with --json-file."
         )
 
 

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
 
-from maskmed_nnu.cli import analyze, convert, demo, evaluate, predict
-from maskmed_nnu.demo.command_runner import CommandError
-from maskmed_nnu.errors import InputError
+import typer
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
+
+from maskmed_nnu.cli.words import Command, UsageError
+from maskmed_nnu.errors import CommandError, InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.version import package_version
 
 COMMANDS = {
-    "demo": (demo, "plan, train, predict and evaluate MaskMed on generated phantoms or your own data"),
-    "convert": (convert, "make an nnU-Net data set from COCO json, label maps or a mask per object"),
-    "predict": (predict, "find the objects in images: id maps, COCO results, pictures"),
-    "evaluate": (evaluate, "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality"),
-    "analyze": (analyze, "measure how far the attention modules of a network reach: exponents, spectra, correlations"),
+    "demo": "plan, train, predict and evaluate MaskMed on generated phantoms or your own data",
+    "convert": "make an nnU-Net data set from COCO json, label maps or a mask per object",
+    "predict": "find the objects in images: id maps, COCO results, pictures",
+    "evaluate": "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality",
+    "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }
-"""Modules with ``DESCRIPTION``, ``add_arguments(parser)`` and ``run(options)``, and their lines in the help."""
+"""Modules of this package and their lines in the help.
+
+A module has ``DESCRIPTION``, ``EXAMPLE`` and ``run``, whose parameters are the options. It is imported only for its own
+command, so that ``maskmed --help`` answers at once.
+"""
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``maskmed`` with `arguments` (by default the command line's) and return the exit status."""
-    options = _parser().parse_args(arguments)
+    """Run ``maskmed`` with `arguments` (by default the command line's) and return the exit status.
+
+    0: done; 1: refused or failed, for the reason on stderr; 2: wrong usage; 130: interrupted; 141: nobody reads on.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack "×", or a file's name not be text
     try:
-        options.run(options)
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        with _group().make_context("maskmed", words) as context:
+            context.command.invoke(context)
         sys.stdout.flush()
+    except typer.Exit as end:  # after --help or --version
+        return end.exit_code
+    except UsageError as error:
+        print(_told(error), file=sys.stderr)
+        return 2
     except (InputError, CommandError) as error:
         print(f"\nmaskmed: {error}", file=sys.stderr)
         return 1
@@ -48,19 +67,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="maskmed", description="Mask-classification networks behind nnU-Net's commands."
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {package_version('(not installed)')}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=module.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    return parser
+class _LazyGroup(TyperGroup):
+    """Knows its commands by their lines in the help, and imports the one that is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, words = super().resolve_command(ctx, args)
+        return name, load_command(str(name)), words
+
+
+def _group() -> TyperGroup:
+    def root(
+        version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+        ] = False,
+    ) -> None:
+        """Mask-classification networks behind nnU-Net's commands. `maskmed COMMAND --help` shows an example of each."""
+
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    app.callback(cls=_LazyGroup, subcommand_metavar="COMMAND …", context_settings=SETTINGS)(root)
+    group = typer.main.get_group(app)
+    for name, summary in COMMANDS.items():
+        group.add_command(TyperCommand(name, help=summary), name)
+    return group
+
+
+def load_command(name: str) -> Any:
+    """Import a command's module, and make Typer's command of it."""
+    module = import_module(f"maskmed_nnu.cli.{name}")
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    prose = re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", module.DESCRIPTION.strip())  # indented lines stay as they are
+    example = module.EXAMPLE.strip().replace("\n", "\n  ")
+    text = escape(f"{prose}\n\nExample:\n  {example}")
+    app.command(name, cls=Command, help=text, context_settings=SETTINGS)(module.run)
+    command: Any = typer.main.get_command(app)
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""  # in the place of <bool>
+    return command
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"maskmed {package_version('(not installed)')}")
+        raise typer.Exit
+
+
+def _told(error: Any) -> str:
+    """Wrong usage as one sentence, with the command and the way to its options."""
+    command = error.ctx.command_path if error.ctx else "maskmed"
+    sentence = " ".join(error.format_message().split()).rstrip(".").replace("(s)", "")
+    sentence = re.sub(r"Input should be a valid (integer|number),.*", r"it must be a valid \1", sentence)
+    return f"{command}: {sentence}; {command} --help shows how it is written."

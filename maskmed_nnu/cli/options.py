@@ -1,63 +1,108 @@
-"""Options that several commands share: the trained model, and the device."""
+"""Options that several commands share, as types of the parameters of their functions."""
 
 from __future__ import annotations
 
-import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from typer import BadParameter, Option
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats import AXES
-from maskmed_nnu.nnunet.inference.trained_model import results_folder
+from maskmed_nnu.nnunet.inference.devices import DEVICES
+
+MODEL = "The trained model: -m, or -d with the names that nnU-Net's commands take"
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, trainer: str, plans: str) -> argparse._ArgumentGroup:
-    """Declare the options that name a model, with the defaults ``trainer`` and ``plans``; returns their group."""
-    model = parser.add_argument_group("the trained model: its folder, or data set and names as for nnU-Net's commands")
-    model.add_argument("-m", "--model", type=Path, metavar="DIR", help="folder that holds fold_0 and so on")
-    model.add_argument("-d", "--dataset", metavar="ID", help="data set in $nnUNet_results")
-    model.add_argument("-tr", default=trainer, metavar="TRAINER", help="(%(default)s)")
-    model.add_argument("-p", default=plans, metavar="PLANS", help="(%(default)s)")
-    model.add_argument("-c", default="2d", metavar="CONFIGURATION", help="(%(default)s)")
-    model.add_argument("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(%(default)s)")
-    return model
+def checked(check: Callable[[str], str]) -> Callable[[str | None], str | None]:
+    """A callback for an option that may be left out: `check` returns the value to take, or raises ``ValueError``."""
 
+    def callback(value: str | None) -> str | None:
+        try:
+            return None if value is None else check(value)
+        except ValueError as error:
+            raise BadParameter(str(error)) from None
 
-def add_axes_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--axes``, for TIFFs."""
-    parser.add_argument(
-        "--axes",
-        type=_axes,
-        metavar="ZCYX",
-        help="axes of TIFFs and volumes: Z slices, C channels, Y rows, X columns (default: as the files tell)",
-    )
+    return callback
 
 
 def _axes(text: str) -> str:
+    from maskmed_nnu.instances.formats import AXES
+
     axes = text.upper()
     if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"{text!r} does not name the axes of an image; give Y and X, and C for channels and Z for slices where it "
             "has them, in the order of the file: YX, CYX, ZYX or ZCYX, for example"
         )
     return axes
 
 
-def model_folder(options: argparse.Namespace) -> Path:
-    """The folder that the options of `add_model_arguments` name.
+def _device(text: str) -> str:
+    if text not in DEVICES:
+        raise ValueError(f"{text!r} is no device; legal are {', '.join(DEVICES)}")
+    return text
+
+
+Axes = Annotated[
+    str | None,
+    Option(
+        "--axes",
+        metavar="ZCYX",
+        callback=checked(_axes),
+        help="axes of TIFFs and volumes: Z slices, C channels, Y rows, X columns (default: as the files tell)",
+    ),
+]
+Device = Annotated[str, Option("--device", metavar="DEVICE", callback=checked(_device), help=" | ".join(DEVICES))]
+Json = Annotated[bool, Option("--json", help="print one JSON object, for machines, and nothing else")]
+Images = Annotated[Path, Option("-i", "--input", metavar="PATH", help="folder of images, or an image")]
+
+ModelPath = Annotated[
+    Path | None,
+    Option("-m", "--model", metavar="DIR", rich_help_panel=MODEL, help="folder that holds fold_0 and so on"),
+]
+Dataset = Annotated[
+    str | None, Option("-d", "--dataset", metavar="ID", rich_help_panel=MODEL, help="data set in $nnUNet_results")
+]
+Trainer = Annotated[str, Option("-tr", metavar="TRAINER", rich_help_panel=MODEL, help="trainer")]
+Plans = Annotated[str, Option("-p", metavar="PLANS", rich_help_panel=MODEL, help="plans")]
+Configuration = Annotated[str, Option("-c", metavar="CONFIGURATION", rich_help_panel=MODEL, help="configuration")]
+Checkpoint = Annotated[str, Option("--checkpoint", metavar="FILE", rich_help_panel=MODEL, help="weights of a fold")]
+Fold = Annotated[
+    str | None,
+    Option("-f", "--fold", metavar="FOLD", rich_help_panel=MODEL, help="fold (default: the first that is trained)"),
+]
+Folds = Annotated[
+    list[str] | None,
+    Option(
+        "-f",
+        "--folds",
+        metavar="FOLD",
+        rich_help_panel=MODEL,
+        help="folds to combine, as in -f 0 1 2 (default: all that are trained)",
+    ),
+]
+
+
+def model_folder(model: Path | None, dataset: str | None, *, trainer: str, plans: str, configuration: str) -> Path:
+    """The folder that the options of the model name.
 
     Raises:
         InputError: where they name none, or one that holds no training.
     """
-    if (options.model is None) == (options.dataset is None):
+    from maskmed_nnu.nnunet.inference.trained_model import results_folder
+
+    if (model is None) == (dataset is None):
         raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
-    folder = options.model
+    folder = model
     if folder is None:
+        assert dataset is not None
         if not os.environ.get("nnUNet_results"):
             raise InputError(
                 "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
             )
-        folder = results_folder(options.dataset, trainer=options.tr, plans=options.p, configuration=options.c)
+        folder = results_folder(dataset, trainer=trainer, plans=plans, configuration=configuration)
     if not (folder / "plans.json").is_file():
         raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
     return folder.resolve()

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
 
 from maskmed_nnu.atomic_write import remove_partial
-from maskmed_nnu.cli.options import add_axes_argument, add_model_arguments, model_folder
+from maskmed_nnu.cli.options import (
+    Axes,
+    Checkpoint,
+    Configuration,
+    Dataset,
+    Device,
+    Folds,
+    Images,
+    ModelPath,
+    Plans,
+    Trainer,
+    model_folder,
+)
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
-from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, trained_folds
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
@@ -23,45 +36,46 @@ if TYPE_CHECKING:
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction
 
 DESCRIPTION = """\
-Predict the objects in images of any format that can be read. In the output folder, for every image:
+Find the objects in images of any format that can be read.
 
-  NAME.tif (or .png, .nii.gz)   ids in the data set's encoding, as nnUNetv2_predict writes them
-  coco/NAME.json                the same objects with scores, overlapping where they do (RLE)
-  overlays/NAME.png             the image with an outline of every object
+In the output folder, for every image:
+  NAME.tif             ids as nnUNetv2_predict writes them (or .nii.gz …)
+  coco/NAME.json       the same objects with scores, overlapping (RLE)
+  overlays/NAME.png    the image with an outline of every object
+and predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z). It also lists the less
+likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
 
-and predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z). It also lists the
-less likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
 An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on; an
 image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
+EXAMPLE = "maskmed predict -i pictures -o found -d 10 -f 0"
 COCO_SCORE = 0.05
 COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``maskmed predict``."""
-    parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder of images, or an image")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the predictions")
-    add_axes_argument(parser)
-    model = add_model_arguments(parser, trainer="nnUNetTrainerIAUNet", plans="IAUNetPlans")
-    model.add_argument(
-        "-f", "--folds", nargs="+", metavar="FOLD", help="folds to combine (default: all that are trained)"
-    )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
-    parser.add_argument(
-        "--mirroring", action=argparse.BooleanOptionalAction, default=True, help="average mirrored views"
-    )
-    parser.add_argument("--coco", action=argparse.BooleanOptionalAction, default=True, help="write COCO results")
-    parser.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw pictures")
-    parser.add_argument("--overwrite", action="store_true", help="predict images again that are predicted already")
-
-
-def run(options: argparse.Namespace) -> None:
+def run(
+    input: Images,
+    output: Annotated[Path, Option("-o", "--output", metavar="DIR", help="folder for the predictions")],
+    axes: Axes = None,
+    model: ModelPath = None,
+    dataset: Dataset = None,
+    tr: Trainer = "nnUNetTrainerIAUNet",
+    p: Plans = "IAUNetPlans",
+    c: Configuration = "2d",
+    checkpoint: Checkpoint = "checkpoint_final.pth",
+    folds: Folds = None,
+    device: Device = "auto",
+    mirroring: Annotated[bool, Option("--mirroring/--no-mirroring", help="average mirrored views")] = True,
+    coco: Annotated[bool, Option("--coco/--no-coco", help="write COCO results")] = True,
+    overlays: Annotated[bool, Option("--overlays/--no-overlays", help="draw pictures")] = True,
+    overwrite: Annotated[bool, Option("--overwrite", help="predict images again that are predicted already")] = False,
+) -> None:
     """Predict every image, then join the COCO results.
 
     Raises:
         InputError: before anything is predicted, where model, input or output are at fault; after everything is
             predicted, where some images could not be.
     """
+    options = SimpleNamespace(**locals())
     check_hook()
     refuse_data_set_folder(options.output)
     from tqdm import tqdm
@@ -72,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, files_read, refuse_foreign_files
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
-    folder = model_folder(options)
+    folder = model_folder(options.model, options.dataset, trainer=options.tr, plans=options.p, configuration=options.c)
     folds = trained_folds(folder, options.folds, options.checkpoint)
     dataset_json = read_json(folder / "dataset.json", expected="the data set's description")
     cases = find_cases(options.input, channels=len(channel_names(dataset_json)))
@@ -86,10 +100,10 @@ def run(options: argparse.Namespace) -> None:
     refuse_foreign_files(predictions, beside=[RESULTS])
 
     predictor = _load(folder, folds, options)
-    model = describe_model(predictor)
+    described = describe_model(predictor)
     threshold = lower_score_threshold(predictor, COCO_SCORE)
-    _prepare(predictor, model, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
-    todo = _choose(predictions, model, overwrite=options.overwrite)
+    _prepare(predictor, described, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
+    todo = _choose(predictions, described, overwrite=options.overwrite)
     remove_partial({path for i in todo for path in predictions[i].outputs})
     failed: set[int] = set()
     told: list[tuple[str, str]] = []
@@ -98,7 +112,9 @@ def run(options: argparse.Namespace) -> None:
             bar.set_postfix_str(cases[i].name)
             predictor.warn = lambda sentence, name=cases[i].name: told.append((name, sentence))
             try:
-                predict_image(predictor, cases[i], outputs[i], record=predictions[i], model=model, threshold=threshold)
+                predict_image(
+                    predictor, cases[i], outputs[i], record=predictions[i], model=described, threshold=threshold
+                )
             except InputError as error:
                 if not options.input.exists():
                     raise InputError(
@@ -117,7 +133,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"Where the true objects are known: {shlex.join(evaluate)}")
 
 
-def _check_output(options: argparse.Namespace, model: Path, predictions: list[CasePrediction]) -> None:
+def _check_output(options: SimpleNamespace, model: Path, predictions: list[CasePrediction]) -> None:
     """Refuse to write over the images or the model, or among the images.
 
     Raises:
@@ -161,7 +177,7 @@ def _summed_up(told: list[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _finish(options: argparse.Namespace, complete: list[Outputs], names: list[str]) -> None:
+def _finish(options: SimpleNamespace, complete: list[Outputs], names: list[str]) -> None:
     """Join the results of the images, and name what the folder holds beside them."""
     from maskmed_nnu.instances.text import count, format_list
     from maskmed_nnu.nnunet.inference.prediction_records import recorded_names
@@ -180,7 +196,7 @@ def _finish(options: argparse.Namespace, complete: list[Outputs], names: list[st
     print(f"predictions {options.output}")
 
 
-def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNetPredictor:
+def _load(folder: Path, folds: list[str], options: SimpleNamespace) -> nnUNetPredictor:
     from maskmed_nnu.nnunet.inference.case_prediction import instance_network
     from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
@@ -194,7 +210,7 @@ def _load(folder: Path, folds: list[str], options: argparse.Namespace) -> nnUNet
     return predictor
 
 
-def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argparse.Namespace) -> None:
+def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: SimpleNamespace) -> None:
     """The output folder with what nnU-Net puts there, and with the model that predicts into it."""
     from maskmed_nnu.nnunet.inference.model_record import check_model_record, write_model_record
 
@@ -213,7 +229,7 @@ def _prepare(predictor: nnUNetPredictor, model: dict, named: dict, options: argp
     write_json(folder / "plans.json", plans, indent=2)
 
 
-def _outputs(options: argparse.Namespace, name: str, file_ending: str) -> Outputs:
+def _outputs(options: SimpleNamespace, name: str, file_ending: str) -> Outputs:
     from maskmed_nnu.nnunet.inference.image_prediction import Outputs
 
     return Outputs(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.errors import InputError
+from maskmed_nnu.errors import CommandError, InputError
 from maskmed_nnu.file_state import folder_state
 
 
@@ -33,10 +33,6 @@ class Command(NamedTuple):
     options: Sequence[str] = ()
     resume: Sequence[str] = ()
     files: Sequence[Path] = ()
-
-
-class CommandError(RuntimeError):
-    """A command ended with an error; the message names the command and its log."""
 
 
 def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mapping[str, str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
+import shlex
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from maskmed_nnu.cli import demo
-from maskmed_nnu.cli.main import main
+from maskmed_nnu.cli.main import COMMANDS, load_command, main
 from maskmed_nnu.demo import nnunet_commands, phantoms
 from maskmed_nnu.nnunet.inference.devices import choose_device
 
@@ -145,23 +148,53 @@ def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert "goes on where this one ended" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["demo", "--device", "tpu"]])
-def test_wrong_usage_is_status_2(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "usage: maskmed" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "maskmed: Missing command"),
+        ("nothing", "maskmed: No such command 'nothing'"),
+        ("convrt", "Did you mean 'convert'?"),
+        ("demo --device tpu", "maskmed demo: Invalid value for '--device': 'tpu' is no device; legal are auto, cpu"),
+        ("demo --nothing", "maskmed demo: No such option: --nothing"),
+        ("demo more", "maskmed demo: Got unexpected extra argument (more)"),
+        ("demo --out", "maskmed demo: --out needs a value"),
+        ("demo --out --device cpu", "maskmed demo: --out needs a value"),
+        ("predict -o out", "maskmed predict: Missing option '-i' / '--input'"),
+        ("predict -i in -o out --over", "--over is short for --overlays and for --overwrite; write out which one"),
+        ("convert --id five", "maskmed convert: Invalid value for '--id': "),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_status_2(line, said, capsys):
+    assert main(line.split()) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and printed.err.count("\n") == 1 and not printed.out
+    assert " --help shows how it is written." in printed.err
 
 
 def test_version(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert caught.value.code == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("maskmed ")
 
 
-def test_options_have_defaults():
-    parser = argparse.ArgumentParser()
-    demo.add_arguments(parser)
-    options = parser.parse_args([])
-    assert (str(options.out), options.data, options.device) == ("maskmed_demo", None, "auto")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_each_command_shows_an_example_that_can_be_parsed(name, capsys, monkeypatch):
+    assert main([name, "--help"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    module = import_module(f"maskmed_nnu.cli.{name}")
+    for example in module.EXAMPLE.strip().splitlines():
+        assert " ".join(example.split()) in printed
+        context = load_command(name).make_context(name, shlex.split(example)[2:])
+        assert context.params
+
+
+def test_the_help_of_all_imports_no_command():
+    code = """
+import sys
+from maskmed_nnu.cli.main import COMMANDS, load_command, main
+assert main(["--help"]) == 0
+heavy = ("torch", "nnunetv2", "matplotlib", "scipy", "pandas", "numpy", "maskmed_nnu.cli.convert")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in COMMANDS)

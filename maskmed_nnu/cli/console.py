@@ -1,0 +1,92 @@
+"""What commands show: tables and JSON on stdout, progress and warnings on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from rich.box import MARKDOWN, SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+UNLIMITED = 10_000
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """The caller of all commands knows what to do; Rich would exit with status 1."""
+        raise
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where to print: a terminal in its width, or else lines of any length and no colours.
+
+    Text is taken as it is: brackets and colons in names of files mean nothing. ``NO_COLOR`` is heeded.
+    """
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if terminal else UNLIMITED
+    return _Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1) -> None:
+    """Print a table whose first `names` columns are words and the others numbers; markdown where it is no terminal."""
+    target = console()
+    table = Table(box=SIMPLE_HEAD if target.is_terminal else MARKDOWN)
+    for position, title in enumerate(header):
+        table.add_column(title, justify="left" if position < names else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    target.print(table)
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON object, which is all that a command with ``--json`` prints on stdout; not a number is null."""
+    print(json.dumps(_legal(content), indent=2, ensure_ascii=False, default=str))
+
+
+def _legal(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _legal(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_legal(value) for value in content]
+    if hasattr(content, "tolist"):  # NumPy's
+        return _legal(content.tolist())
+    if isinstance(content, float) and (content != content or abs(content) == float("inf")):
+        return None
+    return content
+
+
+def warn(sentence: str) -> None:
+    """Print a warning on stderr."""
+    console(stderr=True).print(sentence, soft_wrap=True)
+
+
+@contextmanager
+def progress(total: int, unit: str) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr; the function that it gives names what is done next, and counts what was named before.
+
+    >>> with progress(2, "images") as step:
+    ...     for name in ("a", "b"):
+    ...         step(name)
+    """
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True)) as bar:
+        task = bar.add_task(unit, total=total)
+        named = 0
+
+        def step(name: str) -> None:
+            nonlocal named
+            bar.update(task, completed=named, description=f"{unit}: {name}")
+            named += 1
+
+        yield step
+        bar.update(task, completed=named, description=unit)
