@@ -10,16 +10,19 @@ nothing is imported here before it is asked for.
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
+    from maskmed_nnu.api.export import example, export
     from maskmed_nnu.errors import InputError
 
     __version__: str
 
 _EXPORTS = {
     "InputError": "maskmed_nnu.errors",
+    "example": "maskmed_nnu.api.export",
+    "export": "maskmed_nnu.api.export",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
-__all__ = ["InputError", "__version__"]
+__all__ = ["InputError", "__version__", "example", "export"]
 
 
 def __getattr__(name: str) -> object:

@@ -18,10 +18,10 @@ from maskmed_nnu.cli.options import (
     ModelPath,
     Plans,
     Trainer,
-    model_folder,
+    model_source,
 )
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, preprocess, trained_folds
+from maskmed_nnu.nnunet.inference.trained_model import check_hook, preprocess
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
@@ -69,15 +69,15 @@ def run(
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
-    folder = model_folder(model, dataset, trainer=trainer, plans=plans, configuration=configuration)
-    fold = trained_folds(folder, [fold] if fold else None, checkpoint)[0]
-    predictor = load_predictor(folder, [fold], checkpoint=checkpoint, device=device)
+    source = model_source(model, dataset, checkpoint, trainer=trainer, plans=plans, configuration=configuration)
+    fold = source.choose_folds(fold)[0]
+    predictor = source.predictor([fold], device=device, mirroring=False)
     network = getattr(predictor.network, "_orig_mod", predictor.network).to(predictor.device).eval()
     modules = attention_modules(network)
     if not modules:
         raise InputError(
-            f"The {type(network).__name__} in {folder} has no attention modules; analyze takes a MaskAttnUNet whose "
-            "placement is not none."
+            f"The {type(network).__name__} in {source.name} has no attention modules; analyze takes a MaskAttnUNet "
+            "whose placement is not none."
         )
     cases = find_cases(input, channels=len(channel_names(predictor.dataset_json)))
     images = [file for case in cases for file in case.files]
@@ -103,7 +103,8 @@ def run(
         print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
     if failed < len(cases):
         _write(output, maps)
-        print(f"\nfold {fold} of {folder}\n\n{markdown_table(maps)}\n\ntable {output / TABLE}, plots beside it")
+        print(f"\nfold {fold} of {source.name}\n\n{markdown_table(maps)}\n")
+        print(f"table {output / TABLE}, plots beside it")
     if failed:
         raise InputError(f"{failed} of {len(cases)} images could not be measured; the reason for each stands above.")
 

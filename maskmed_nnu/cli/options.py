@@ -11,6 +11,7 @@ from typer import BadParameter, Option
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES
+from maskmed_nnu.nnunet.inference.model_source import ModelSource, open_model
 
 MODEL = "The trained model: -m, or -d with the names that nnU-Net's commands take"
 
@@ -59,8 +60,14 @@ Json = Annotated[bool, Option("--json", help="print one JSON object, for machine
 Images = Annotated[Path, Option("-i", "--input", metavar="PATH", help="folder of images, or an image")]
 
 ModelPath = Annotated[
-    Path | None,
-    Option("-m", "--model", metavar="DIR", rich_help_panel=MODEL, help="folder that holds fold_0 and so on"),
+    str | None,
+    Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+        help="folder of a training (with fold_0 and so on), model package (.zip), or nuclei, which comes with maskmed",
+    ),
 ]
 Dataset = Annotated[
     str | None, Option("-d", "--dataset", metavar="ID", rich_help_panel=MODEL, help="data set in $nnUNet_results")
@@ -85,17 +92,19 @@ Folds = Annotated[
 ]
 
 
-def model_folder(model: Path | None, dataset: str | None, *, trainer: str, plans: str, configuration: str) -> Path:
-    """The folder that the options of the model name.
+def model_source(
+    model: str | None, dataset: str | None, checkpoint: str, *, trainer: str, plans: str, configuration: str
+) -> ModelSource:
+    """The model that the options name.
 
     Raises:
-        InputError: where they name none, or one that holds no training.
+        InputError: where they name none, or one that is not trained.
     """
     from maskmed_nnu.nnunet.inference.trained_model import results_folder
 
     if (model is None) == (dataset is None):
-        raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
-    folder = model
+        raise InputError("Give the trained model either as -m MODEL or as -d DATASET (with -tr, -p and -c).")
+    folder: str | Path | None = model
     if folder is None:
         assert dataset is not None
         if not os.environ.get("nnUNet_results"):
@@ -103,6 +112,4 @@ def model_folder(model: Path | None, dataset: str | None, *, trainer: str, plans
                 "-d needs the environment variable nnUNet_results; set it, or give the model as -m FOLDER."
             )
         folder = results_folder(dataset, trainer=trainer, plans=plans, configuration=configuration)
-    if not (folder / "plans.json").is_file():
-        raise InputError(f"{folder} holds no plans.json; -m takes the folder of a training, above fold_0 and so on.")
-    return folder.resolve()
+    return open_model(folder, checkpoint=checkpoint)

@@ -22,17 +22,18 @@ from maskmed_nnu.cli.options import (
     ModelPath,
     Plans,
     Trainer,
-    model_folder,
+    model_source,
 )
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
-from maskmed_nnu.nnunet.inference.trained_model import check_hook, load_predictor, trained_folds
+from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     from maskmed_nnu.nnunet.inference.image_prediction import Outputs
+    from maskmed_nnu.nnunet.inference.model_source import ModelSource
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction
 
 DESCRIPTION = """\
@@ -86,9 +87,15 @@ def run(
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, files_read, refuse_foreign_files
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 
-    folder = model_folder(options.model, options.dataset, trainer=options.tr, plans=options.p, configuration=options.c)
-    folds = trained_folds(folder, options.folds, options.checkpoint)
-    dataset_json = read_json(folder / "dataset.json", expected="the data set's description")
+    source = model_source(
+        options.model,
+        options.dataset,
+        options.checkpoint,
+        trainer=options.tr,
+        plans=options.p,
+        configuration=options.c,
+    )
+    folds, dataset_json = source.choose_folds(options.folds), source.dataset_json
     cases = find_cases(options.input, channels=len(channel_names(dataset_json)))
     outputs = [_outputs(options, case.name, dataset_json["file_ending"]) for case in cases]
     reading = {"axes": options.axes} if options.axes else {}  # kept in the record of what was predicted from what
@@ -96,13 +103,13 @@ def run(
         CasePrediction(options.output, case.name, files_read(case.files), files.paths(), reading)
         for case, files in zip(cases, outputs, strict=True)
     ]
-    _check_output(options, folder, predictions)
+    _check_output(options, source.path, predictions)
     refuse_foreign_files(predictions, beside=[RESULTS])
 
-    predictor = _load(folder, folds, options)
+    predictor = _load(source, folds, options)
     described = describe_model(predictor)
     threshold = lower_score_threshold(predictor, COCO_SCORE)
-    _prepare(predictor, described, {"model": str(folder), "folds": folds, "checkpoint": options.checkpoint}, options)
+    _prepare(predictor, described, {"model": source.name, "folds": folds, "checkpoint": options.checkpoint}, options)
     todo = _choose(predictions, described, overwrite=options.overwrite)
     remove_partial({path for i in todo for path in predictions[i].outputs})
     failed: set[int] = set()
@@ -196,16 +203,13 @@ def _finish(options: SimpleNamespace, complete: list[Outputs], names: list[str])
     print(f"predictions {options.output}")
 
 
-def _load(folder: Path, folds: list[str], options: SimpleNamespace) -> nnUNetPredictor:
+def _load(source: ModelSource, folds: list[str], options: SimpleNamespace) -> nnUNetPredictor:
     from maskmed_nnu.nnunet.inference.case_prediction import instance_network
     from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 
-    plans = read_json(folder / "plans.json", expected="the model's plans")
-    if not has_instances(plans):
-        raise InputError(f"{folder} holds a model for classes, not for objects; predict with nnUNetv2_predict.")
-    predictor = load_predictor(
-        folder, folds, checkpoint=options.checkpoint, device=options.device, mirroring=options.mirroring
-    )
+    if not has_instances(source.plans):
+        raise InputError(f"{source.name} holds a model for classes, not for objects; predict with nnUNetv2_predict.")
+    predictor = source.predictor(folds, device=options.device, mirroring=options.mirroring)
     assert instance_network(predictor.network) is not None
     return predictor
 

@@ -356,7 +356,7 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     assert predict(model, folder, out, "--checkpoint", damaged.name) == 1
     assert f"{damaged} is damaged or cut off; copy it again" in capsys.readouterr().err
     assert predict(tmp_path / "nowhere", folder, out) == 1
-    assert "holds no plans.json" in capsys.readouterr().err
+    assert "There is no model" in capsys.readouterr().err
     plan = plans(dataset())
     del plan["label_manager"]
     (model / "plans.json").write_text(json.dumps(plan))

@@ -1,17 +1,14 @@
-"""A trained model: its folds, nnU-Net's predictor with their weights, and its preprocessing of one image."""
+"""A trained model: where nnU-Net keeps it, and its preprocessing of one image."""
 
 from __future__ import annotations
 
-import io
 import os
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import is_zipfile
 
 from maskmed_nnu._startup import DISABLE_HOOK
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.inference.devices import choose_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,46 +41,9 @@ def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str
         raise InputError(f"-d {dataset} is no data set that nnU-Net knows ({error}); check it.") from None
 
 
-def trained_folds(folder: Path, requested: list[str] | None, checkpoint: str) -> list[str]:
-    """The folds to combine; by default all numbered ones that are trained, or else fold_all.
-
-    Raises:
-        InputError: where a fold lacks the checkpoint, or it is damaged.
-    """
-    trained = sorted(path.parent.name[len("fold_") :] for path in folder.glob(f"fold_*/{checkpoint}"))
-    if not trained:
-        others = sorted({path.name for path in folder.glob("fold_*/*.pth")})
-        advice = f"there is {', '.join(others)} for --checkpoint" if others else "train it first"
-        raise InputError(f"No fold in {folder} has a {checkpoint}; {advice}.")
-    missing = [fold for fold in requested or () if fold not in trained]
-    if missing:
-        raise InputError(
-            f"Fold {missing[0]} in {folder} has no {checkpoint}; the folds that have are {', '.join(trained)}."
-        )
-    folds = requested or [fold for fold in trained if fold != "all"] or trained
-    for path in (folder / f"fold_{fold}" / checkpoint for fold in folds):
-        if not is_whole(path):
-            raise InputError(f"{path} is damaged or cut off; copy it again, or take another one with --checkpoint.")
-    return folds
-
-
 def is_whole(checkpoint: Path) -> bool:
     """Whether the end of a checkpoint is there: torch writes zip files, whose table of contents stands at the end."""
     return is_zipfile(checkpoint)
-
-
-def load_predictor(
-    folder: Path, folds: list[str], *, checkpoint: str, device: str, mirroring: bool = False
-) -> nnUNetPredictor:
-    """nnU-Net's predictor with the weights of ``folds``; ``device`` as in `choose_device`."""
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    chosen = torch.device(choose_device(device))
-    with redirect_stdout(io.StringIO()):  # a remark on an option that we do not have
-        predictor = nnUNetPredictor(use_mirroring=mirroring, device=chosen, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(folder), tuple(folds), checkpoint)
-    return predictor
 
 
 def preprocess(
