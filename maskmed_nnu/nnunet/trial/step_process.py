@@ -1,7 +1,7 @@
 """The process that measures training steps: ``python -m … FOLDER``, which holds a ``job.json``.
 
 Each network trains on noise and random labels of the planned patch and batch, with its own trainer, loss and optimizer.
-Loading and augmentation are left out: they run beside the steps, in processes of their own.
+On a CPU, where a step takes as long as its samples together, two samples stand for the batch. Loading and augmentation are left out: they run beside the steps, in processes of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
 
+CPU_SAMPLES = 2
 STEPS, SECONDS = 5, 20.0
 """So many steps after the first one, or as many as fit into the time; at least one."""
 
@@ -49,6 +50,9 @@ def _measure(row: dict[str, Any], dataset_json: dict[str, Any], device: str) -> 
     Path(trainer.preprocessed_dataset_folder).mkdir(parents=True, exist_ok=True)
     (Path(trainer.preprocessed_dataset_folder) / "none.b2nd").touch()  # nnU-Net tells the format of cases by a file
     trainer.initialize()
+    planned = trainer.batch_size
+    if trainer.device.type == "cpu":
+        trainer.batch_size = min(planned, CPU_SAMPLES)
     batch = synthetic_batch(trainer)
     trainer.network.train()
     if trainer.device.type == "cuda":
@@ -59,7 +63,7 @@ def _measure(row: dict[str, Any], dataset_json: dict[str, Any], device: str) -> 
         start = time.perf_counter()
         trainer.train_step(batch)
         seconds.append(time.perf_counter() - start)
-    result = {"seconds": statistics.median(seconds)}
+    result = {"seconds": statistics.median(seconds) * planned / trainer.batch_size}
     if trainer.device.type == "cuda":
         result["memory_gb"] = torch.cuda.max_memory_reserved() / 1e9
     return result
