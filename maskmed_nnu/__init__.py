@@ -11,18 +11,24 @@ nothing is imported here before it is asked for.
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
     from maskmed_nnu.api.export import example, export
+    from maskmed_nnu.api.machine import doctor
+    from maskmed_nnu.api.planning import plan
+    from maskmed_nnu.api.training import train
     from maskmed_nnu.errors import InputError
 
     __version__: str
 
 _EXPORTS = {
+    "doctor": "maskmed_nnu.api.machine",
+    "plan": "maskmed_nnu.api.planning",
+    "train": "maskmed_nnu.api.training",
     "InputError": "maskmed_nnu.errors",
     "example": "maskmed_nnu.api.export",
     "export": "maskmed_nnu.api.export",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
-__all__ = ["InputError", "__version__", "example", "export"]
+__all__ = ["InputError", "__version__", "doctor", "example", "export", "plan", "train"]
 
 
 def __getattr__(name: str) -> object:

@@ -123,7 +123,9 @@ def plan(
         choices = list(dict.fromkeys(found))
     planners = {choice.planner: choice.plans for choice in choices}
     planned, reused = trial_plans(data.name, planners, cases=len(data.cases), progress=progress)
-    refusals = {choice.name: planned[choice.planner]["error"] for choice in choices if "error" in planned[choice.planner]}
+    refusals = {
+        choice.name: planned[choice.planner]["error"] for choice in choices if "error" in planned[choice.planner]
+    }
     accepted = [choice for choice in choices if choice.name not in refusals]
     if not accepted:
         raise InputError(next(iter(refusals.values())))

@@ -20,6 +20,9 @@ from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.version import package_version
 
 COMMANDS = {
+    "doctor": "check the machine: releases, devices, folders, discovery, memory, disk",
+    "plan": "show what each network would be trained on, before anything is written",
+    "train": "plan, preprocess, train and evaluate a data set with nnU-Net's own commands",
     "demo": "plan, train, predict and evaluate MaskMed on generated phantoms or your own data",
     "convert": "make an nnU-Net data set from COCO json, label maps or a mask per object",
     "predict": "find the objects in images: id maps, COCO results, pictures",

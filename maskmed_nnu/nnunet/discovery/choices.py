@@ -85,7 +85,9 @@ def find_choice(name: str, *, objects: bool, data_set: str) -> Choice:
         InputError: for a name that nobody has, or a network that cannot learn what the data set holds.
     """
     wanted = _plain(name)
-    choice = next((one for one in CHOICES if wanted in (_plain(one.name), _plain(one.title), _plain(one.planner))), None)
+    choice = next(
+        (one for one in CHOICES if wanted in (_plain(one.name), _plain(one.title), _plain(one.planner))), None
+    )
     legal = ", ".join(one.name for one in choices_for(objects=objects))
     if choice is None:
         near = difflib.get_close_matches(wanted, [_plain(one.name) for one in CHOICES], 1)
@@ -113,5 +115,3 @@ def suggest(*, objects: bool, gpu_gb: float | None) -> tuple[Choice, str]:
 
 def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
-
-
