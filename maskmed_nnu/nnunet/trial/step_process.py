@@ -1,7 +1,8 @@
 """The process that measures training steps: ``python -m … FOLDER``, which holds a ``job.json``.
 
 Each network trains on noise and random labels of the planned patch and batch, with its own trainer, loss and optimizer.
-On a CPU, where a step takes as long as its samples together, two samples stand for the batch. Loading and augmentation are left out: they run beside the steps, in processes of their own.
+On a CPU, where a step takes as long as its samples together, two samples stand for the batch. Loading and
+augmentation are left out: they run beside the steps, in processes of their own.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def synthetic_batch(trainer: Any) -> dict[str, Any]:
         regions=label_manager.foreground_regions if label_manager.has_regions else None,
         ignore_label=label_manager.ignore_label,
     )
-    made = [transform(image=image, segmentation=one)["segmentation"] for image, one in zip(data, segmentation)]
+    made = [
+        transform(image=image, segmentation=one)["segmentation"] for image, one in zip(data, segmentation, strict=True)
+    ]
     if isinstance(made[0], list):
         return {"data": data, "target": [torch.stack(scale) for scale in zip(*made, strict=True)]}
     return {"data": data, "target": torch.stack(made)}
