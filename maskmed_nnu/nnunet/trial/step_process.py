@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     """
     job = read_json(folder / "job.json", expected="what to measure")
     steps = sys.stdout
-    results = []
+    results: list[dict[str, Any]] = []
     for row in job["rows"]:
         print(f"{row['plans']['plans_name']} {row['configuration']}", file=steps, flush=True)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
