@@ -11,4 +11,8 @@ class InputError(SystemExit, ValueError):
 
 
 class CommandError(RuntimeError):
-    """A command ended with an error; the message names the command and its log."""
+    """A command ended with an error; the message names the command, ``status`` is what it ended with."""
+
+    def __init__(self, message: str, *, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status

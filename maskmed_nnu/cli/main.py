@@ -56,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(_told(error), file=sys.stderr)
         return 2
-    except (InputError, CommandError) as error:
+    except CommandError as error:
+        print(f"\nmaskmed: {error}", file=sys.stderr)
+        return error.status if error.status > 0 else 1
+    except InputError as error:
         print(f"\nmaskmed: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, as `head` does, has seen enough

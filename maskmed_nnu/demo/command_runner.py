@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,8 +12,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.errors import CommandError, InputError
+from maskmed_nnu.errors import CommandError
 from maskmed_nnu.file_state import folder_state
+from maskmed_nnu.stock_command import run_command
 
 
 class Command(NamedTuple):
@@ -59,7 +57,8 @@ def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mappin
             (logs / f"{later.name}.done").unlink(missing_ok=True)
         print(f"\n{heading}\n$ {shlex.join(arguments)}", flush=True)
         start, log = time.monotonic(), logs / f"{command.name}.log"
-        status = _run(arguments, log=log, environment=environment)
+        with log.open("wb") as file:
+            status = run_command(arguments, environment=environment, write=partial(_copy, file))
         if status:
             raise CommandError(
                 f"{command.title} failed with status {status}: {shlex.join(arguments)}\nIts output is in {log}"
@@ -72,44 +71,9 @@ def _state(command: Command) -> str:
     return json.dumps([list(command.command), folder_state(command.files)])
 
 
-def executable(name: str) -> str:
-    """Path of the command `name` in this Python's environment."""
-    folder = Path(sys.executable).parent
-    for path in (folder / name, folder / f"{name}.exe", folder / "Scripts" / f"{name}.exe"):
-        if path.is_file():
-            return str(path)
-    raise InputError(f"{name} is not in {folder}; install nnU-Net there with: {sys.executable} -m pip install nnunetv2")
-
-
-def _run(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> int:
-    """Run `command`, its output copied to `log` and to this process's as it comes, and return its status."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [executable(command[0]), *command[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-        )
-        reader = threading.Thread(target=_copy, args=(process.stdout, file), daemon=True)
-        reader.start()
-        try:
-            status = process.wait()
-        except KeyboardInterrupt:  # the command received it from the terminal too; give it time to end
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-        # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
-        reader.join(timeout=10)
-    return status
-
-
-def _copy(source: IO[bytes], log: IO[bytes]) -> None:
-    while chunk := os.read(source.fileno(), 65536):
-        sys.stdout.write(chunk.decode(errors="replace"))
-        sys.stdout.flush()
-        if not log.closed:
-            log.write(chunk)
-            log.flush()
+def _copy(log: IO[bytes], output: bytes) -> None:
+    sys.stdout.write(output.decode(errors="replace"))
+    sys.stdout.flush()
+    if not log.closed:
+        log.write(output)
+        log.flush()

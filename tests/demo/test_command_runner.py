@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.demo.command_runner import Command, CommandError, executable, run_commands
-from maskmed_nnu.errors import InputError
+from maskmed_nnu.demo.command_runner import Command, run_commands
+from maskmed_nnu.errors import CommandError, InputError
+from maskmed_nnu.stock_command import executable
 
 PYTHON = Path(sys.executable).name
 

@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET, MASKATTN_UNET, MASKMED, SIMPLE_UNET
+from maskmed_nnu.nnunet.plans_handling.settings.networks import NETWORKS
 
 
 def wrap_training(module: Any) -> None:
@@ -43,16 +43,8 @@ def check_trainer(trainer: Any) -> None:
 
 def trainers_of(network: str, *, objects: bool) -> tuple[str, ...]:
     """Names of our trainers of ``network``, a class name in plans; none where it is not ours."""
-    if network in MASKMED.classes:
-        return ("nnUNetTrainerMaskMed",)
-    if network in IAUNET.classes:
-        return ("nnUNetTrainerIAUNet",)
-    if network in SIMPLE_UNET.classes:
-        return ("nnUNetTrainerSimpleUNet",)
-    if network in MASKATTN_UNET.classes:
-        return (
-            ("nnUNetTrainerMaskAttnUNetInstance", "nnUNetTrainerMaskAttnUNetPanoptic")
-            if objects
-            else ("nnUNetTrainerMaskAttnUNet",)
-        )
+    for one in NETWORKS:
+        if network in one.classes:
+            kinds = (one.object_trainers, one.trainers) if objects else (one.trainers, one.object_trainers)
+            return kinds[0] or kinds[1]
     return ()

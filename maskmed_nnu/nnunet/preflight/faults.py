@@ -65,10 +65,19 @@ def report(faults: Sequence[Fault], *, command: str) -> None:
     Raises:
         InputError: one sentence for one fault, a table for several.
     """
-    grave = [fault for fault in faults if not fault.note]
     for note in faults:
         if note.note:
             print(f"Note: {note.sentence}", flush=True)
+    refuse(faults, command=command)
+
+
+def refuse(faults: Sequence[Fault], *, command: str) -> None:
+    """Refuse to start ``command`` where there are faults; notes are passed over.
+
+    Raises:
+        InputError: one sentence for one fault, a table for several.
+    """
+    grave = [fault for fault in faults if not fault.note]
     if len(grave) == 1:
         raise InputError(grave[0].sentence)
     if grave:

@@ -15,6 +15,7 @@ from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import MaskMedPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import SimpleUNetPlanner, SimpleUNetPlannerESK
+from maskmed_nnu.nnunet.plans_handling.settings.networks import NETWORKS
 from maskmed_nnu.nnunet.training.trainers.simple_unet import nnUNetTrainerSimpleUNet
 
 CPU = torch.device("cpu")
@@ -54,12 +55,7 @@ def test_what_belongs_together_passes(make_planner):
 
 
 def test_the_names_are_those_of_trainers():
-    networks = [
-        *trainer_choice.MASKMED.classes,
-        *trainer_choice.IAUNET.classes,
-        *trainer_choice.SIMPLE_UNET.classes,
-        *trainer_choice.MASKATTN_UNET.classes,
-    ]
+    networks = [name for network in NETWORKS for name in network.classes]
     for network in networks:
         for objects in (False, True):
             named = trainer_choice.trainers_of(network, objects=objects)

@@ -1,0 +1,42 @@
+"""``maskmed doctor``: what this machine offers, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Exit, Option
+
+from maskmed_nnu.cli.console import console, print_json, print_table
+from maskmed_nnu.cli.options import Json
+
+DESCRIPTION = """\
+Check releases, devices, nnU-Net's folders, discovery, memory and disk; each problem comes with its cure.
+
+With a plan its needs are compared with what there is. The exit status is 1 where there is a problem."""
+EXAMPLE = """\
+maskmed doctor
+maskmed doctor -d 4 -p MaskMedPlans"""
+
+
+def run(
+    plan: Annotated[
+        str | None, Option("-p", "--plan", metavar="PLANS", help="a plans.json; with -d the name of plans")
+    ] = None,
+    dataset: Annotated[
+        str | None, Option("-d", "--dataset", metavar="ID", help="data set in $nnUNet_preprocessed")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the table, and end with status 1 where there is a problem."""
+    from maskmed_nnu.api.machine import PROBLEM, doctor
+
+    diagnosis = doctor(plan, dataset=dataset)
+    if json:
+        print_json(diagnosis.to_dict())
+    else:
+        rows = [(check.name, check.status, check.found, check.cure) for check in diagnosis.checks]
+        print_table(("what", "status", "found", "what to do"), rows, names=4)
+        problems = sum(check.status == PROBLEM for check in diagnosis.checks)
+        console().print(f"{problems} problem{'s' * (problems != 1)}" if problems else "No problem.")
+    if not diagnosis.healthy:
+        raise Exit(1)

@@ -1,0 +1,75 @@
+"""``maskmed train``: nnU-Net's commands, from a raw data set to a validated network."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from typer import Argument, Option
+
+from maskmed_nnu.cli.console import console, print_json, print_table
+from maskmed_nnu.cli.options import Device, Json
+
+DESCRIPTION = """\
+Plan, preprocess, train and evaluate a data set with nnU-Net's own commands, which are shown.
+
+What is done already is left out, what was interrupted goes on: give the same command again. Without --folds one network
+is trained, fold 0, and evaluated on the fifth of the cases that it has not seen; -f 0 1 2 3 4 trains all five."""
+EXAMPLE = """\
+maskmed train 4
+maskmed train 4 --network simpleunet --epochs 50 -f 0 1 2 3 4
+maskmed train 4 --dry-run"""
+
+
+def run(
+    dataset: Annotated[str, Argument(metavar="DATASET", help="number or name of the data set in $nnUNet_raw")],
+    network: Annotated[
+        str | None, Option("--network", metavar="NAME", help="network (default: what the data set suggests)")
+    ] = None,
+    folds: Annotated[
+        list[str] | None, Option("-f", "--folds", metavar="FOLD", help="folds, or all (default: 0)")
+    ] = None,
+    configuration: Annotated[
+        str | None, Option("-c", "--configuration", metavar="NAME", help="2d, 3d_fullres … (default: by the images)")
+    ] = None,
+    epochs: Annotated[int | None, Option("--epochs", min=1, metavar="N", help="train so many epochs")] = None,
+    minutes: Annotated[int | None, Option("--minutes", min=1, metavar="N", help="train so many minutes")] = None,
+    device: Device = "auto",
+    dry_run: Annotated[bool, Option("--dry-run", help="show the commands, and run nothing")] = False,
+    json: Json = False,
+) -> None:
+    """Show each command, its output as it comes, and the scores."""
+    from maskmed_nnu.api.training import Step, train
+
+    show = console(stderr=json)
+    stream = sys.stderr if json else sys.stdout
+
+    def progress(step: Step) -> None:
+        show.print(f"\n{step.title}" + (f"\n$ {step.line}" if step.command else ""), soft_wrap=True)
+
+    def output(chunk: bytes) -> None:
+        stream.write(chunk.decode(errors="replace"))
+        stream.flush()
+
+    result = train(
+        dataset,
+        network,
+        folds=folds,
+        configuration=configuration,
+        epochs=epochs,
+        minutes=minutes,
+        device=device,
+        dry_run=dry_run,
+        progress=progress,
+        output=output,
+    )
+    if json:
+        print_json(result.to_dict())
+        return
+    show.print(f"\n{result.network} for {result.data_set}: {result.reason}\nmodel  {result.model}", soft_wrap=True)
+    names = [name for name in ("Dice", "AP50", "PQ", "F1@0.5") if any(name in one for one in result.scores.values())]
+    rows = [
+        [fold, *(f"{one[name]:.3f}" if name in one else "–" for name in names)] for fold, one in result.scores.items()
+    ]
+    if rows:
+        print_table(("fold", *names), rows)

@@ -1,0 +1,88 @@
+"""What a machine offers nnU-Net: releases, devices, memory, and whether our classes are found in each process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from maskmed_nnu.nnunet.preflight.faults import Fault
+
+PROBE = (
+    "from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as find; "
+    "print(find('', 'nnUNetTrainerMaskMed', 'nnunetv2.training.nnUNetTrainer').__name__)"
+)
+PROBE_SECONDS = 300
+
+
+def gpu_memory_gb() -> float | None:
+    """Memory of the first GPU; None where torch sees none."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else None
+
+
+def release_faults(distribution: str = "maskmed-nnu") -> Iterator[Fault]:
+    """Which of our requirements are missing, or installed in another release than we need."""
+    from packaging.requirements import Requirement
+
+    try:
+        requirements = importlib.metadata.requires(distribution) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        cure = f"{sys.executable} -m pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Fault(requirement.name, "it is not installed", cure)
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            yield Fault(requirement.name, f"{installed} is installed, {requirement.specifier} is needed", cure)
+
+
+def finds_ours_here() -> bool:
+    """Whether nnU-Net's search for classes finds one of ours in this process."""
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    try:
+        found = recursive_find_python_class("", "nnUNetTrainerMaskMed", "nnunetv2.training.nnUNetTrainer")
+    except OSError:  # nnU-Net's own search, of a folder that does not exist
+        return False
+    return found is not None
+
+
+def finds_ours_in_a_child() -> str | None:
+    """None where a new interpreter finds it, as nnU-Net's workers are; else the last thing that it said."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer after {PROBE_SECONDS} s"
+    if done.returncode == 0 and "nnUNetTrainerMaskMed" in done.stdout:
+        return None
+    return (done.stderr.strip().splitlines() or ["it did not find nnUNetTrainerMaskMed"])[-1]
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def augmentation_workers() -> int | None:
+    """How many processes nnU-Net starts for augmentation; None where the variable holds no number."""
+    from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+    try:
+        return int(get_allowed_n_proc_DA())
+    except ValueError:
+        return None
