@@ -10,16 +10,19 @@ nothing is imported here before it is asked for.
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
+    from maskmed_nnu.api.conversion import Conversion, convert
     from maskmed_nnu.errors import InputError
 
     __version__: str
 
 _EXPORTS = {
+    "Conversion": "maskmed_nnu.api.conversion",
+    "convert": "maskmed_nnu.api.conversion",
     "InputError": "maskmed_nnu.errors",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
-__all__ = ["InputError", "__version__"]
+__all__ = ["Conversion", "InputError", "__version__", "convert"]
 
 
 def __getattr__(name: str) -> object:
