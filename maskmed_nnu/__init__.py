@@ -11,6 +11,7 @@ nothing is imported here before it is asked for.
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
     from maskmed_nnu.api.conversion import Conversion, convert
+    from maskmed_nnu.api.export import example, export
     from maskmed_nnu.errors import InputError
 
     __version__: str
@@ -19,10 +20,12 @@ _EXPORTS = {
     "Conversion": "maskmed_nnu.api.conversion",
     "convert": "maskmed_nnu.api.conversion",
     "InputError": "maskmed_nnu.errors",
+    "example": "maskmed_nnu.api.export",
+    "export": "maskmed_nnu.api.export",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
-__all__ = ["Conversion", "InputError", "__version__", "convert"]
+__all__ = ["Conversion", "InputError", "__version__", "convert", "example", "export"]
 
 
 def __getattr__(name: str) -> object:

@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": "make an nnU-Net data set from COCO json, label maps or a mask per object",
     "predict": "find the objects in images: id maps, COCO results, pictures",
     "evaluate": "compare predicted objects with the true ones: AP, F1, AJI, panoptic quality",
+    "export": "write a trained model as one file to hand on",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }
 """Modules of this package and their lines in the help.

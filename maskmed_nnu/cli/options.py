@@ -54,8 +54,14 @@ Json = Annotated[bool, Option("--json", help="print one JSON object, for machine
 Images = Annotated[Path, Option("-i", "--input", metavar="PATH", help="folder of images, or an image")]
 
 ModelPath = Annotated[
-    Path | None,
-    Option("-m", "--model", metavar="DIR", rich_help_panel=MODEL, help="folder that holds fold_0 and so on"),
+    str | None,
+    Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+        help="folder of a training (with fold_0 and so on), model package (.zip), or nuclei, which comes with maskmed",
+    ),
 ]
 Dataset = Annotated[
     str | None, Option("-d", "--dataset", metavar="ID", rich_help_panel=MODEL, help="data set in $nnUNet_results")
@@ -81,7 +87,7 @@ Folds = Annotated[
 
 
 def model_source(
-    model: Path | None, dataset: str | None, checkpoint: str, *, trainer: str, plans: str, configuration: str
+    model: str | None, dataset: str | None, checkpoint: str, *, trainer: str, plans: str, configuration: str
 ) -> ModelSource:
     """The model that the options name.
 
@@ -91,8 +97,8 @@ def model_source(
     from maskmed_nnu.nnunet.inference.trained_model import results_folder
 
     if (model is None) == (dataset is None):
-        raise InputError("Give the trained model either as -m FOLDER or as -d DATASET (with -tr, -p and -c).")
-    folder = model
+        raise InputError("Give the trained model either as -m MODEL or as -d DATASET (with -tr, -p and -c).")
+    folder: str | Path | None = model
     if folder is None:
         assert dataset is not None
         if not os.environ.get("nnUNet_results"):

@@ -16,7 +16,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
@@ -69,6 +69,34 @@ def build_predictor(
         InputError: where the trainer is unknown, the plans cannot be used by the installed nnU-Net, or weights do not
             fit them.
     """
+    network, manager, chosen, own_dataset = build_network(
+        plans, dataset_json, trainer=trainer, configuration=configuration, name=name
+    )
+    for source, state in weights.items():
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(
+                f"The weights in {source} do not fit the network that the plans describe ({_first_line(error)}); take "
+                "plans and weights of one training."
+            ) from None
+    if os.environ.get("nnUNet_compile", "").lower() in ("true", "1", "t"):
+        network = torch.compile(network)  # here, since nnU-Net says so when it does
+    predictor = _quiet_predictor(torch.device(choose_device(device)), mirroring=mirroring)
+    predictor.manual_initialization(
+        network, manager, chosen, list(weights.values()), own_dataset, trainer, mirroring_axes
+    )
+    return predictor
+
+
+def build_network(
+    plans: Mapping[str, Any], dataset_json: Mapping[str, Any], *, trainer: str, configuration: str, name: str
+) -> tuple[Any, PlansManager, ConfigurationManager, dict[str, Any]]:
+    """The network of a model ``name``, with plans, configuration and ``dataset.json`` for its predictor.
+
+    Raises:
+        InputError: where the trainer is unknown, or the plans cannot be used by the installed nnU-Net.
+    """
     check_hook()
     own_plans, own_dataset = deepcopy(dict(plans)), deepcopy(dict(dataset_json))  # predictors may edit theirs
     resolve_configuration(own_plans, configuration)
@@ -97,21 +125,7 @@ def build_predictor(
             f"{_first_line(error)}), as those of another release or of an edited file; use the release that the model "
             "was trained with, or train it again."
         ) from error
-    for source, state in weights.items():
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(
-                f"The weights in {source} do not fit the network that the plans describe ({_first_line(error)}); take "
-                "plans and weights of one training."
-            ) from None
-    if os.environ.get("nnUNet_compile", "").lower() in ("true", "1", "t"):
-        network = torch.compile(network)  # here, since nnU-Net says so when it does
-    predictor = _quiet_predictor(torch.device(choose_device(device)), mirroring=mirroring)
-    predictor.manual_initialization(
-        network, manager, chosen, list(weights.values()), own_dataset, trainer, mirroring_axes
-    )
-    return predictor
+    return network, manager, chosen, own_dataset
 
 
 def _quiet_predictor(device: torch.device, *, mirroring: bool) -> nnUNetPredictor:

@@ -1,4 +1,6 @@
-"""Where a trained model comes from: the folder of a training. Nothing heavy is imported before its predictor is built.
+"""Where a trained model comes from: a training's folder, or a package.
+
+Nothing heavy is imported before its predictor is built.
 
 >>> open_model("results/Dataset004/nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres").folds  # doctest: +SKIP
 ('0', '1')
@@ -61,14 +63,29 @@ class ModelSource(Protocol):
 
 
 def open_model(source: str | Path, *, checkpoint: str = FINAL_CHECKPOINT) -> ModelSource:
-    """The trained model in ``source``, the folder of a training that holds ``fold_0`` and so on.
+    """The trained model in ``source``: the folder of a training, a model package, or the name of one of ours.
 
-    ``checkpoint`` names the file of the weights in each fold.
+    A name that comes with maskmed_nnu, as ``"nuclei"``, means that model in every working directory; a file or folder
+    of the same name is written ``"./nuclei"``, or given as a `Path`. ``checkpoint`` names the file of the weights in
+    each fold of a folder.
 
     Raises:
         InputError: where there is no model, or none that is trained.
     """
-    return FolderModel(source, checkpoint=checkpoint)
+    from maskmed_nnu.nnunet.inference.model_package import PackageModel, built_in_models
+
+    built_in = built_in_models()
+    if isinstance(source, str) and source in built_in:
+        return PackageModel(built_in[source])
+    path = Path(source).expanduser()
+    if path.is_file() and (path.suffix.lower() == ".zip" or is_whole(path)):
+        return PackageModel(path)
+    if not path.exists() and path.name == str(source):
+        raise InputError(
+            f"There is no model {source}; name a folder of a training, which holds {CONTENTS}, a package that `maskmed "
+            f"export` wrote, or one of ours: {format_list(built_in) or 'none'}."
+        )
+    return FolderModel(path, checkpoint=checkpoint)
 
 
 class FolderModel:
@@ -148,9 +165,13 @@ def chosen_folds(
 def _check_folder(path: Path) -> None:
     """Refuse what is no folder of a training."""
     if not path.exists():
-        raise InputError(f"There is no model {path}; name the folder of a training, which holds {CONTENTS}.")
+        raise InputError(
+            f"There is no model {path}; name the folder of a training, which holds {CONTENTS}, or a model package."
+        )
     if path.is_file():
-        raise InputError(f"{path} is a file, not a model; name the folder of a training, which holds {CONTENTS}.")
+        raise InputError(
+            f"{path} is a file, not a model; name the folder of a training, which holds {CONTENTS}, or a model package."
+        )
     if (path / "plans.json").is_file():
         return
     if any(path.glob("*.pkl")):

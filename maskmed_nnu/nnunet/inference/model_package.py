@@ -1,0 +1,85 @@
+"""A model package as a source of predictors, and the packages that come with maskmed_nnu."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.nnunet.inference.model_source import chosen_folds
+from maskmed_nnu.nnunet.inference.package_file import DATASET, PLANS, PackageFile, weights_file
+
+if TYPE_CHECKING:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+MODELS = Path(str(files("maskmed_nnu"))) / "models"
+
+
+def built_in_models() -> dict[str, Path]:
+    """The packages that come with maskmed_nnu, by name."""
+    return {file.stem: file for file in sorted(MODELS.glob("*.zip"))}
+
+
+def example_picture(name: str) -> Path:
+    """The picture beside the package of one of our models.
+
+    Raises:
+        InputError: for a name that none has.
+    """
+    if name not in built_in_models():
+        raise InputError(f"None of our models is called {name!r}; there is {format_list(built_in_models())}.")
+    return MODELS / f"{name}_example.png"
+
+
+class PackageModel:
+    """The package that `maskmed export` wrote. It is read where it lies; nothing of it is unpacked or executed.
+
+    Raises:
+        InputError: where the file is damaged, no package, or of a release that we do not know.
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        self.path = Path(file).expanduser().resolve()
+        self.name = str(self.path)
+        self._package = PackageFile(self.path)
+        self.manifest = self._package.manifest
+        self.plans: dict[str, Any] = self._package.read_json(PLANS)
+        self.dataset_json: dict[str, Any] = self._package.read_json(DATASET)
+        self.folds = tuple(self.manifest.folds)
+
+    def choose_folds(self, requested: Sequence[str | int] | str | int | None) -> list[str]:
+        """See `ModelSource`."""
+        return chosen_folds(self.folds, requested, name=self.name, lacking="is not in the package")
+
+    def predictor(self, folds: Sequence[str], *, device: str, mirroring: bool) -> nnUNetPredictor:
+        """See `ModelSource`."""
+        import torch
+
+        from maskmed_nnu.nnunet.inference.build_predictor import build_network, build_predictor
+        from maskmed_nnu.nnunet.inference.package_plans import check_names
+        from maskmed_nnu.nnunet.inference.package_weights import unpack_weights
+
+        chosen = {"trainer": self.manifest.trainer, "configuration": self.manifest.configuration}
+        check_names(self.plans, self.dataset_json, source=self.name, **chosen)
+        with torch.device("meta"):  # weights of other shapes are refused before the memory for them is taken
+            network, *_ = build_network(self.plans, self.dataset_json, name=self.name, **chosen)
+        return build_predictor(
+            self.plans,
+            self.dataset_json,
+            mirroring_axes=self.manifest.mirroring_axes,
+            weights={
+                f"{weights_file(fold)} of {self.name}": unpack_weights(
+                    self._package.read(weights_file(fold)),
+                    network.state_dict(),
+                    source=f"{weights_file(fold)} of {self.name}",
+                )
+                for fold in folds
+            },
+            device=device,
+            mirroring=mirroring,
+            name=self.name,
+            **chosen,
+        )
