@@ -57,9 +57,9 @@ def write_dataset(
         part, name = "Tr" if index < training else "Ts", f"lesions_{index:03d}"
         rng = np.random.default_rng([seed, index])
         number = 0 if index % 10 == 9 else int(rng.integers(1, 5))
-        for kind, ending, array in zip(
-            ("images", "labels"), ("_0000", ""), make_volume(rng, lesions=number), strict=True
-        ):
+        image, mask = make_volume(rng, lesions=number)
+        files: list[tuple[str, str, NDArray[Any]]] = [("images", "_0000", image), ("labels", "", mask)]
+        for kind, ending, array in files:
             path = folder / (kind + part) / f"{name}{ending}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             volume: Any = sitk.GetImageFromArray(array)
