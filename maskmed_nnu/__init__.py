@@ -10,7 +10,7 @@ nothing is imported here before it is asked for.
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
-    from maskmed_nnu.api.conversion import convert
+    from maskmed_nnu.api.conversion import Conversion, convert
     from maskmed_nnu.api.evaluation import compare, evaluate
     from maskmed_nnu.api.export import example, export
     from maskmed_nnu.api.machine import doctor
@@ -26,6 +26,7 @@ _EXPORTS = {
     "InputError": "maskmed_nnu.errors",
     "Model": "maskmed_nnu.api.model",
     "Prediction": "maskmed_nnu.api.prediction",
+    "Conversion": "maskmed_nnu.api.conversion",
     "compare": "maskmed_nnu.api.evaluation",
     "convert": "maskmed_nnu.api.conversion",
     "doctor": "maskmed_nnu.api.machine",
@@ -39,6 +40,7 @@ _EXPORTS = {
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
 __all__ = [
+    "Conversion",
     "InputError",
     "Model",
     "Prediction",

@@ -65,6 +65,16 @@ def warn(sentence: str) -> None:
     console(stderr=True).print(sentence, soft_wrap=True)
 
 
+def _bar() -> Progress:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console(stderr=True))
+
+
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Callable[[str], None]]:
     """A bar on stderr; the function that it gives names what is done next, and counts what was named before.
@@ -73,13 +83,7 @@ def progress(total: int, unit: str) -> Iterator[Callable[[str], None]]:
     ...     for name in ("a", "b"):
     ...         step(name)
     """
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True)) as bar:
+    with _bar() as bar:
         task = bar.add_task(unit, total=total)
         named = 0
 
@@ -90,3 +94,17 @@ def progress(total: int, unit: str) -> Iterator[Callable[[str], None]]:
 
         yield step
         bar.update(task, completed=named, description=unit)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each stage of a work that reports its stage, how many are done and how many there are."""
+    with _bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield report

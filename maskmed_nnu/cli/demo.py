@@ -1,71 +1,112 @@
-"""``maskmed demo``: from images to a table and a picture through nnU-Net's own commands."""
+"""``maskmed demo``: from drawn or your own images to a table and a picture, through nnU-Net's own commands."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import SimpleITK as sitk
 from typer import Option
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.cli.options import Device
-from maskmed_nnu.demo import phantoms
+from maskmed_nnu.cli.options import Device, checked
+from maskmed_nnu.demo import cells, lesions, phantoms
 from maskmed_nnu.demo.command_runner import run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
-from maskmed_nnu.demo.nnunet_commands import model_folder, nnunet_commands
+from maskmed_nnu.demo.nnunet_commands import cell_commands, model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import folder_state
 from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.inference.devices import choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.output_paths import refuse_data_set_folder
+from maskmed_nnu.visualization.object_figure import object_figure
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
 
 DESCRIPTION = """\
-Plan, train, predict and evaluate MaskMed with nnU-Net's own commands, on
-generated CT-like phantoms or on your own raw data set (of which a fifth is
-held back as unseen test cases). The training is short: it shows that
-everything works, not how well it can. A run that was stopped goes on where it
-ended."""
-EXAMPLE = "maskmed demo --out demo"
+Train one of our networks in minutes and see what it finds, with nnU-Net's own commands, on generated data.
+
+One of three tasks, or your own raw data set with --data (a fifth of it is held back as unseen test cases):
+  --task organs    MaskMed on CT-like abdomens, in 3D (the default)
+  --task cells     IAUNet on overlapping cells and their nuclei, in 2D
+  --task lesions   MaskMed on volumes with a few small lesions each
+
+The training is short: it shows that everything works, not how well it can. A run that was stopped goes on where it
+ended.
+"""
+EXAMPLE = "maskmed demo --task cells"
+TASKS = ("organs", "cells", "lesions")
 PARTS = ("Tr", "Ts")
 
 
+def _task(text: str) -> str:
+    if text not in TASKS:
+        raise ValueError(f"{text!r} is no task of the demo; legal are {', '.join(TASKS)}")
+    return text
+
+
 def run(
-    out: Annotated[Path, Option("--out", metavar="DIR", help="folder for everything")] = Path("maskmed_demo"),
+    task: Annotated[
+        str | None,
+        Option("--task", metavar="TASK", callback=checked(_task), help=f"{' | '.join(TASKS)} (default: organs)"),
+    ] = None,
+    out: Annotated[
+        Path | None, Option("--out", metavar="DIR", help="folder for everything (default: maskmed_demo/TASK)")
+    ] = None,
     data: Annotated[
         Path | None,
-        Option("--data", metavar="FOLDER", help="your own nnU-Net raw data set instead of generated phantoms"),
+        Option("--data", metavar="FOLDER", help="your own nnU-Net raw data set instead of generated data"),
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
     check_hook()
+    if task and data:
+        raise InputError("--task names generated data and --data your own; give one of them.")
     start = time.monotonic()
+    chosen = task or "organs"
+    out = out or Path("maskmed_demo") / ("own_data" if data else chosen)
     refuse_data_set_folder(out)
     out = out.resolve()
     folders = {f"nnUNet_{part}": out / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")}
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         print(f"export {name}={shlex.quote(str(folder))}")
-    dataset = hold_out(data, folders["nnUNet_raw"]) if data else _phantoms(folders["nnUNet_raw"])
-    description = read_json(dataset / "dataset.json", expected="the data set's description")
-    unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
-    print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
-
     device = choose_device(device)
-    predictions = out / "predictions" / dataset.name
-    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
+    if chosen == "cells":
+        summary = _cells(out, folders, device)
+    elif data:
+        summary = _classes(hold_out(data, folders["nnUNet_raw"]), out, folders, device)
+    else:
+        draw = phantoms if chosen == "organs" else lesions
+        dataset = _drawn(folders["nnUNet_raw"] / draw.DATASET, draw.write_dataset)
+        summary = _classes(dataset, out, folders, device)
+    print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}\n\n{summary}")
+
+
+def _environment(folders: dict[str, Path]) -> dict[str, str]:
     cores = str(min(8, os.cpu_count() or 1))
     environment = {name: str(folder) for name, folder in folders.items()}
     environment |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
-    environment |= {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
-    run_commands(commands, logs=out / "logs" / dataset.name, environment=environment)
+    return environment | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
+
+
+def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) -> str:
+    """MaskMed on a raw data set with unseen cases; prints what it found, and returns the last line."""
+    description = read_json(dataset / "dataset.json", expected="the data set's description")
+    unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
+    print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
+    predictions = out / "predictions" / dataset.name
+    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
+    run_commands(commands, logs=out / "logs" / dataset.name, environment=_environment(folders))
 
     summary = read_json(predictions / "summary.json", expected="nnU-Net's summary")
     scores = dice_scores(summary, description["labels"])
@@ -74,26 +115,62 @@ def run(
     write_atomically(picture, partial(figure.savefig, dpi=110))
     print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
     print(dice_table(scores))
+    if dataset.name == lesions.DATASET:
+        counts = [lesions.count_lesions(_array(path), _array(predictions / path.name)) for path in unseen]
+        found, missed, invented = np.sum(counts, axis=0)
+        print(f"\n{found} of {found + missed} lesions found, {missed} missed, {invented} invented")
     print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model_folder(dataset, folders)}")
-    print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}")
-    print(f"\nmean Dice {mean_dice(scores):.3f}")
+    return f"mean Dice {mean_dice(scores):.3f}"
 
 
-def _phantoms(raw: Path) -> Path:
-    """The phantoms in `raw`, drawn again where a file of them has changed."""
-    dataset = raw / phantoms.DATASET
-    drawn, parts = (
-        dataset / "drawn.json",
-        [dataset / f"{kind}{part}" for kind in ("images", "labels") for part in PARTS],
-    )
-    if (dataset / "dataset.json").is_file() and drawn.is_file():
-        if read_json(drawn, expected="the state of the phantoms") == folder_state(parts):
-            return dataset
-        print(f"\nFiles in {dataset} have changed")
-    print(f"\nDrawing CT-like phantoms into {dataset}")
-    phantoms.write_dataset(dataset, report=lambda line: print(line, flush=True))
-    write_json(drawn, folder_state(parts))
-    return dataset
+def _cells(out: Path, folders: dict[str, Path], device: str) -> str:
+    """IAUNet on generated cells; prints what it found, and returns the last line."""
+    from maskmed_nnu.instances.detections import Detections, from_instance_map
+    from maskmed_nnu.instances.files import read_ids
+    from maskmed_nnu.instances.instance_map import LabelFormat, decode
+
+    dataset = folders["nnUNet_raw"] / cells.DATASET
+    drawn = _drawn(out / "drawn", cells.write_pictures, made_from_it=dataset)
+    predictions = out / "predictions" / dataset.name
+    commands = cell_commands(drawn, dataset, predictions=predictions, device=device)
+    run_commands(commands, logs=out / "logs" / dataset.name, environment=_environment(folders))
+
+    scores = read_json(predictions / "scores.json", expected="the scores of maskmed evaluate")
+    description = read_json(dataset / "dataset.json", expected="the data set's description")
+    label_format, ending = LabelFormat.from_dataset_json(description), description["file_ending"]
+
+    def objects(path: Path) -> Detections:
+        content = decode(read_ids(path, overlap_layers=label_format.overlap_layers), label_format)
+        return from_instance_map(content.ids, content.classes)
+
+    rows = []
+    for truth in sorted((dataset / "labelsTs").glob(f"*{ending}"))[:3]:
+        name = truth.name.removesuffix(ending)
+        image = _array(dataset / "imagesTs" / f"{name}_0000{ending}")
+        rows.append((name, image, objects(truth), objects(predictions / truth.name)))
+    picture = out / f"{dataset.name}.png"
+    write_atomically(picture, partial(object_figure(rows).savefig, dpi=110))
+    print(f"\npicture     {picture}\nprediction  {predictions}")
+    return f"AP50 {scores['AP50']:.3f}  F1@0.5 {scores['F1@0.5']:.3f}"
+
+
+def _array(path: Path) -> Any:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def _drawn(folder: Path, write: Callable[..., None], *, made_from_it: Path | None = None) -> Path:
+    """What `write` draws into `folder`, drawn again where a file of it has changed; then `made_from_it` is removed."""
+    drawn = folder.parent / f"{folder.name}.drawn.json"
+    if drawn.is_file():
+        if read_json(drawn, expected="the state of the drawn files") == folder_state([folder]):
+            return folder
+        print(f"\nFiles in {folder} have changed")
+    print(f"\nDrawing into {folder}")
+    if made_from_it is not None:
+        shutil.rmtree(made_from_it, ignore_errors=True)
+    write(folder, report=lambda line: print(line, flush=True))
+    write_json(drawn, folder_state([folder]))
+    return folder
 
 
 def _rows(dataset: Path, predictions: Path, summary: dict, description: dict) -> list[tuple[str, Path, Path, Path]]:

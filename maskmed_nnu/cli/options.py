@@ -22,22 +22,16 @@ def checked(check: Callable[[str], str]) -> Callable[[str | None], str | None]:
     def callback(value: str | None) -> str | None:
         try:
             return None if value is None else check(value)
-        except ValueError as error:
-            raise BadParameter(str(error)) from None
+        except ValueError as error:  # an InputError, too
+            raise BadParameter(str(error).rstrip(".")) from None
 
     return callback
 
 
 def _axes(text: str) -> str:
-    from maskmed_nnu.instances.formats import AXES
+    from maskmed_nnu.api.conversion import named_axes
 
-    axes = text.upper()
-    if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
-        raise ValueError(
-            f"{text!r} does not name the axes of an image; give Y and X, and C for channels and Z for slices where it "
-            "has them, in the order of the file: YX, CYX, ZYX or ZCYX, for example"
-        )
-    return axes
+    return named_axes(text)
 
 
 def _device(text: str) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from maskmed_nnu.demo import cells
 from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import InputError
 
 PLANNER = "MaskMedPlanner"
 PLANS = "MaskMedPlans"
 TRAINER = "nnUNetTrainerMaskMedDemo"
+CELL_TRAINER = "nnUNetTrainerIAUNet_2minutes"
 FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
 
 
@@ -78,3 +80,33 @@ def planned_configuration(dataset: Path) -> str:
     except RuntimeError as error:
         raise InputError(f"{image} cannot be read as an image: {str(error).strip().splitlines()[-1]}") from None
     return "2d" if len(reader.GetSize()) < 3 or 1 in reader.GetSize() else "3d_fullres"
+
+
+def cell_commands(drawn: Path, dataset: Path, *, predictions: Path, device: str) -> list[Command]:
+    """From a COCO json in the folder `drawn` to scores of the objects in the unseen pictures."""
+    number, name = str(int(dataset.name[7:10])), dataset.name[11:]
+    training = ("-p", "IAUNetPlans", "-tr", CELL_TRAINER)
+    convert = ["maskmed", "convert", "--coco", str(drawn / cells.JSON), "--images", str(drawn / cells.IMAGES)]
+    convert += ["--id", number, "--name", name, "--test", str(cells.TEST), "--output", str(dataset.parent)]
+    plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", "IAUNetPlanner", "-c", "2d"]
+    train = ["nnUNetv2_train", number, "2d", FOLD, *training]
+    predict = ["maskmed", "predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", number, "-f", FOLD]
+    scores = predictions / "scores.json"
+    evaluate = ["maskmed", "evaluate", "--truth", str(dataset / "labelsTs"), "--prediction", str(predictions)]
+    evaluate += ["--scores", str(predictions / "predictions_coco.json"), "--json-file", str(scores)]
+    processes = ("-npfp", "2", "-np", "2")
+    parts = [dataset / part for part in ("dataset.json", "imagesTr", "labelsTr", "imagesTs", "labelsTs")]
+    found = predictions / "predictions_coco.json"
+    return [
+        Command("1_convert", "convert the annotations", convert, files=[drawn, *parts]),
+        Command("2_plan_and_preprocess", "plan and preprocess", plan, options=processes, files=parts[:3]),
+        Command("3_train", "train", train, options=("-device", device)),
+        Command(
+            "4_predict",
+            "find the cells in unseen pictures",
+            [*predict, *training, "--overwrite"],
+            options=("--device", device),
+            files=[found],
+        ),
+        Command("5_evaluate", "evaluate", evaluate, files=[found, scores]),
+    ]

@@ -49,7 +49,7 @@ class Phantom(NamedTuple):
 
 def make_phantom(rng: np.random.Generator, *, oblique: bool = False) -> Phantom:
     """Draw one patient and scan it on a grid of its own; `oblique` tilts that grid by 8° to 18°."""
-    spacing = np.array([*[rng.uniform(6.9, 8.3)] * 2, rng.uniform(8.0, 10.4)])
+    spacing = np.array([*[rng.uniform(4.6, 5.4)] * 2, rng.uniform(7.6, 9.6)])
     size = np.round(FIELD_OF_VIEW / spacing).astype(int)
     direction = np.eye(3)
     if oblique:

@@ -19,8 +19,8 @@ MAX_FILES_SHOWN = 3
 SENTENCES = {
     "torn": (
         "are in several pieces (beside the largest one, others of more than {stray:.0%} of it): {files}; each is "
-        "learned as one object. Where the pieces are objects of their own, `maskmed convert --split-pieces` gives each "
-        "an id."
+        "learned as one object. Where the pieces are objects of their own, converting with split_pieces gives "
+        "each an id."
     ),
     "stray": "have stray pixels apart from them (up to {stray:.0%} of the largest piece): {files}; they may stay.",
     "holes": "have holes, background that they enclose: {files}; fill those that are slips of the pen.",

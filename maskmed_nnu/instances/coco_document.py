@@ -34,12 +34,12 @@ FOREIGN: tuple[tuple[set[str], str], ...] = (
     ({"data", "annotations"}, "tasks of Label Studio; export them as COCO there"),
     ({"data", "completions"}, "tasks of Label Studio; export them as COCO there"),
     ({"items", "categories"}, "a data set of Datumaro or CVAT; export it as COCO there"),
-    ({"type", "features"}, "GeoJSON, as QuPath writes it; export label images there and convert them with --masks"),
-    ({"type", "geometry"}, "GeoJSON, as QuPath writes it; export label images there and convert them with --masks"),
+    ({"type", "features"}, "GeoJSON, as QuPath writes it; export label images there and convert them as masks"),
+    ({"type", "geometry"}, "GeoJSON, as QuPath writes it; export label images there and convert them as masks"),
     ({"image", "annotations"}, "annotations of CreateML, which are boxes; masks are needed"),
     ({"image_id", "category_id"}, "a list of annotations or results alone; name the document with its images"),
     ({"labels", "file_ending"}, "a dataset.json of nnU-Net; name the file with the annotations"),
-    ({"mag", "nuc"}, "nuclei of HoVer-Net; save them as label maps and convert them with --masks"),
+    ({"mag", "nuc"}, "nuclei of HoVer-Net; save them as label maps and convert them as masks"),
     ({"segments_info"}, "COCO panoptic, whose masks are PNG files of their own; save them as label maps"),
 )
 

@@ -90,7 +90,7 @@ def test_objects_that_share_an_id_are_told_and_split_on_request(source, capsys):
     assert convert(source, f"{line} 7") == 0
     printed = capsys.readouterr().out
     assert "WARNING: Objects are not told apart: every label map holds one id only, in pieces" in printed
-    assert "Convert with --split-pieces" in printed and "--verify_dataset_integrity" in printed
+    assert "Convert with split_pieces" in printed and "--verify_dataset_integrity" in printed
     assert convert(source, f"{line} 8 --split-pieces") == 0
     printed = capsys.readouterr().out
     assert "became 6" in printed and "not told apart" not in printed
@@ -135,21 +135,24 @@ def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch)
     assert "export" not in capsys.readouterr().out
     monkeypatch.delenv("nnUNet_raw")
     assert main(arguments) == 1
-    assert "give --output DIR" in capsys.readouterr().err
+    assert "name a folder as output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--id 7 --name A", "nothing does not say what to convert; give --coco JSON --images DIR"),
-        ("--coco @instances.json --id 7 --name A", "--coco does not say what to convert"),
-        ("--coco @instances.json --images @images --masks @masks --id 7 --name A", "--coco --images --masks does not"),
-        ("--dsb @dsb --semantic --id 7 --name A", "--dsb --semantic does not say"),
-        ("--dsb @dsb --id 0 --name A", "--id 0 is no number"),
-        ("--dsb @dsb --id 7 --name a/b", "--name 'a/b' is no name"),
-        ("--dsb @dsb --id 7 --name A --classes a b", "--classes names 2 classes"),
+        ("--id 7 --name A", "nothing does not say what to convert; give coco and images"),
+        ("--coco @instances.json --id 7 --name A", "coco does not say what to convert"),
+        (
+            "--coco @instances.json --images @images --masks @masks --id 7 --name A",
+            "coco and images and masks does not",
+        ),
+        ("--dsb @dsb --semantic --id 7 --name A", "dsb and semantic does not say"),
+        ("--dsb @dsb --id 0 --name A", "id 0 is no number"),
+        ("--dsb @dsb --id 7 --name a/b", "name 'a/b' is no name"),
+        ("--dsb @dsb --id 7 --name A --classes a b", "classes names 2 classes"),
         ("--dsb @nowhere --id 7 --name A", "is no folder"),
-        ("--dsb @dsb --id 7 --name A --test 3", "--test 3 of 3 cases"),
+        ("--dsb @dsb --id 7 --name A --test 3", "test is 3 of 3 cases"),
         ("--dsb @dsb --id 7 --name A --classes background", "'background', which has a meaning of its own"),
         ("--coco @instances.json --images @images --id 7 --name A --classes cells", "it has cell, nucleus"),
     ],
@@ -194,7 +197,7 @@ def test_volumes_are_turned_to_one_orientation(tmp_path, capsys):
     for path in (tmp_path / "out").iterdir():
         assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == "LPS"
     assert main(given) == 1
-    assert "exists and is not empty; name a new folder as --output." in capsys.readouterr().err
+    assert "exists and is not empty; name a new folder as output." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", ["RA", "RRS", "XYZ", "ISR", "RASP", ""])
@@ -206,14 +209,22 @@ def test_what_is_no_orientation(code, capsys):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--reorient RAS --images in", "name it as --images DIR, and the copy as --output NEW_DIR"),
-        ("--reorient RAS --output out", "name it as --images DIR, and the copy as --output NEW_DIR"),
-        ("--reorient RAS --images in --output out --masks m", "--masks cannot go with --reorient"),
-        ("--reorient RAS --images in --output out --id 5 --name A", "--id, --name cannot go with --reorient"),
-        ("--images in --masks m --name A", "--id and --name say what the data set is to be called"),
-        ("--images in --masks m --id 5", "--id and --name say what the data set is to be called"),
+        ("--reorient RAS --images in", "name it as images, and the copy as output"),
+        ("--reorient RAS --output out", "name it as images, and the copy as output"),
+        ("--reorient RAS --images in --output out --masks m", "masks cannot go with reorient"),
+        ("--reorient RAS --images in --output out --id 5 --name A", "id, name cannot go with reorient"),
+        ("--images in --masks m --name A", "id and name say what the data set is to be called"),
+        ("--images in --masks m --id 5", "id and name say what the data set is to be called"),
     ],
 )
 def test_options_that_do_not_go_together(line, said, capsys):
     assert main(["convert", *line.split()]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_json_is_one_object_and_nothing_else(source, capsys):
+    line = "--images @images --masks @masks --id 7 --name Cells --test 1"
+    assert convert(source, f"{line} --json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["folder"] == str(source / "raw" / "Dataset007_Cells")
+    assert len(told["test_cases"]) == 1 and told["cases"] and told["notes"] and told["next_commands"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -16,7 +18,7 @@ import SimpleITK as sitk
 
 from maskmed_nnu.cli import demo
 from maskmed_nnu.cli.main import COMMANDS, load_command, main
-from maskmed_nnu.demo import nnunet_commands, phantoms
+from maskmed_nnu.demo import cells, lesions, nnunet_commands, phantoms
 from maskmed_nnu.nnunet.inference.devices import choose_device
 
 
@@ -68,13 +70,16 @@ def test_demo_on_phantoms_runs_the_stock_commands_and_ends_with_the_mean_dice(tm
 
 
 def test_phantoms_that_have_changed_are_drawn_again(tmp_path, capsys):
-    label = min((demo._phantoms(tmp_path) / "labelsTr").iterdir())
+    def draw() -> Path:
+        return demo._drawn(tmp_path / phantoms.DATASET, phantoms.write_dataset)
+
+    label = min((draw() / "labelsTr").iterdir())
     before, when = label.read_bytes(), label.stat().st_mtime_ns
     capsys.readouterr()
-    demo._phantoms(tmp_path)
+    draw()
     assert "Drawing" not in capsys.readouterr().out and label.stat().st_mtime_ns == when
     label.unlink()
-    demo._phantoms(tmp_path)
+    draw()
     assert "Drawing" in capsys.readouterr().out and label.read_bytes() == before
 
 
@@ -198,3 +203,39 @@ print([name for name in heavy if name in sys.modules])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_cells_are_converted_found_and_scored_by_commands(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cells, "write_pictures", functools.partial(cells.write_pictures, training=2, test=8))
+    steps = []
+
+    def run_commands(planned, *, logs, environment):
+        steps.extend(planned)
+        assert main(list(planned[0].command[1:])) == 0
+        dataset, found = tmp_path / "nnUNet_raw" / cells.DATASET, tmp_path / "predictions" / cells.DATASET
+        shutil.copytree(dataset / "labelsTs", found, dirs_exist_ok=True)
+        (found / "scores.json").write_text(json.dumps({"AP50": 1.0, "F1@0.5": 0.5}))
+
+    monkeypatch.setattr(demo, "run_commands", run_commands)
+    assert main(["demo", "--task", "cells", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    ours = [step for step in steps if step.command[0] == "maskmed"]
+    assert [step.command[1] for step in ours] == ["convert", "predict", "evaluate"]
+    for step in ours:  # what it would run can be parsed
+        load_command(step.command[1]).make_context("", [*step.command[2:], *step.options])
+    assert capsys.readouterr().out.splitlines()[-1] == "AP50 1.000  F1@0.5 0.500"
+    assert (tmp_path / f"{cells.DATASET}.png").is_file()
+
+
+def test_lesions_are_counted(tmp_path, recorded, monkeypatch, capsys):
+    monkeypatch.setattr(lesions, "write_dataset", functools.partial(lesions.write_dataset, training=2, test=3))
+    assert main(["demo", "--task", "lesions", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert int(re.search(r"(\d+) of \1 lesions found, 0 missed, 0 invented", printed)[1]) > 0
+    assert printed.splitlines()[-1] == "mean Dice 1.000"
+
+
+def test_a_task_is_one_of_three_and_not_for_own_data(tmp_path, capsys):
+    assert main(["demo", "--task", "hearts"]) == 2
+    assert "'hearts' is no task of the demo; legal are organs, cells, lesions" in capsys.readouterr().err
+    assert main(["demo", "--task", "cells", "--data", str(tmp_path)]) == 1
+    assert "give one of them" in capsys.readouterr().err

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
@@ -32,6 +31,7 @@ from maskmed_nnu.instances.conversion.layout import (
     summarize_case,
 )
 from maskmed_nnu.instances.conversion.partial_folder import write_text
+from maskmed_nnu.instances.conversion.progress import Progress, counted
 from maskmed_nnu.instances.conversion.sources import Annotations, Source, SourceCase
 from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.conversion.warnings import warning_lines
@@ -47,14 +47,21 @@ MAX_ALIKE_SHOWN = 3  # of each kind
 
 
 class Conversion(NamedTuple):
-    """Lines on what was read, changed and refused, and sentences on what may not be as it was meant."""
+    """Lines on what was read, changed and refused, sentences on what may not be as it was meant, and the cases."""
 
     lines: list[str]
     warnings: list[str]
+    cases: list[str]
 
 
 def convert(
-    source: Source, folder: Path, *, test: int = 0, split: bool = False, class_names: Sequence[str] | None = None
+    source: Source,
+    folder: Path,
+    *,
+    test: int = 0,
+    split: bool = False,
+    class_names: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Conversion:
     """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and return a report.
 
@@ -71,8 +78,10 @@ def convert(
     check_class_names(list(source.classes or class_names or ()), semantic=not source.classes)
     names = case_names(source.cases)
     if not 0 <= test < len(names):
-        raise InputError(f"--test {test} of {count(len(names), 'case')} leaves none to train on; hold back fewer.")
-    summaries = _summarize_cases(source, names, split)
+        raise InputError(
+            f"test is {test} of {count(len(names), 'case')}, which leaves none to train on; hold back fewer."
+        )
+    summaries = _summarize_cases(source, names, split, progress)
     layout = choose_layout(summaries, source.classes, class_names)
     if layout.label_format and not sum(s.counts.sum() for s in summaries):
         reasons = [reason for s in summaries for reason in s.refused]
@@ -80,7 +89,7 @@ def convert(
         raise InputError(f"There is no object in any image{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
     partial = partial_folder.start(folder, _key([description, test, split], summaries))
-    for index, entry in enumerate(tqdm(summaries, desc="writing", unit=" images", disable=None)):
+    for index, entry in enumerate(counted(summaries, "writing", progress)):
         _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
     warnings = warning_lines(summaries, layout, split=split)
     told = [f"warning    {warning}" for warning in warnings]
@@ -89,7 +98,7 @@ def convert(
     write_text(partial / "dataset.json", json.dumps(description, indent=2))
     partial_folder.finish(folder)
     lines = summary_lines(summaries, layout, source.notes, max_refused=MAX_REFUSED_SHOWN)
-    return Conversion(lines, warnings)
+    return Conversion(lines, warnings, [entry.name for entry in summaries])
 
 
 def case_names(cases: Sequence[SourceCase]) -> list[str]:
@@ -119,11 +128,11 @@ def check_number_is_free(folder: Path) -> None:
         )
 
 
-def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[CaseSummary]:
+def _summarize_cases(source: Source, names: Sequence[str], split: bool, progress: Progress | None) -> list[CaseSummary]:
     summaries: list[CaseSummary] = []
     broken: list[tuple[SourceCase, str]] = []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])
-    for name, case in tqdm(ordered, desc="reading", unit=" images", disable=None):
+    for name, case in counted(ordered, "reading", progress):
         try:
             content = source.read(case)
             quirks, before = find_quirks(content.objects.ids), len(content.objects.classes)
@@ -131,7 +140,7 @@ def _summarize_cases(source: Source, names: Sequence[str], split: bool) -> list[
                 content = _split_objects(content)
             elif content.kept_ids and (evidence := wrapped_ids(content.objects.ids[0])):
                 raise InputError(
-                    f"{case.files[1]} {evidence} (what is left of this one can be converted with --split-pieces)."
+                    f"{case.files[1]} {evidence} (what is left of this one can be converted with split_pieces)."
                 )
             more = len(content.objects.classes) - before
             summaries.append(summarize_case(case, name, content, len(source.classes), quirks=quirks, split=more))

@@ -126,8 +126,8 @@ def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
     twice = [n for i, n in enumerate(names) if n in names[:i]]
     if reserved or twice:
         raise InputError(
-            f"A class is named {reserved[0]!r}, which has a meaning of its own in nnU-Net; rename it, or select the "
-            f"categories that hold objects with --classes."
+            f"A class is named {reserved[0]!r}, which has a meaning of its own in nnU-Net; rename it, or name the "
+            "categories that hold objects as classes."
             if reserved
             else f"The class {twice[0]!r} is named twice; give each class a name of its own."
         )
@@ -231,7 +231,7 @@ def _label_format(summaries: Sequence[CaseSummary], classes: dict[str, int]) -> 
         if (len(classes) + 1) * divisor > np.iinfo(np.int32).max:
             raise InputError(
                 f"{len(classes)} classes with up to {maximum:,} objects in an image need ids beyond {2**31 - 1:,}; "
-                f"select fewer classes with --classes."
+                f"select fewer classes."
             )
     return LabelFormat(classes, divisor, any(s.layers > 1 for s in summaries))
 
@@ -242,11 +242,11 @@ def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> d
             "The masks hold no value but 0; semantic masks hold a class number at each pixel."
             if not values
             else f"The masks hold {len(values):,} different values, more than the {MAX_SEMANTIC_CLASSES} classes that "
-            "nnU-Net can write; where the values are ids of objects, leave out --semantic."
+            "nnU-Net can write; where the values are ids of objects, leave out semantic."
         )
     if names and len(names) != len(values):
         raise InputError(
-            f"--classes gives {count(len(names), 'name')}, but the masks hold {count(len(values), 'value')} beside 0: "
+            f"classes gives {count(len(names), 'name')}, but the masks hold {count(len(values), 'value')} beside 0: "
             f"{', '.join(map(str, values[:20]))}; name one class for each."
         )
     names = names or (["foreground"] if len(values) == 1 else [f"class_{v}" for v in values])

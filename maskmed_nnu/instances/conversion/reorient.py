@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import file_state
 from maskmed_nnu.instances.conversion import partial_folder
 from maskmed_nnu.instances.conversion.convert import check_number_is_free
+from maskmed_nnu.instances.conversion.progress import Progress, counted
 from maskmed_nnu.instances.formats import VOLUMES, ending
 from maskmed_nnu.instances.formats.files import damage_told
 from maskmed_nnu.instances.formats.reorientation import code_of, of_as_many_axes, turn
@@ -30,7 +29,7 @@ TWO_FILES = (".nhdr", ".mhd")
 """Headers whose voxels are in a file of their own, which is named in them."""
 
 
-def reorient(source: Path, folder: Path, code: str) -> list[str]:
+def reorient(source: Path, folder: Path, code: str, *, progress: Progress | None = None) -> list[str]:
     """Copy ``source`` and all that is below it to ``folder``, volumes turned to ``code``; returns lines on what was
     done.
 
@@ -55,7 +54,7 @@ def reorient(source: Path, folder: Path, code: str) -> list[str]:
     parts = _separate_voxels(source, volumes)
     others = [name for name in names if name not in codes and name not in parts]
     try:
-        for name, own in tqdm(codes.items(), desc="turning", unit=" volumes", disable=None):
+        for name, own in counted(list(codes.items()), "turning", progress):
             if ending(name) in TWO_FILES or own != of_as_many_axes(code, own):
                 _turn(source / name, partial / name, code)
             else:
@@ -110,7 +109,7 @@ def _check_listed_files(source: Path) -> None:
 
 
 def _check_folder(folder: Path, source: Path) -> None:
-    advice = "name a new folder as --output"
+    advice = "name a new folder as output"
     refuse_output_over_input([folder], [source], advice=advice)
     refuse_image_folder(folder)
     if Path(os.path.realpath(source)) in Path(os.path.realpath(folder)).parents:

@@ -60,7 +60,7 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         if order == raster.axes.rstrip("S"):  # the file's own names, which do not fit
             order = order.translate(str.maketrans("CZ", "ZC"))
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
-        told = f"; where they are others, say so, as in --axes {order}" if set(raster.axes) - set("YXS") else ""
+        told = f"; where they are others, say so, as in axes {order}" if set(raster.axes) - set("YXS") else ""
         if raster.geometry is not None and raster.values.ndim > 3:  # whose space is always named
             told = "; where the fourth axis is time, save each frame as a file of its own"
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
@@ -93,7 +93,7 @@ def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, format
     if len(values) > 1:
         raise InputError(
             f"{path} has the axes {raster.described()}, so that it holds channels (C), but a mask holds one number for "
-            "each pixel; where they are slices, say so: --axes ZYX."
+            "each pixel; where they are slices, say so: axes ZYX."
         )
     return whole_numbers(values[0], path), raster.geometry
 

@@ -172,7 +172,7 @@ class MaskPerObjectSource:
             positions = np.flatnonzero(mask.T)
             values = np.unique(mask.T.ravel()[positions])
             if len(values) > 1:
-                hint = "label maps are converted with --images and --masks"
+                hint = "label maps are converted as images and masks"
                 raise InputError(
                     f"{path} holds {len(values)} different values, and a mask of one object holds one beside 0; "
                     f"{hint if looks_like_labels(mask) else f'it has {len(values)} greys at its rim, {GO_BACK}'}."
@@ -203,14 +203,14 @@ def _mask_and_picture(case: SourceCase, order: str | None, *, semantic: bool) ->
 def _check_values(case: SourceCase, mask: Integers, picture: SourceImage, semantic: bool) -> None:
     if mask.any() and (picture.channels == mask).reshape(len(picture.channels), -1).all(axis=1).any():
         raise InputError(
-            f"{case.files[1]} holds the same values as its image {case.image.name}; give the folder of the masks with "
-            f"--masks, and that of the images with --images."
+            f"{case.files[1]} holds the same values as its image {case.image.name}; give the folder of the masks as "
+            f"masks, and that of the images as images."
         )
     fault = implausible_values(mask, semantic=semantic)
     if fault and looks_like_labels(picture.channels[0]):
         raise InputError(
             f"{case.files[1]} looks like a picture, and its image {case.image.name} like a label map; give the folder "
-            f"of the masks with --masks, and that of the images with --images."
+            f"of the masks as masks, and that of the images as images."
         )
     if fault:
         raise InputError(f"{case.files[1]} {fault}.")

@@ -43,8 +43,8 @@ def _not_told_apart(summaries: Sequence[CaseSummary]) -> str:
     what = "every label map holds one id only" if one_id else f"{ids:,} of {objects:,} ids are"
     return (
         f"Objects are not told apart: {what}{', in' if one_id else ' in'} pieces that are apart "
-        f"({_files(torn)}), so these are classes or a mask of the foreground. Convert with --split-pieces, which gives "
-        "each piece an id of its own (touching objects stay one), or with --semantic."
+        f"({_files(torn)}), so these are classes or a mask of the foreground. Convert with split_pieces, which gives "
+        "each piece an id of its own (touching objects stay one), or as semantic masks."
     )
 
 
@@ -97,7 +97,7 @@ def _void_class(layout: DatasetLayout) -> str:
     names = [*layout.classes][:-1] if len(classes) <= MAX_NAMES else ["…"]
     return (
         f"The value {highest}, far above the other ones, probably marks pixels to leave out (void), and would be "
-        f"learned as {last}; where it does, convert with --classes {' '.join(names)} ignore: the name ignore "
+        f"learned as {last}; where it does, convert with classes {' '.join(names)} ignore: the name ignore "
         "makes it nnU-Net's ignore label."
     )
 

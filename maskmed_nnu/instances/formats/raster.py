@@ -57,8 +57,7 @@ class Raster:
             axes = axes.replace("Q", "C" if pages == "C" and not self.colour else "Z")
         axes = axes.replace("S", "C")
         if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
-            option = f"--axes {self.suggestion()} (Z slices, C channels)"
-            told = f", or tell `maskmed convert` or `maskmed predict` the axes: {option}"
+            told = f", or tell what they are, as in axes {self.suggestion()} (Z slices, C channels)"
             raise InputError(
                 f"{name} has the axes {self.described()}, and {self._fault()}; save each image or stack as a file of "
                 f"its own{told if self.geometry is None else ''}."
@@ -78,7 +77,7 @@ class Raster:
         return f"{', '.join(other)} is neither channels nor slices" if other else "two of them are channels"
 
     def suggestion(self) -> str:
-        """What ``--axes`` may be told, judged by the sizes where the file names no axis."""
+        """What ``axes`` may be told, judged by the sizes where the file names no axis."""
         named = self.axes.replace("T", "Z").rstrip("S")
         if len(set(named)) == len(named) and set(named) <= set(AXES):
             return named

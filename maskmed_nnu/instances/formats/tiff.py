@@ -129,14 +129,14 @@ def renamed(path: Path, raster: Raster, axes: str) -> str:
     axes += "S" * (raster.colour and "S" not in axes)
     if len(axes) != raster.values.ndim or len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(f"{AXES}S"):
         raise InputError(
-            f"{path} has the axes {raster.described()}, which --axes {axes} cannot name; give a letter for each: Z, C, "
+            f"{path} has the axes {raster.described()}, which axes {axes} cannot name; give a letter for each: Z, C, "
             "Y and X for slices, channels, rows and columns."
         )
     moved = [axes[i] for i, a in enumerate(raster.axes) if a in "YX"] != ["Y", "X"]
     untold = "Q" in raster.axes and raster.geometry is None  # an array [Y, X, C] is written as pages of C columns
     if raster.colour != axes.endswith("S") or (moved and not untold):
         raise InputError(
-            f"{path} has the axes {raster.described()}, which --axes {axes} contradicts; rows (Y), columns (X) and "
+            f"{path} has the axes {raster.described()}, which axes {axes} contradicts; rows (Y), columns (X) and "
             "colours (S) stay where they are."
         )
     return axes

@@ -31,7 +31,7 @@ def test_the_last_cases_by_name_are_held_back(tmp_path):
     assert description(folder)["numTraining"] == 3
     assert [p.name for p in (folder / "imagesTs").iterdir()] == ["c3_0000.png"]
     np.testing.assert_array_equal(labels(folder, "c3", "labelsTs"), cells(3))
-    with pytest.raises(InputError, match="--test 4 of 4 cases"):
+    with pytest.raises(InputError, match="test is 4 of 4 cases"):
         convert(LabelMapSource(images, masks, "cell"), target(tmp_path, "Dataset011_Other"), test=4)
 
 

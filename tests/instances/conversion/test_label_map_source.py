@@ -80,7 +80,7 @@ def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
     source = LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell")
     warnings = convert(source, target(tmp_path)).warnings
     assert len(warnings) == 2 and warnings[1].startswith("1 object has stray pixels")
-    assert "1 object is in several pieces" in warnings[0] and "--split-pieces" in warnings[0]
+    assert "1 object is in several pieces" in warnings[0] and "split_pieces" in warnings[0]
     np.testing.assert_array_equal(labels(target(tmp_path), "a"), mask)
     folder = target(tmp_path, "Dataset011_Split")
     split = convert(source, folder, split=True)

@@ -42,7 +42,7 @@ def test_dsb_folders_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match="a in .* needs one picture in images/ and a folder masks/"):
         MaskPerObjectSource(tmp_path / "dsb", "cell")
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", cells().astype(np.uint8))
-    with pytest.raises(InputError, match="different values, .* are converted with --images and --masks"):
+    with pytest.raises(InputError, match="different values, .* are converted as images and masks"):
         convert(MaskPerObjectSource(tmp_path / "dsb", "cell"), target(tmp_path))
     blurred = gaussian_filter(np.uint8(255) * (cells() == cells().max()), 1)
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", blurred)

@@ -116,7 +116,7 @@ def test_the_third_axis_of_a_nifti_is_space_unless_it_is_named(tmp_path):
     values = np.stack([IMAGE, IMAGE + 1, IMAGE + 2])
     save(tmp_path / "images" / "a.nii.gz", values)
     save(tmp_path / "masks" / "a.nii.gz", IDS)
-    with pytest.raises(InputError, match=r"the axes ZYX .*--axes"):
+    with pytest.raises(InputError, match=r"the axes ZYX .*axes"):
         run(tmp_path)
     source = LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell", order="CYX")
     convert(source, tmp_path / "Dataset010_T")

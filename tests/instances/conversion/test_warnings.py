@@ -83,7 +83,7 @@ def test_the_cure_of_a_void_is_taken(tmp_path):
         return np.where(ids == 16, 255, ids % 3).astype(np.uint8)
 
     (warning,) = convert_all(tmp_path / "a", with_void, SemanticSource)
-    *names, last = re.search(r"--classes ([^:]+):", warning)[1].split()
+    *names, last = re.search(r"classes ([^:]+):", warning)[1].split()
     assert last == "ignore"
     assert not convert_all(tmp_path / "b", with_void, SemanticSource, class_names=[*names, last])
     assert description(target(tmp_path / "b"))["labels"] == {"background": 0, "class_1": 1, "class_2": 2, "ignore": 3}

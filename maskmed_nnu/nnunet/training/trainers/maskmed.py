@@ -87,7 +87,7 @@ class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 10
+        self.num_epochs = 8
         self.num_iterations_per_epoch = 25
         self.num_val_iterations_per_epoch = 4
         self.progress_seconds = 5.0
