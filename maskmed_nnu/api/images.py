@@ -146,6 +146,10 @@ class ImageReader:
 
         if not hasattr(image, "affine") or not hasattr(image, "dataobj"):
             raise InputError(f"A {type(image).__name__} is no image of voxels; give a NIfTI image, an array or a path.")
+        if image.get_data_dtype().kind == "c":
+            raise InputError(
+                f"A {type(image).__name__} of complex numbers is no image; give its magnitude, for example."
+            )
         with TemporaryDirectory(prefix="maskmed-") as folder:
             file = Path(folder) / "image.nii"
             try:
@@ -170,6 +174,8 @@ class ImageReader:
     def _simpleitk(self, image: Any) -> InputImage:
         import SimpleITK as sitk
 
+        if "complex" in image.GetPixelIDTypeAsString():
+            raise InputError("A SimpleITK image of complex numbers is no image; give its magnitude, for example.")
         number = image.GetNumberOfComponentsPerPixel()
         channels = [image] if number == 1 else [sitk.VectorIndexSelectionCast(image, index) for index in range(number)]
         # MetaImage keeps all digits of spacing, origin and direction

@@ -65,7 +65,7 @@ class Prediction:
         self.labels: NDArray[Any] = np.ascontiguousarray(image.to_input(raw if layered else raw[0]))
 
     def __repr__(self) -> str:
-        grid = f"{format_shape(self.labels.shape)} ({self.axes.lower()})"
+        grid = f"{format_shape(self.labels.shape[-len(self.axes) :])} ({self.axes.lower()})"
         if self._objects is not None:
             return f"<Prediction of {self._image.name}: {count(len(self.scores), 'object')} in {grid}>"
         found = ", ".join(self.names.get(int(value), str(value)) for value in np.unique(self.labels) if value)

@@ -48,7 +48,7 @@ def write_labels(path: Path, prediction: Prediction) -> None:
     image, raw, labels, predictor = prediction._image, prediction._raw, prediction.labels, prediction._model
     instances = None if prediction._objects is None else prediction._objects.instances
     kind = formats.ending(path)
-    if image.nibabel is not None and kind in formats.NIFTI:
+    if image.nibabel is not None and kind in formats.NIFTI and instances is None:
         write_atomically(path, partial(_write_nibabel, image=image.nibabel, labels=labels))
         return
     reader = predictor.plans_manager.image_reader_writer_class()
@@ -95,10 +95,6 @@ def _write_nibabel(path: Path, *, image: Any, labels: NDArray[Any]) -> None:
     import nibabel
 
     values = labels.astype(np.uint8 if labels.max(initial=0) < 255 else np.uint16, copy=False)
-    if labels.max(initial=0) > np.iinfo(np.uint16).max:
-        values = labels.astype(np.uint32)
-    layers = values.ndim > len(image.shape[:3])
-    values = np.moveaxis(values, 0, -1) if layers else values
     nifti = nibabel.Nifti2Image if isinstance(image, nibabel.Nifti2Image) else nibabel.Nifti1Image
     header = nifti.from_image(image).header.copy()
     header.set_data_dtype(values.dtype)

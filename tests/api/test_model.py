@@ -240,6 +240,13 @@ BAD = {
     "axes twice": (np.zeros((9, 9, 9)), {"axes": "YYX"}, "does not name the axes of an array"),
     "no file": ("nowhere.nii.gz", {}, "nowhere.nii.gz does not exist"),
     "ragged": ([[1, 2], [3]], {}, "cannot be made an array"),
+    "complex SimpleITK": (sitk.Image(9, 9, 9, sitk.sitkComplexFloat32), {}, "of complex numbers is no image"),
+    "complex nibabel": (nibabel.Nifti1Image(np.zeros((9, 9, 9), np.complex64), np.eye(4)), {}, "of complex numbers"),
+    "sheared": (
+        nibabel.Nifti1Image(np.zeros((9, 9, 9)), np.eye(4) + np.eye(4, k=1) * 0.05),
+        {},
+        "Nifti1Image is sheared",
+    ),
     "image and axes": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"axes": "ZYX"}, "knows its own axes"),
     "image and spacing": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"spacing": (1, 1, 1)}, "knows its own spacing"),
 }
