@@ -52,6 +52,7 @@ ON_IMPORT = {
         "maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity:wrap_verification"
     ),
 }
+ENTRY_POINTS = "maskmed_nnu.nnunet.entry_points:wrap_entry_points"
 
 
 class ImportHook:
@@ -103,7 +104,8 @@ class _CallingLoader:
     def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        _call(self.action, module)
+        for action in (self.action, ENTRY_POINTS):
+            _call(action, module)
 
 
 def _call(action: str, module: "ModuleType") -> None:

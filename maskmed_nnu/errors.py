@@ -1,12 +1,11 @@
 """The exceptions that the package raises on purpose: for bad input, and for a command of nnU-Net that failed."""
 
 
-class InputError(SystemExit, ValueError):
+class InputError(ValueError):
     """Bad input, told in one sentence: what was found, where, what is legal, what to do.
 
-    It is a ``ValueError`` for whoever calls the library and a ``SystemExit`` for whoever runs a command: uncaught, the
-    interpreter (and a spawned worker of ``multiprocessing``) prints the sentence and exits with status 1, without a
-    traceback from deep inside. It is no ``RuntimeError``, because nnU-Net's predictor takes those for a lack of memory.
+    Commands end with the sentence and status 1. It is no ``RuntimeError``: nnU-Net's predictor takes those for a lack
+    of memory.
     """
 
 
