@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.conversion import Conversion, convert
     from maskmed_nnu.api.evaluation import compare, evaluate
     from maskmed_nnu.api.export import example, export
+    from maskmed_nnu.api.folder_prediction import FolderSummary, Progress
     from maskmed_nnu.api.machine import doctor
     from maskmed_nnu.api.model import Model, load
     from maskmed_nnu.api.planning import plan
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     __version__: str
 
 _EXPORTS = {
+    "FolderSummary": "maskmed_nnu.api.folder_prediction",
     "InputError": "maskmed_nnu.errors",
     "Model": "maskmed_nnu.api.model",
     "Prediction": "maskmed_nnu.api.prediction",
+    "Progress": "maskmed_nnu.api.folder_prediction",
     "Conversion": "maskmed_nnu.api.conversion",
     "compare": "maskmed_nnu.api.evaluation",
     "convert": "maskmed_nnu.api.conversion",
@@ -41,9 +44,11 @@ _EXPORTS = {
 
 __all__ = [
     "Conversion",
+    "FolderSummary",
     "InputError",
     "Model",
     "Prediction",
+    "Progress",
     "__version__",
     "compare",
     "convert",

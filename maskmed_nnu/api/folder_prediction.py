@@ -216,9 +216,7 @@ def _prepare(
     named = {"model": model.source.name, "folds": model.folds, **({"checkpoint": checkpoint} if checkpoint else {})}
     note = ""
     if not overwrite:
-        note = check_model_record(
-            output, described, plans, advice="name a new folder, or replace them with --overwrite", named=named
-        )
+        note = check_model_record(output, described, plans, advice="name a new folder, or overwrite them", named=named)
     output.mkdir(parents=True, exist_ok=True)
     for name, requested in ((COCO, coco), (OVERLAYS, overlays)):
         if requested:

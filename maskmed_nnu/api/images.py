@@ -20,6 +20,8 @@ from maskmed_nnu.api.array_axes import array_axes, check_spacing, checked_array
 from maskmed_nnu.api.grids import grid_of, properties_of
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.formats.geometry import UNITS
+from maskmed_nnu.instances.text import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,8 @@ class ImageReader:
                 own, told = (1.0,) * len(spatial), False
             properties = {**properties_of(type(self.reader).__name__, own), **_place(properties)}
         known = own if told or spacing is not None else None
+        if known is not None and spacing is None and properties.get("spacing_of_metadata"):
+            known = tuple(value / 1000 for value in known)  # TIFFs tell micrometres
         return InputImage(image, properties, spatial, known, to_input, files[0].name, tuple(files), notes=notes)
 
     def _suits(self, file: Path) -> bool:
@@ -150,6 +154,7 @@ class ImageReader:
             raise InputError(
                 f"A {type(image).__name__} of complex numbers is no image; give its magnitude, for example."
             )
+        self._check_axes(len(image.shape), type(image).__name__)
         with TemporaryDirectory(prefix="maskmed-") as folder:
             file = Path(folder) / "image.nii"
             try:
@@ -159,7 +164,8 @@ class ImageReader:
             read = self._in_memory([file], type(image).__name__)
         shape = image.shape[:3]
         axes = "XYZ"[: len(shape)]
-        zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[: len(shape)])
+        unit = UNITS.get(image.header.get_xyzt_units()[0], 1.0) if hasattr(image.header, "get_xyzt_units") else 1.0
+        zooms = tuple(float(zoom) * unit for zoom in image.header.get_zooms()[: len(shape)])
 
         def to_input(result: NDArray[Any]) -> NDArray[Any]:
             turned = read.to_input(result)
@@ -176,7 +182,11 @@ class ImageReader:
 
         if "complex" in image.GetPixelIDTypeAsString():
             raise InputError("A SimpleITK image of complex numbers is no image; give its magnitude, for example.")
+        self._check_axes(image.GetDimension(), "SimpleITK image")
         number = image.GetNumberOfComponentsPerPixel()
+        image = sitk.Image(image)
+        for key in image.GetMetaDataKeys():  # of other formats, of which ITK would print that it cannot write them
+            image.EraseMetaData(key)
         channels = [image] if number == 1 else [sitk.VectorIndexSelectionCast(image, index) for index in range(number)]
         # MetaImage keeps all digits of spacing, origin and direction
         kind = ".nii" if type(self.reader).__name__.startswith("Nibabel") else ".mha"
@@ -188,6 +198,15 @@ class ImageReader:
             except RuntimeError as error:
                 raise InputError(f"The SimpleITK image cannot be read ({error}); give an array.") from None
             return self._in_memory(files, "SimpleITK image")
+
+    def _check_axes(self, number: int, what: str) -> None:
+        least, needed = (3, "volumes") if self.volumes else (2, "images")
+        if not least <= number <= 4:
+            raise InputError(
+                f"A {what} of {number} axes does not fit the model, which takes {needed} of "
+                f"{count(len(self.channels), 'channel')}; give one of {least} axes, or of 4 with the channels as the "
+                "last."
+            )
 
     def _in_memory(self, files: list[Path], what: str) -> InputImage:
         """An image that lies in files for the reader's sake; sentences do not name them."""

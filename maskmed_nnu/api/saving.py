@@ -45,49 +45,64 @@ def write_labels(path: Path, prediction: Prediction) -> None:
     Raises:
         InputError: where the format cannot hold them.
     """
-    image, raw, labels, predictor = prediction._image, prediction._raw, prediction.labels, prediction._model
+    image, raw, predictor = prediction._image, prediction._raw, prediction._model
     instances = None if prediction._objects is None else prediction._objects.instances
     kind = formats.ending(path)
     if image.nibabel is not None and kind in formats.NIFTI and instances is None:
-        write_atomically(path, partial(_write_nibabel, image=image.nibabel, labels=labels))
+        write_atomically(path, partial(_write_nibabel, image=image.nibabel, labels=prediction.labels))
         return
     reader = predictor.plans_manager.image_reader_writer_class()
     if instances is not None and kind in LABEL_ENDINGS:
         label_format = LabelFormat.from_dataset_json(predictor.dataset_json)
-        reader.write_instances(instances, str(path), image.properties, label_format)
+        told = kind in formats.TIFF and image.spacing is not None and "Z" in image.axes
+        properties = {**image.properties, "spacing_file": True} if told else image.properties
+        reader.write_instances(instances, str(path), properties, label_format)
         return
     if len(raw) > 1:
         raise InputError(f"{path} cannot hold layers of overlapping objects; write .tif or .nii.gz.")
-    seg = raw[0]
-    if kind in (".nrrd", ".mha") and "sitk_stuff" not in image.properties:
-        raise InputError(f"{path}: the model reads {type(reader).__name__}'s files only; write .nii.gz instead.")
+    name = type(reader).__name__
     own = path.name.lower().endswith((*reader.supported_file_endings, predictor.dataset_json["file_ending"]))
-    if own or (kind in formats.VOLUMES and type(reader).__name__.startswith("SimpleITKIO")):
-        write_atomically(path, lambda partial: reader.write_seg(seg, str(partial), image.properties))
-    elif kind in (".nrrd", ".mha"):
-        write_atomically(path, partial(_write_itk, properties=image.properties, seg=seg))
+    if name == "Tiff3DIO" or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
+        own = False  # it would write a second file that is called after the first, or the first slice only
+    if own or (kind in formats.VOLUMES and name.startswith("SimpleITKIO")):
+        write_atomically(path, lambda partial: reader.write_seg(raw[0], str(partial), image.properties))
+        return
+    seg = image.to_input(raw[0])
+    seg = seg.transpose([image.axes.index(axis) for axis in "ZYX" if axis in image.axes])
+    geometry = _geometry(image)
+    if kind in (".nrrd", ".mha"):
+        write_atomically(path, partial(_write_itk, seg=seg, geometry=geometry))
+        return
+    from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
+
+    InstanceIO().write_seg(seg if seg.ndim == 3 else seg[None], str(path), _properties(image, geometry))
+
+
+def _geometry(image: InputImage) -> formats.Geometry | None:
+    """The place of the image's file or array, of as many axes; None where it tells none."""
+    nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
+    if nifti is not None:
+        found = formats.Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
+    elif stuff is not None:
+        found = formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
+    elif image.spacing is not None:
+        dimension = len(image.spacing)
+        along = tuple(image.spacing[image.axes.index(axis)] for axis in "XYZ" if axis in image.axes)
+        found = formats.Geometry(along, (0.0,) * dimension, tuple(np.eye(dimension).ravel().tolist()))
     else:
-        from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
-
-        InstanceIO().write_seg(_on_file_grid(image, labels), str(path), _properties(image))
-
-
-def _on_file_grid(image: InputImage, labels: NDArray[Any]) -> NDArray[Any]:
-    """``[Z, Y, X]`` in the order of the axes that label files have."""
-    ordered = labels.transpose([image.axes.index(axis) for axis in "ZYX" if axis in image.axes])
-    return ordered if ordered.ndim == 3 else ordered[None]
+        return None
+    return found.to(len(image.axes))
 
 
-def _properties(image: InputImage) -> dict[str, Any]:
+def _properties(image: InputImage, geometry: formats.Geometry | None) -> dict[str, Any]:
     """What `InstanceIO` wants to know of a place."""
     along = dict(zip(image.axes, image.spacing or (), strict=False))
-    spacing = [along.get(axis, 1.0) for axis in "ZYX"]
-    stuff = image.properties.get("sitk_stuff")
-    properties: dict[str, Any] = {"spacing": spacing}
-    if "Z" in image.axes and image.spacing is not None:
+    properties: dict[str, Any] = {"spacing": [along.get(axis, 1.0) for axis in "ZYX"]}
+    if len(along) == 3:
         properties["spacing_file"] = True
-    if stuff is not None and "original_orientation" not in stuff:
-        properties["sitk_stuff"] = {"dimension": len(stuff["spacing"]), "nifti": None, **stuff}
+    if geometry is not None:
+        place = {"spacing": geometry.spacing, "origin": geometry.origin, "direction": geometry.direction}
+        properties["sitk_stuff"] = {**place, "dimension": geometry.dimension, "nifti": None}
     return properties
 
 
@@ -103,15 +118,14 @@ def _write_nibabel(path: Path, *, image: Any, labels: NDArray[Any]) -> None:
     nibabel.save(nifti(values, image.affine, header), path)
 
 
-def _write_itk(path: Path, *, properties: dict[str, Any], seg: NDArray[Any]) -> None:
+def _write_itk(path: Path, *, seg: NDArray[Any], geometry: formats.Geometry | None) -> None:
     import SimpleITK as sitk
 
-    stuff = properties["sitk_stuff"]
-    values = seg.astype(np.uint8 if seg.max(initial=0) < 255 else np.uint16 if seg.max() < 65536 else np.uint32)
-    dimension = stuff.get("dimension", len(stuff["spacing"]))
-    geometry = formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"]).to(dimension)
-    image: Any = sitk.GetImageFromArray(values[0] if dimension == 2 else values)
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
+    highest = seg.max(initial=0)
+    values = seg.astype(np.uint8 if highest < 256 else np.uint16 if highest < 65536 else np.uint32)
+    image: Any = sitk.GetImageFromArray(values)
+    if geometry is not None:
+        image.SetSpacing(geometry.spacing)
+        image.SetOrigin(geometry.origin)
+        image.SetDirection(geometry.direction)
     sitk.WriteImage(image, str(path), True)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import binary_fill_holes
 from skimage.measure import regionprops
 from tifffile import COMPRESSION
@@ -22,6 +21,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
 from maskmed_nnu.instances.components import components, count_pieces, objects_in_pieces
+from maskmed_nnu.instances.formats.pictures import open_picture
 from maskmed_nnu.instances.text import format_list
 
 MIN_BETWEEN_SHARE = 0.1  # of the steps from one value to another: below, touching slivers explain it
@@ -71,7 +71,7 @@ def check_lossless(path: Path) -> None:
         if lossy:
             raise InputError(f"{path} is compressed as a JPEG inside its TIFF, and is no label map: {LOSSY}.")
     elif kind in formats.IMAGE_2D:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             lossy = image.format in ("JPEG", "MPO")
         if lossy:
             inside = "" if kind in (".jpg", ".jpeg") else f", though it is called {kind},"

@@ -6,6 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import matplotlib
 import nibabel
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 
 import maskmed_nnu as mm
 from maskmed_nnu.instances.files import read_ids
+from maskmed_nnu.nnunet.inference import build_predictor
 from tests.nnunet.tiny_models import NETWORKS, OBJECTS, REGIONS, tiny_model
 
 GRIDS = [(name, 2) for name in NETWORKS] + [("MaskMed", 3), ("SimpleUNet", 3)]
@@ -247,6 +249,16 @@ BAD = {
         {},
         "Nifti1Image is sheared",
     ),
+    "a plane of SimpleITK": (
+        sitk.Image(9, 9, sitk.sitkFloat32),
+        {},
+        "A SimpleITK image of 2 axes does not fit the model",
+    ),
+    "a plane of nibabel": (
+        nibabel.Nifti1Image(np.zeros((9, 9)), np.eye(4)),
+        {},
+        "A Nifti1Image of 2 axes does not fit",
+    ),
     "image and axes": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"axes": "ZYX"}, "knows its own axes"),
     "image and spacing": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"spacing": (1, 1, 1)}, "knows its own spacing"),
 }
@@ -277,7 +289,7 @@ def test_a_model_that_knows_another_spacing_asks_for_it(tmp_path):
     assert model.predict(volume(), spacing=(3, 0.8, 0.8)).labels.shape == (6, 20, 17)
 
 
-def test_the_model_is_loaded_once_and_nothing_is_printed_or_left_changed(tmp_path, capsys, monkeypatch):
+def test_the_model_is_loaded_once_and_nothing_is_printed_or_left_changed(tmp_path, capfd, monkeypatch):
     model = mm.load(tiny_model(tmp_path / "model", "MaskMed", dim=3), device="cpu")
     assert model._predictor is None
     before = torch.get_num_threads(), torch.backends.cudnn.benchmark, np.random.get_state()[1].tolist(), sys.stdout
@@ -287,10 +299,27 @@ def test_the_model_is_loaded_once_and_nothing_is_printed_or_left_changed(tmp_pat
     monkeypatch.setattr(torch, "load", None)
     result = model.predict(volume())
     result.probabilities, result.plot(), result._repr_html_(), repr(model)
+    image = sitk.GetImageFromArray(volume())
+    image.SetMetaData("descrip", "of another format")  # ITK would print that it cannot write it
+    model.predict(image)
     assert model._predictor is predictor
     after = torch.get_num_threads(), torch.backends.cudnn.benchmark, np.random.get_state()[1].tolist(), sys.stdout
     assert before == after and torch.equal(random, torch.random.get_rng_state())
-    assert capsys.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nnunets_trainers_leave_the_backend_of_matplotlib(monkeypatch):
+    """Without it a notebook would show no more figures."""
+    logger = "nnunetv2.training.logging.nnunet_logger"
+    for name in (logger, *(name for name in sys.modules if name.startswith("nnunetv2.training.nnUNetTrainer"))):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    backend = matplotlib.get_backend()
+    matplotlib.use("svg")
+    try:
+        assert build_predictor._find_trainer("nnUNetTrainer", "the model").__name__ == "nnUNetTrainer"
+        assert logger in sys.modules and matplotlib.get_backend() == "svg"
+    finally:
+        matplotlib.use(backend)
 
 
 def test_threads_get_what_one_after_the_other_gets(tmp_path):

@@ -84,6 +84,16 @@ def test_an_image_without_objects(cells):
     empty.plot(), empty._repr_html_(), repr(empty)
 
 
+def test_areas_in_a_tiff_that_tells_micrometres_are_in_millimetres(cells, tmp_path):
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    tifffile.imwrite(
+        tmp_path / "x.tif", np.stack([picture(), picture()]), imagej=True, resolution=(2, 2), metadata=metadata
+    )
+    result = cells.predict(tmp_path / "x.tif")
+    assert result.spacing == pytest.approx((2e-3, 5e-4, 5e-4))
+    np.testing.assert_allclose(result.to_table()["area_mm2"], result.to_table()["pixels"] * 25e-8)
+
+
 def test_objects_of_a_nibabel_image_have_its_axes(tmp_path):
     folder = tiny_model(tmp_path / "model", "IAUNet", ending=".nii.gz")
     volume = np.random.default_rng(0).normal(size=(2, 30, 40)).astype(np.float32)
@@ -159,12 +169,40 @@ def test_files_keep_the_place_of_the_image(organs, tmp_path):
     assert not list(tmp_path.glob(".*partial*"))
 
 
+@pytest.mark.parametrize("reader", ["NibabelIO", "NibabelIOWithReorient", "Tiff3DIO", "NaturalImage2DIO", "InstanceIO"])
+def test_formats_that_the_model_was_not_trained_on(reader, tmp_path):
+    """Whatever the model's own reader is, and of volumes that its own format cannot hold."""
+    network, dim = ("IAUNet", 2) if reader == "InstanceIO" else ("SimpleUNet", 2 if reader == "NaturalImage2DIO" else 3)
+    folder = tiny_model(tmp_path / "model", network, dim=dim, reader=reader, ending=".png" if dim == 2 else ".nii.gz")
+    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(6, 20, 17)).astype(np.float32))
+    image.SetSpacing((0.5, 0.5, 3))
+    image.SetOrigin((1, 2, 3))
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    result = mm.load(folder, device="cpu").predict(image)
+    for ending in (".nii.gz", ".nrrd", ".mha"):
+        result.save(tmp_path / f"x{ending}")
+        saved = sitk.ReadImage(str(tmp_path / f"x{ending}"))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(saved), result.labels)
+        np.testing.assert_allclose(saved.GetSpacing(), image.GetSpacing(), atol=1e-6)
+        if reader not in ("Tiff3DIO", "NaturalImage2DIO"):
+            np.testing.assert_allclose(saved.GetOrigin(), image.GetOrigin(), atol=1e-6)
+            np.testing.assert_allclose(saved.GetDirection(), image.GetDirection(), atol=1e-6)
+    result.save(tmp_path / "x.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), result.labels)
+    assert (tmp_path / "x.json").read_text() == '{"spacing": [3.0, 0.5, 0.5]}'
+    with pytest.raises(mm.InputError, match="cannot hold a volume of 6 slices"):
+        result.save(tmp_path / "x.png")
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_units_and_forms_of_a_nifti_stay(organs, tmp_path):
     image = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(17, 20, 6)), np.diag([500, 500, 900, 1]))
     image.header.set_xyzt_units("micron")
     image.set_qform(image.affine, 1)
     image.set_sform(image.affine, 3)
-    organs.predict(image).save(tmp_path / "x.nii.gz")
+    result = organs.predict(image)
+    assert result.spacing == pytest.approx((0.5, 0.5, 0.9))  # in mm
+    result.save(tmp_path / "x.nii.gz")
     saved = nibabel.load(tmp_path / "x.nii.gz")
     assert saved.header.get_xyzt_units()[0] == "micron"
     assert (int(saved.header["qform_code"]), int(saved.header["sform_code"])) == (1, 3)

@@ -134,7 +134,7 @@ def test_bad_data_folder_is_one_sentence_and_status_1(tmp_path, capsys):
 def test_an_unavailable_device_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_device("auto") == "cpu"
-    with pytest.raises(SystemExit, match="sees no cuda device here; use --device cpu"):
+    with pytest.raises(SystemExit, match="sees no cuda device here; take the device cpu"):
         choose_device("cuda")
 
 

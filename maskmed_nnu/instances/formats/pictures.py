@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,17 @@ _WITHOUT_COLOUR = ("1", "L", "LA", "I", "F")
 # unless they are said to be views of their own.
 _ENTRIES = 0xB002
 
-Image.MAX_IMAGE_PIXELS = None  # whole slides are no attack
+_LIMIT_LOCK = threading.Lock()
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Pillow's picture of any size, for whole slides are no attack; the limit, which is the process's, stays."""
+    with _LIMIT_LOCK:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def read_picture(path: Path, indexed: bool) -> Raster:
@@ -40,7 +51,7 @@ def read_picture(path: Path, indexed: bool) -> Raster:
 
 def count_channels(path: Path) -> int:
     """Channels of a picture without its transparency, from its header: 1 or 3."""
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         return 1 if image.mode in _WITHOUT_COLOUR or image.mode.startswith("I;") else 3
 
 
@@ -64,7 +75,7 @@ def _values(path: Path, image: Image.Image, indexed: bool) -> NDArray[Any]:
 
 
 def _load_whole(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         kind = image.format
         if kind not in _FORMATS:
             raise InputError(f"{path} is a {kind} file under another ending; rename it, or save it as PNG.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import threading
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 
 TRAINERS = "nnunetv2.training.nnUNetTrainer"
+_IMPORT_LOCK = threading.Lock()
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
@@ -146,6 +149,7 @@ def _find_trainer(trainer: str, model: str) -> Any:
     """The trainer's class, which knows how the network is built; nnU-Net's own search prints where it looks."""
     package = nnunetv2.__path__[0]
     found, stopped = None, ""
+    _import_trainers_logger()
     try:
         folder = os.path.join(package, "training", "nnUNetTrainer")
         found = recursive_find_python_class(folder, trainer, TRAINERS, package)
@@ -162,6 +166,18 @@ def _find_trainer(trainer: str, model: str) -> Any:
             "comes from, or name the folder of its file in nnUNet_extTrainer."
         )
     return found
+
+
+def _import_trainers_logger() -> None:
+    """nnU-Net's trainers import it, and it would switch matplotlib to a backend that shows no figures in notebooks."""
+    import matplotlib
+
+    with _IMPORT_LOCK:
+        use, matplotlib.use = matplotlib.use, lambda *args, **kwargs: None
+        try:
+            import_module("nnunetv2.training.logging.nnunet_logger")
+        finally:
+            matplotlib.use = use
 
 
 def _first_line(error: Exception) -> str:

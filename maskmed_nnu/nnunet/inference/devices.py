@@ -19,5 +19,5 @@ def choose_device(choice: str) -> str:
     if choice == "auto":
         return "cuda" if available["cuda"] else "cpu"
     if not available[choice]:
-        raise InputError(f"torch {torch.__version__} sees no {choice} device here; use --device cpu.")
+        raise InputError(f"torch {torch.__version__} sees no {choice} device here; take the device cpu.")
     return choice

@@ -35,7 +35,7 @@ def find_cases(source: Path, *, channels: int) -> list[Case]:
     elif source.is_dir():
         files = sorted(p for p in source.iterdir() if not p.is_dir() and not p.name.startswith(".") and ending(p))
     else:
-        raise InputError(f"{source} does not exist; -i takes an image or a folder of images.")
+        raise InputError(f"{source} does not exist; give an image or a folder of images.")
     numbered: dict[str, dict[int, Path]] = {}
     cases: list[Case] = []
     for path in files:

@@ -66,9 +66,9 @@ def _tiff(path: Path) -> Header:
 
 
 def _picture(path: Path) -> Header:
-    from PIL import Image
+    from maskmed_nnu.instances.formats.pictures import open_picture
 
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         channels = 4 if image.mode == "P" else len(image.getbands())
         return Header(prod(image.size) * min(channels, 3), channels)
 
