@@ -15,8 +15,10 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.metrics import with_names
 from maskmed_nnu.instances.metrics.coco_results import CocoResults
-from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate
+from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate, find_cases
 from maskmed_nnu.instances.text import count
+from maskmed_nnu.semantic.folders import Progress
+from maskmed_nnu.semantic.label_files import left_out_note
 from maskmed_nnu.semantic.saving import save
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ def evaluate_objects(
     scores: str | os.PathLike[str] | None = None,
     max_detections: int = 1000,
     flat: bool = False,
+    only_predicted: bool = False,
+    progress: Progress | None = None,
 ) -> ObjectEvaluation:
     """Two folders of id maps.
 
@@ -120,11 +124,20 @@ def evaluate_objects(
         raise InputError(faults[0])
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(Path(scores)) if scores is not None else None
+    cases, left_out = find_cases(truth, prediction, dataset_json["file_ending"], only_predicted=only_predicted)
     found, images = evaluate(
-        truth, prediction, dataset_json=dataset_json, results=results, max_detections=max_detections, flat=flat
+        truth,
+        prediction,
+        dataset_json=dataset_json,
+        cases=cases,
+        results=results,
+        max_detections=max_detections,
+        flat=flat,
+        progress=progress,
     )
-    notes = () if results is None else tuple(results.notes)
-    return ObjectEvaluation(found, images, max_detections, names, results is not None, notes)
+    notes = [left_out_note(left_out, len(cases), truth)] if left_out else []
+    notes += [] if results is None else results.notes
+    return ObjectEvaluation(found, images, max_detections, names, results is not None, tuple(notes))
 
 
 def _shown(value: float) -> str:
