@@ -10,10 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from maskmed_nnu.api.label_images import is_path, label_map_of
+from maskmed_nnu.api.label_images import is_path, read_both
 from maskmed_nnu.api.label_meaning import check_roles, find_dataset_json, find_partners
 from maskmed_nnu.api.object_evaluation import ObjectEvaluation, evaluate_objects
-from maskmed_nnu.api.prediction import Prediction
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.semantic import surfaces
@@ -22,7 +21,7 @@ from maskmed_nnu.semantic.classes import Classes, check_partners
 from maskmed_nnu.semantic.comparison import SemanticComparison, compare_evaluations
 from maskmed_nnu.semantic.evaluation import SemanticEvaluation, build
 from maskmed_nnu.semantic.folders import Progress, evaluate_pairs
-from maskmed_nnu.semantic.label_files import check_grids, check_spacing, find_pairs, left_out_note
+from maskmed_nnu.semantic.label_files import check_spacing, find_pairs, left_out_note
 
 PathLike: TypeAlias = str | os.PathLike[str]
 READER = "InstanceIO"
@@ -99,18 +98,16 @@ def evaluate(
     """
     description, name = find_dataset_json(dataset, truth, prediction)
     if description is not None and description.get("overwrite_image_reader_writer") == READER:
-        if is_path(truth) and is_path(prediction):
-            return evaluate_objects(
-                Path(truth),
-                Path(prediction),
-                description,
-                scores=scores,
-                max_detections=max_detections,
-                flat=flat,
-                only_predicted=only_predicted,
-                progress=progress,
-            )
-        raise InputError(f"{name} declares objects, which are evaluated in folders; give the paths of two folders.")
+        return evaluate_objects(
+            truth,
+            prediction,
+            description,
+            scores=scores,
+            max_detections=max_detections,
+            flat=flat,
+            only_predicted=only_predicted,
+            progress=progress,
+        )
     if scores is not None or flat:
         found = f"{name} declares classes" if description is not None else "No dataset.json says that these are objects"
         raise InputError(f"{found}, but only objects have scores and overlaps; leave scores and flat out.")
@@ -242,16 +239,7 @@ def _evaluate_image(
     partners: Sequence[tuple[int, int]],
 ) -> tuple[CaseScores, bool]:
     """The scores of one image in memory, and whether anything tells its spacing."""
-    axes = next((one.axes for one in (truth, prediction) if isinstance(one, Prediction)), None)
-    true, predicted = (
-        label_map_of(one, name, axes=axes) for one, name in ((truth, "truth"), (prediction, "prediction"))
-    )
-    if true.labels.shape == predicted.labels.shape[::-1] != predicted.labels.shape:
-        raise InputError(
-            f"prediction has the shape {format_shape(predicted.labels.shape)} and truth the reverse of it; an array has "
-            "the axes [z, y, x], so transpose one in the order x, y, z, as nibabel gives it (array.T)."
-        )
-    check_grids(true, predicted, "truth", "prediction")
+    true, predicted = read_both(truth, prediction)
     if true.labels.ndim not in (2, 3):
         raise InputError(
             f"truth and prediction have the shape {format_shape(true.labels.shape)}; label maps have the axes [y, x] "

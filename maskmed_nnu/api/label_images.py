@@ -12,7 +12,8 @@ import numpy as np
 
 from maskmed_nnu.api.prediction import Prediction
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.semantic.label_files import LabelMap, read_label_map, whole_labels
+from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.semantic.label_files import LabelMap, check_grids, read_label_map, whole_labels
 
 LEGAL = "give a path, an array, an image of nibabel or SimpleITK, or what Model.predict returns"
 
@@ -20,6 +21,24 @@ LEGAL = "give a path, an array, an image of nibabel or SimpleITK, or what Model.
 def is_path(one: object) -> bool:
     """Whether ``one`` names a file or folder."""
     return isinstance(one, str | os.PathLike)
+
+
+def read_both(truth: Any, prediction: Any) -> tuple[LabelMap, LabelMap]:
+    """The label maps of one image, on one grid.
+
+    Raises:
+        InputError: where they are none, or lie on two grids as far as they tell.
+    """
+    # beside a Prediction an array has the axes of its labels
+    axes = next((one.axes for one in (truth, prediction) if isinstance(one, Prediction)), None)
+    true, predicted = label_map_of(truth, "truth", axes=axes), label_map_of(prediction, "prediction", axes=axes)
+    if true.labels.shape == predicted.labels.shape[::-1] != predicted.labels.shape:
+        raise InputError(
+            f"prediction has the shape {format_shape(predicted.labels.shape)}, the reverse of truth's; an array has "
+            "the axes [z, y, x], so transpose one in the order x, y, z, as nibabel gives it (array.T)."
+        )
+    check_grids(true, predicted, "truth", "prediction")
+    return true, predicted
 
 
 def label_map_of(value: Any, name: str, *, axes: str | None = None) -> LabelMap:
@@ -67,15 +86,16 @@ def _of_array(value: Any, name: str, axes: str | None) -> LabelMap:
 
 
 def _of_prediction(prediction: Prediction, name: str) -> LabelMap:
-    if prediction._image.placed:
+    if prediction._image.placed and not prediction.has_objects:
         from maskmed_nnu.api.saving import write_labels
 
         return _of_file("image.nii.gz", lambda file: write_labels(file, prediction), name)
-    axes, spacing = prediction.axes, prediction.spacing
-    labels = _of_array(prediction.labels, name, axes).labels
+    axes, spacing, labels = prediction.axes, prediction.spacing, prediction.labels
+    lead = labels.ndim - len(axes)  # layers of objects
+    labels = labels.transpose([*range(lead), *(lead + axes.index(axis) for axis in "ZYX" if axis in axes)])
     if spacing is not None:
         spacing = tuple(spacing[axes.index(axis)] for axis in "ZYX" if axis in axes)
-    return LabelMap(labels, spacing, None)
+    return LabelMap(whole_labels(labels, name), spacing, None)
 
 
 def _of_file(file_name: str, write: Callable[[Path], object], name: str) -> LabelMap:
