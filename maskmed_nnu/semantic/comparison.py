@@ -258,7 +258,9 @@ def _notes(tests: Sequence[PairedTest], one_sided: set[str]) -> list[str]:
             "see the column invented of either evaluation"
         )
     if len(tests) > 1:
-        notes.append(f"p is that of each test by itself, not corrected for there being {len(tests)}")
+        notes.append(
+            f"p is that of Wilcoxon's signed-rank test in each row by itself, not corrected for there being {len(tests)}"
+        )
     return notes
 
 
