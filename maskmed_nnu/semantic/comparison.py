@@ -259,7 +259,7 @@ def _notes(tests: Sequence[PairedTest], one_sided: set[str]) -> list[str]:
         )
     if len(tests) > 1:
         notes.append(
-            f"p is that of Wilcoxon's signed-rank test in each row by itself, not corrected for there being {len(tests)}"
+            f"p is that of Wilcoxon's signed-rank test of each row by itself, not corrected for {len(tests)} tests"
         )
     return notes
 
