@@ -39,7 +39,7 @@ def count_in_folders(
         InputError: where a prediction is missing or lies on another grid, or a file is no label map.
     """
     counts = {}
-    for pair in find_pairs(truth, prediction, ending=ending):
+    for pair in find_pairs(truth, prediction, ending=ending)[0]:
         true, predicted = read_pair(pair)
         counts[pair.name] = list(count_wrong_side(true.labels, predicted.labels, partners).values())
     return counts

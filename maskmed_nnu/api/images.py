@@ -43,6 +43,8 @@ class InputImage:
     nibabel: Any = None
     """The image that was given, for its affine and header"""
     notes: list[str] = field(default_factory=list)
+    placed: bool = False
+    """Whether the input tells where it lies, as arrays, pictures and TIFF do not"""
 
 
 class ImageReader:
@@ -128,7 +130,9 @@ class ImageReader:
         known = own if told or spacing is not None else None
         if known is not None and spacing is None and properties.get("spacing_of_metadata"):
             known = tuple(value / 1000 for value in known)  # TIFFs tell micrometres
-        return InputImage(image, properties, spatial, known, to_input, files[0].name, tuple(files), notes=notes)
+        placed = formats.ending(files[0]) in formats.VOLUMES
+        name = files[0].name
+        return InputImage(image, properties, spatial, known, to_input, name, tuple(files), notes=notes, placed=placed)
 
     def _suits(self, file: Path) -> bool:
         """Whether nnU-Net's reader takes such a file, with a value at each of its voxels."""
@@ -158,7 +162,7 @@ class ImageReader:
         with TemporaryDirectory(prefix="maskmed-") as folder:
             file = Path(folder) / "image.nii"
             try:
-                nibabel.save(_plain_nifti(image), file)
+                nibabel.save(plain_nifti(image), file)
             except Exception as error:  # the files behind an image may be gone, its type unknown to NIfTI
                 raise InputError(f"The {type(image).__name__} cannot be read ({error}); check its file.") from None
             read = self._in_memory([file], type(image).__name__)
@@ -175,7 +179,9 @@ class ImageReader:
 
         name = Path(image.get_filename() or "image").name
         files = (Path(image.get_filename()),) if image.get_filename() else ()
-        return InputImage(read.data, read.properties, axes, zooms, to_input, name, files, image, read.notes)
+        return InputImage(
+            read.data, read.properties, axes, zooms, to_input, name, files, image, read.notes, read.placed
+        )
 
     def _simpleitk(self, image: Any) -> InputImage:
         import SimpleITK as sitk
@@ -183,10 +189,8 @@ class ImageReader:
         if "complex" in image.GetPixelIDTypeAsString():
             raise InputError("A SimpleITK image of complex numbers is no image; give its magnitude, for example.")
         self._check_axes(image.GetDimension(), "SimpleITK image")
+        image = without_metadata(image)
         number = image.GetNumberOfComponentsPerPixel()
-        image = sitk.Image(image)
-        for key in image.GetMetaDataKeys():  # of other formats, of which ITK would print that it cannot write them
-            image.EraseMetaData(key)
         channels = [image] if number == 1 else [sitk.VectorIndexSelectionCast(image, index) for index in range(number)]
         # MetaImage keeps all digits of spacing, origin and direction
         kind = ".nii" if type(self.reader).__name__.startswith("Nibabel") else ".mha"
@@ -215,7 +219,9 @@ class ImageReader:
         except InputError as error:
             raise InputError(_without_files(str(error), files, what)) from None
         notes = [_without_files(note, files, what) for note in read.notes]
-        return InputImage(read.data, read.properties, read.axes, read.spacing, read.to_input, notes=notes)
+        return InputImage(
+            read.data, read.properties, read.axes, read.spacing, read.to_input, notes=notes, placed=read.placed
+        )
 
     def _usual_spacing(self, spatial: str, what: str = "An array") -> tuple[float, ...]:
         """1 for models of pictures without a spacing, or whose images all had 1 mm.
@@ -239,7 +245,15 @@ def _without_files(sentence: str, files: Sequence[Path], what: str) -> str:
     return sentence
 
 
-def _plain_nifti(image: Any) -> Any:
+def without_metadata(image: Any) -> Any:
+    """A SimpleITK image without the words of its file, about which ITK prints warnings when it writes another kind."""
+    plain = image[(slice(None),) * image.GetDimension()]
+    for key in plain.GetMetaDataKeys():
+        plain.EraseMetaData(key)
+    return plain
+
+
+def plain_nifti(image: Any) -> Any:
     """A NIfTI-1 of the same voxels, not of rounded ones, as nibabel saves what it has scaled."""
     import nibabel
 

@@ -8,20 +8,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from maskmed_nnu.api.label_images import is_path, read_both
+from maskmed_nnu.api.label_meaning import check_roles
+from maskmed_nnu.api.prediction import Prediction
 from maskmed_nnu.dataset_json import dataset_json_faults
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.metrics import with_names
 from maskmed_nnu.instances.metrics.coco_results import CocoResults
-from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate
+from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate, find_cases
 from maskmed_nnu.instances.text import count
+from maskmed_nnu.json_file import write_json
+from maskmed_nnu.semantic.folders import Progress
+from maskmed_nnu.semantic.label_files import left_out_note
 from maskmed_nnu.semantic.saving import save
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+IMAGE = "image.tif"
 COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ")
 
 
@@ -97,15 +106,17 @@ class ObjectEvaluation:
 
 
 def evaluate_objects(
-    truth: Path,
-    prediction: Path,
+    truth: Any,
+    prediction: Any,
     dataset_json: dict[str, Any],
     *,
     scores: str | os.PathLike[str] | None = None,
     max_detections: int = 1000,
     flat: bool = False,
+    only_predicted: bool = False,
+    progress: Progress | None = None,
 ) -> ObjectEvaluation:
-    """Two folders of id maps.
+    """Two folders of id maps, or one image.
 
     Raises
     ------
@@ -114,17 +125,57 @@ def evaluate_objects(
     """
     if max_detections < 1:
         raise InputError(f"max_detections is {max_detections}; at least 1 object an image must count.")
+    if not all(is_path(one) and not Path(one).is_file() for one in (truth, prediction)):
+        with TemporaryDirectory(prefix="maskmed-") as folder:
+            places, found_scores = _write_image(Path(folder), truth, prediction)
+            try:
+                return evaluate_objects(
+                    places[0],
+                    places[1],
+                    {**dataset_json, "file_ending": ".tif"},
+                    scores=scores or found_scores,
+                    max_detections=max_detections,
+                    flat=flat,
+                )
+            except InputError as error:  # the user knows no such files
+                sentence = str(error)
+                for name in places:
+                    sentence = sentence.replace(str(name / IMAGE), name.name)
+                raise InputError(sentence) from None
+    truth, prediction = Path(truth), Path(prediction)
     check_folders(truth, prediction)
     faults = dataset_json_faults(dataset_json, "dataset.json", needs=("labels", "file_ending"))
     if faults:
         raise InputError(faults[0])
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(Path(scores)) if scores is not None else None
+    cases, left_out = find_cases(truth, prediction, dataset_json["file_ending"], only_predicted=only_predicted)
     found, images = evaluate(
-        truth, prediction, dataset_json=dataset_json, results=results, max_detections=max_detections, flat=flat
+        truth,
+        prediction,
+        dataset_json=dataset_json,
+        cases=cases,
+        results=results,
+        max_detections=max_detections,
+        flat=flat,
+        progress=progress,
     )
-    notes = () if results is None else tuple(results.notes)
-    return ObjectEvaluation(found, images, max_detections, names, results is not None, notes)
+    notes = [*check_roles(truth, prediction, None, "")]
+    notes += [left_out_note(left_out, len(cases), truth)] if left_out else []
+    notes += [] if results is None else results.notes
+    return ObjectEvaluation(found, images, max_detections, names, results is not None, tuple(notes))
+
+
+def _write_image(folder: Path, truth: Any, prediction: Any) -> tuple[list[Path], Path | None]:
+    """One image as two folders, and what scores its objects have, as `maskmed predict` writes them."""
+    places = [folder / "truth", folder / "prediction"]
+    for place, label_map in zip(places, read_both(truth, prediction), strict=True):
+        place.mkdir()
+        formats.write(place / IMAGE, label_map.labels)
+    if not isinstance(prediction, Prediction) or not prediction.has_objects:
+        return places, None
+    write_json(folder / "scores.json", prediction.to_coco("image", min_score=0))
+    return places, folder / "scores.json"
 
 
 def _shown(value: float) -> str:

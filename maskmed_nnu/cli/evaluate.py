@@ -29,6 +29,7 @@ slice, as it is predicted."""
 EXAMPLE = """\
 maskmed evaluate predicted labelsTs --csv scores.csv
 maskmed evaluate predicted labelsTs --compare predicted_by_another_model
+maskmed evaluate MODEL/fold_0/validation labelsTr --only-predicted
 maskmed evaluate found Dataset010_Cells/labelsTs --scores found/predictions_coco.json"""
 OBJECTS = "Objects"
 CLASSES = "Classes"
@@ -36,8 +37,10 @@ MOST_DIFFERENCES = 5
 
 
 def run(
-    pred: Annotated[Path | None, Argument(metavar="PRED", help="folder of predicted label maps")] = None,
-    gt: Annotated[Path | None, Argument(metavar="GT", help="folder of true label maps")] = None,
+    pred: Annotated[
+        Path | None, Argument(metavar="PRED", help="first the predicted label maps: a folder, or a file")
+    ] = None,
+    gt: Annotated[Path | None, Argument(metavar="GT", help="then the true ones (ground truth)")] = None,
     truth: Annotated[Path | None, Option("--truth", metavar="DIR", help="the same as GT")] = None,
     prediction: Annotated[Path | None, Option("--prediction", metavar="DIR", help="the same as PRED")] = None,
     dataset: Annotated[
@@ -51,6 +54,10 @@ def run(
         Path | None,
         Option("--compare", metavar="DIR", rich_help_panel=CLASSES, help="other predictions, to be compared with PRED"),
     ] = None,
+    only_predicted: Annotated[
+        bool,
+        Option("--only-predicted", help="leave out true cases without a prediction, as for MODEL/fold_0/validation"),
+    ] = False,
     scores: Annotated[
         Path | None,
         Option(
@@ -99,7 +106,15 @@ def run(
             bars[0](str(done))
 
         if compare is not None:
-            result = mm.compare(truth, prediction, compare, dataset=dataset, tolerance=tolerance, progress=show)
+            result = mm.compare(
+                truth,
+                prediction,
+                compare,
+                dataset=dataset,
+                tolerance=tolerance,
+                only_predicted=only_predicted,
+                progress=show,
+            )
         else:
             result = mm.evaluate(
                 truth,
@@ -109,6 +124,7 @@ def run(
                 scores=scores,
                 max_detections=max_detections,
                 flat=flat,
+                only_predicted=only_predicted,
                 progress=show,
             )
     for path, kind in ((csv, ".csv"), (json_file, ".json")):
@@ -124,11 +140,14 @@ def run(
     shown = result.shown_rows()
     print_table(list(shown[0]), [list(row.values()) for row in shown], names=2 if compare is not None else 1)
     if compare is not None:
-        print("\nCases that differ most in Dice:")
+        print(f"\n{result.conclusion()}\n\nCases that differ most in Dice:")
         most = result.differences("dice").head(MOST_DIFFERENCES)
         print_table(
             ["case", "class", "A", "B", "B − A"],
-            [[str(c), str(n), *(f"{v:.3f}" for v in values)] for c, n, *values in most.itertuples(index=False)],
+            [
+                [str(c), str(n), f"{first:.3f}", f"{second:.3f}", f"{d:+.3f}"]
+                for c, n, first, second, d in most.itertuples(index=False)
+            ],
             names=2,
         )
     elif hasattr(result, "scores"):

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.semantic.case_scores import METRICS, NOT_APPLICABLE, CaseScores
-from maskmed_nnu.semantic.evaluation import MISSING, SemanticEvaluation, without_nan
+from maskmed_nnu.semantic.evaluation import MISSING, SemanticEvaluation, shown_name, without_nan
 from maskmed_nnu.semantic.saving import save
 from maskmed_nnu.semantic.summary import MEAN, mean, values
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+SIGNIFICANT = 0.05
 FEWEST = 6
 """Cases that differ, below which the test of two sides cannot give a p below 0.05."""
 
@@ -55,6 +56,7 @@ class SemanticComparison:
     a: SemanticEvaluation
     b: SemanticEvaluation
     tests: tuple[PairedTest, ...]
+    names: tuple[str, str] = ("a", "b")
     notes: tuple[str, ...] = ()
 
     def to_table(self) -> DataFrame:
@@ -90,6 +92,8 @@ class SemanticComparison:
         content = {
             "kind": "comparison",
             "tolerance": self.a.tolerance,
+            "a": self.names[0],
+            "b": self.names[1],
             "notes": list(self.notes),
             "tests": [asdict(test) for test in self.tests],
             "differences": {metric: self.differences(metric).to_dict("records") for metric in METRICS},
@@ -102,7 +106,7 @@ class SemanticComparison:
         return [
             {
                 "class": test.name,
-                "metric": {"dice": "Dice"}.get(test.metric, test.metric.upper()),
+                "metric": shown_name(test.metric),
                 "cases": str(test.cases),
                 "A": _number(test.a),
                 "B": _number(test.b),
@@ -128,20 +132,44 @@ class SemanticComparison:
         from pandas import DataFrame
 
         notes = "".join(f"\nNote: {note}" for note in self.notes)
-        return f"{self.title()}\n{DataFrame(self.shown_rows()).to_string(index=False)}{notes}"
+        return f"{self.title()}\n{DataFrame(self.shown_rows()).to_string(index=False)}\n{self.conclusion()}{notes}"
 
     def _repr_html_(self) -> str:
         from pandas import DataFrame
 
         notes = "".join(f"<p>Note: {escape(note)}</p>" for note in self.notes)
-        return f"<p>{escape(self.title())}</p>{DataFrame(self.shown_rows()).to_html(index=False)}{notes}"
+        title, end = (f"<p>{escape(text)}</p>".replace("\n", "<br>") for text in (self.title(), self.conclusion()))
+        return f"{title}{DataFrame(self.shown_rows()).to_html(index=False)}{end}{notes}"
 
     def title(self) -> str:
         """What the table is about."""
-        return f"{count(len(self.a.cases), 'case')}, B against A, Wilcoxon's signed-rank test"
+        return (
+            f"{count(len(self.a.cases), 'case')}, missed and invented count as the worst case, HD95 in mm\n"
+            f"A  {self.names[0]}\nB  {self.names[1]}"
+        )
+
+    def conclusion(self) -> str:
+        """The mean Dice in words."""
+        test = next(one for one in self.tests if (one.name, one.metric) == (MEAN, "dice"))
+        if not test.cases:
+            return "No case can be scored on both."
+        if not test.differing:
+            return f"A and B have the same mean Dice in {count(test.cases, 'case')}."
+        better, wins = ("B", test.better) if test.difference > 0 else ("A", test.differing - test.better)
+        chance = (
+            f"such a difference is unlikely to be chance (p = {test.p:.2g})"
+            if test.p < SIGNIFICANT
+            else f"such a difference may well be chance (p = {test.p:.2g})"
+        )
+        return (
+            f"The mean Dice is {_number(test.a)} of A and {_number(test.b)} of B: {better} is better by "
+            f"{_number(abs(test.difference))} on average, and in {wins} of {count(test.cases, 'case')}; {chance}."
+        )
 
 
-def compare_evaluations(a: SemanticEvaluation, b: SemanticEvaluation, *, seed: int = 0) -> SemanticComparison:
+def compare_evaluations(
+    a: SemanticEvaluation, b: SemanticEvaluation, *, names: tuple[str, str] = ("a", "b"), seed: int = 0
+) -> SemanticComparison:
     """Two evaluations of the same cases against the same truth.
 
     A case counts for a class where both predictions can be scored: a class that the truth lacks and one prediction
@@ -150,9 +178,9 @@ def compare_evaluations(a: SemanticEvaluation, b: SemanticEvaluation, *, seed: i
     Raises:
         InputError: where cases or tolerances are not the same.
     """
-    names = [[case.name for case in one.cases] for one in (a, b)]
-    if names[0] != names[1]:
-        different = sorted(set(names[0]) ^ set(names[1]))
+    cases = [[case.name for case in one.cases] for one in (a, b)]
+    if cases[0] != cases[1]:
+        different = sorted(set(cases[0]) ^ set(cases[1]))
         raise InputError(f"The two predictions are not of the same cases: only one has {format_list(different)}.")
     every = dict.fromkeys((*a.classes, *b.classes))
     a, b = (replace(one, classes=tuple(every), cases=[_filled(case, every) for case in one.cases]) for one in (a, b))
@@ -171,7 +199,8 @@ def compare_evaluations(a: SemanticEvaluation, b: SemanticEvaluation, *, seed: i
             columns = slice(index, index + 1) if index < len(a.classes) else slice(None)
             tests.append(_test(name, metric, first[:, columns], second[:, columns], seed=seed))
     tests.sort(key=lambda test: (*a.classes, MEAN).index(test.name))
-    return SemanticComparison(a, b, tuple(tests), tuple(_notes(tests, one_sided)))
+    notes = dict.fromkeys(note for one in (a, b) for note in one.notes)
+    return SemanticComparison(a, b, tuple(tests), names, (*notes, *_notes(tests, one_sided)))
 
 
 def _filled(case: CaseScores, classes: Iterable[str]) -> CaseScores:
@@ -229,7 +258,9 @@ def _notes(tests: Sequence[PairedTest], one_sided: set[str]) -> list[str]:
             "see the column invented of either evaluation"
         )
     if len(tests) > 1:
-        notes.append(f"p is that of each test by itself, not corrected for there being {len(tests)}")
+        notes.append(
+            f"p is that of Wilcoxon's signed-rank test of each row by itself, not corrected for {len(tests)} tests"
+        )
     return notes
 
 

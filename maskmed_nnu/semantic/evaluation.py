@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 MOST_NOTES = 5
+FEW_CASES = 10
+"""Below it a bootstrap interval of 95 % covers the mean in clearly less than 95 % of samples."""
 SHOWN = {"dice": 3, "iou": 3, "nsd": 3, "hd95": 1}
 """Digits behind the point."""
 
@@ -127,7 +129,7 @@ class SemanticEvaluation:
     def title(self) -> str:
         """What the table is about."""
         classes = f"{len(self.classes)} class" + ("es" if len(self.classes) != 1 else "")
-        return f"{count(len(self.cases), 'case')}, {classes}, NSD at {self.tolerance:g} mm"
+        return f"{count(len(self.cases), 'case')}, {classes}, NSD at {self.tolerance:g} mm, HD95 in mm"
 
     def shown_rows(self) -> list[dict[str, str]]:
         """The summary, rounded: means of the worst case, and beside them those of what was found."""
@@ -136,14 +138,14 @@ class SemanticEvaluation:
             row = {"class": one.name} | {state: str(one.counts[state]) for state in STATES}
             for metric, digits in SHOWN.items():
                 worst = one.worst_case[metric]
-                row[metric.upper() if metric != "dice" else "Dice"] = _number(worst.mean, digits)
+                row[shown_name(metric)] = _number(worst.mean, digits)
                 if metric == "dice":
                     ends = f"{_number(worst.low, digits)}–{_number(worst.high, digits)}"
                     row["95 % CI"] = ends if math.isfinite(worst.low) else MISSING
                 if metric in ("dice", "hd95"):
-                    row[f"{'Dice' if metric == 'dice' else 'HD95'} if found"] = _number(one.found[metric].mean, digits)
+                    row[f"{shown_name(metric)} if found"] = _number(one.found[metric].mean, digits)
             relative = one.relative_volume_difference.mean
-            row["volume"] = MISSING if math.isnan(relative) else f"{relative:+.1%}"
+            row["volume diff."] = MISSING if math.isnan(relative) else f"{relative:+.1%}"
             rows.append(row)
         return rows
 
@@ -161,8 +163,12 @@ def build(
     spaceless: Sequence[str] = (),
     partners: Sequence[tuple[int, int]] = (),
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> SemanticEvaluation:
-    """The evaluation of ``cases``; without ``classes`` they are the labels of all of them."""
+    """The evaluation of ``cases``; without ``classes`` they are the labels of all of them.
+
+    ``notes`` on where the cases come from stand before those on what they hold.
+    """
     if classes is None:
         found = {int(name) for case in cases for name in case.scores}
         classes = Classes.from_labels(found)
@@ -172,7 +178,7 @@ def build(
         filled,
         names,
         tolerance,
-        tuple(_notes(filled, classes, spaceless)),
+        (*notes, *_notes(filled, classes, spaceless)),
         {pair: (classes.name(pair[0]), classes.name(pair[1])) for pair in partners},
         seed,
     )
@@ -195,6 +201,11 @@ def _notes(cases: Sequence[CaseScores], classes: Classes, spaceless: Sequence[st
     nowhere = [name for name in classes.labels if all(case.scores[name].state == ABSENT for case in cases)]
     if nowhere:
         yield f"no file has {format_list(nowhere)}, in the truth or in the prediction, so that nothing is known of it"
+    if 1 < len(cases) < FEW_CASES:
+        yield (
+            f"confidence intervals of {len(cases)} cases are rough, and mostly too narrow; from {FEW_CASES} cases on "
+            "they can be relied upon"
+        )
     if spaceless:
         yield (
             f"{count(len(spaceless), 'case')} ({format_list(spaceless, 3)}) without a spacing: distances, volumes and "
@@ -209,6 +220,15 @@ def without_nan(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [without_nan(value) for value in content]
     return None if isinstance(content, float) and math.isnan(content) else content
+
+
+def shown_name(metric: str) -> str:
+    """How a metric is written in tables.
+
+    >>> shown_name("iou"), shown_name("hd95")
+    ('IoU', 'HD95')
+    """
+    return {"dice": "Dice", "iou": "IoU"}.get(metric, metric.upper())
 
 
 def _number(value: float, digits: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,38 +37,40 @@ class LabelMap(NamedTuple):
     geometry: Geometry | None
 
 
-def find_pairs(truth: Path, prediction: Path, *, ending: str | None = None) -> list[Pair]:
+def find_pairs(
+    truth: Path, prediction: Path, *, ending: str | None = None, only_predicted: bool = False
+) -> tuple[list[Pair], list[str]]:
     """The cases of two folders, sorted, or the one of two files; a prediction has the name of its truth.
 
-    In a folder with files of that ``ending`` only these count.
+    In a folder with files of that ``ending`` only these count, but for predictions that would be missing then. With
+    ``only_predicted`` cases without a prediction are left out; their names come second.
 
     Raises:
         InputError: one for all: what does not exist, holds no label map, lacks cases or has others.
     """
     if truth.is_file() and prediction.is_file():
-        return [Pair(formats.stem(truth), truth, prediction)]
+        return [Pair(formats.stem(truth), truth, prediction)], []
     for path in (truth, prediction):
         if not path.is_dir():
             what = "is a file, but the other one is a folder" if path.is_file() else "does not exist"
             raise InputError(f"{path} {what}; name two folders of label maps, or two files.")
     faults: list[str] = []
-    files = [_files(folder, ending, faults) for folder in (truth, prediction)]
-    true, predicted = files
-    if true and not predicted.keys() & true.keys():
-        held = (
-            f"it holds {format_list(sorted(p.name for p in predicted.values()), 3)}" if predicted else "it holds none"
-        )
-        first = next(iter(true.values())).name
+    true, _ = _files(truth, ending, faults)
+    predicted, others = _files(prediction, ending, faults)
+    predicted |= {name: others[name] for name in true.keys() & others.keys() - predicted.keys()}
+    missing, extra = sorted(true.keys() - predicted.keys()), sorted(predicted.keys() - true.keys())
+    if true and predicted and len(missing) == len(true):
         faults.append(
-            f"{prediction} has no prediction of a case in {truth}: {held}, but a prediction has the name of its truth, "
-            f"as {first}; rename the predictions, or name their folder"
+            f"{prediction} has no prediction of a case in {truth}: it holds "
+            f"{format_list(sorted(p.name for p in predicted.values()), 3)}, but a prediction has the name of its "
+            f"truth, as {true[missing[0]].name}; rename the predictions, or name their folder"
         )
     elif true and predicted:
-        missing, extra = sorted(true.keys() - predicted.keys()), sorted(predicted.keys() - true.keys())
-        if missing:
+        if missing and not only_predicted:
             faults.append(
                 f"{prediction} lacks the predictions of {count(len(missing), 'case')} of {truth}: "
-                f"{format_list(missing)}; predict them, or move their true label maps away"
+                f"{format_list(missing)}; predict them, or evaluate the predicted cases only (only_predicted), as "
+                "those of a fold's validation"
             )
         if extra:
             faults.append(
@@ -78,7 +80,15 @@ def find_pairs(truth: Path, prediction: Path, *, ending: str | None = None) -> l
     pairs = [Pair(name, true[name], predicted[name]) for name in sorted(true.keys() & predicted.keys())]
     faults += [fault for pair in pairs if (fault := _grid_fault(pair)) is not None]
     refuse(faults)
-    return pairs
+    return pairs, missing
+
+
+def left_out_note(names: Sequence[str], evaluated: int, truth: object) -> str:
+    """What a reader must know of cases without a prediction that were left out."""
+    return (
+        f"{count(len(names), 'case')} of {truth} without a prediction left out ({format_list(names, 3)}): the figures "
+        f"are of the other {evaluated} only"
+    )
 
 
 def refuse(faults: Sequence[str]) -> None:
@@ -92,8 +102,13 @@ def refuse(faults: Sequence[str]) -> None:
         raise InputError(f"The label maps have {format_faults(faults)}")
 
 
-def _files(folder: Path, ending: str | None, faults: list[str]) -> dict[str, Path]:
-    found = sorted(p for p in folder.iterdir() if formats.ending(p) and p.is_file() and not p.name.startswith("."))
+def _files(folder: Path, ending: str | None, faults: list[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Label maps by their cases: those of the ``ending``, and others; where none has it, all are the first."""
+    found = [  # with links that lead nowhere, which are told when they are read
+        path
+        for path in sorted(folder.iterdir())
+        if formats.ending(path) and not path.is_dir() and not path.name.startswith(".")
+    ]
     of_ending = [path for path in found if ending and path.name.endswith(ending)]
     files: dict[str, Path] = {}
     for path in of_ending or found:
@@ -102,8 +117,12 @@ def _files(folder: Path, ending: str | None, faults: list[str]) -> dict[str, Pat
             faults.append(f"{folder} holds {files[name].name} and {path.name} of one case; keep one of them")
         files[name] = path
     if not files:
-        faults.append(f"{folder} holds no label map; legal endings are {', '.join(formats.ENDINGS)}")
-    return files
+        below = sorted(
+            path.name for path in folder.iterdir() if path.is_dir() and any(map(formats.ending, path.iterdir()))
+        )
+        cure = f"name one of its folders {format_list(below)}" if below else f"they end in {', '.join(formats.ENDINGS)}"
+        faults.append(f"{folder} holds no label map; {cure}")
+    return files, {formats.stem(path): path for path in found if of_ending and path not in of_ending}
 
 
 def _grid_fault(pair: Pair) -> str | None:
@@ -120,12 +139,13 @@ def _grid_fault(pair: Pair) -> str | None:
             return str(error).removesuffix(".")
         except Exception:  # whoever reads the file will say what is wrong
             return None
+    names = (pair.prediction, f"its truth {pair.truth}")
     sizes = [_without_last_ones(header.size) for header in headers]
     if sizes[0] != sizes[1]:
-        return _size_fault(pair, *(size[::-1] for size in sizes))
+        return _size_fault(*names, *(size[::-1] for size in sizes))
     if not all(header.geometry.known for header in headers):
         return None
-    return _place_fault(pair, headers[0].geometry, headers[1].geometry, headers[1].size)
+    return _place_fault(*names, headers[0].geometry, headers[1].geometry, headers[1].size)
 
 
 def read_pair(pair: Pair) -> tuple[LabelMap, LabelMap]:
@@ -135,15 +155,24 @@ def read_pair(pair: Pair) -> tuple[LabelMap, LabelMap]:
         InputError: for what `read_label_map` refuses, and grids that differ.
     """
     truth, prediction = read_label_map(pair.truth), read_label_map(pair.prediction)
+    check_grids(truth, prediction, f"its truth {pair.truth}", pair.prediction)
+    return truth, prediction
+
+
+def check_grids(truth: LabelMap, prediction: LabelMap, true_name: object, predicted_name: object) -> None:
+    """
+    Raises:
+        InputError: where the two are not on one grid, as far as they tell where they lie.
+    """
     fault = None
     if truth.labels.shape != prediction.labels.shape:
-        fault = _size_fault(pair, prediction.labels.shape, truth.labels.shape)
+        fault = _size_fault(predicted_name, true_name, prediction.labels.shape, truth.labels.shape)
     elif truth.geometry and prediction.geometry:
         axes = truth.labels.ndim
-        fault = _place_fault(pair, prediction.geometry.to(axes), truth.geometry.to(axes), truth.labels.shape[::-1])
+        grids = prediction.geometry.to(axes), truth.geometry.to(axes)
+        fault = _place_fault(predicted_name, true_name, *grids, truth.labels.shape[::-1])
     if fault:
         raise InputError(f"{fault}.")
-    return truth, prediction
 
 
 def read_label_map(path: Path) -> LabelMap:
@@ -200,10 +229,10 @@ def check_spacing(spacing: Sequence[float], labels: Integers, name: object) -> t
     Raises:
         InputError: where ``spacing`` is not a positive number for each axis of ``labels``.
     """
-    lengths = tuple(spacing)
+    lengths = tuple(spacing) if isinstance(spacing, Iterable) else ()
     if len(lengths) != labels.ndim or not all(_positive(length) for length in lengths):
         raise InputError(
-            f"The spacing of {name} is {format_list(lengths)}; it must be {labels.ndim} positive numbers, for the axes "
+            f"The spacing of {name} is {spacing!r}; it must be {labels.ndim} positive numbers, for the axes "
             f"of its {format_shape(labels.shape)} voxels in their order."
         )
     return tuple(float(length) for length in lengths)
@@ -232,15 +261,13 @@ def _without_last_ones(size: Sequence[int]) -> tuple[int, ...]:
     return size
 
 
-def _size_fault(pair: Pair, predicted: Sequence[int], true: Sequence[int]) -> str:
+def _size_fault(name: object, other: object, predicted: Sequence[int], true: Sequence[int]) -> str:
     return (
-        f"{pair.prediction} has {format_shape(predicted)} voxels, but its truth {pair.truth} has {format_shape(true)}; "
+        f"{name} has {format_shape(predicted)} voxels, but {other} has {format_shape(true)}; "
         "both must be one grid, so predict the same image, or resample one of them"
     )
 
 
-def _place_fault(pair: Pair, predicted: Geometry, true: Geometry, size: Sequence[int]) -> str | None:
+def _place_fault(name: object, other: object, predicted: Geometry, true: Geometry, size: Sequence[int]) -> str | None:
     found = difference(predicted, true, size)
-    if found is None:
-        return None
-    return elsewhere_sentence(pair.prediction, f"its truth {pair.truth}", found).removesuffix(".")
+    return None if found is None else elsewhere_sentence(name, str(other), found).removesuffix(".")

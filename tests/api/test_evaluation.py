@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 import maskmed_nnu as mm
+from tests.nnunet.tiny_models import tiny_model
 
 DATASET = {"labels": {"background": 0, "left": 1, "right": 2, "spleen": 3}, "file_ending": ".nii.gz"}
 
@@ -104,6 +107,11 @@ def test_without_a_dataset_json_labels_are_classes(folders: tuple[Path, Path]) -
 def test_compare(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = mm.compare(folders[0], folders[1], folders[0])
     assert (comparison.differences("dice")["difference"] > 0).all()
+    assert f"A  {folders[1]}\nB  {folders[0]}" in repr(comparison)
+    assert "B is better by" in comparison.conclusion()
+    assert "may well be chance (p = 0.25)" in comparison.conclusion()
+    same = mm.compare(folders[0], folders[1], folders[1])
+    assert "the same mean Dice" in same.conclusion()
     assert {"class", "metric", "p"} <= set(comparison.to_table().columns)
     comparison.save(tmp_path / "comparison.csv")
 
@@ -116,8 +124,120 @@ def test_compare(folders: tuple[Path, Path], tmp_path: Path) -> None:
         ({"partners": [(1, 9)]}, "is no class"),
         ({"partners": [(1, 2), (2, 3)]}, "more than once"),
         ({"flat": True}, "only objects"),
+        ({"tolerance": "1"}, "tolerance is '1'"),
     ],
 )
 def test_wrong_arguments(folders: tuple[Path, Path], change: dict, words: str) -> None:
     with pytest.raises(mm.InputError, match=words):
         mm.evaluate(*folders, **change)
+
+
+def test_images_that_lie_elsewhere_are_refused(folders: tuple[Path, Path]) -> None:
+    truth = nibabel.load(folders[0] / "a.nii.gz")
+    labels = np.asarray(truth.dataobj)
+    flipped = nibabel.Nifti1Image(labels[::-1].copy(), np.diag([-1, 1, 2, 1.0]))
+    for prediction in (flipped, SimpleITK.GetImageFromArray(labels.T)):
+        with pytest.raises(mm.InputError, match="prediction is not where truth is"):
+            mm.evaluate(truth, prediction, dataset=DATASET)
+    with pytest.raises(mm.InputError, match="reverse.*array.T"):
+        mm.evaluate(folders[0] / "a.nii.gz", labels, dataset=DATASET)
+
+
+def test_only_predicted_cases_on_request(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "b.nii.gz").unlink()
+    with pytest.raises(mm.InputError, match=r"1 case of .*: b; .*only_predicted"):
+        mm.evaluate(*folders)
+    result = mm.evaluate(*folders, only_predicted=True)
+    assert [case.name for case in result.cases] == ["a", "c"]
+    assert any("1 case" in note and "(b)" in note for note in result.notes)
+    shutil.rmtree(folders[1])
+    folders[1].mkdir()
+    with pytest.raises(mm.InputError, match="holds no label map"):
+        mm.evaluate(*folders, only_predicted=True)
+
+
+def test_messy_folders(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    truth, predicted = folders
+    nibabel.save(nibabel.load(predicted / "a.nii.gz"), predicted / "a.nii")
+    (predicted / "a.nii.gz").unlink()
+    (predicted / "b.png").write_bytes(b"an overlay")
+    truth.rename(tmp_path / "elsewhere")
+    linked = tmp_path / "data_set"
+    linked.mkdir()
+    (tmp_path / "dataset.json").rename(linked / "dataset.json")
+    (linked / "labelsTr").symlink_to(tmp_path / "elsewhere")
+    assert mm.evaluate(linked / "labelsTr", predicted).classes == ("left", "right", "spleen")
+    with pytest.raises(mm.InputError, match="data_set holds no label map; name one of its folders labelsTr"):
+        mm.evaluate(linked, predicted)
+    (linked / "labelsTr" / "d.nii.gz").symlink_to("nowhere.nii.gz")
+    with pytest.raises(mm.InputError, match="lacks the predictions of 1 case"):
+        mm.evaluate(linked / "labelsTr", predicted)
+
+
+def test_exchanged_folders_and_labels(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "predicted_by.json").write_text("{}")
+    with pytest.raises(mm.InputError, match="exchange them"):
+        mm.evaluate(folders[1], folders[0])
+    other = {**DATASET, "labels": {"background": 0, "left": 2, "right": 1, "spleen": 3}}
+    (folders[1] / "dataset.json").write_text(json.dumps(other))
+    assert any("left, right differ" in note for note in mm.evaluate(*folders).notes)
+    (folders[1] / "dataset.json").write_text(json.dumps(DATASET))
+    assert not any("differ" in note for note in mm.evaluate(*folders).notes)
+
+
+def test_the_validation_of_a_fold_finds_its_model(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    validation = tmp_path / "model" / "fold_0" / "validation"
+    shutil.copytree(folders[1], validation)
+    (folders[0].parent / "dataset.json").rename(tmp_path / "model" / "dataset.json")
+    (validation / "summary.json").write_text("{}")
+    assert mm.evaluate(folders[0], validation).classes == ("left", "right", "spleen")
+
+
+def test_what_a_model_predicts_is_evaluated_as_it_is(tmp_path: Path) -> None:
+    model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3), device="cpu")
+    image = nibabel.Nifti1Image(
+        np.random.default_rng(0).normal(size=(20, 24, 28)).astype(np.float32),
+        np.array([[0, 2, 0, 3], [1, 0, 0, 5], [0, 0, -3.0, 7], [0, 0, 0, 1]]),
+    )
+    prediction = model.predict(image)
+    prediction.save(tmp_path / "labels.nii.gz")
+    file = nibabel.load(tmp_path / "labels.nii.gz")
+    tables = [
+        mm.evaluate(truth, prediction).to_table() for truth in (prediction.labels, tmp_path / "labels.nii.gz", file)
+    ]
+    for table in tables:
+        assert table["class"].tolist() == ["liver", "spleen"]
+        assert table["dice"].tolist() == [1.0, 1.0]
+        assert table["volume_truth"].tolist() == [np.sum(prediction.labels == label) * 6.0 for label in (1, 2)]
+    with pytest.raises(mm.InputError, match="is not where"):
+        mm.evaluate(nibabel.Nifti1Image(np.asarray(file.dataobj), np.eye(4)), prediction)
+
+
+def test_objects_of_one_image(tmp_path: Path) -> None:
+    model = mm.load(tiny_model(tmp_path / "model", "IAUNet"), device="cpu")
+    prediction = model.predict(np.random.default_rng(0).integers(0, 255, (80, 200)).astype(np.uint8))
+    result = mm.evaluate(prediction.labels, prediction)
+    assert result.scored
+    assert result.scores["F1@0.5"] == 1
+    truth = prediction.labels.copy()
+    truth[truth == truth.max()] = 0
+    without_scores = mm.evaluate(truth, prediction.labels, dataset=model.source.dataset_json)
+    assert not without_scores.scored
+    assert 0 < without_scores.scores["F1@0.5"] == mm.evaluate(truth, prediction).scores["F1@0.5"] < 1
+    with pytest.raises(mm.InputError, match="prediction has 80 × 200 voxels, but truth has 80 × 50"):
+        mm.evaluate(truth[:, :50], prediction)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "spacing", "words"),
+    [
+        (None, None, "prediction is a NoneType, which is no label map"),
+        (["a.nii.gz"], None, "prediction is a list"),
+        (np.ma.masked_equal(np.zeros((4, 4), int), 1), None, "hides voxels"),
+        (np.zeros((4, 4)), 2.0, "spacing of truth is 2.0; it must be 2 positive numbers"),
+        (np.zeros((4, 4)), "12", "spacing of truth is '12'"),
+    ],
+)
+def test_wrong_images(prediction: object, spacing: object, words: str) -> None:
+    with pytest.raises(mm.InputError, match=words):
+        mm.evaluate(np.zeros((4, 4), int), prediction, spacing=spacing)

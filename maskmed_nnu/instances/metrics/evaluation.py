@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,12 @@ def check_folders(truth: Path, prediction: Path) -> None:
             raise InputError(f"{folder} {what}; name a folder that holds id maps.")
 
 
-def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
+def find_cases(
+    truth: Path, prediction: Path, ending: str, *, only_predicted: bool = False
+) -> tuple[list[str], list[str]]:
     """The names of the cases in the folder `truth`, sorted; each has a file with the same name in `prediction`.
+
+    With `only_predicted` those that have none are left out; their names come second.
 
     Raises:
         InputError: where there is no case, or no prediction of one.
@@ -43,7 +47,7 @@ def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
     if not names:
         raise InputError(f"{truth} holds no file that ends in {ending}, the file_ending in dataset.json.")
     missing = [name for name in names if not (prediction / (name + ending)).is_file()]
-    if missing:
+    if missing and (len(missing) == len(names) or not only_predicted):
         found = sorted(p.name for p in prediction.iterdir() if formats.ending(p) and not p.name.startswith("."))
         if len(missing) == len(names) and found:
             raise InputError(
@@ -53,9 +57,10 @@ def find_cases(truth: Path, prediction: Path, ending: str) -> list[str]:
         others = f" (and those of {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise InputError(
             f"The prediction of {missing[0]}{others} is missing: {prediction / (missing[0] + ending)} does not exist; "
-            f"predict every case of {truth}, or move the others away."
+            f"predict every case of {truth}, or evaluate the predicted cases only (only_predicted), as those of a "
+            "fold's validation."
         )
-    return names
+    return [name for name in names if name not in missing], missing
 
 
 def evaluate(
@@ -63,12 +68,15 @@ def evaluate(
     prediction: Path,
     *,
     dataset_json: dict[str, Any],
+    cases: Sequence[str] | None = None,
     results: CocoResults | None = None,
     max_detections: int = 1000,
     flat: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
 
+    `cases`: names, by default those of `find_cases`; `progress` is told how many are done, and how many there are.
     `results`: COCO results of the same images (of a volume CASE_z). Where they are given, their masks and scores make
     the average precision, and the id maps everything else; without them every object has the score 1.
     `flat`: overlaps are removed from truth and prediction first, as a map with one id per pixel would.
@@ -79,11 +87,11 @@ def evaluate(
     label_format, ending = LabelFormat.from_dataset_json(dataset_json), dataset_json.get("file_ending", ".png")
     if results is not None:
         results.check_classes(label_format.classes)
-    names = find_cases(truth, prediction, ending)
+    names = find_cases(truth, prediction, ending)[0] if cases is None else list(cases)
     stuff_classes = _stuff_classes(truth, names, ending, label_format)
     metrics = InstanceMetrics(max_detections=max_detections, stuff_classes=stuff_classes)
     images: list[str] = []
-    for name in names:
+    for done, name in enumerate(names, 1):
         files = [folder / (name + ending) for folder in (prediction, truth)]
         (prediction_map, predicted_place), (truth_map, true_place) = (_read(path, label_format) for path in files)
         if prediction_map.stuff.shape != truth_map.stuff.shape:
@@ -109,6 +117,8 @@ def evaluate(
                 detections = results.detections(image, shape)
                 metrics.average_precision.update(flatten(detections) if flat else detections, true)
             images.append(image)
+        if progress is not None:
+            progress(done, len(names))
     if results is not None:
         results.tell_unused(images)
     return metrics.compute(), len(images)
