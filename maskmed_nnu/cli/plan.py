@@ -45,7 +45,7 @@ def run(
     rows = []
     for one in report.configurations:
         row = [one.title, one.configuration, "×".join(map(str, one.patch)), str(one.batch), str(one.stages)]
-        row += [str(one.queries or "–"), "×".join(f"{edge:.3g}" for edge in one.spacing), f"{one.memory_gb:.1f} GB"]
+        row += [str(one.queries or "–"), "×".join(f"{edge:.3g}" for edge in one.spacing), f"{one.memory_gb:.2g} GB"]
         row += [f"{one.parameters:,}"]
         if measure:
             row.append(f"{one.steps_per_hour:,.0f}" if one.steps_per_hour else str(one.failure))

@@ -156,9 +156,8 @@ def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "maskmed: Missing command"),
         ("nothing", "maskmed: No such command 'nothing'"),
-        ("convrt", "Did you mean 'convert'?"),
+        ("convrt", "No such command 'convrt'; did you mean 'convert'? maskmed --help"),
         ("demo --device tpu", "maskmed demo: Invalid value for '--device': 'tpu' is no device; legal are auto, cpu"),
         ("demo --nothing", "maskmed demo: No such option: --nothing"),
         ("demo more", "maskmed demo: Got unexpected extra argument (more)"),
@@ -174,6 +173,12 @@ def test_wrong_usage_is_one_sentence_and_status_2(line, said, capsys):
     printed = capsys.readouterr()
     assert said in printed.err and printed.err.count("\n") == 1 and not printed.out
     assert " --help shows how it is written." in printed.err
+
+
+def test_without_a_command_they_are_listed(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS) and "<bool>" not in printed
 
 
 def test_version(capsys):
