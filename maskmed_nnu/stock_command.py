@@ -58,12 +58,12 @@ def run_command(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """A terminal's Ctrl-C has reached it, too; where only this process was interrupted, as by a notebook, hand it on."""
+    """A terminal's Ctrl-C has reached it, too; one of this process alone, as by a notebook, is handed on."""
     try:
         process.wait(timeout=5)
         return
     except subprocess.TimeoutExpired:
-        process.terminate() if os.name == "nt" else process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
     try:
         process.wait(timeout=25)
     except subprocess.TimeoutExpired:

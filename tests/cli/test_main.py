@@ -32,7 +32,7 @@ def recorded(monkeypatch):
     """Have `maskmed demo` answer for nnU-Net: every truth is predicted perfectly, and the steps are kept."""
     steps = []
 
-    def run_commands(planned, *, logs, environment):
+    def run_commands(planned, *, logs, environment, tell, output):
         steps.extend(planned)
         predict = next(step.command for step in planned if step.command[0] == "nnUNetv2_predict")
         images, predictions = (Path(predict[predict.index(flag) + 1]) for flag in ("-i", "-o"))
@@ -187,6 +187,11 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_can_answer_as_json(name):
+    assert any("--json" in parameter.opts for parameter in load_command(name).params)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_each_command_shows_an_example_that_can_be_parsed(name, capsys, monkeypatch):
     assert main([name, "--help"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -214,7 +219,7 @@ def test_cells_are_converted_found_and_scored_by_commands(tmp_path, monkeypatch,
     monkeypatch.setattr(cells, "write_pictures", functools.partial(cells.write_pictures, training=2, test=8))
     steps = []
 
-    def run_commands(planned, *, logs, environment):
+    def run_commands(planned, *, logs, environment, tell, output):
         steps.extend(planned)
         assert main(list(planned[0].command[1:])) == 0
         dataset, found = tmp_path / "nnUNet_raw" / cells.DATASET, tmp_path / "predictions" / cells.DATASET
@@ -235,8 +240,16 @@ def test_lesions_are_counted(tmp_path, recorded, monkeypatch, capsys):
     monkeypatch.setattr(lesions, "write_dataset", functools.partial(lesions.write_dataset, training=2, test=3))
     assert main(["demo", "--task", "lesions", "--out", str(tmp_path), "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    assert int(re.search(r"(\d+) of \1 lesions found, 0 missed, 0 invented", printed)[1]) > 0
+    found = int(re.search(r"(\d+) of \1 lesions found, 0 missed, 0 invented", printed)[1])
+    assert found > 0
     assert printed.splitlines()[-1] == "mean Dice 1.000"
+
+
+def test_the_demo_as_one_json_object(tmp_path, recorded, monkeypatch, capsys):
+    monkeypatch.setattr(lesions, "write_dataset", functools.partial(lesions.write_dataset, training=2, test=1))
+    assert main(["demo", "--task", "lesions", "--out", str(tmp_path), "--device", "cpu", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["mean_dice"] == 1 and said["lesions"]["missed"] == 0 and Path(said["picture"]).is_file()
 
 
 def test_a_task_is_one_of_three_and_not_for_own_data(tmp_path, capsys):
