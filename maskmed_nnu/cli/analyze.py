@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,7 +96,7 @@ def run(
                 data = preprocess(predictor, case)[1]
             except InputError as error:
                 failed += 1
-                tqdm.write(f"{case.name}: {error}")
+                tqdm.write(f"{case.name}: {error}", file=sys.stderr if json else sys.stdout)
                 continue
             patch, smaller = central_patch(data, predictor.configuration_manager.patch_size)
             padded += smaller
