@@ -13,6 +13,9 @@ from typing import IO
 
 from maskmed_nnu.errors import InputError
 
+PATIENCE = 5
+"""Seconds in which an interrupted command may end by itself."""
+
 
 def executable(name: str) -> str:
     """Path of the command `name` in this Python's environment.
@@ -60,12 +63,12 @@ def run_command(
 def _end(process: subprocess.Popen[bytes]) -> None:
     """A terminal's Ctrl-C has reached it, too; one of this process alone, as by a notebook, is handed on."""
     try:
-        process.wait(timeout=5)
+        process.wait(timeout=PATIENCE)
         return
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
     try:
-        process.wait(timeout=25)
+        process.wait(timeout=5 * PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
 
