@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from maskmed_nnu.errors import InputError
+
+PATIENCE = 5
+"""Seconds in which an interrupted command may end by itself."""
 
 
 def executable(name: str) -> str:
@@ -31,7 +35,7 @@ def run_command(
 ) -> int:
     """Run `command` with `environment` added to this process's own, and return its status.
 
-    `write` gets what it prints, from another thread. Ctrl-C reaches the command too, which has 30 seconds to end.
+    `write` gets what it prints, from another thread. An interruption ends the command, too.
 
     Raises:
         InputError: where it is not installed beside this Python.
@@ -48,15 +52,25 @@ def run_command(
     reader.start()
     try:
         status = process.wait()
-    except KeyboardInterrupt:  # the command received it from the terminal too; give it time to end
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+    except BaseException:
+        _end(process)
         raise
     # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
     reader.join(timeout=10)
     return status
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """A terminal's Ctrl-C has reached it, too; one of this process alone, as by a notebook, is handed on."""
+    try:
+        process.wait(timeout=PATIENCE)
+        return
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
+    try:
+        process.wait(timeout=5 * PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _copy(source: IO[bytes], write: Callable[[bytes], object]) -> None:

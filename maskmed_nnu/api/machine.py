@@ -173,10 +173,11 @@ def _discovery() -> Iterator[Check]:
 def _memory() -> Iterator[Check]:
     import shutil
 
-    import psutil
+    from maskmed_nnu.nnunet.preflight.machine import memory
 
-    memory = psutil.virtual_memory()
-    yield Check("memory", OK, f"{memory.available / GB:.1f} of {memory.total / GB:.1f} GB free")
+    found = memory()
+    limit = ", the limit of this container or job" if found.limited else ""
+    yield Check("memory", OK, f"{found.free / GB:.1f} of {found.total / GB:.1f} GB free{limit}")
     shared = Path("/dev/shm")
     if shared.is_dir():
         size = shutil.disk_usage(shared).total / GB
@@ -198,19 +199,19 @@ def _workers() -> Iterator[Check]:
         what = f"{workers} processes, but this process may use {available} of the machine's cores"
         yield Check("augmentation", WARNING, what, f"export nnUNet_n_proc_DA={available}")
     else:
-        yield Check("augmentation", OK, f"{workers} processes")
+        yield Check("augmentation", OK, f"{workers} process{'es' * (workers != 1)}")
 
 
 def _needs(plans: dict[str, Any]) -> Iterator[Check]:
     """What the plan's trainings need, beside what there is."""
-    import psutil
     import torch
 
     from maskmed_nnu.nnunet.preflight.disk import room_faults, size
+    from maskmed_nnu.nnunet.preflight.machine import memory as machine_memory
     from maskmed_nnu.nnunet.preflight.plan_needs import plan_needs
 
     gpu = torch.cuda.is_available()
-    there = torch.cuda.mem_get_info()[0] if gpu else psutil.virtual_memory().available
+    there = torch.cuda.mem_get_info()[0] if gpu else machine_memory().free
     place = "GPU" if gpu else "machine"
     needs = plan_needs(plans)
     for name, memory in needs.memory.items():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskmed_nnu.errors import CommandError, InputError
 
 if TYPE_CHECKING:
+    from maskmed_nnu.api.object_evaluation import ObjectEvaluation
     from maskmed_nnu.nnunet.discovery.choices import Choice
     from maskmed_nnu.nnunet.trial.raw_data_set import DataSet
+    from maskmed_nnu.semantic.evaluation import SemanticEvaluation
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Step:
 class TrainingResult:
     """What `train` did, or with ``dry_run`` would do.
 
-    ``scores`` are the means over the foreground of each fold's validation; ``"crossval"`` stands for several folds
-    together.
+    ``scores`` are nnU-Net's means over the foreground of each fold's validation; ``"crossval"`` stands for several
+    folds together. ``evaluation`` is what `maskmed_nnu.evaluate` finds in these predictions of unseen cases; it is None
+    where there are none, and ``notes`` say why they could not be evaluated.
     """
 
     data_set: str
@@ -47,6 +50,13 @@ class TrainingResult:
     model: Path
     steps: tuple[Step, ...]
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    evaluation: SemanticEvaluation | ObjectEvaluation | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def next_command(self) -> str:
+        """Predicts with the trained folds."""
+        return f"maskmed predict -m {shlex.quote(str(self.model))} -i IMAGES -o PREDICTIONS"
 
     @property
     def commands(self) -> list[str]:
@@ -56,7 +66,14 @@ class TrainingResult:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         steps = [{"title": step.title, "command": step.line or None} for step in self.steps]
-        return {**asdict(self), "model": str(self.model), "steps": steps}
+        evaluation = None if self.evaluation is None else self.evaluation.to_json()
+        return {
+            **asdict(replace(self, evaluation=None)),
+            "model": str(self.model),
+            "steps": steps,
+            "evaluation": evaluation,
+            "next_command": self.next_command,
+        }
 
 
 def train(
@@ -107,6 +124,7 @@ def train(
     --------
     >>> train(4, epochs=50, dry_run=True).commands  # doctest: +SKIP
     """
+    from maskmed_nnu.api.validation import evaluate_validation, mean_scores
     from maskmed_nnu.nnunet.discovery.choices import find_choice, suggest
     from maskmed_nnu.nnunet.inference.devices import choose_device
     from maskmed_nnu.nnunet.inference.trained_model import check_hook
@@ -139,6 +157,7 @@ def train(
             progress(step)
         if step.command and not dry_run:
             _run(step, output)
+    evaluation, notes = (None, ()) if dry_run else evaluate_validation(model, wanted, data)
     return TrainingResult(
         data_set=data.name,
         network=choice.name,
@@ -149,7 +168,9 @@ def train(
         folds=tuple(wanted),
         model=model,
         steps=tuple(steps),
-        scores=_scores(model, wanted),
+        scores=mean_scores(model, wanted),
+        evaluation=evaluation,
+        notes=notes,
     )
 
 
@@ -226,18 +247,3 @@ def _steps(
         best += ["-f", *numbered, "--disable_ensembling", "-np", cores]
         steps.append(Step("evaluate the folds together", tuple(best)))
     return steps
-
-
-def _scores(model: Path, folds: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The means over the foreground in the summaries that nnU-Net has left."""
-    from maskmed_nnu.json_file import read_json
-
-    together = "crossval_results_folds_" + "_".join(fold for fold in folds if fold != "all")
-    places = {fold: model / f"fold_{fold}" / "validation" for fold in folds} | {"crossval": model / together}
-    scores = {}
-    for name, folder in places.items():
-        if (folder / "summary.json").is_file():
-            summary = read_json(folder / "summary.json", expected="nnU-Net's summary")
-            means = summary["foreground_mean"].items()
-            scores[name] = {key: value for key, value in means if isinstance(value, (int, float))}
-    return scores

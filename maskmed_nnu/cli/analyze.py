@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from maskmed_nnu.cli.console import print_json, warn
 from maskmed_nnu.cli.options import (
     Checkpoint,
     Configuration,
@@ -15,6 +17,7 @@ from maskmed_nnu.cli.options import (
     Device,
     Fold,
     Images,
+    Json,
     ModelPath,
     Plans,
     Trainer,
@@ -53,6 +56,7 @@ def run(
     checkpoint: Checkpoint = "checkpoint_final.pth",
     fold: Fold = None,
     device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Measure every image, then write the table and the plots.
 
@@ -92,7 +96,7 @@ def run(
                 data = preprocess(predictor, case)[1]
             except InputError as error:
                 failed += 1
-                tqdm.write(f"{case.name}: {error}")
+                tqdm.write(f"{case.name}: {error}", file=sys.stderr if json else sys.stdout)
                 continue
             patch, smaller = central_patch(data, predictor.configuration_manager.patch_size)
             padded += smaller
@@ -100,9 +104,13 @@ def run(
                 maps[name].add(values)
     if padded:
         patch_size = "×".join(map(str, predictor.configuration_manager.patch_size))
-        print(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
+        warn(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
     if failed < len(cases):
         _write(output, maps)
+    if failed < len(cases) and json:
+        rows = [{"module": name, **measured.row()} for name, measured in maps.items()]
+        print_json({"model": source.name, "fold": fold, "modules": rows, "table": output / TABLE, "failed": failed})
+    elif failed < len(cases):
         print(f"\nfold {fold} of {source.name}\n\n{markdown_table(maps)}\n")
         print(f"table {output / TABLE}, plots beside it")
     if failed:

@@ -37,7 +37,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: 
     target = console()
     table = Table(box=SIMPLE_HEAD if target.is_terminal else MARKDOWN)
     for position, title in enumerate(header):
-        table.add_column(title, justify="left" if position < names else "right", overflow="fold")
+        words = position < names
+        # a number is not broken in two, where a terminal is narrow
+        table.add_column(
+            title, justify="left" if words else "right", overflow="fold", no_wrap=not words and " " not in title
+        )
     for row in rows:
         table.add_row(*row)
     target.print(table)

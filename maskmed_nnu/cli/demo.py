@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +18,10 @@ import SimpleITK as sitk
 from typer import Option
 
 from maskmed_nnu.atomic_write import write_atomically
-from maskmed_nnu.cli.options import Device, checked
+from maskmed_nnu.cli.console import print_json
+from maskmed_nnu.cli.options import Device, Json, checked
 from maskmed_nnu.demo import cells, lesions, phantoms
-from maskmed_nnu.demo.command_runner import run_commands
+from maskmed_nnu.demo.command_runner import Command, run_commands
 from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
 from maskmed_nnu.demo.nnunet_commands import cell_commands, model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
@@ -66,8 +69,17 @@ def run(
         Option("--data", metavar="FOLDER", help="your own nnU-Net raw data set instead of generated data"),
     ] = None,
     device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
+    with redirect_stdout(sys.stderr) if json else nullcontext():
+        found = _demo(task, out, data, device)
+    if json:
+        print_json(found)
+
+
+def _demo(task: str | None, out: Path | None, data: Path | None, device: str) -> dict[str, Any]:
+    """Prints what is done and found; returns it, ready for JSON."""
     check_hook()
     if task and data:
         raise InputError("--task names generated data and --data your own; give one of them.")
@@ -82,14 +94,26 @@ def run(
         print(f"export {name}={shlex.quote(str(folder))}")
     device = choose_device(device)
     if chosen == "cells":
-        summary = _cells(out, folders, device)
+        summary, found = _cells(out, folders, device)
     elif data:
-        summary = _classes(hold_out(data, folders["nnUNet_raw"]), out, folders, device)
+        summary, found = _classes(hold_out(data, folders["nnUNet_raw"]), out, folders, device)
     else:
         draw = phantoms if chosen == "organs" else lesions
         dataset = _drawn(folders["nnUNet_raw"] / draw.DATASET, draw.write_dataset)
-        summary = _classes(dataset, out, folders, device)
+        summary, found = _classes(dataset, out, folders, device)
     print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}\n\n{summary}")
+    return {**found, "device": device, "seconds": round(time.monotonic() - start)}
+
+
+def _run(commands: list[Command], logs: Path, folders: dict[str, Path]) -> None:
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    def output(chunk: bytes) -> None:
+        sys.stdout.buffer.write(chunk)  # a character may be cut in two
+        sys.stdout.flush()
+
+    run_commands(commands, logs=logs, environment=_environment(folders), tell=tell, output=output)
 
 
 def _environment(folders: dict[str, Path]) -> dict[str, str]:
@@ -99,14 +123,14 @@ def _environment(folders: dict[str, Path]) -> dict[str, str]:
     return environment | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
 
 
-def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) -> str:
-    """MaskMed on a raw data set with unseen cases; prints what it found, and returns the last line."""
+def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[str, Any]]:
+    """MaskMed on a raw data set with unseen cases; prints what it found, and returns the last line and all for JSON."""
     description = read_json(dataset / "dataset.json", expected="the data set's description")
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
     predictions = out / "predictions" / dataset.name
     commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
-    run_commands(commands, logs=out / "logs" / dataset.name, environment=_environment(folders))
+    _run(commands, out / "logs" / dataset.name, folders)
 
     summary = read_json(predictions / "summary.json", expected="nnU-Net's summary")
     scores = dice_scores(summary, description["labels"])
@@ -115,16 +139,23 @@ def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) ->
     write_atomically(picture, partial(figure.savefig, dpi=110))
     print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
     print(dice_table(scores))
+    result: dict[str, Any] = {"data_set": dataset.name, "mean_dice": mean_dice(scores)}
+    result["dice"] = {
+        name: np.nanmean(values) if np.isfinite(values).any() else None for name, values in scores.items()
+    }
     if dataset.name == lesions.DATASET:
         counts = [lesions.count_lesions(_array(path), _array(predictions / path.name)) for path in unseen]
         found, missed, invented = np.sum(counts, axis=0)
         print(f"\n{found} of {found + missed} lesions found, {missed} missed, {invented} invented")
-    print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model_folder(dataset, folders)}")
-    return f"mean Dice {mean_dice(scores):.3f}"
+        result["lesions"] = {"found": found, "missed": missed, "invented": invented}
+    model = model_folder(dataset, folders)
+    print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model}")
+    result |= {"picture": picture, "predictions": predictions, "model": model}
+    return f"mean Dice {mean_dice(scores):.3f}", result
 
 
-def _cells(out: Path, folders: dict[str, Path], device: str) -> str:
-    """IAUNet on generated cells; prints what it found, and returns the last line."""
+def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[str, Any]]:
+    """IAUNet on generated cells; prints what it found, and returns the last line and all for JSON."""
     from maskmed_nnu.instances.detections import Detections, from_instance_map
     from maskmed_nnu.instances.files import read_ids
     from maskmed_nnu.instances.instance_map import LabelFormat, decode
@@ -133,7 +164,7 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> str:
     drawn = _drawn(out / "drawn", cells.write_pictures, made_from_it=dataset)
     predictions = out / "predictions" / dataset.name
     commands = cell_commands(drawn, dataset, predictions=predictions, device=device)
-    run_commands(commands, logs=out / "logs" / dataset.name, environment=_environment(folders))
+    _run(commands, out / "logs" / dataset.name, folders)
 
     scores = read_json(predictions / "scores.json", expected="the scores of maskmed evaluate")
     description = read_json(dataset / "dataset.json", expected="the data set's description")
@@ -151,7 +182,8 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> str:
     picture = out / f"{dataset.name}.png"
     write_atomically(picture, partial(object_figure(rows).savefig, dpi=110))
     print(f"\npicture     {picture}\nprediction  {predictions}")
-    return f"AP50 {scores['AP50']:.3f}  F1@0.5 {scores['F1@0.5']:.3f}"
+    result = {"data_set": dataset.name, "scores": scores, "picture": picture, "predictions": predictions}
+    return f"AP50 {scores['AP50']:.3f}  F1@0.5 {scores['F1@0.5']:.3f}", result
 
 
 def _array(path: Path) -> Any:

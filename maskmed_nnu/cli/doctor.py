@@ -34,8 +34,11 @@ def run(
     if json:
         print_json(diagnosis.to_dict())
     else:
-        rows = [(check.name, check.status, check.found, check.cure) for check in diagnosis.checks]
-        print_table(("what", "status", "found", "what to do"), rows, names=4)
+        rows = [(check.name, check.status, check.found) for check in diagnosis.checks]
+        print_table(("what", "status", "found"), rows, names=3)
+        for check in diagnosis.checks:
+            if check.cure:
+                console().print(f"{check.status} {check.name}: {check.cure}", soft_wrap=True)  # to be copied
         problems = sum(check.status == PROBLEM for check in diagnosis.checks)
         console().print(f"{problems} problem{'s' * (problems != 1)}" if problems else "No problem.")
     if not diagnosis.healthy:

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from maskmed_nnu.cli.words import Command, UsageError
+from maskmed_nnu.cli.words import Command, PlainHelp, UsageError
 from maskmed_nnu.errors import CommandError, InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.version import package_version
@@ -48,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal may lack "×", or a file's name not be text
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
-        with _group().make_context("maskmed", words) as context:
+        with _group().make_context("maskmed", [*words] or ["--help"]) as context:
             context.command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as end:  # after --help or --version
-        return end.exit_code
+        return end.exit_code if words else 2
     except UsageError as error:
         print(_told(error), file=sys.stderr)
         return 2
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _LazyGroup(TyperGroup):
+class _LazyGroup(PlainHelp, TyperGroup):
     """Knows its commands by their lines in the help, and imports the one that is run."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -93,6 +93,7 @@ def _group() -> TyperGroup:
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     app.callback(cls=_LazyGroup, subcommand_metavar="COMMAND …", context_settings=SETTINGS)(root)
     group = typer.main.get_group(app)
+    _hide_types(group)
     for name, summary in COMMANDS.items():
         group.add_command(TyperCommand(name, help=summary), name)
     return group
@@ -107,10 +108,15 @@ def load_command(name: str) -> Any:
     text = escape(f"{prose}\n\nExample:\n  {example}")
     app.command(name, cls=Command, help=text, context_settings=SETTINGS)(module.run)
     command: Any = typer.main.get_command(app)
+    _hide_types(command)
+    return command
+
+
+def _hide_types(command: Any) -> None:
+    """No <bool> in the help of a flag."""
     for parameter in command.params:
         if getattr(parameter, "is_flag", False):
-            parameter.metavar = ""  # in the place of <bool>
-    return command
+            parameter.metavar = ""
 
 
 def _print_version(wanted: bool) -> None:
@@ -123,5 +129,7 @@ def _told(error: Any) -> str:
     """Wrong usage as one sentence, with the command and the way to its options."""
     command = error.ctx.command_path if error.ctx else "maskmed"
     sentence = " ".join(error.format_message().split()).rstrip(".").replace("(s)", "")
+    sentence = re.sub(r"\. Did you mean (.*)\?$", r"; did you mean \1?", sentence)
     sentence = re.sub(r"Input should be a valid (integer|number),.*", r"it must be a valid \1", sentence)
-    return f"{command}: {sentence}; {command} --help shows how it is written."
+    end = "" if sentence.endswith("?") else ";"
+    return f"{command}: {sentence}{end} {command} --help shows how it is written."

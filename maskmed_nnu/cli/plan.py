@@ -16,7 +16,9 @@ The data set is a number or a name in $nnUNet_raw. Memory is the planners' estim
 EXAMPLE = """\
 maskmed plan 4
 maskmed plan 4 --network maskmed nnunet --measure"""
-HEADER = ("network", "configuration", "patch", "batch", "stages", "queries", "spacing", "memory", "parameters")
+HEADER = ("network", "configuration", "patch", "batch", "stages", "queries", "memory")
+WIDE = 120
+"""Columns of a terminal from which on all is shown."""
 
 
 def run(
@@ -42,15 +44,18 @@ def run(
     if json:
         print_json(report.to_dict())
         return
+    wide = console().width >= WIDE
+    header = [*HEADER, *(("spacing", "parameters") if wide else ()), *(("steps per hour",) if measure else ())]
     rows = []
     for one in report.configurations:
         row = [one.title, one.configuration, "×".join(map(str, one.patch)), str(one.batch), str(one.stages)]
-        row += [str(one.queries or "–"), "×".join(f"{edge:.3g}" for edge in one.spacing), f"{one.memory_gb:.1f} GB"]
-        row += [f"{one.parameters:,}"]
+        row += [str(one.queries or "–"), f"{one.memory_gb:.2g} GB"]
+        if wide:
+            row += ["×".join(f"{edge:.3g}" for edge in one.spacing), f"{one.parameters:,}"]
         if measure:
             row.append(f"{one.steps_per_hour:,.0f}" if one.steps_per_hour else str(one.failure))
         rows.append(row)
-    print_table((*HEADER, *(("steps per hour",) if measure else ())), rows, names=2)
+    print_table(header, rows, names=2)
     out = console()
     for one in report.configurations:
         out.print(f"{one.title} {one.configuration}: {one.why}\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Annotated
 
 from typer import Argument, Option
 
-from maskmed_nnu.cli.console import console, print_json, print_table
+from maskmed_nnu.cli.console import console, print_json, print_table, warn
 from maskmed_nnu.cli.options import Device, Json
 
 DESCRIPTION = """\
@@ -48,7 +49,7 @@ def run(
         show.print(f"\n{step.title}" + (f"\n$ {step.line}" if step.command else ""), soft_wrap=True)
 
     def output(chunk: bytes) -> None:
-        stream.write(chunk.decode(errors="replace"))
+        stream.buffer.write(chunk)  # a character may be cut in two
         stream.flush()
 
     result = train(
@@ -67,9 +68,17 @@ def run(
         print_json(result.to_dict())
         return
     show.print(f"\n{result.network} for {result.data_set}: {result.reason}\nmodel  {result.model}", soft_wrap=True)
+    for note in result.notes:
+        warn(f"Note: {note}")
+    seen = [fold for fold in result.folds if fold != "all"]
+    if result.evaluation is not None:
+        what = f"cases that fold {', '.join(seen)} did not train on" if seen else "the training cases themselves"
+        show.print(f"\nPredictions of {what}: {result.evaluation.title()}", soft_wrap=True)
+        shown = result.evaluation.shown_rows()
+        print_table(list(shown[0]), [list(row.values()) for row in shown])
     names = [name for name in ("Dice", "AP50", "PQ", "F1@0.5") if any(name in one for one in result.scores.values())]
-    rows = [
-        [fold, *(f"{one[name]:.3f}" if name in one else "–" for name in names)] for fold, one in result.scores.items()
-    ]
-    if rows:
+    if len(result.scores) > 1:
+        rows = [[fold, *(f"{one.get(name, math.nan):.3f}" for name in names)] for fold, one in result.scores.items()]
+        show.print("nnU-Net's mean of each fold's validation:")
         print_table(("fold", *names), rows)
+    show.print(f"Next: {result.next_command}", soft_wrap=True)

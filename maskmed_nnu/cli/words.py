@@ -16,7 +16,18 @@ UsageError: Any = BadParameter.__mro__[1]
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)")
 
 
-class Command(TyperCommand):
+class PlainHelp:
+    """Mixed into a command: its ``--help`` is told without <bool>."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Typer's, without a type."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.metavar = ""
+        return option
+
+
+class Command(PlainHelp, TyperCommand):
     """A command whose options may be shortened, and take several values where they are lists: ``-f 0 1 2``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -1,12 +1,11 @@
-"""Run nnU-Net's commands in order: printed, streamed, logged, and skipped if an earlier run finished them."""
+"""Run nnU-Net's commands in order: told, streamed, logged, and skipped if an earlier run finished them."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -33,11 +32,20 @@ class Command(NamedTuple):
     files: Sequence[Path] = ()
 
 
-def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mapping[str, str]) -> None:
+def run_commands(
+    commands: Sequence[Command],
+    *,
+    logs: Path,
+    environment: Mapping[str, str],
+    tell: Callable[[str], object],
+    output: Callable[[bytes], object],
+) -> None:
     """Run `commands` in order with `environment` added to this process's own; finished ones are skipped.
 
     A step is finished where ``<name>.done`` in `logs` holds the same command and the state in which its files still
     are; once one has to run, all later ones do.
+
+    ``tell`` gets a line where a step begins or ends, ``output`` what its command prints, from another thread.
 
     Raises:
         CommandError: at the first command that ends with an error.
@@ -49,31 +57,30 @@ def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mappin
         done = logs / f"{command.name}.done"
         heading = f"[{number}/{len(commands)}] {command.title}"
         if unchanged and done.is_file() and done.read_text(encoding="utf-8") == _state(command):
-            print(f"\n{heading}: finished before, skipped", flush=True)
+            tell(f"\n{heading}: finished before, skipped")
             continue
         arguments = [*command.command, *command.options, *(command.resume if unchanged else ())]
         unchanged = False
         for later in commands[number - 1 :]:
             (logs / f"{later.name}.done").unlink(missing_ok=True)
-        print(f"\n{heading}\n$ {shlex.join(arguments)}", flush=True)
+        tell(f"\n{heading}\n$ {shlex.join(arguments)}")
         start, log = time.monotonic(), logs / f"{command.name}.log"
         with log.open("wb") as file:
-            status = run_command(arguments, environment=environment, write=partial(_copy, file))
+            status = run_command(arguments, environment=environment, write=partial(_copy, file, output))
         if status:
             raise CommandError(
                 f"{command.title} failed with status {status}: {shlex.join(arguments)}\nIts output is in {log}"
             )
         write_atomically(done, partial(Path.write_text, data=_state(command), encoding="utf-8"))
-        print(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s", flush=True)
+        tell(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s")
 
 
 def _state(command: Command) -> str:
     return json.dumps([list(command.command), folder_state(command.files)])
 
 
-def _copy(log: IO[bytes], output: bytes) -> None:
-    sys.stdout.write(output.decode(errors="replace"))
-    sys.stdout.flush()
+def _copy(log: IO[bytes], output: Callable[[bytes], object], said: bytes) -> None:
+    output(said)
     if not log.closed:
-        log.write(output)
+        log.write(said)
         log.flush()

@@ -9,6 +9,7 @@ import pytest
 import maskmed_nnu as mm
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.nnunet.preflight import machine
+from maskmed_nnu.nnunet.preflight.plan_needs import plan_needs
 
 
 @pytest.fixture
@@ -65,3 +66,69 @@ def test_a_plan_that_is_none_is_refused(folders):
         mm.doctor(folders / "x.json")
     with pytest.raises(mm.InputError, match="there is no Dataset007"):
         mm.doctor("MaskMedPlans", dataset=7)
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "used", "cache"),
+    [
+        ("0::/job", "job", "memory.max", "memory.current", "inactive_file"),
+        ("0::/elsewhere/on/the/host", ".", "memory.max", "memory.current", "inactive_file"),
+        (
+            "4:cpu,memory:/job/step",
+            "memory/job",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ],
+)
+def test_the_memory_of_a_container_or_job(tmp_path, line, folder, limit, used, cache):
+    own, groups = tmp_path / "own", tmp_path / "groups"
+    own.write_text(f"9:systemd:/\n{line}\n")
+    (groups / folder).mkdir(parents=True)
+    assert not machine.memory(groups, own).limited
+    for name, content in ((limit, "1000\n"), (used, "700\n"), ("memory.stat", f"anon 5\n{cache} 100\n")):
+        (groups / folder / name).write_text(content)
+    assert machine.memory(groups, own) == (400, 1000, True)
+    (groups / folder / limit).write_text("max\n")
+    assert not machine.memory(groups, own).limited
+
+
+def test_a_plan_needs_what_its_planner_counted(folders):
+    plans = {
+        "dataset_name": "Dataset007_Tiny",
+        "label_manager": "LabelManager",
+        "experiment_planner_used": "ExperimentPlanner",
+        "configurations": {
+            "3d_fullres": {
+                "patch_size": [32, 32, 32],
+                "batch_size": 2,
+                "architecture": {
+                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                    "arch_kwargs": {
+                        "n_stages": 2,
+                        "features_per_stage": [8, 16],
+                        "conv_op": "torch.nn.modules.conv.Conv3d",
+                        "kernel_sizes": [3, 3],
+                        "strides": [1, 2],
+                        "n_conv_per_stage": [2, 2],
+                        "n_conv_per_stage_decoder": [2],
+                    },
+                    "_kw_requires_import": ["conv_op"],
+                },
+            }
+        },
+    }
+    description = {"channel_names": {"0": "MR"}, "file_ending": ".nii.gz"}
+    regions = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
+    file = folders / "preprocessed" / "Dataset007_Tiny" / "dataset.json"
+    file.parent.mkdir()
+
+    def needed(planner: str, labels: dict) -> float:
+        file.write_text(json.dumps({**description, **labels}))
+        return plan_needs({**plans, "experiment_planner_used": planner}).memory["3d_fullres"]
+
+    plain = needed("ExperimentPlanner", {"labels": {"background": 0, "organ": 1}})
+    assert needed("ExperimentPlanner", regions) == plain  # two heads, too
+    for planner, reference in (("MaskMedPlannerResEncM", 680 / 8), ("nnUNetPlannerResEncXL", 3600 / 40)):
+        assert needed(planner, regions) / plain == pytest.approx(560 / 8 / reference)

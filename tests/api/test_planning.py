@@ -9,6 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 import maskmed_nnu as mm
+from maskmed_nnu.api.planning import PlannedConfiguration, PlanReport
+from maskmed_nnu.cli import console as console_module
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.nnunet.discovery.choices import choices_for, find_choice, suggest
 from maskmed_nnu.nnunet.discovery.names import NAMES
@@ -66,10 +68,34 @@ def test_a_plan_beside_nnunets_is_measured_and_writes_nothing(folders):
     assert len(report.to_table()) == 4 and json.dumps(report.to_dict())
 
 
-def test_the_command_prints_one_table(folders, capsys):
-    assert main(["plan", "7", "--network", "maskmed"]) == 0
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_command_prints_one_table(monkeypatch, capsys, width):
+    one = PlannedConfiguration(
+        network="maskmed-resenc-m",
+        title="MaskMed, ResEnc M",
+        planner="MaskMedPlannerResEncM",
+        plans="MaskMedResEncMPlans",
+        trainer="nnUNetTrainerMaskMed",
+        configuration="3d_fullres",
+        patch=(128, 128, 128),
+        batch=2,
+        stages=6,
+        queries=8,
+        spacing=(2.5, 0.79, 0.79),
+        parameters=102_000_000,
+        memory_gb=7.6,
+        why="8 queries",
+    )
+    report = PlanReport(NAME, "classes", 5, "extracted for this plan", "maskmed", "the labels are classes", (one,))
+    monkeypatch.setattr("maskmed_nnu.api.planning.plan", lambda *arguments, **settings: report)
+    monkeypatch.setattr(console_module, "UNLIMITED", width)
+    assert main(["plan", "7"]) == 0
     printed = capsys.readouterr().out
-    assert "| MaskMed" in printed and "8 queries" in printed and "Suggested: " in printed
+    table = [line for line in printed.splitlines() if line.startswith("|")]
+    assert all(len(line) <= width for line in table)
+    assert any("128×128×128" in line and "7.6 GB" in line for line in table)  # numbers in one piece
+    assert ("102,000,000" in printed) == (width == 200)
+    assert "8 queries" in printed and "Suggested: maskmed" in printed
 
 
 def test_what_suits_which_labels():

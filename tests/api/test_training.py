@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,62 @@ def test_a_fold_goes_on_where_it_ended(folders, ran, files, options):
     assert [command[-1:] for command in ran] == ([options] if options else [])
     if options is None:
         assert result.scores == {"0": {"Dice": 0.5}}
+
+
+def write_validation(folders, folder: str = MODEL, name: str = "fold_0/validation") -> Path:
+    """Two cases of which one is predicted as it is and the organ of the other is missed."""
+    validation = folders["results"] / folder / name
+    validation.mkdir(parents=True)
+    truth = folders["preprocessed"] / NAME / "gt_segmentations"
+    for case in range(5):
+        shutil.copy(folders["raw"] / NAME / "labelsTr" / f"c{case}.nii.gz", truth)
+    shutil.copy(truth / "c0.nii.gz", validation)
+    empty = sitk.ReadImage(str(truth / "c1.nii.gz")) * 0
+    sitk.WriteImage(empty, str(validation / "c1.nii.gz"))
+    (validation / "summary.json").write_text('{"foreground_mean": {"Dice": 0.5}}')
+    return validation
+
+
+def test_the_validation_is_evaluated_and_the_next_command_named(folders, ran, capsys):
+    write_raw(folders["raw"])
+    write_preprocessed(folders)
+    validation = write_validation(folders)
+    (validation.parent / "checkpoint_final.pth").touch()
+    result = mm.train(7, device="cpu")
+    assert result.evaluation.summary[0].counts["missed"] == 1
+    assert result.evaluation.to_table()["dice"].tolist()[0] == 1
+    assert json.loads(json.dumps(result.to_dict(), default=str))["evaluation"]["summary"]
+    assert main(["train", "7", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "cases that fold 0 did not train on: 2 cases" in printed
+    assert printed.splitlines()[-1] == f"Next: maskmed predict -m {result.model} -i IMAGES -o PREDICTIONS"
+    assert ran == []
+
+
+def test_several_folds_are_evaluated_where_nnunet_puts_them_together(folders, ran):
+    write_raw(folders["raw"])
+    write_preprocessed(folders)
+    write_validation(folders, name="crossval_results_folds_0_1")
+    assert len(mm.train(7, folds=[0, 1], device="cpu").evaluation.cases) == 2
+
+
+def test_objects_are_evaluated_by_their_scores(folders, ran):
+    raw = write_raw(folders["raw"], depth=1, overwrite_image_reader_writer="InstanceIO")
+    for file in (*raw.glob("*/*"),):
+        array = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0].astype(np.uint8)
+        file.unlink()
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(file).replace(".nii.gz", ".png"))
+    description = json.loads((raw / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".png"}))
+    for fold, ap in (("fold_0", 0.5), ("fold_1", None)):
+        folder = folders["results"] / NAME / "nnUNetTrainerIAUNet__IAUNetPlans__2d" / fold / "validation"
+        folder.mkdir(parents=True)
+        scores = {"AP50": ap, "PQ": 0.5}
+        (folder / "instances.json").write_text(json.dumps({**scores, "per_class": {"organ": scores}}))
+        shutil.copy(raw / "labelsTr" / "c0.png", folder)
+    result = mm.train(7, folds=[0, 1], device="cpu")
+    assert result.evaluation.images == 2
+    assert result.evaluation.shown_rows()[0]["AP50"] == "0.500"
 
 
 def test_a_case_that_was_not_preprocessed_is(folders, ran):

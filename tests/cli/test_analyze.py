@@ -129,7 +129,7 @@ def test_bad_images_cost_a_sentence_each_and_the_rest_is_measured(make_model, im
     assert analyze(make_model("encoder"), folder, tmp_path / "out") == 1
     captured = capsys.readouterr()
     assert "3 of 6 images could not be measured" in captured.err
-    assert "1 images are smaller than the patch of 64×64" in captured.out
+    assert "1 images are smaller than the patch of 64×64" in captured.err
     told = {line.split(":")[0]: line for line in captured.out.splitlines() if line.startswith(("torn", "nan", "rgb"))}
     assert "cannot read" in told["torn"] and "NaN or infinite" in told["nan"] and "has 3 channels" in told["rgb"]
     with (tmp_path / "out" / "analysis.csv").open(newline="") as file:

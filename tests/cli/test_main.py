@@ -32,7 +32,7 @@ def recorded(monkeypatch):
     """Have `maskmed demo` answer for nnU-Net: every truth is predicted perfectly, and the steps are kept."""
     steps = []
 
-    def run_commands(planned, *, logs, environment):
+    def run_commands(planned, *, logs, environment, tell, output):
         steps.extend(planned)
         predict = next(step.command for step in planned if step.command[0] == "nnUNetv2_predict")
         images, predictions = (Path(predict[predict.index(flag) + 1]) for flag in ("-i", "-o"))
@@ -156,9 +156,8 @@ def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "maskmed: Missing command"),
         ("nothing", "maskmed: No such command 'nothing'"),
-        ("convrt", "Did you mean 'convert'?"),
+        ("convrt", "No such command 'convrt'; did you mean 'convert'? maskmed --help"),
         ("demo --device tpu", "maskmed demo: Invalid value for '--device': 'tpu' is no device; legal are auto, cpu"),
         ("demo --nothing", "maskmed demo: No such option: --nothing"),
         ("demo more", "maskmed demo: Got unexpected extra argument (more)"),
@@ -176,9 +175,20 @@ def test_wrong_usage_is_one_sentence_and_status_2(line, said, capsys):
     assert " --help shows how it is written." in printed.err
 
 
+def test_without_a_command_they_are_listed(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS) and "<bool>" not in printed
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("maskmed ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_can_answer_as_json(name):
+    assert any("--json" in parameter.opts for parameter in load_command(name).params)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -209,7 +219,7 @@ def test_cells_are_converted_found_and_scored_by_commands(tmp_path, monkeypatch,
     monkeypatch.setattr(cells, "write_pictures", functools.partial(cells.write_pictures, training=2, test=8))
     steps = []
 
-    def run_commands(planned, *, logs, environment):
+    def run_commands(planned, *, logs, environment, tell, output):
         steps.extend(planned)
         assert main(list(planned[0].command[1:])) == 0
         dataset, found = tmp_path / "nnUNet_raw" / cells.DATASET, tmp_path / "predictions" / cells.DATASET
@@ -230,8 +240,16 @@ def test_lesions_are_counted(tmp_path, recorded, monkeypatch, capsys):
     monkeypatch.setattr(lesions, "write_dataset", functools.partial(lesions.write_dataset, training=2, test=3))
     assert main(["demo", "--task", "lesions", "--out", str(tmp_path), "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    assert int(re.search(r"(\d+) of \1 lesions found, 0 missed, 0 invented", printed)[1]) > 0
+    found = int(re.search(r"(\d+) of \1 lesions found, 0 missed, 0 invented", printed)[1])
+    assert found > 0
     assert printed.splitlines()[-1] == "mean Dice 1.000"
+
+
+def test_the_demo_as_one_json_object(tmp_path, recorded, monkeypatch, capsys):
+    monkeypatch.setattr(lesions, "write_dataset", functools.partial(lesions.write_dataset, training=2, test=1))
+    assert main(["demo", "--task", "lesions", "--out", str(tmp_path), "--device", "cpu", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["mean_dice"] == 1 and said["lesions"]["missed"] == 0 and Path(said["picture"]).is_file()
 
 
 def test_a_task_is_one_of_three_and_not_for_own_data(tmp_path, capsys):

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.demo.command_runner import Command, run_commands
+from maskmed_nnu.demo import command_runner
+from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import CommandError, InputError
 from maskmed_nnu.stock_command import executable
 
 PYTHON = Path(sys.executable).name
+
+
+def run_commands(steps, **settings):
+    command_runner.run_commands(steps, tell=print, output=lambda chunk: print(chunk.decode(), end=""), **settings)
 
 
 def say(name, text, **settings):

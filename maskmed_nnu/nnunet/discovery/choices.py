@@ -109,7 +109,7 @@ def suggest(*, objects: bool, gpu_gb: float | None) -> tuple[Choice, str]:
         return by_name["simpleunet"], why
     why = "the labels are classes, and MaskMed is where to start"
     if gpu_gb is None:
-        why += "; without a GPU, simpleunet takes is the small and fast one"
+        why += "; without a GPU, simpleunet is the fastest to train"
     return by_name["maskmed"], why
 
 

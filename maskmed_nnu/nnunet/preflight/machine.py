@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from maskmed_nnu.nnunet.preflight.faults import Fault
 
@@ -68,6 +70,48 @@ def finds_ours_in_a_child() -> str | None:
     if done.returncode == 0 and "nnUNetTrainerMaskMed" in done.stdout:
         return None
     return (done.stderr.strip().splitlines() or ["it did not find nnUNetTrainerMaskMed"])[-1]
+
+
+class Memory(NamedTuple):
+    """Bytes that this process may use: the machine's, or where they are ``limited`` those of its container or job."""
+
+    free: int
+    total: int
+    limited: bool
+
+
+def memory(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Memory:
+    """What is free, within the limits of Linux's control groups, of either version."""
+    import psutil
+
+    machine = psutil.virtual_memory()
+    found = Memory(machine.available, machine.total, limited=False)
+    for line in own.read_text().splitlines() if own.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, limit, used, cache = groups, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            top, limit, used = groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cache = "total_inactive_file"
+        else:
+            continue
+        inside = top / path.lstrip("/")  # not there in a container, whose own group is at the top
+        for folder in (inside, *inside.parents):
+            if folder.is_relative_to(top) and (most := _first_number(folder / limit)) is not None:
+                taken = (_first_number(folder / used) or 0) - (_first_number(folder / "memory.stat", cache) or 0)
+                if most < found.total:
+                    found = Memory(max(0, min(found.free, most - taken)), most, limited=True)
+    return found
+
+
+def _first_number(file: Path, name: str = "") -> int | None:
+    """The number in ``file``, or behind ``name`` in one of its lines; None where there is none, as of ``max``."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    words = next((line.split() for line in lines if line.startswith(f"{name} " if name else "")), [])
+    return int(words[-1]) if words and words[-1].isdigit() else None
 
 
 def cores() -> int:

@@ -12,8 +12,14 @@ from maskmed_nnu.nnunet.preflight.planning import preprocessed_bytes
 from maskmed_nnu.nnunet.preflight.raw_data import check_raw_data
 from maskmed_nnu.nnunet.preflight.training import CHECKPOINT_BYTES, CHECKPOINTS
 
-BYTES_2D, BYTES_3D = 8e9 / 85_000_000 / 12, 8e9 / 560_000_000 / 2
-"""Of a sample for each unit of nnU-Net's measure, by which it fills 8 GB with 12 samples in 2D and 2 in 3D."""
+REFERENCES = {
+    "ResEncXL": (40e9 / 560_000_000, 40e9 / 3_600_000_000),
+    "ResEncL": (24e9 / 380_000_000, 24e9 / 2_100_000_000),
+    "ResEnc": (8e9 / 135_000_000, 8e9 / 680_000_000),
+    "": (8e9 / 85_000_000, 8e9 / 560_000_000),
+}
+"""Part of a planner's name → bytes for each unit of nnU-Net's measure with which its planners fill their memory, with
+12 samples in 2D and with 2 in 3D."""
 
 
 class PlanNeeds(NamedTuple):
@@ -30,13 +36,17 @@ def plan_needs(plans: dict[str, Any]) -> PlanNeeds:
     Raises:
         InputError: where they cannot be built.
     """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
     from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
 
     description, preprocessed = _data_set(str(plans.get("dataset_name")))
     if description is None:
         return PlanNeeds({}, None, None)
     channels = len(description.get("channel_names") or description.get("modality") or "1")
-    heads = sum(name != "ignore" for name in description["labels"])
+    heads = PlansManager(plans).get_label_manager(description).num_segmentation_heads
+    planner = str(plans.get("experiment_planner_used"))
+    flat_bytes, volume_bytes = next(of_unit for part, of_unit in REFERENCES.items() if part in planner)
     memory, weights = {}, 0
     for name in plans["configurations"]:
         one = resolve_configuration(plans, name)
@@ -49,7 +59,7 @@ def plan_needs(plans: dict[str, Any]) -> PlanNeeds:
                 channels,
                 heads,
             )
-            unit = BYTES_2D if len(patch) == 2 else BYTES_3D
+            unit = flat_bytes / 12 if len(patch) == 2 else volume_bytes / 2
             memory[name] = feature_map_size(network, patch) * one["batch_size"] * unit
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"The plan's configuration {name} cannot be built ({error}); plan again.") from None
