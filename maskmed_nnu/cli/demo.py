@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,7 +88,7 @@ def run(
     else:
         draw = phantoms if chosen == "organs" else lesions
         dataset = _drawn(folders["nnUNet_raw"] / draw.DATASET, draw.write_dataset)
-        summary = _classes(dataset, out, folders, device)
+        summary = _classes(dataset, out, folders, device, planning=draw.PLANNING)
     print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}\n\n{summary}")
 
 
@@ -99,13 +99,15 @@ def _environment(folders: dict[str, Path]) -> dict[str, str]:
     return environment | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
 
 
-def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) -> str:
+def _classes(
+    dataset: Path, out: Path, folders: dict[str, Path], device: str, *, planning: Sequence[str] = ()
+) -> str:
     """MaskMed on a raw data set with unseen cases; prints what it found, and returns the last line."""
     description = read_json(dataset / "dataset.json", expected="the data set's description")
     unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
     predictions = out / "predictions" / dataset.name
-    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
+    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device, planning=planning)
     run_commands(commands, logs=out / "logs" / dataset.name, environment=_environment(folders))
 
     summary = read_json(predictions / "summary.json", expected="nnU-Net's summary")

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
+OUTLINE_POINTS = 400
+"""How many positions outlines are computed at, along the longer side."""
 
 
 def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapping[int, str]) -> Figure:
@@ -33,7 +36,7 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
             aspect = height_over_width
             axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
             if overlay is not None:
-                axis.imshow(_colour_labels(overlay[index], colours), aspect=aspect, interpolation="nearest")
+                _draw_classes(axis, overlay[index], colours)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
@@ -79,12 +82,17 @@ def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, 
     values = image[label > 0] if (label > 0).any() else image
     low, high = np.percentile(values, (2, 98))
     margin = max(high - low, 1e-6)
-    return low - 1.5 * margin, high + margin
+    return low - 2 * margin, high + margin
 
 
-def _colour_labels(label: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.float64]:
-    """RGBA picture [y, x, 4] of a label map [y, x]."""
-    picture = np.zeros((*label.shape, 4))
+def _draw_classes(axis: Axes, label: NDArray[Any], colours: Mapping[int, str]) -> None:
+    """Tint and outline the classes of a label map [y, x]. The lines run smoothly between its voxels, all of which stay
+    on their side of them."""
+    finer = max(1, round(OUTLINE_POINTS / max(label.shape)))
     for value, colour in colours.items():
-        picture[label == value] = to_rgba(colour, alpha=0.62)
-    return picture
+        mask = np.pad(label == value, 1).astype(np.float32)
+        if mask.any():
+            smooth = zoom(mask, finer, order=3)
+            y, x = (np.linspace(-1, length, length_finer) for length, length_finer in zip(label.shape, smooth.shape, strict=True))
+            axis.contourf(x, y, smooth, levels=(0.5, 9), colors=[colour], alpha=0.35)
+            axis.contour(x, y, smooth, levels=(0.5,), colors=[colour], linewidths=1.3)
