@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -33,8 +32,12 @@ class Command(NamedTuple):
     files: Sequence[Path] = ()
 
 
-def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mapping[str, str]) -> None:
+def run_commands(
+    commands: Sequence[Command], *, logs: Path, environment: Mapping[str, str], show: Callable[[str], object]
+) -> None:
     """Run `commands` in order with `environment` added to this process's own; finished ones are skipped.
+
+    `show` is called with headings and with what the commands write.
 
     A step is finished where ``<name>.done`` in `logs` holds the same command and the state in which its files still
     are; once one has to run, all later ones do.
@@ -49,31 +52,30 @@ def run_commands(commands: Sequence[Command], *, logs: Path, environment: Mappin
         done = logs / f"{command.name}.done"
         heading = f"[{number}/{len(commands)}] {command.title}"
         if unchanged and done.is_file() and done.read_text(encoding="utf-8") == _state(command):
-            print(f"\n{heading}: finished before, skipped", flush=True)
+            show(f"\n{heading}: finished before, skipped\n")
             continue
         arguments = [*command.command, *command.options, *(command.resume if unchanged else ())]
         unchanged = False
         for later in commands[number - 1 :]:
             (logs / f"{later.name}.done").unlink(missing_ok=True)
-        print(f"\n{heading}\n$ {shlex.join(arguments)}", flush=True)
+        show(f"\n{heading}\n$ {shlex.join(arguments)}\n")
         start, log = time.monotonic(), logs / f"{command.name}.log"
         with log.open("wb") as file:
-            status = run_command(arguments, environment=environment, write=partial(_copy, file))
+            status = run_command(arguments, environment=environment, write=partial(_copy, file, show))
         if status:
             raise CommandError(
                 f"{command.title} failed with status {status}: {shlex.join(arguments)}\nIts output is in {log}"
             )
         write_atomically(done, partial(Path.write_text, data=_state(command), encoding="utf-8"))
-        print(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s", flush=True)
+        show(f"[{number}/{len(commands)}] done in {time.monotonic() - start:.0f} s\n")
 
 
 def _state(command: Command) -> str:
     return json.dumps([list(command.command), folder_state(command.files)])
 
 
-def _copy(log: IO[bytes], output: bytes) -> None:
-    sys.stdout.write(output.decode(errors="replace"))
-    sys.stdout.flush()
+def _copy(log: IO[bytes], show: Callable[[str], object], output: bytes) -> None:
+    show(output.decode(errors="replace"))
     if not log.closed:
         log.write(output)
         log.flush()

@@ -23,7 +23,7 @@ SHAPE, SPACING = (22, 100, 84), (3.0, 1.75, 1.75)
 """Voxels, and mm, along z, y and x."""
 RADIUS_MM = (3.5, 12.0)
 PLANNING = ("-overwrite_target_spacing", "4.2", "3.7", "3.7")
-"""Options of the planner: a coarse grid to train on, which two cores can do in minutes; answers come on the fine one."""
+"""Options of the planner: a coarse grid to train on in minutes; predictions have the images' own voxels."""
 
 
 def make_volume(rng: np.random.Generator, *, lesions: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -52,7 +52,9 @@ def make_volume(rng: np.random.Generator, *, lesions: int) -> tuple[NDArray[np.f
     for _ in range(lesions):
         radius = np.exp(rng.uniform(*np.log(RADIUS_MM)))
         limits = np.array([32.0, 50.0, 40.0]) - radius
-        depth = 1 - np.linalg.norm((points - rng.uniform(-limits, limits)) / (radius * rng.uniform(0.8, 1.25, 3)), axis=-1)
+        depth = 1 - np.linalg.norm(
+            (points - rng.uniform(-limits, limits)) / (radius * rng.uniform(0.8, 1.25, 3)), axis=-1
+        )
         depth += 0.05 * folds
         image += rng.uniform(50, 80) / (1 + np.exp(-8 * depth))
         mask[depth > 0] = 1

@@ -15,7 +15,7 @@ from maskmed_nnu.errors import InputError
 PLANNER = "MaskMedPlanner"
 PLANS = "MaskMedPlans"
 TRAINER = "nnUNetTrainerMaskMedDemo"
-CELL_TRAINER = "nnUNetTrainerIAUNet_2minutes"
+CELL_TRAINER = "nnUNetTrainerIAUNet_3minutes"
 FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
 
 
@@ -66,6 +66,14 @@ def nnunet_commands(
             files=[dataset / "labelsTs", *predicted, predictions / "summary.json"],
         ),
     ]
+
+
+def environment(folders: dict[str, Path]) -> dict[str, str]:
+    """The variables that the commands are run with."""
+    cores = str(min(8, os.cpu_count() or 1))
+    variables = {name: str(folder) for name, folder in folders.items()}
+    variables |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
+    return variables | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
 
 
 def model_folder(dataset: Path, folders: dict[str, Path]) -> Path:

@@ -1,9 +1,10 @@
 """CT-like abdomens, drawn rather than scanned, as an nnU-Net raw data set.
 
 Each case is another patient: organs of random size, place and tilt in a smoothly deformed body, with bowel, stomach, a
-vena cava and vertebrae that carry no label but look like what does. Both kidneys come from one distribution, so only
-their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. Voxels are
-rendered from 2×2×2 samples (partial volume), the grid has another spacing in each case and is oblique in some.
+vena cava, muscles and bones that carry no label but look like what does. Both kidneys come from one distribution, so
+only their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. The scanner
+blurs what it sees, so that voxels at a border hold a bit of both sides; the grid has another spacing in each case and
+is oblique in some.
 
 Coordinates are millimetres in the patient's frame, as in DICOM and ITK: x to the left, y to the back, z to the head.
 """
@@ -24,10 +25,12 @@ LABELS = {"background": 0, "liver": 1, "spleen": 2, "right kidney": 3, "left kid
 DATASET = "Dataset900_Phantoms"
 
 PLANNING = ("-overwrite_target_spacing", "9", "7.4", "7.4")
-"""Options of the planner: a coarse grid to train on, which two cores can do in minutes; answers come on the fine one."""
+"""Options of the planner: a coarse grid to train on in minutes; predictions have the images' own voxels."""
 
 FIELD_OF_VIEW = np.array([296.0, 232.0, 208.0])
-BLUR = 0.6
+IN_PLANE_MM, SLICE_MM = (2.4, 2.9), (4.5, 6.5)
+"""From which the voxels' edges are drawn."""
+BLUR = 0.8
 """Standard deviation of the scanner's point spread, in voxels."""
 FAT_HU = -85.0
 NOISE_HU = 14.0
@@ -54,7 +57,7 @@ class Phantom(NamedTuple):
 
 def make_phantom(rng: np.random.Generator, *, oblique: bool = False) -> Phantom:
     """Draw one patient and scan it on a grid of its own; `oblique` tilts that grid by 8° to 18°."""
-    spacing = np.array([*[rng.uniform(2.4, 2.9)] * 2, rng.uniform(4.5, 6.5)])
+    spacing = np.array([*[rng.uniform(*IN_PLANE_MM)] * 2, rng.uniform(*SLICE_MM)])
     size = np.round(FIELD_OF_VIEW / spacing).astype(int)
     direction = np.eye(3)
     if oblique:
@@ -147,7 +150,7 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
             mask &= ~ellipsoid(rng, points, hilum, np.array([13, 12, 16]))
         paint(mask, values[name], name if name in LABELS else "background")
     bend, sway = rng.uniform(-8, 8), rng.uniform(0, 2 * np.pi)
-    for name, offset, radius in (("background", -20, 13), ("aorta", 16, 14)):
+    for name, offset, radius in (("background", -20, 14), ("aorta", 17, 17)):
         middle = offset + rng.normal(scale=2) + bend * np.cos(z / 60 + sway)
         paint(np.hypot(x - middle, y - 30) < radius * rng.uniform(0.9, 1.1), vessel, name)
 

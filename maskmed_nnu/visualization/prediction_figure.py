@@ -8,17 +8,12 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
-OUTLINE_POINTS = 400
-"""How many positions outlines are computed at, along the longer side."""
+from maskmed_nnu.visualization.outlines import COLOURS, draw_outline
 
 
 def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapping[int, str]) -> Figure:
@@ -35,8 +30,8 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
         for axis, overlay in zip(row, (None, truth, prediction), strict=True):
             aspect = height_over_width
             axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
-            if overlay is not None:
-                _draw_classes(axis, overlay[index], colours)
+            for value in () if overlay is None else sorted(names):
+                draw_outline(axis, overlay[index] == value, colours[value], opacity=0.35)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
@@ -83,16 +78,3 @@ def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, 
     low, high = np.percentile(values, (2, 98))
     margin = max(high - low, 1e-6)
     return low - 2 * margin, high + margin
-
-
-def _draw_classes(axis: Axes, label: NDArray[Any], colours: Mapping[int, str]) -> None:
-    """Tint and outline the classes of a label map [y, x]. The lines run smoothly between its voxels, all of which stay
-    on their side of them."""
-    finer = max(1, round(OUTLINE_POINTS / max(label.shape)))
-    for value, colour in colours.items():
-        mask = np.pad(label == value, 1).astype(np.float32)
-        if mask.any():
-            smooth = zoom(mask, finer, order=3)
-            y, x = (np.linspace(-1, length, length_finer) for length, length_finer in zip(label.shape, smooth.shape, strict=True))
-            axis.contourf(x, y, smooth, levels=(0.5, 9), colors=[colour], alpha=0.35)
-            axis.contour(x, y, smooth, levels=(0.5,), colors=[colour], linewidths=1.3)

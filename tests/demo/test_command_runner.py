@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
 import pytest
 
-from maskmed_nnu.demo.command_runner import Command, run_commands
+from maskmed_nnu.demo import command_runner
+from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import CommandError, InputError
 from maskmed_nnu.stock_command import executable
 
 PYTHON = Path(sys.executable).name
+run_commands = functools.partial(command_runner.run_commands, show=lambda text: sys.stdout.write(text))
 
 
 def say(name, text, **settings):
