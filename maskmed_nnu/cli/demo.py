@@ -119,15 +119,14 @@ def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str, *,
         for name, dice in worst_to_best(summary, ending=ending)
     ]
     figure = prediction_figure(rows, label_names(description))
-    write_atomically(picture, partial(figure.savefig, dpi=110))
+    write_atomically(picture, partial(figure.savefig, dpi=100))
     print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
     print(dice_table(scores))
     if dataset.name == lesions.DATASET:
         counts = [lesions.count_lesions(_array(path), _array(predictions / path.name)) for path in unseen]
         found, missed, invented = np.sum(counts, axis=0)
-        print(
-            f"\n{found} of {found + missed} lesions found, {missed} missed, {invented} invented (one voxel in common finds it)"
-        )
+        print(f"\n{found} of {found + missed} lesions found, {missed} missed, {invented} invented")
+        print("(found: at least one voxel of it; invented: a predicted piece that meets none)")
     print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model_folder(dataset, folders)}")
     return f"mean Dice {mean_dice(scores):.3f}"
 
@@ -158,7 +157,7 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> str:
         image = _array(dataset / "imagesTs" / f"{name}_0000{ending}")
         rows.append((name, image, objects(truth), objects(predictions / truth.name)))
     picture = out / f"{dataset.name}.png"
-    write_atomically(picture, partial(object_figure(rows).savefig, dpi=110))
+    write_atomically(picture, partial(object_figure(rows).savefig, dpi=100))
     print(f"\npicture     {picture}\nprediction  {predictions}")
     return f"AP50 {scores['AP50']:.3f}  F1@0.5 {scores['F1@0.5']:.3f}"
 

@@ -2,9 +2,9 @@
 
 Each case is another patient: organs of random size, place and tilt in a smoothly deformed body, with bowel, stomach, a
 vena cava, muscles and bones that carry no label but look like what does. Both kidneys come from one distribution, so
-only their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. The scanner
-blurs what it sees, so that voxels at a border hold a bit of both sides; the grid has another spacing in each case and
-is oblique in some.
+only their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. The
+scanner blurs what it sees, so that voxels at a border hold a bit of both sides; the grid has another spacing in each
+case and is oblique in some.
 
 Coordinates are millimetres in the patient's frame, as in DICOM and ITK: x to the left, y to the back, z to the head.
 """

@@ -41,7 +41,7 @@ def object_figure(cases: Sequence[tuple[str, NDArray[Any], Detections, Detection
 
 
 def _masks(objects: Detections) -> list[NDArray[np.bool_]]:
-    masks = [np.zeros(objects.shape, bool) for _ in objects.masks]
+    masks: list[NDArray[np.bool_]] = [np.zeros(objects.shape, bool) for _ in objects.masks]
     for whole, (y0, x0, y1, x1), mask in zip(masks, objects.boxes, objects.masks, strict=True):
         whole[y0:y1, x0:x1] = mask >= MASK_THRESHOLD
     return masks
