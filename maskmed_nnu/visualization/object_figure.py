@@ -26,10 +26,10 @@ def object_figure(cases: Sequence[tuple[str, NDArray[Any], Detections, Detection
         colours = [COLOURS[index % len(COLOURS)] for index in range(len(true))]
         matched = [_partner(mask, true) for mask in others]
         found_colours = ["white" if index is None else colours[index] for index in matched]
-        drawn = ([], zip(true, colours, strict=True), zip(others, found_colours, strict=True))
+        drawn: list[tuple[list[NDArray[np.bool_]], list[str]]] = [([], []), (true, colours), (others, found_colours)]
         for axis, objects in zip(row, drawn, strict=True):
             axis.imshow(image, cmap="gray", interpolation="bicubic")
-            for mask, colour in objects:
+            for mask, colour in zip(*objects, strict=True):
                 draw_outline(axis, mask, colour, opacity=0.15)
             axis.set_xticks([])
             axis.set_yticks([])

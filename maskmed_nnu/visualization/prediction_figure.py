@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.visualization.outlines import COLOURS, draw_outline
 
+ROW_INCHES = 2.42
+
 
 def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapping[int, str]) -> Figure:
     """A row per case (caption, image, truth and prediction file), structures in colour; ``names`` of their values."""
-    figure = Figure(figsize=(9.6, 0.75 + 2.42 * len(cases)), facecolor="white")
+    image, height_over_width = _read(cases[0][1])
+    panel = ROW_INCHES * image.shape[2] / (image.shape[1] * height_over_width)
+    width = float(np.clip(0.4 + 3 * panel, 6.0, 9.6))
+    figure = Figure(figsize=(width, 0.75 + ROW_INCHES * len(cases)), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(cases), 3, squeeze=False)
     colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(sorted(names))}
@@ -77,4 +82,4 @@ def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, 
     values = image[label > 0] if (label > 0).any() else image
     low, high = np.percentile(values, (2, 98))
     margin = max(high - low, 1e-6)
-    return low - 2 * margin, high + margin
+    return max(low - 2 * margin, image.min()), high + margin
