@@ -35,8 +35,9 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
         for axis, overlay in zip(row, (None, truth, prediction), strict=True):
             aspect = height_over_width
             axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
-            for value in () if overlay is None else sorted(names):
-                draw_outline(axis, overlay[index] == value, colours[value], opacity=0.35)
+            if overlay is not None:
+                for value, colour in colours.items():
+                    draw_outline(axis, overlay[index] == value, colour, opacity=0.35)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
