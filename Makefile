@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself, from a plain python3.
 #
-#   make demo       train and evaluate MaskMed on a made-up data set, in minutes
+#   make demo       train and evaluate MaskMed on made-up organs, in minutes; make demo TASK=cells or TASK=lesions
 #   make check      formatting, lint, types, imports and the fastest tests
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
@@ -15,6 +15,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+TASK ?= organs
 # Files run in parallel processes; end-to-end tests share the cores with nnU-Net's own workers.
 JOBS ?= 2
 
@@ -29,7 +30,7 @@ FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics
 .PHONY: demo check lint test test-slow test-real test-real-short coverage docs wheel clean
 
 demo: $(READY)
-	$(BIN)/maskmed demo
+	$(BIN)/maskmed demo --task $(TASK)
 
 check: lint
 	$(PYTEST) $(FAST) $(FASTEST)

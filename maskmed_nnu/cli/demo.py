@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -22,12 +20,12 @@ from maskmed_nnu.cli.console import print_json
 from maskmed_nnu.cli.options import Device, Json, checked
 from maskmed_nnu.demo import cells, lesions, phantoms
 from maskmed_nnu.demo.command_runner import Command, run_commands
-from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
-from maskmed_nnu.demo.nnunet_commands import cell_commands, model_folder, nnunet_commands
+from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice, worst_to_best
+from maskmed_nnu.demo.drawing import draw
+from maskmed_nnu.demo.nnunet_commands import cell_commands, environment, model_folder, nnunet_commands
 from maskmed_nnu.demo.raw_dataset import hold_out
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.file_state import folder_state
-from maskmed_nnu.json_file import read_json, write_json
+from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.inference.devices import choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.output_paths import refuse_data_set_folder
@@ -98,45 +96,51 @@ def _demo(task: str | None, out: Path | None, data: Path | None, device: str) ->
     elif data:
         summary, found = _classes(hold_out(data, folders["nnUNet_raw"]), out, folders, device)
     else:
-        draw = phantoms if chosen == "organs" else lesions
-        dataset = _drawn(folders["nnUNet_raw"] / draw.DATASET, draw.write_dataset)
-        summary, found = _classes(dataset, out, folders, device)
+        drawn = phantoms if chosen == "organs" else lesions
+        dataset = draw(folders["nnUNet_raw"] / drawn.DATASET, drawn.write_dataset, tell=_tell)
+        summary, found = _classes(dataset, out, folders, device, planning=drawn.PLANNING)
     print(f"time        {(time.monotonic() - start) / 60:.1f} min on {device}\n\n{summary}")
     return {**found, "device": device, "seconds": round(time.monotonic() - start)}
 
 
-def _run(commands: list[Command], logs: Path, folders: dict[str, Path]) -> None:
-    def tell(line: str) -> None:
-        print(line, flush=True)
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
-    def output(chunk: bytes) -> None:
-        sys.stdout.buffer.write(chunk)  # a character may be cut in two
+
+def _run(commands: Sequence[Command], logs: Path, folders: dict[str, Path]) -> None:
+    def output(said: bytes) -> None:
+        sys.stdout.buffer.write(said)  # a character may be cut in two
         sys.stdout.flush()
 
-    run_commands(commands, logs=logs, environment=_environment(folders), tell=tell, output=output)
+    run_commands(commands, logs=logs, environment=environment(folders), tell=_tell, output=output)
 
 
-def _environment(folders: dict[str, Path]) -> dict[str, str]:
-    cores = str(min(8, os.cpu_count() or 1))
-    environment = {name: str(folder) for name, folder in folders.items()}
-    environment |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
-    return environment | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
-
-
-def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[str, Any]]:
+def _classes(
+    dataset: Path, out: Path, folders: dict[str, Path], device: str, *, planning: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
     """MaskMed on a raw data set with unseen cases; prints what it found, and returns the last line and all for JSON."""
     description = read_json(dataset / "dataset.json", expected="the data set's description")
-    unseen = sorted((dataset / "labelsTs").glob(f"*{description['file_ending']}"))
+    ending = description["file_ending"]
+    unseen = sorted((dataset / "labelsTs").glob(f"*{ending}"))
     print(f"\n{dataset.name}: {description['numTraining']} cases to train on, {len(unseen)} unseen ones to test on")
     predictions = out / "predictions" / dataset.name
-    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device)
+    commands = nnunet_commands(dataset, folders, predictions=predictions, device=device, planning=planning)
     _run(commands, out / "logs" / dataset.name, folders)
 
     summary = read_json(predictions / "summary.json", expected="nnU-Net's summary")
     scores = dice_scores(summary, description["labels"])
     picture = out / f"{dataset.name}.png"
-    figure = prediction_figure(_rows(dataset, predictions, summary, description), label_names(description))
-    write_atomically(picture, partial(figure.savefig, dpi=110))
+    rows = [
+        (
+            f"{name}\nDice {dice:.3f}",
+            dataset / "imagesTs" / f"{name}_0000{ending}",
+            dataset / "labelsTs" / f"{name}{ending}",
+            predictions / f"{name}{ending}",
+        )
+        for name, dice in worst_to_best(summary, ending=ending)
+    ]
+    figure = prediction_figure(rows, label_names(description))
+    write_atomically(picture, partial(figure.savefig, dpi=100))
     print(f"\nDice on the {len(unseen)} unseen cases of {dataset.name}\n")
     print(dice_table(scores))
     result: dict[str, Any] = {"data_set": dataset.name, "mean_dice": mean_dice(scores)}
@@ -148,6 +152,7 @@ def _classes(dataset: Path, out: Path, folders: dict[str, Path], device: str) ->
         found, missed, invented = np.sum(counts, axis=0)
         print(f"\n{found} of {found + missed} lesions found, {missed} missed, {invented} invented")
         result["lesions"] = {"found": found, "missed": missed, "invented": invented}
+        print("(found: at least one voxel of it; invented: a predicted piece that meets none)")
     model = model_folder(dataset, folders)
     print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model}")
     result |= {"picture": picture, "predictions": predictions, "model": model}
@@ -161,7 +166,7 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[
     from maskmed_nnu.instances.instance_map import LabelFormat, decode
 
     dataset = folders["nnUNet_raw"] / cells.DATASET
-    drawn = _drawn(out / "drawn", cells.write_pictures, made_from_it=dataset)
+    drawn = draw(out / "drawn", cells.write_pictures, made_from_it=dataset, tell=_tell)
     predictions = out / "predictions" / dataset.name
     commands = cell_commands(drawn, dataset, predictions=predictions, device=device)
     _run(commands, out / "logs" / dataset.name, folders)
@@ -180,7 +185,7 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[
         image = _array(dataset / "imagesTs" / f"{name}_0000{ending}")
         rows.append((name, image, objects(truth), objects(predictions / truth.name)))
     picture = out / f"{dataset.name}.png"
-    write_atomically(picture, partial(object_figure(rows).savefig, dpi=110))
+    write_atomically(picture, partial(object_figure(rows).savefig, dpi=100))
     print(f"\npicture     {picture}\nprediction  {predictions}")
     result = {"data_set": dataset.name, "scores": scores, "picture": picture, "predictions": predictions}
     return f"AP50 {scores['AP50']:.3f}  F1@0.5 {scores['F1@0.5']:.3f}", result
@@ -188,36 +193,3 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[
 
 def _array(path: Path) -> Any:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-
-
-def _drawn(folder: Path, write: Callable[..., None], *, made_from_it: Path | None = None) -> Path:
-    """What `write` draws into `folder`, drawn again where a file of it has changed; then `made_from_it` is removed."""
-    drawn = folder.parent / f"{folder.name}.drawn.json"
-    if drawn.is_file():
-        if read_json(drawn, expected="the state of the drawn files") == folder_state([folder]):
-            return folder
-        print(f"\nFiles in {folder} have changed")
-    print(f"\nDrawing into {folder}")
-    if made_from_it is not None:
-        shutil.rmtree(made_from_it, ignore_errors=True)
-    write(folder, report=lambda line: print(line, flush=True))
-    write_json(drawn, folder_state([folder]))
-    return folder
-
-
-def _rows(dataset: Path, predictions: Path, summary: dict, description: dict) -> list[tuple[str, Path, Path, Path]]:
-    """Caption and files of up to three unseen cases, from the worst to the best predicted one."""
-    ending = description["file_ending"]
-
-    def dice(case: dict) -> float:
-        values = [m["Dice"] for m in case["metrics"].values() if np.isfinite(m["Dice"])]
-        return float(np.mean(values)) if values else 0.0
-
-    ranked = sorted(summary["metric_per_case"], key=dice)
-    rows = []
-    for index in sorted({0, (len(ranked) - 1) // 2, len(ranked) - 1}):
-        name = Path(ranked[index]["reference_file"]).name
-        image = dataset / "imagesTs" / f"{name.removesuffix(ending)}_0000{ending}"
-        caption = f"{name.removesuffix(ending)}\nDice {dice(ranked[index]):.3f}"
-        rows.append((caption, image, dataset / "labelsTs" / name, predictions / name))
-    return rows

@@ -49,7 +49,7 @@ def draw_cells(rng: np.random.Generator, *, size: int = SIZE) -> Picture:
         light += rng.uniform(60, 85) * nucleus * (1 + 0.25 * gaussian_filter(rng.normal(size=light.shape), 1.2) / 0.24)
         masks += [body, nucleus]
         classes += [1, 2]
-    image = gaussian_filter(light, 0.8) + rng.normal(scale=5, size=light.shape)
+    image = gaussian_filter(light, 0.8) + rng.normal(scale=3.5, size=light.shape)
     return Picture(image.clip(0, 255).astype(np.uint8), np.array(masks), classes)
 
 

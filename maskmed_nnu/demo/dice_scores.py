@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,16 @@ def dice_table(scores: Mapping[str, np.ndarray]) -> str:
         numbers = (defined.mean(), defined.min(), defined.max()) if len(defined) else (np.nan,) * 3
         lines.append(f"{name:{width}}  {'  '.join(f'{n:5.3f}' for n in numbers)}  {len(defined):5d}")
     return "\n".join(lines)
+
+
+def worst_to_best(summary: Mapping, *, ending: str) -> list[tuple[str, float]]:
+    """Name and mean Dice of up to three cases: the worst, the middle and the best; those without a Dice if all are."""
+    means = []
+    for case in summary["metric_per_case"]:
+        values = [m["Dice"] for m in case["metrics"].values() if np.isfinite(m["Dice"])]
+        means.append((Path(case["reference_file"]).name.removesuffix(ending), float(np.mean(values or [np.nan]))))
+    ranked = sorted([case for case in means if np.isfinite(case[1])] or means, key=lambda case: case[1])
+    return [ranked[index] for index in sorted({0, (len(ranked) - 1) // 2, len(ranked) - 1})]
 
 
 def label_names(description: Mapping) -> dict[int, str]:

@@ -1,7 +1,7 @@
-"""Volumes with a few bright lesions each, drawn rather than scanned, as an nnU-Net raw data set.
+"""Brain-like volumes with a few bright lesions each, drawn rather than scanned, as an nnU-Net raw data set.
 
-Lesions are blobs of 3 to 11 mm radius in a body of uneven tissue. Vessels are as bright, so that brightness alone does
-not tell a lesion, and two of twenty volumes have none.
+Lesions are blobs of 3.5 to 12 mm radius. Vessels, and the scalp, are as bright, so that brightness alone does not tell
+a lesion, and one volume in ten has none.
 """
 
 from __future__ import annotations
@@ -19,31 +19,47 @@ from maskmed_nnu.json_file import write_json
 
 DATASET = "Dataset902_Lesions"
 LABELS = {"background": 0, "lesion": 1}
-SHAPE, SPACING = (24, 56, 56), (3.0, 2.0, 2.0)
+SHAPE, SPACING = (22, 100, 84), (3.0, 1.75, 1.75)
 """Voxels, and mm, along z, y and x."""
-RADIUS_MM = (3.0, 11.0)
+RADIUS_MM = (3.5, 12.0)
+PLANNING = ("-overwrite_target_spacing", "4.2", "3.7", "3.7")
+"""Options of the planner: a coarse grid to train on in minutes; predictions have the images' own voxels."""
 
 
 def make_volume(rng: np.random.Generator, *, lesions: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Image and label map [z, y, x] of a volume with `lesions` lesions."""
     points = np.moveaxis(np.indices(SHAPE) - (np.array(SHAPE)[:, None, None, None] - 1) / 2, 0, -1) * SPACING
-    body = np.hypot(points[..., 1] / 50, points[..., 2] / 53) < 1
-    image = np.where(body, 40 + 90 * gaussian_filter(rng.normal(size=SHAPE), 4), -20)
+    z, y, x = np.moveaxis(points, -1, 0)
+    folds = gaussian_filter(rng.normal(size=SHAPE), (1.5, 3, 3))
+    folds /= folds.std()
+    radii = np.array([110.0, 81.0, 67.0]) * rng.uniform(0.93, 1.0, 3)
+    head = np.linalg.norm(points / radii, axis=-1) + 0.004 * folds
+    image = np.where(head < 1, 120.0, 2.0)  # scalp
+    image[head < 0.93] = 15  # skull
+    image[head < 0.87] = 35  # fluid
+    brain = head + 0.012 * folds < 0.84
+    image[brain] = np.where(head + 0.05 * folds > 0.74, 92, 72)[brain]  # grey and white matter
+    for side in (-1, 1):  # ventricles
+        bent = x - side * (7 + np.square(y) / 90)
+        image[np.hypot(np.hypot(z / 24, (y + 4) / rng.uniform(26, 32)), bent / rng.uniform(4.5, 7)) < 1] = 35
     for _ in range(6):  # vessels: the decoys
-        start, along = rng.uniform(-30, 30, 3), rng.normal(size=3)
+        start, along = rng.uniform(-40, 40, 3), rng.normal(size=3)
         along /= np.linalg.norm(along)
-        offset = points - start - 4 * np.sin(points @ along / 12)[..., None] * (0, 1, 0)
+        offset = points - start - 5 * np.sin(points @ along / 12)[..., None] * (0, 1, 0)
         distance = np.linalg.norm(offset - (offset @ along)[..., None] * along, axis=-1)
-        image += 65 * np.exp(-np.square(distance / 2.6)) * body
+        image += 65 * np.exp(-np.square(distance / 2.2)) * brain
     mask = np.zeros(SHAPE, np.uint8)
     for _ in range(lesions):
-        radius = rng.uniform(*RADIUS_MM)
-        limits = np.array([28.0, 32.0, 34.0]) - radius
-        radii = radius * rng.uniform(0.8, 1.25, 3)
-        depth = 1 - np.linalg.norm((points - rng.uniform(-limits, limits)) / radii, axis=-1)
-        image += rng.uniform(50, 80) / (1 + np.exp(-6 * depth))
+        radius = np.exp(rng.uniform(*np.log(RADIUS_MM)))
+        limits = np.array([32.0, 50.0, 40.0]) - radius
+        depth = 1 - np.linalg.norm(
+            (points - rng.uniform(-limits, limits)) / (radius * rng.uniform(0.8, 1.25, 3)), axis=-1
+        )
+        depth += 0.05 * folds
+        image += rng.uniform(50, 80) / (1 + np.exp(-8 * depth))
         mask[depth > 0] = 1
-    return (image + rng.normal(scale=9, size=SHAPE)).astype(np.float32), mask
+    image = gaussian_filter(image, (0.4, 0.6, 0.6)) * (1 + 0.12 * gaussian_filter(rng.normal(size=SHAPE), 12) / 0.01)
+    return (image + rng.normal(scale=5, size=SHAPE)).astype(np.float32), mask
 
 
 def write_dataset(

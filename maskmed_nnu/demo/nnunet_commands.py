@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -14,12 +15,14 @@ from maskmed_nnu.errors import InputError
 PLANNER = "MaskMedPlanner"
 PLANS = "MaskMedPlans"
 TRAINER = "nnUNetTrainerMaskMedDemo"
-CELL_TRAINER = "nnUNetTrainerIAUNet_2minutes"
+CELL_TRAINER = "nnUNetTrainerIAUNet_3minutes"
 FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
 
 
-def nnunet_commands(dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str) -> list[Command]:
-    """The stock commands, as a user would type them."""
+def nnunet_commands(
+    dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str, planning: Sequence[str] = ()
+) -> list[Command]:
+    """The stock commands, as a user would type them; `planning` are further options of the first."""
     number = str(int(dataset.name[7:10]))
     configuration = planned_configuration(dataset)
     cores = str(min(8, os.cpu_count() or 1))
@@ -27,7 +30,7 @@ def nnunet_commands(dataset: Path, folders: dict[str, Path], *, predictions: Pat
     begun = any((model_folder(dataset, folders) / f"fold_{FOLD}").glob("checkpoint_*.pth"))
     plans = folders["nnUNet_preprocessed"] / dataset.name / f"{PLANS}.json"
     plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", PLANNER, "-c", configuration]
-    plan.append("--verify_dataset_integrity")
+    plan += [*planning, "--verify_dataset_integrity"]
     train = ["nnUNetv2_train", number, configuration, FOLD, "-p", PLANS, "-tr", TRAINER]
     predict = ["nnUNetv2_predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", number]
     predict += ["-c", configuration, "-f", FOLD, "-p", PLANS, "-tr", TRAINER]
@@ -63,6 +66,14 @@ def nnunet_commands(dataset: Path, folders: dict[str, Path], *, predictions: Pat
             files=[dataset / "labelsTs", *predicted, predictions / "summary.json"],
         ),
     ]
+
+
+def environment(folders: dict[str, Path]) -> dict[str, str]:
+    """The variables that the commands are run with."""
+    cores = str(min(8, os.cpu_count() or 1))
+    variables = {name: str(folder) for name, folder in folders.items()}
+    variables |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
+    return variables | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves
 
 
 def model_folder(dataset: Path, folders: dict[str, Path]) -> Path:

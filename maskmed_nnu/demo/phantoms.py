@@ -1,9 +1,10 @@
 """CT-like abdomens, drawn rather than scanned, as an nnU-Net raw data set.
 
 Each case is another patient: organs of random size, place and tilt in a smoothly deformed body, with bowel, stomach, a
-vena cava and vertebrae that carry no label but look like what does. Both kidneys come from one distribution, so only
-their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. Voxels are
-rendered from 2×2×2 samples (partial volume), the grid has another spacing in each case and is oblique in some.
+vena cava, muscles and bones that carry no label but look like what does. Both kidneys come from one distribution, so
+only their place tells them apart, and the Hounsfield units of all organs overlap, so no threshold finds any. The
+scanner blurs what it sees, so that voxels at a border hold a bit of both sides; the grid has another spacing in each
+case and is oblique in some.
 
 Coordinates are millimetres in the patient's frame, as in DICOM and ITK: x to the left, y to the back, z to the head.
 """
@@ -23,9 +24,16 @@ from scipy.spatial.transform import Rotation
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "right kidney": 3, "left kidney": 4, "aorta": 5}
 DATASET = "Dataset900_Phantoms"
 
+PLANNING = ("-overwrite_target_spacing", "9", "7.4", "7.4")
+"""Options of the planner: a coarse grid to train on in minutes; predictions have the images' own voxels."""
+
 FIELD_OF_VIEW = np.array([296.0, 232.0, 208.0])
-SUPERSAMPLING = 2
-NOISE_HU = 17.0
+IN_PLANE_MM, SLICE_MM = (2.4, 2.9), (4.5, 6.5)
+"""From which the voxels' edges are drawn."""
+BLUR = 0.8
+"""Standard deviation of the scanner's point spread, in voxels."""
+FAT_HU = -85.0
+NOISE_HU = 14.0
 
 # centre and radii in mm; several ellipsoids of one name make one organ
 _ELLIPSOIDS = {
@@ -49,23 +57,17 @@ class Phantom(NamedTuple):
 
 def make_phantom(rng: np.random.Generator, *, oblique: bool = False) -> Phantom:
     """Draw one patient and scan it on a grid of its own; `oblique` tilts that grid by 8° to 18°."""
-    spacing = np.array([*[rng.uniform(4.6, 5.4)] * 2, rng.uniform(7.6, 9.6)])
+    spacing = np.array([*[rng.uniform(*IN_PLANE_MM)] * 2, rng.uniform(*SLICE_MM)])
     size = np.round(FIELD_OF_VIEW / spacing).astype(int)
     direction = np.eye(3)
     if oblique:
         axis = rng.normal(size=3)
         direction = Rotation.from_rotvec(np.deg2rad(rng.uniform(8, 18)) * axis / np.linalg.norm(axis)).as_matrix()
     origin = -direction @ (spacing * (size - 1) / 2)
-
-    fine = np.stack(np.meshgrid(*(_subvoxels(n) for n in size), indexing="ij"), axis=-1)
-    world = (fine * spacing) @ direction.T + origin
-    hounsfield, organ = _patient(rng, world)
-
-    image = _pool(hounsfield).mean(axis=-1)
-    counts = [(_pool(organ) == value).sum(axis=-1) for value in LABELS.values()]
-    label = np.argmax(counts, axis=0).astype(np.uint8)
-    noise = gaussian_filter(rng.normal(size=image.shape), 0.6)
-    image = image + NOISE_HU * noise / noise.std()
+    indices = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
+    hounsfield, label = _patient(rng, (indices * spacing) @ direction.T + origin)
+    noise = gaussian_filter(rng.normal(size=label.shape), 0.7)
+    image = gaussian_filter(hounsfield, BLUR) + NOISE_HU * noise / noise.std()
     return Phantom(
         np.round(image).clip(-1024, 3071).astype(np.int16).T,
         label.T,
@@ -114,7 +116,7 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
     points = (world + waves(rng, world, 3, 3.2)) / rng.uniform(0.93, 1.07, size=3)
     x, y, z = np.moveaxis(points, -1, 0)
     tissue = waves(rng, points, 1, 22.0)[..., 0]
-    hounsfield = 10.0 + 1.3 * tissue
+    hounsfield = FAT_HU + 0.6 * tissue
     organ = np.zeros(x.shape, np.uint8)
 
     def paint(mask: np.ndarray, value: float, name: str = "background") -> None:
@@ -130,10 +132,13 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
         "stomach": rng.uniform(60, 120),
     }
     vessel = rng.normal(132, 12)
+    outline = np.hypot(x / 138, y / 104)
 
-    for _ in range(10):  # bowel loops: the decoys
-        centre = rng.uniform((-85, -60, -100), (85, 20, 0))
-        paint(ellipsoid(rng, points, centre, rng.uniform(12, 26, size=3)), rng.uniform(40, 140))
+    for _ in range(26):  # bowel loops: the decoys
+        centre = rng.uniform((-95, -75, -105), (95, 25, 10))
+        paint(ellipsoid(rng, points, centre, rng.uniform(10, 26, size=3)), rng.uniform(20, 140))
+    for side in (-1, 1):  # muscles beside the spine
+        paint(np.hypot((x - side * 38) / 24, (y - 74) / 17) < 1, 58)
     for name in ("stomach", "liver", "spleen", "right kidney", "left kidney"):
         shift = rng.normal(scale=4.0, size=3).clip(-9, 9)
         scale = rng.uniform(0.88, 1.12)
@@ -145,16 +150,20 @@ def _patient(rng: np.random.Generator, world: np.ndarray) -> tuple[np.ndarray, n
             mask &= ~ellipsoid(rng, points, hilum, np.array([13, 12, 16]))
         paint(mask, values[name], name if name in LABELS else "background")
     bend, sway = rng.uniform(-8, 8), rng.uniform(0, 2 * np.pi)
-    for name, offset, radius in (("background", -20, 14), ("aorta", 16, 16)):
+    for name, offset, radius in (("background", -20, 14), ("aorta", 17, 17)):
         middle = offset + rng.normal(scale=2) + bend * np.cos(z / 60 + sway)
         paint(np.hypot(x - middle, y - 30) < radius * rng.uniform(0.9, 1.1), vessel, name)
 
-    spine = np.hypot(x, y - 70)
-    hounsfield[spine < 24] = np.where(np.sin(z / 6)[spine < 24] > -0.7, 230, 90) + tissue[spine < 24]
-    outline = np.hypot(x / 138, y / 104)
-    hounsfield[outline > 0.87] = -95 + 0.5 * tissue[outline > 0.87]
-    hounsfield[outline > 1.0] = -1000
-    organ[(spine < 24) | (outline > 0.87)] = 0
+    spine = np.minimum(np.hypot(x / 25, (y - 66) / 21), np.hypot(x / 7, (y - 92) / 13))
+    marrow = np.where(np.cos(z / 5) > -0.75, 190, 90)  # vertebrae and discs
+    paint(spine < 1, 0)
+    hounsfield[spine < 1] += np.where(spine < 0.82, marrow, 330)[spine < 1]
+    wall = outline > 0.84
+    paint(wall, 55)
+    ribs = wall & (outline < 0.89) & (np.cos(12 * np.arctan2(y / 104, x / 138) + np.abs(x) / 40 + z / 9) > 0.75)
+    paint(ribs, 300)
+    for limit, value in ((0.91, -100), (0.975, 10), (1.0, -1000)):  # fat, skin, air
+        hounsfield[outline > limit] = value
     return hounsfield, organ
 
 
@@ -171,15 +180,3 @@ def waves(rng: np.random.Generator, points: np.ndarray, channels: int, amplitude
     vectors *= (2 * np.pi / rng.uniform(100, 260, size=number) / np.linalg.norm(vectors, axis=1))[:, None]
     cosines = np.cos(points @ vectors.T + rng.uniform(0, 2 * np.pi, size=number))
     return cosines @ rng.normal(scale=amplitude * np.sqrt(2 / number), size=(number, channels))
-
-
-def _subvoxels(size: int) -> np.ndarray:
-    """Sample positions along one axis in voxels, `SUPERSAMPLING` of them in each voxel."""
-    return (np.arange(size * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
-
-
-def _pool(values: np.ndarray) -> np.ndarray:
-    """Collect the samples of each voxel: [x·s, y·s, z·s] → [x, y, z, s³]."""
-    s = SUPERSAMPLING
-    x, y, z = (n // s for n in values.shape)
-    return values.reshape(x, s, y, s, z, s).transpose(0, 2, 4, 1, 3, 5).reshape(x, y, z, s**3)

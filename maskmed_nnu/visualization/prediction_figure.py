@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
+from maskmed_nnu.visualization.outlines import COLOURS, draw_outline
+
+ROW_INCHES = 2.42
 
 
 def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapping[int, str]) -> Figure:
     """A row per case (caption, image, truth and prediction file), structures in colour; ``names`` of their values."""
-    figure = Figure(figsize=(9.6, 0.75 + 2.42 * len(cases)), facecolor="white")
+    image, height_over_width = _read(cases[0][1])
+    panel = ROW_INCHES * image.shape[2] / (image.shape[1] * height_over_width)
+    width = float(np.clip(0.4 + 3 * panel, 6.0, 9.6))
+    figure = Figure(figsize=(width, 0.75 + ROW_INCHES * len(cases)), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(cases), 3, squeeze=False)
     colours = {value: COLOURS[i % len(COLOURS)] for i, value in enumerate(sorted(names))}
@@ -33,7 +36,8 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
             aspect = height_over_width
             axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
             if overlay is not None:
-                axis.imshow(_colour_labels(overlay[index], colours), aspect=aspect, interpolation="nearest")
+                for value, colour in colours.items():
+                    draw_outline(axis, overlay[index] == value, colour, opacity=0.35)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
@@ -79,12 +83,4 @@ def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, 
     values = image[label > 0] if (label > 0).any() else image
     low, high = np.percentile(values, (2, 98))
     margin = max(high - low, 1e-6)
-    return low - 1.5 * margin, high + margin
-
-
-def _colour_labels(label: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.float64]:
-    """RGBA picture [y, x, 4] of a label map [y, x]."""
-    picture = np.zeros((*label.shape, 4))
-    for value, colour in colours.items():
-        picture[label == value] = to_rgba(colour, alpha=0.62)
-    return picture
+    return max(low - 2 * margin, image.min()), high + margin

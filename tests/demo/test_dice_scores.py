@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice
+from maskmed_nnu.demo.dice_scores import dice_scores, dice_table, label_names, mean_dice, worst_to_best
 
 
 def summary(*cases):
@@ -44,3 +44,15 @@ def test_names_of_label_values():
     regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "active": 3}
     description = {"labels": regions, "regions_class_order": [1, 2, 3]}
     assert label_names(description) == {1: "whole", 2: "core", 3: "active"}
+
+
+def test_the_worst_the_middle_and_the_best_case_are_shown():
+    nan = float("nan")
+    cases = summary({"1": 0.8, "2": 0.6}, {"1": nan}, {"1": 0.9}, {"1": 0.2, "2": nan}, {"1": 0.3})
+    for index, case in enumerate(cases["metric_per_case"]):
+        case["reference_file"] = f"labels/c{index}.nii.gz"
+    ranked = worst_to_best(cases, ending=".nii.gz")
+    assert [name for name, _ in ranked] == ["c3", "c4", "c2"]
+    assert [dice for _, dice in ranked] == [0.2, 0.3, 0.9]
+    empty = {"metric_per_case": cases["metric_per_case"][1:2]}
+    assert [name for name, _ in worst_to_best(empty, ending=".nii.gz")] == ["c1"]

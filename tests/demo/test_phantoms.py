@@ -7,8 +7,18 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.ndimage import binary_erosion
 
+from maskmed_nnu.demo import phantoms as drawing
 from maskmed_nnu.demo.phantoms import LABELS, make_phantom, write_dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse_voxels():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "IN_PLANE_MM", (4.6, 5.4))
+        patch.setattr(drawing, "SLICE_MM", (7.6, 9.6))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +91,8 @@ def test_kidneys_look_the_same_and_only_position_tells_them_apart(phantoms):
     intensities, sizes = {}, {}
     for name in ("left kidney", "right kidney"):
         masks = [phantom.label == LABELS[name] for phantom in phantoms]
-        intensities[name] = [p.image[mask].mean() for p, mask in zip(phantoms, masks, strict=True)]
+        inner = [binary_erosion(mask) for mask in masks]  # at the border the blur mixes in what lies beside it
+        intensities[name] = [p.image[mask].mean() for p, mask in zip(phantoms, inner, strict=True)]
         sizes[name] = np.mean([mask.sum() for mask in masks])
     difference = np.subtract(*intensities.values())
     assert difference.min() < 0 < difference.max()

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from maskmed_nnu.demo import phantoms
 from maskmed_nnu.demo.phantoms import LABELS, make_phantom
 from maskmed_nnu.symmetry.find import find_symmetry
 from maskmed_nnu.symmetry.places import class_places
@@ -133,7 +134,9 @@ def test_cases_of_two_orientations_are_not_mirrored():
         assert "the other way round" in axis.reason
 
 
-def test_kidneys_of_the_phantoms():
+def test_kidneys_of_the_phantoms(monkeypatch):
+    monkeypatch.setattr(phantoms, "IN_PLANE_MM", (4.6, 5.4))
+    monkeypatch.setattr(phantoms, "SLICE_MM", (7.6, 9.6))
     names = {value: name for name, value in LABELS.items() if value}
     cases = {}
     for i in range(6):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from maskmed_nnu.visualization.prediction_figure import COLOURS, prediction_figure
+from maskmed_nnu.visualization.outlines import COLOURS
+from maskmed_nnu.visualization.prediction_figure import prediction_figure
 
 
 def colours_in(picture):

@@ -73,7 +73,7 @@ class nnUNetTrainerMaskMed(SemanticTrainer):
 
 
 class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):
-    """A short schedule for small data sets on a laptop: ten epochs of 25 iterations, no validation.
+    """A short schedule for small data sets on a laptop: 17 epochs of 25 iterations, no validation.
 
     The demo trains on all cases, so that nnU-Net's final validation would only predict the training cases again.
     """
@@ -87,7 +87,7 @@ class nnUNetTrainerMaskMedDemo(nnUNetTrainerMaskMed):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads and stores this signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 8
+        self.num_epochs = 17
         self.num_iterations_per_epoch = 25
         self.num_val_iterations_per_epoch = 4
         self.progress_seconds = 5.0
