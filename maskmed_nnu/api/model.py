@@ -37,7 +37,8 @@ def load(
     Parameters
     ----------
     source
-        The folder of a training, which holds ``fold_0`` and so on, ``plans.json`` and ``dataset.json``.
+        The folder of a training, which holds ``fold_0`` and so on, ``plans.json`` and ``dataset.json``; a package that
+        `export` wrote; or the name of a model that comes with maskmed_nnu, as ``"nuclei"``.
     folds
         Those whose predictions are averaged, as ``0``, ``[0, 1]`` or ``"all"``; by default all that are trained.
     checkpoint
