@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.conversion import Conversion, convert
     from maskmed_nnu.api.evaluation import compare, evaluate
     from maskmed_nnu.api.export import example, export
-    from maskmed_nnu.api.folder_prediction import FolderSummary, Progress
+    from maskmed_nnu.api.folder_prediction import FolderSummary
     from maskmed_nnu.api.machine import doctor
     from maskmed_nnu.api.model import Model, load
     from maskmed_nnu.api.planning import plan
     from maskmed_nnu.api.prediction import Prediction
     from maskmed_nnu.api.training import train
     from maskmed_nnu.errors import InputError
+    from maskmed_nnu.progress import Progress
 
     __version__: str
 
@@ -28,7 +29,7 @@ _EXPORTS = {
     "InputError": "maskmed_nnu.errors",
     "Model": "maskmed_nnu.api.model",
     "Prediction": "maskmed_nnu.api.prediction",
-    "Progress": "maskmed_nnu.api.folder_prediction",
+    "Progress": "maskmed_nnu.progress",
     "Conversion": "maskmed_nnu.api.conversion",
     "compare": "maskmed_nnu.api.evaluation",
     "convert": "maskmed_nnu.api.conversion",

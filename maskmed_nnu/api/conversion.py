@@ -11,7 +11,6 @@ from pathlib import Path
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion.convert import convert as convert_source
-from maskmed_nnu.instances.conversion.progress import Progress
 from maskmed_nnu.instances.conversion.reorient import reorient as reorient_folder
 from maskmed_nnu.instances.conversion.sources import (
     CocoSource,
@@ -22,6 +21,7 @@ from maskmed_nnu.instances.conversion.sources import (
 )
 from maskmed_nnu.instances.formats import AXES
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
+from maskmed_nnu.progress import Report
 
 PLANS_AND_TRAINER = {True: ("MaskMed", "nnUNetTrainerMaskMed"), False: ("IAUNet", "nnUNetTrainerIAUNet")}
 SOURCES = (
@@ -76,7 +76,7 @@ def convert(
     test: int = 0,
     reorient: str | None = None,
     output: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Conversion:
     """Make an nnU-Net raw data set, or turn the volumes of a folder.
 
@@ -106,7 +106,7 @@ def convert(
     output
         Folder in which the data set is made, by default nnU-Net's ``nnUNet_raw``.
     progress
-        Called with what is done, how many are done and how many there are.
+        Is called with a `Progress`.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def named_axes(text: str) -> str:
 
 
 def _reorient(
-    images: str | Path | None, output: str | Path | None, code: str, others: list[str], progress: Progress | None
+    images: str | Path | None, output: str | Path | None, code: str, others: list[str], progress: Report | None
 ) -> Conversion:
     if others:
         raise InputError(f"{', '.join(others)} cannot go with reorient, which copies a whole folder; leave it out.")

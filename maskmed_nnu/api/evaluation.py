@@ -15,12 +15,13 @@ from maskmed_nnu.api.label_meaning import check_roles, find_dataset_json, find_p
 from maskmed_nnu.api.object_evaluation import ObjectEvaluation, evaluate_objects
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_shape
+from maskmed_nnu.progress import Progress, Report
 from maskmed_nnu.semantic import surfaces
 from maskmed_nnu.semantic.case_scores import CaseScores, case_scores
 from maskmed_nnu.semantic.classes import Classes, check_partners
 from maskmed_nnu.semantic.comparison import SemanticComparison, compare_evaluations
 from maskmed_nnu.semantic.evaluation import SemanticEvaluation, build
-from maskmed_nnu.semantic.folders import Progress, evaluate_pairs
+from maskmed_nnu.semantic.folders import evaluate_pairs
 from maskmed_nnu.semantic.label_files import check_spacing, find_pairs, left_out_note
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -41,7 +42,7 @@ def evaluate(
     only_predicted: bool = False,
     workers: int | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> SemanticEvaluation | ObjectEvaluation:
     """Score predicted label maps against the true ones.
 
@@ -73,7 +74,7 @@ def evaluate(
     seed : int
         Where the generator of the confidence intervals starts.
     progress : callable, optional
-        Called with the cases that are done and all of them, in this thread.
+        Is called with a `Progress`, in this thread.
 
     Returns
     -------
@@ -137,7 +138,7 @@ def compare(
     only_predicted: bool = False,
     workers: int | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> SemanticComparison:
     """Compare two predictions, folders ``a`` and ``b`` of class maps, case by case against one truth.
 
@@ -164,9 +165,9 @@ def compare(
     sides = []
     for index, prediction in enumerate((a, b)):
 
-        def both(done: int, cases: int, before: int = index) -> None:
+        def both(now: Progress, before: int = index) -> None:
             if progress is not None:
-                progress(before * cases + done, 2 * cases)
+                progress(now._replace(done=before * now.total + now.done, total=2 * now.total))
 
         sides.append(
             _evaluate_classes(
@@ -199,7 +200,7 @@ def _evaluate_classes(
     only_predicted: bool,
     workers: int | None,
     seed: int,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> SemanticEvaluation:
     if not (isinstance(tolerance, int | float | np.number) and 0 <= tolerance < math.inf):
         raise InputError(f"The tolerance is {tolerance!r}; it must be a number of millimetres of 0 or more.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
+from maskmed_nnu.progress import Progress, Report
 
 if TYPE_CHECKING:
     from maskmed_nnu.api.model import Model
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction
 
 COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
-
-
-class Progress(NamedTuple):
-    """What is predicted next."""
-
-    name: str
-    done: int
-    total: int
 
 
 class Outputs(NamedTuple):
@@ -77,7 +69,7 @@ def predict_folder(
     overlays: bool,
     probabilities: bool,
     overwrite: bool,
-    progress: Callable[[Progress], None] | None,
+    progress: Report | None,
 ) -> FolderSummary:
     """See `Model.predict_folder`.
 
@@ -129,7 +121,7 @@ def predict_folder(
     for done, index in enumerate(todo):
         name = cases[index].name
         if progress is not None:
-            progress(Progress(name, done, len(todo)))
+            progress(Progress("predicting", done, len(todo), name))
         try:
             told += [
                 (name, note)
@@ -142,6 +134,8 @@ def predict_folder(
                     f"{source} is gone, or its drive is; the same command goes on once it is back."
                 ) from None
             summary.failed[name] = str(error)
+    if progress is not None and todo:
+        progress(Progress("predicting", len(todo), len(todo)))
     summary.notes += _summed_up(told)
     summary.others = sorted(set(recorded_names(output)) - {case.name for case in cases})
     if coco:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, ModelSource, open_model
 
 if TYPE_CHECKING:
-    from maskmed_nnu.api.folder_prediction import FolderSummary, Progress
+    from maskmed_nnu.api.folder_prediction import FolderSummary
     from maskmed_nnu.api.images import ImageReader, InputImage
+    from maskmed_nnu.progress import Report
 
 LOW_SCORE = 0.05
 """Average precision asks for less likely objects, too."""
@@ -147,7 +148,7 @@ class Model:
         overlays: bool = True,
         probabilities: bool = False,
         overwrite: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Report | None = None,
     ) -> FolderSummary:
         """Predict all images in a folder, or one; what was predicted before from the same images is kept.
 
@@ -170,7 +171,7 @@ class Model:
         overwrite
             Whether images are predicted again that are predicted already.
         progress
-            Is called before each image.
+            Is called with a `Progress` before each image, and at the end.
 
         Returns
         -------

@@ -23,7 +23,7 @@ from maskmed_nnu.instances.metrics.coco_results import CocoResults
 from maskmed_nnu.instances.metrics.evaluation import check_folders, evaluate, find_cases
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.json_file import write_json
-from maskmed_nnu.semantic.folders import Progress
+from maskmed_nnu.progress import Report
 from maskmed_nnu.semantic.label_files import left_out_note
 from maskmed_nnu.semantic.saving import save
 
@@ -114,7 +114,7 @@ def evaluate_objects(
     max_detections: int = 1000,
     flat: bool = False,
     only_predicted: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ObjectEvaluation:
     """Two folders of id maps, or one image.
 

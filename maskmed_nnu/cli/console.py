@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import rich.progress as bars
 from rich.box import MARKDOWN, SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from maskmed_nnu.progress import Progress, Report
 
 UNLIMITED = 10_000
 
@@ -69,46 +71,30 @@ def warn(sentence: str) -> None:
     console(stderr=True).print(sentence, soft_wrap=True)
 
 
-def _bar() -> Progress:
+def _bar() -> bars.Progress:
     columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeRemainingColumn(),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.TimeRemainingColumn(),
     )
-    return Progress(*columns, console=console(stderr=True))
+    return bars.Progress(*columns, console=console(stderr=True))
 
 
 @contextmanager
-def progress(total: int, unit: str) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; the function that it gives names what is done next, and counts what was named before.
+def progress() -> Iterator[Report]:
+    """A bar on stderr for each stage of what the function is told.
 
-    >>> with progress(2, "images") as step:
-    ...     for name in ("a", "b"):
-    ...         step(name)
+    >>> with progress() as report:
+    ...     report(Progress("reading", 1, 2, "case_7"))
     """
-    with _bar() as bar:
-        task = bar.add_task(unit, total=total)
-        named = 0
-
-        def step(name: str) -> None:
-            nonlocal named
-            bar.update(task, completed=named, description=f"{unit}: {name}")
-            named += 1
-
-        yield step
-        bar.update(task, completed=named, description=unit)
-
-
-@contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr for each stage of a work that reports its stage, how many are done and how many there are."""
     with _bar() as bar:
         tasks: dict[str, Any] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
+        def report(now: Progress) -> None:
+            if now.stage not in tasks:
+                tasks[now.stage] = bar.add_task(now.stage, total=now.total)
+            description = f"{now.stage}: {now.name}" if now.name else now.stage
+            bar.update(tasks[now.stage], completed=now.done, total=now.total, description=description)
 
         yield report

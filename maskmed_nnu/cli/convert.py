@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
-from maskmed_nnu.cli.console import print_json, stages
+from maskmed_nnu.cli.console import print_json, progress
 from maskmed_nnu.cli.options import Axes, Json, checked
 
 DESCRIPTION = """\
@@ -81,7 +81,7 @@ def run(
     # here, so that `maskmed convert --help` does not wait for the readers
     from maskmed_nnu.api.conversion import convert
 
-    with stages() as progress:
+    with progress() as report:
         done = convert(
             images,
             masks,
@@ -96,7 +96,7 @@ def run(
             test=test,
             reorient=reorient,
             output=output,
-            progress=progress,
+            progress=report,
         )
     if json:
         print_json(asdict(done))

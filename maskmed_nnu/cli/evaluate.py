@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,14 +96,7 @@ def run(
         if path is not None:
             check_output(path, kind)
     result: Any
-    with ExitStack() as stack:
-        bars: list[Any] = []
-
-        def show(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress(total, "cases")))
-            bars[0](str(done))
-
+    with progress() as report:
         if compare is not None:
             result = mm.compare(
                 truth,
@@ -113,7 +105,7 @@ def run(
                 dataset=dataset,
                 tolerance=tolerance,
                 only_predicted=only_predicted,
-                progress=show,
+                progress=report,
             )
         else:
             result = mm.evaluate(
@@ -125,7 +117,7 @@ def run(
                 max_detections=max_detections,
                 flat=flat,
                 only_predicted=only_predicted,
-                progress=show,
+                progress=report,
             )
     for path, kind in ((csv, ".csv"), (json_file, ".json")):
         if path is not None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Option
 
@@ -27,9 +25,6 @@ from maskmed_nnu.cli.options import (
     model_source,
 )
 from maskmed_nnu.errors import InputError
-
-if TYPE_CHECKING:
-    from maskmed_nnu.api.folder_prediction import Progress
 
 DESCRIPTION = """\
 Find the classes or the objects in images of any format that can be read.
@@ -79,14 +74,7 @@ def run(
 
     source = model_source(model, dataset, checkpoint, trainer=tr, plans=p, configuration=c)
     loaded = Model(source, folds=folds, device=device, mirroring=mirroring)
-    with ExitStack() as stack:
-        step: Callable[[str], None] | None = None
-
-        def show(what: Progress) -> None:
-            nonlocal step
-            step = step or stack.enter_context(progress(what.total, "images"))
-            step(what.name)
-
+    with progress() as report:
         summary = loaded.predict_folder(
             input,
             output,
@@ -95,7 +83,7 @@ def run(
             overlays=overlays,
             probabilities=save_probabilities,
             overwrite=overwrite,
-            progress=show,
+            progress=report,
         )
     total = len(summary.predicted) + len(summary.kept) + len(summary.failed)
     if json:

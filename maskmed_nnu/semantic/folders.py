@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.progress import Progress, Report
 from maskmed_nnu.semantic import surfaces
 from maskmed_nnu.semantic.case_scores import CaseScores, case_scores
 from maskmed_nnu.semantic.classes import Classes
@@ -20,9 +21,6 @@ from maskmed_nnu.semantic.label_files import Pair, check_spacing, read_pair, ref
 
 MOST_WORKERS = 8
 """By default; each holds a pair of volumes."""
-
-Progress = Callable[[int, int], None]
-"""Called with the cases that are done and all, in the thread of the caller."""
 
 
 def evaluate_pairs(
@@ -33,7 +31,7 @@ def evaluate_pairs(
     spacing: Sequence[float] | None = None,
     partners: Sequence[tuple[int, int]] = (),
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> tuple[list[CaseScores], list[str]]:
     """The scores of each pair, in their order, and the names of the cases without a spacing.
 
@@ -80,7 +78,7 @@ def evaluate_pairs(
             except InputError as error:
                 faults[index] = str(error).removesuffix(".")
             if progress is not None:
-                progress(done, len(pairs))
+                progress(Progress("evaluating", done, len(pairs)))
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)

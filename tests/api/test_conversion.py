@@ -28,7 +28,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_label_maps(pictures: Path) -> None:
-    calls: list[tuple[str, int, int]] = []
+    calls: list[mm.Progress] = []
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         done = mm.convert(
             str(pictures / "images"),
@@ -37,14 +37,14 @@ def test_label_maps(pictures: Path) -> None:
             name="Cells",
             test=1,
             output=pictures / "raw",
-            progress=lambda *call: calls.append(call),
+            progress=calls.append,
         )
     assert not out.getvalue() and not err.getvalue()
     assert done.folder == pictures / "raw" / "Dataset007_Cells" and (done.folder / "dataset.json").is_file()
     assert (done.cases, done.test_cases) == (["cells_0", "cells_1"], ["cells_2"])
     assert any("6 (1 object: 6)" in line for line in done.notes) and not done.warnings
     assert done.next_commands[0].startswith("export nnUNet_raw=") and "-d 7" in done.next_commands[-1]
-    assert calls[0] == ("reading", 0, 3) and calls[-1] == ("writing", 3, 3)
+    assert calls[0] == ("reading", 0, 3, "") and calls[-1] == ("writing", 3, 3, "")
 
 
 def test_classes_in_the_masks(pictures: Path) -> None:

@@ -41,11 +41,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_folders(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    done: list[tuple[int, int]] = []
+    done: list[mm.Progress] = []
     plans = {"configurations": {"3d_fullres": {"mirroring": {"axes": [2], "swap": {"2": [[1, 2]]}}}}}
     (folders[1] / "plans.json").write_text(json.dumps(plans))
-    result = mm.evaluate(*folders, progress=lambda *now: done.append(now))
-    assert done == [(1, 3), (2, 3), (3, 3)]
+    result = mm.evaluate(*folders, progress=done.append)
+    assert [(now.done, now.total) for now in done] == [(1, 3), (2, 3), (3, 3)]
     table = result.to_table()
     assert table["case"].tolist() == [name for name in "abc" for _ in range(3)]
     assert table["class"].tolist()[:3] == ["left", "right", "spleen"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from maskmed_nnu.cli import console
+from maskmed_nnu.progress import Progress
 
 LONG = "/data/" + "long folder/" * 30 + "[red]a[/red] :smile: [1].tif"
 
@@ -22,9 +23,9 @@ def test_a_table_is_markdown_with_whole_names(capsys):
 
 def test_warnings_and_progress_leave_stdout_alone(capsys):
     console.warn(f"{LONG} is odd.")
-    with console.progress(2, "images") as step:
-        step("[a]")
-        step(LONG)
+    with console.progress() as report:
+        report(Progress("reading", 1, 2, "[a]"))
+        report(Progress("reading", 2, 2, LONG))
     printed = capsys.readouterr()
     assert not printed.out and f"{LONG} is odd.\n" in printed.err
     assert "2/2" in printed.err and "\x1b" not in printed.err

@@ -31,7 +31,6 @@ from maskmed_nnu.instances.conversion.layout import (
     summarize_case,
 )
 from maskmed_nnu.instances.conversion.partial_folder import write_text
-from maskmed_nnu.instances.conversion.progress import Progress, counted
 from maskmed_nnu.instances.conversion.sources import Annotations, Source, SourceCase
 from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.conversion.warnings import warning_lines
@@ -40,6 +39,7 @@ from maskmed_nnu.instances.instance_map import encode
 from maskmed_nnu.instances.label_plausibility import wrapped_ids
 from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.text import count
+from maskmed_nnu.progress import Report, counted
 
 MAX_REFUSED_SHOWN = 20  # refused objects on the screen
 MAX_BROKEN_SHOWN = 10  # kinds of faults
@@ -61,7 +61,7 @@ def convert(
     test: int = 0,
     split: bool = False,
     class_names: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Conversion:
     """Write `source` as the raw data set `folder` (``DatasetXXX_Name``) and return a report.
 
@@ -128,7 +128,7 @@ def check_number_is_free(folder: Path) -> None:
         )
 
 
-def _summarize_cases(source: Source, names: Sequence[str], split: bool, progress: Progress | None) -> list[CaseSummary]:
+def _summarize_cases(source: Source, names: Sequence[str], split: bool, progress: Report | None) -> list[CaseSummary]:
     summaries: list[CaseSummary] = []
     broken: list[tuple[SourceCase, str]] = []
     ordered = sorted(zip(names, source.cases, strict=True), key=lambda pair: pair[0])

@@ -16,20 +16,20 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import file_state
 from maskmed_nnu.instances.conversion import partial_folder
 from maskmed_nnu.instances.conversion.convert import check_number_is_free
-from maskmed_nnu.instances.conversion.progress import Progress, counted
 from maskmed_nnu.instances.formats import VOLUMES, ending
 from maskmed_nnu.instances.formats.files import damage_told
 from maskmed_nnu.instances.formats.reorientation import code_of, of_as_many_axes, turn
 from maskmed_nnu.instances.text import count, format_faults, format_list
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
+from maskmed_nnu.progress import Report, counted
 
 MAX_NAMES = 3
 TWO_FILES = (".nhdr", ".mhd")
 """Headers whose voxels are in a file of their own, which is named in them."""
 
 
-def reorient(source: Path, folder: Path, code: str, *, progress: Progress | None = None) -> list[str]:
+def reorient(source: Path, folder: Path, code: str, *, progress: Report | None = None) -> list[str]:
     """Copy ``source`` and all that is below it to ``folder``, volumes turned to ``code``; returns lines on what was
     done.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from maskmed_nnu.instances.metrics.coco_results import CocoResults
 from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
 from maskmed_nnu.instances.text import format_list, format_shape
+from maskmed_nnu.progress import Progress, Report
 
 
 def check_folders(truth: Path, prediction: Path) -> None:
@@ -72,11 +73,11 @@ def evaluate(
     results: CocoResults | None = None,
     max_detections: int = 1000,
     flat: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
 
-    `cases`: names, by default those of `find_cases`; `progress` is told how many are done, and how many there are.
+    `cases`: names, by default those of `find_cases`; `progress` is called after each.
     `results`: COCO results of the same images (of a volume CASE_z). Where they are given, their masks and scores make
     the average precision, and the id maps everything else; without them every object has the score 1.
     `flat`: overlaps are removed from truth and prediction first, as a map with one id per pixel would.
@@ -118,7 +119,7 @@ def evaluate(
                 metrics.average_precision.update(flatten(detections) if flat else detections, true)
             images.append(image)
         if progress is not None:
-            progress(done, len(names))
+            progress(Progress("evaluating", done, len(names)))
     if results is not None:
         results.tell_unused(images)
     return metrics.compute(), len(images)
