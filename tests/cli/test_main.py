@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from maskmed_nnu.cli import demo
 from maskmed_nnu.cli.main import COMMANDS, load_command, main
 from maskmed_nnu.demo import cells, lesions, nnunet_commands, phantoms
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import choose_device
 
 
@@ -122,7 +123,7 @@ def test_bad_data_folder_is_one_sentence_and_status_1(tmp_path, capsys):
 def test_an_unavailable_device_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_device("auto") == "cpu"
-    with pytest.raises(SystemExit, match="sees no cuda device here; take the device cpu"):
+    with pytest.raises(InputError, match="sees no cuda device here; take the device cpu"):
         choose_device("cuda")
 
 
