@@ -151,7 +151,7 @@ def _weights(
     scale = 8 if architecture["network_class_name"].endswith("MaskMed") else 1
     options = {"allow_init": True, "deep_supervision": False}
     with torch.random.fork_rng():
-        for seed in range(100 * number, 100 * number + 20):
+        for seed in range(100 * number, 100 * number + 60):
             torch.manual_seed(seed)
             network = get_network_from_plans(*architecture.values(), channels, heads, **options).eval()
             weights = {name: v * scale if v.ndim > 1 else v for name, v in network.state_dict().items()}
@@ -160,7 +160,7 @@ def _weights(
                 break
             with torch.inference_mode():
                 shares = network(torch.randn(1, channels, *patch)).argmax(1).flatten().bincount(minlength=heads)
-            if shares.sort().values[-2] > 0.2 * shares.sum():
+            if shares.sort().values[-2] > 0.4 * shares.sum():
                 break
     return weights
 

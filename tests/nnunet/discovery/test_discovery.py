@@ -149,10 +149,10 @@ def test_an_unknown_planner_is_told_before_the_fingerprint_is_extracted(nnunet_e
     """With nnU-Net's own order the sentence would come after hours."""
     arguments = "nnUNetv2_plan_and_preprocess -d 987 -c 2d 3d_fullres -pl MaskMedPlaner --verify_dataset_integrity"
     monkeypatch.setattr(sys, "argv", arguments.split())
-    with pytest.raises(InputError, match="Unknown planner.*did you mean MaskMedPlanner"):
+    with pytest.raises(SystemExit, match="Unknown planner.*did you mean MaskMedPlanner"):
         plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
     monkeypatch.setattr(sys, "argv", [a.replace("Planer", "Planner") for a in arguments.split()])
-    with pytest.raises(InputError, match="-d 987: there is no Dataset987"):
+    with pytest.raises(SystemExit, match="-d 987: there is no Dataset987"):
         plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
 
 

@@ -198,7 +198,7 @@ def test_what_real_annotations_contain_passes_with_a_warning_each(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["WARNING"] * 4
     assert "3 objects are in several pieces" in lines[0] and "a.tif (1), c.tif (2)" in lines[0]
-    assert "maskmed convert --split-pieces" in lines[0]
+    assert "converting with split_pieces" in lines[0]
     assert "1 object has stray pixels" in lines[1]
     assert "1 object has holes" in lines[2]
     assert "1 object is a single pixel: a.tif (1)" in lines[3]
@@ -272,7 +272,7 @@ def test_without_the_check_the_case_that_planning_fails_at_is_named(
     with pytest.raises(ValueError, match="operands"):  # nothing of ours: the error stays
         plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
     spoil(dataset)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(SystemExit, match=sentence):
         plan_and_preprocess_entrypoints.plan_and_preprocess_entry()
 
 

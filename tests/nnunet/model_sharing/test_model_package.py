@@ -91,7 +91,8 @@ def test_a_package_predicts_as_its_folder(tmp_path, network, dim, precision):
     if precision == "float32":
         np.testing.assert_array_equal(predicted(file, dim), predicted(folder, dim))
     elif network in ("MaskMed", "SimpleUNet", "MaskAttnUNet"):
-        assert 0 < np.abs(predicted(file, dim) - predicted(folder, dim)).mean() < 0.01
+        rounded, exact = predicted(file, dim), predicted(folder, dim)
+        assert 0 < np.abs(rounded - exact).mean() < 0.005 * np.abs(exact).mean()
         assert file.stat().st_size < mm.export(folder, tmp_path / "y.zip", precision="float32").stat().st_size
 
 

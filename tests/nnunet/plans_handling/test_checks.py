@@ -105,8 +105,3 @@ def test_other_numbers_of_things():
         InputError, match=r"arch_kwargs.num_things to 2; legal is the number of .* \[1\], 1. Plan again"
     ):
         check_iaunet_plans(plans, configuration)
-
-
-def test_an_input_error_ends_a_command_with_its_sentence_only(run_python):
-    done = run_python("from maskmed_nnu.errors import InputError\nraise InputError('one sentence')")
-    assert done.returncode == 1 and done.stderr == "one sentence\n"
