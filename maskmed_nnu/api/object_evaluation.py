@@ -25,7 +25,7 @@ from maskmed_nnu.instances.text import count
 from maskmed_nnu.json_file import write_json
 from maskmed_nnu.progress import Report
 from maskmed_nnu.semantic.label_files import left_out_note
-from maskmed_nnu.semantic.saving import save
+from maskmed_nnu.semantic.saving import Result
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +35,7 @@ COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ
 
 
 @dataclass(frozen=True)
-class ObjectEvaluation:
+class ObjectEvaluation(Result):
     """Scores of objects, summed over all images: ``scores`` as `InstanceMetrics.compute` gives them.
 
     ``names``: number → name of each class. ``scored``: whether scores made the AP, or every object has the score 1.
@@ -70,16 +70,6 @@ class ObjectEvaluation:
             "max_detections": self.max_detections,
             **with_names(dict(self.scores), dict(self.names)),
         }
-
-    def save(self, path: Path | str) -> None:
-        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
-
-        Raises
-        ------
-        InputError
-            For another ending, and where the file holds something else than results of an evaluation.
-        """
-        save(self, path)
 
     def shown_rows(self) -> list[dict[str, str]]:
         """The table, rounded."""

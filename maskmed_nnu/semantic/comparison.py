@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.semantic.case_scores import METRICS, NOT_APPLICABLE, CaseScores
 from maskmed_nnu.semantic.evaluation import MISSING, SemanticEvaluation, shown_name, without_nan
-from maskmed_nnu.semantic.saving import save
+from maskmed_nnu.semantic.saving import Result
 from maskmed_nnu.semantic.summary import MEAN, mean, values
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True)
-class SemanticComparison:
+class SemanticComparison(Result):
     """``b`` against ``a``: tests, and the difference in each case; what is missed or invented counts as the worst."""
 
     a: SemanticEvaluation
@@ -117,16 +116,6 @@ class SemanticComparison:
             }
             for test in self.tests
         ]
-
-    def save(self, path: Path | str) -> None:
-        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
-
-        Raises
-        ------
-        InputError
-            For another ending, and where the file holds something else than results of an evaluation.
-        """
-        save(self, path)
 
     def __repr__(self) -> str:
         from pandas import DataFrame

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.semantic.case_scores import ABSENT, COLUMNS, NOT_APPLICABLE, CaseScores
 from maskmed_nnu.semantic.classes import Classes
-from maskmed_nnu.semantic.saving import save
+from maskmed_nnu.semantic.saving import Result
 from maskmed_nnu.semantic.summary import STATES, ClassSummary, summarize
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ SHOWN = {"dice": 3, "iou": 3, "nsd": 3, "hd95": 1}
 
 
 @dataclass(frozen=True)
-class SemanticEvaluation:
+class SemanticEvaluation(Result):
     """Scores of class maps, of one case or many.
 
     ``notes`` name what a reader of the figures should know: labels that stand for no class, classes that no file has,
@@ -107,16 +106,6 @@ class SemanticEvaluation:
             content["wrong_side"] = self.wrong_side_table().to_dict("records")
         content = without_nan(content)
         return content
-
-    def save(self, path: Path | str) -> None:
-        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
-
-        Raises
-        ------
-        InputError
-            For another ending, and where the file holds something else than results of an evaluation.
-        """
-        save(self, path)
 
     def __repr__(self) -> str:
         notes = "".join(f"\nNote: {note}" for note in self.notes)

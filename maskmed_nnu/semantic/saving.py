@@ -19,11 +19,21 @@ CSV_STARTS = ("case,class,state,dice", "class,metric,cases", "class,AP,")
 
 
 class Result(Protocol):
-    """What `save` takes."""
+    """What an evaluation found."""
 
     def to_table(self) -> DataFrame: ...
 
     def to_json(self) -> dict[str, Any]: ...
+
+    def save(self, path: Path | str) -> None:
+        """Write the table to a .csv file, or everything to a .json file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            For another ending, and where the file holds something else than results of an evaluation.
+        """
+        save(self, path)
 
 
 def check_output(path: Path, kind: str) -> None:
