@@ -116,6 +116,8 @@ class ImageReader:
         told = not isinstance(reader, InstanceIO) or "sitk_stuff" in properties or bool(properties.get("spacing_file"))
         told = told and type(reader).__name__ != "NaturalImage2DIO"
         spatial, own, to_input = grid_of(type(reader).__name__, properties, image.shape[1:])
+        if self.volumes and "Z" not in spatial and formats.ending(files[0]) not in formats.TIFF:
+            raise InputError(f"{files[0]} is a single plane, but the model takes volumes; give one of several slices.")
         if spacing is not None:
             if told:
                 raise InputError(f"{files[0]} tells its own spacing ({_numbers(own)} mm); leave spacing= out.")

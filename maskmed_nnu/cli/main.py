@@ -35,6 +35,8 @@ COMMANDS = {
 A module has ``DESCRIPTION``, ``EXAMPLE`` and ``run``, whose parameters are the options. It is imported only for its own
 command, so that ``maskmed --help`` answers at once.
 """
+RESUMED = ("demo", "train", "predict")
+"""Commands that go on where they were stopped"""
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -46,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack "×", or a file's name not be text
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        words = sys.argv[1:] if arguments is None else list(arguments)
         with _group().make_context("maskmed", [*words] or ["--help"]) as context:
             context.command.invoke(context)
         sys.stdout.flush()
@@ -69,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nmaskmed: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nmaskmed: stopped; the same command goes on where this one ended.", file=sys.stderr)
+        goes_on = words[:1] and words[0] in RESUMED
+        then = "goes on where this one ended" if goes_on else "starts from the beginning"
+        print(f"\nmaskmed: stopped; the same command {then}.", file=sys.stderr)
         return 130
     return 0
 

@@ -276,6 +276,16 @@ def test_bad_input_is_one_sentence(image, options, said, volumes):
     assert "\n" not in str(error.value)
 
 
+def test_a_picture_is_no_volume(tmp_path, volumes):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plane.png")
+    sitk.WriteImage(sitk.Image(9, 9, sitk.sitkFloat32), str(tmp_path / "plane.nii.gz"))
+    for name in ("plane.png", "plane.nii.gz"):
+        with pytest.raises(mm.InputError, match=f"{name} is a single plane, but the model takes volumes"):
+            volumes.predict(tmp_path / name)
+
+
 def test_a_model_that_knows_another_spacing_asks_for_it(tmp_path):
     import json
 

@@ -140,6 +140,9 @@ def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "run_commands", interrupt)
     assert main(["demo", "--out", str(tmp_path), "--device", "cpu"]) == 130
     assert "goes on where this one ended" in capsys.readouterr().err
+    monkeypatch.setattr("maskmed_nnu.api.evaluation.evaluate", interrupt)
+    assert main(["evaluate", str(tmp_path), str(tmp_path)]) == 130
+    assert "starts from the beginning" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
