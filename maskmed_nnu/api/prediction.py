@@ -165,9 +165,14 @@ class Prediction:
         return pandas.DataFrame(columns)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write `labels` with the place of the image, as ``nnUNetv2_predict`` writes them; whole or not at all.
+        """Write what was found to a file, by its ending; whole or not at all.
 
-        NIfTI (``.nii.gz``, ``.nii``), NRRD, MetaImage, TIFF and, of one plane, PNG.
+        **Label maps**: `labels` with the place of the image, as ``nnUNetv2_predict`` writes them: NIfTI (``.nii.gz``,
+        ``.nii``), NRRD, MetaImage, TIFF and, of one plane, PNG.
+
+        **For other tools**: ``.geojson`` for QuPath, ``.zip`` with ROIs for ImageJ and Fiji, ``.seg.nrrd`` for 3D
+        Slicer, and ``.txt`` with label descriptions for ITK-SNAP. The first three hold each object and each region of
+        classes whole, where they overlap, too.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Label maps as files on the grid of their image."""
+"""Label maps, and files for other tools, on the grid of their image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.api.images import InputImage
+from maskmed_nnu.api.tool_files import TOOL_FILES, findings, tool_file_of
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
@@ -24,19 +25,26 @@ WRITTEN = (*LABEL_ENDINGS, ".nrrd", ".mha")
 
 
 def save_labels(path: Path, prediction: Prediction) -> None:
-    """Write the labels where a user says.
+    """Write the labels, or a file for another tool, where a user says.
 
     Raises:
         InputError: where the format cannot hold them, or they would go over the input.
     """
-    kind = formats.ending(path)
-    if kind not in WRITTEN:
-        raise InputError(f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}.")
+    tool_file = tool_file_of(path)
+    if tool_file is None and formats.ending(path) not in WRITTEN:
+        others = ", ".join(kind.ending for kind in TOOL_FILES.values())
+        raise InputError(
+            f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}, and for other "
+            f"tools {others}."
+        )
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} for {path.name}; make it, or name another.")
     refuse_output_over_input([path], prediction._image.files, advice="name another file")
     refuse_image_folder(path.parent)
-    write_labels(path, prediction)
+    if tool_file is not None:
+        tool_file.write(path, findings(prediction))
+    else:
+        write_labels(path, prediction)
 
 
 def write_labels(path: Path, prediction: Prediction) -> None:
@@ -78,20 +86,38 @@ def write_labels(path: Path, prediction: Prediction) -> None:
     InstanceIO().write_seg(seg if seg.ndim == 3 else seg[None], str(path), _properties(image, geometry))
 
 
-def _geometry(image: InputImage) -> formats.Geometry | None:
-    """The place of the image's file or array, of as many axes; None where it tells none."""
+def place(image: InputImage) -> formats.Geometry | None:
+    """Where the image's file or array lies, in two or three dimensions; None where it does not tell."""
     nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
     if nifti is not None:
-        found = formats.Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
-    elif stuff is not None:
-        found = formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
-    elif image.spacing is not None:
-        dimension = len(image.spacing)
-        along = tuple(image.spacing[image.axes.index(axis)] for axis in "XYZ" if axis in image.axes)
-        found = formats.Geometry(along, (0.0,) * dimension, tuple(np.eye(dimension).ravel().tolist()))
-    else:
+        return formats.Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
+    if stuff is not None:
+        return _as_stored(stuff, image.data.shape[1:])
+    if image.spacing is None:
         return None
-    return found.to(len(image.axes))
+    dimension = len(image.spacing)
+    along = tuple(image.spacing[image.axes.index(axis)] for axis in "XYZ" if axis in image.axes)
+    return formats.Geometry(along, (0.0,) * dimension, tuple(np.eye(dimension).ravel().tolist()))
+
+
+def _as_stored(stuff: dict[str, Any], shape: tuple[int, ...]) -> formats.Geometry:
+    """The place of a file, of which ``stuff`` tells that of its volume of ``shape [Z, Y, X]`` as the reader has it."""
+    import SimpleITK as sitk
+
+    if "original_orientation" not in stuff or len(stuff["spacing"]) != 3:
+        return formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
+    image: Any = sitk.Image(shape[::-1], sitk.sitkUInt8)
+    image.SetSpacing(stuff["spacing"])
+    image.SetOrigin(stuff["origin"])
+    image.SetDirection(stuff["direction"])
+    image = sitk.DICOMOrient(image, stuff["original_orientation"])
+    return formats.Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def _geometry(image: InputImage) -> formats.Geometry | None:
+    """`place`, of as many axes as the image has."""
+    found = place(image)
+    return None if found is None else found.to(len(image.axes))
 
 
 def _properties(image: InputImage, geometry: formats.Geometry | None) -> dict[str, Any]:
