@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from maskmed_nnu.api.images import InputImage
+    from maskmed_nnu.instances.tool_files import Findings
 
 SHOWN_ROWS = 10
 
@@ -75,6 +76,12 @@ class Prediction:
     def has_objects(self) -> bool:
         """Whether this is about single objects, rather than the class of each pixel."""
         return self._objects is not None
+
+    @cached_property
+    def _findings(self) -> Findings:
+        from maskmed_nnu.api.findings import findings
+
+        return findings(self)
 
     @cached_property
     def _list(self) -> ObjectList:
@@ -179,9 +186,9 @@ class Prediction:
         InputError
             Where the format cannot hold them, or the file is the input's.
         """
-        from maskmed_nnu.api.saving import save_labels
+        from maskmed_nnu.api.tool_files import save
 
-        save_labels(Path(path), self)
+        save(Path(path), self)
 
     def plot(self, *, index: int | None = None) -> Figure:
         """A figure of matplotlib: the image with classes tinted, or objects outlined; pyplot is left alone.

@@ -1,7 +1,8 @@
-"""Label maps, and files for other tools, on the grid of their image."""
+"""Label maps as files on the grid of their image."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,42 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskmed_nnu.api.grids import place
 from maskmed_nnu.api.images import InputImage
-from maskmed_nnu.api.tool_files import TOOL_FILES, findings, tool_file_of
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from maskmed_nnu.api.prediction import Prediction
 
 WRITTEN = (*LABEL_ENDINGS, ".nrrd", ".mha")
-
-
-def save_labels(path: Path, prediction: Prediction) -> None:
-    """Write the labels, or a file for another tool, where a user says.
-
-    Raises:
-        InputError: where the format cannot hold them, or they would go over the input.
-    """
-    tool_file = tool_file_of(path)
-    if tool_file is None and formats.ending(path) not in WRITTEN:
-        others = ", ".join(kind.ending for kind in TOOL_FILES.values())
-        raise InputError(
-            f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}, and for other "
-            f"tools {others}."
-        )
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} for {path.name}; make it, or name another.")
-    refuse_output_over_input([path], prediction._image.files, advice="name another file")
-    refuse_image_folder(path.parent)
-    if tool_file is not None:
-        tool_file.write(path, findings(prediction))
-    else:
-        write_labels(path, prediction)
 
 
 def write_labels(path: Path, prediction: Prediction) -> None:
@@ -64,14 +41,15 @@ def write_labels(path: Path, prediction: Prediction) -> None:
         label_format = LabelFormat.from_dataset_json(predictor.dataset_json)
         told = kind in formats.TIFF and image.spacing is not None and "Z" in image.axes
         properties = {**image.properties, "spacing_file": True} if told else image.properties
+        properties = {**properties, "tiff_scale": _scale(image)}
         reader.write_instances(instances, str(path), properties, label_format)
         return
     if len(raw) > 1:
         raise InputError(f"{path} cannot hold layers of overlapping objects; write .tif or .nii.gz.")
     name = type(reader).__name__
     own = path.name.lower().endswith((*reader.supported_file_endings, predictor.dataset_json["file_ending"]))
-    if name == "Tiff3DIO" or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
-        own = False  # it would write a second file that is called after the first, or the first slice only
+    if kind in formats.TIFF or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
+        own = False  # it would leave out the resolution, call a second file after the first, or write one slice only
     if own or (kind in formats.VOLUMES and name.startswith("SimpleITKIO")):
         write_atomically(path, lambda partial: reader.write_seg(raw[0], str(partial), image.properties))
         return
@@ -86,34 +64,6 @@ def write_labels(path: Path, prediction: Prediction) -> None:
     InstanceIO().write_seg(seg if seg.ndim == 3 else seg[None], str(path), _properties(image, geometry))
 
 
-def place(image: InputImage) -> formats.Geometry | None:
-    """Where the image's file or array lies, in two or three dimensions; None where it does not tell."""
-    nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
-    if nifti is not None:
-        return formats.Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
-    if stuff is not None:
-        return _as_stored(stuff, image.data.shape[1:])
-    if image.spacing is None:
-        return None
-    dimension = len(image.spacing)
-    along = tuple(image.spacing[image.axes.index(axis)] for axis in "XYZ" if axis in image.axes)
-    return formats.Geometry(along, (0.0,) * dimension, tuple(np.eye(dimension).ravel().tolist()))
-
-
-def _as_stored(stuff: dict[str, Any], shape: tuple[int, ...]) -> formats.Geometry:
-    """The place of a file, of which ``stuff`` tells that of its volume of ``shape [Z, Y, X]`` as the reader has it."""
-    import SimpleITK as sitk
-
-    if "original_orientation" not in stuff or len(stuff["spacing"]) != 3:
-        return formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
-    image: Any = sitk.Image(shape[::-1], sitk.sitkUInt8)
-    image.SetSpacing(stuff["spacing"])
-    image.SetOrigin(stuff["origin"])
-    image.SetDirection(stuff["direction"])
-    image = sitk.DICOMOrient(image, stuff["original_orientation"])
-    return formats.Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-
-
 def _geometry(image: InputImage) -> formats.Geometry | None:
     """`place`, of as many axes as the image has."""
     found = place(image)
@@ -123,13 +73,21 @@ def _geometry(image: InputImage) -> formats.Geometry | None:
 def _properties(image: InputImage, geometry: formats.Geometry | None) -> dict[str, Any]:
     """What `InstanceIO` wants to know of a place."""
     along = dict(zip(image.axes, image.spacing or (), strict=False))
-    properties: dict[str, Any] = {"spacing": [along.get(axis, 1.0) for axis in "ZYX"]}
+    properties: dict[str, Any] = {"spacing": [along.get(axis, 1.0) for axis in "ZYX"], "tiff_scale": _scale(image)}
     if len(along) == 3:
         properties["spacing_file"] = True
     if geometry is not None:
         place = {"spacing": geometry.spacing, "origin": geometry.origin, "direction": geometry.direction}
         properties["sitk_stuff"] = {**place, "dimension": geometry.dimension, "nifti": None}
     return properties
+
+
+def _scale(image: InputImage) -> dict[str, Any] | None:
+    """The resolution and unit for a label TIFF: those of the image's TIFF, or of its spacing."""
+    scale = image.scale
+    if scale is None and image.spacing is not None:
+        scale = formats.TiffScale.of_spacing([image.spacing[image.axes.index(a)] for a in "ZYX" if a in image.axes])
+    return None if scale is None else asdict(scale)
 
 
 def _write_nibabel(path: Path, *, image: Any, labels: NDArray[Any]) -> None:

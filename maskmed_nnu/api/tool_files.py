@@ -1,24 +1,17 @@
-"""Files in which other tools open a prediction: from the result object to areas with names, and to the writers."""
+"""Files in which other tools open a prediction, each kind by its name and by the ending of its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
-
-from maskmed_nnu.instances.tool_files import (
-    Area,
-    Findings,
-    write_geojson,
-    write_label_descriptions,
-    write_rois,
-    write_segmentation,
-)
+from maskmed_nnu.api.saving import WRITTEN, write_labels
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances import tool_files as written
+from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from maskmed_nnu.api.prediction import Prediction
@@ -30,20 +23,34 @@ class ToolFile:
 
     ending: str
     folder: str
-    write: Callable[[Path, Findings], None]
+    write: Callable[[Path, Prediction], None]
 
 
 TOOL_FILES = {
-    "geojson": ToolFile(".geojson", "geojson", write_geojson),
-    "rois": ToolFile(".zip", "rois", write_rois),
-    "seg.nrrd": ToolFile(".seg.nrrd", "slicer", write_segmentation),
-    "itksnap": ToolFile(".txt", "itksnap", write_label_descriptions),
+    "geojson": ToolFile(".geojson", "geojson", lambda path, found: written.write_geojson(path, found._findings)),
+    "rois": ToolFile(".zip", "rois", lambda path, found: written.write_rois(path, found._findings)),
+    "seg.nrrd": ToolFile(".seg.nrrd", "slicer", lambda path, found: written.write_segmentation(path, found._findings)),
+    "itksnap": ToolFile(".txt", "itksnap", lambda path, found: written.write_label_descriptions(path, found._findings)),
+    "tif": ToolFile(".tif", "tif", write_labels),
 }
 """By their names in `Model.predict_folder` and ``maskmed predict --write``."""
 
 
+def tool_files(names: Sequence[str]) -> list[ToolFile]:
+    """The kinds of these names, each once.
+
+    Raises:
+        InputError: where there is no such kind.
+    """
+    unknown = [name for name in names if name not in TOOL_FILES]
+    if isinstance(names, str) or unknown:
+        what = names if isinstance(names, str) else unknown[0]
+        raise InputError(f"{what!r} is no kind of file to write; give a list of some of {', '.join(TOOL_FILES)}.")
+    return [TOOL_FILES[name] for name in dict.fromkeys(names)]
+
+
 def tool_file_of(path: Path) -> ToolFile | None:
-    """The kind of file that ``path`` names by its ending; None for label maps.
+    """The kind of file that ``path`` names by its ending; None for others.
 
     >>> tool_file_of(Path("a.SEG.NRRD")).folder, tool_file_of(Path("a.nrrd"))
     ('slicer', None)
@@ -51,96 +58,21 @@ def tool_file_of(path: Path) -> ToolFile | None:
     return next((kind for kind in TOOL_FILES.values() if path.name.lower().endswith(kind.ending)), None)
 
 
-def findings(prediction: Prediction) -> Findings:
-    """What was found, on the grid of the input's file: z, y, x."""
-    from maskmed_nnu.api.saving import place
+def save(path: Path, prediction: Prediction) -> None:
+    """Write a label map, or a file for another tool, where a user says.
 
-    image, axes = prediction._image, prediction.axes
-    seg = _upright(prediction, image.to_input(prediction._raw[0]))
-    areas = list(_classes(prediction, seg) if prediction._objects is None else _objects(prediction, seg))
-    descriptions = dict(prediction.names)
-    if prediction._objects is not None:
-        shown = set(np.unique(prediction.labels).tolist())
-        descriptions = {area.value: area.name for area in areas if area.value in shown}
-    along = dict(zip(axes, prediction.spacing or (), strict=False))
-    geometry = place(image)
-    return Findings(
-        areas,
-        seg.shape,
-        image.name,
-        volume="Z" in axes,
-        spacing=tuple(along.get(axis, 1.0) for axis in "ZYX") if along else None,
-        geometry=None if geometry is None else geometry.to(3),
-        channels_in_stack=len(image.data) > 1 and len(image.files) < 2,
-        descriptions=descriptions,
-    )
-
-
-def _upright(prediction: Prediction, values: NDArray[Any]) -> NDArray[Any]:
-    """``[z, y, x]`` of ``values [*axes]``; an image is one slice."""
-    turned = values.transpose([prediction.axes.index(axis) for axis in "ZYX" if axis in prediction.axes])
-    return turned if turned.ndim == 3 else turned[None]
-
-
-def _objects(prediction: Prediction, seg: NDArray[Any]) -> Iterator[Area]:
-    """The objects whole, those that others hide in the label map included; then stuff."""
-    axes, dimension = prediction.axes, len(prediction.axes)
-    fresh = int(prediction.labels.max(initial=0))  # for hidden objects, which have no value in the label map
-    for number, value, score, box, mask in zip(
-        prediction.classes.tolist(),
-        prediction.ids.tolist(),
-        prediction.scores.tolist(),
-        prediction.boxes.tolist(),
-        prediction.masks,
-        strict=True,
-    ):
-        if not value:
-            fresh += 1
-        first = dict(zip(axes, box[:dimension], strict=True))
-        name = prediction.names.get(number, str(number))
-        yield Area(
-            f"{name} {value or fresh}",
-            name,
-            number,
-            value or fresh,
-            (first.get("Z", 0), first["Y"], first["X"]),
-            _upright(prediction, mask),
-            score,
+    Raises:
+        InputError: where the format cannot hold what was found, or it would go over the input.
+    """
+    tool_file = tool_file_of(path)
+    if tool_file is None and formats.ending(path) not in WRITTEN:
+        others = ", ".join(kind.ending for kind in TOOL_FILES.values() if kind.ending not in WRITTEN)
+        raise InputError(
+            f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}, and for other "
+            f"tools {others}."
         )
-    assert prediction._objects is not None
-    stuff = prediction._objects.instances.stuff
-    if stuff.any():
-        divisor = prediction._model.dataset_json["label_divisor"]
-        turned = _upright(prediction, prediction._image.to_input(stuff))
-        named = {prediction.names.get(number, str(number)): [number] for number in np.unique(stuff[stuff > 0]).tolist()}
-        yield from _areas(turned, named, {name: numbers[0] * divisor for name, numbers in named.items()})
-
-
-def _classes(prediction: Prediction, seg: NDArray[Any]) -> Iterator[Area]:
-    """Classes, and regions whole: with all labels that they are made of."""
-    regions = _regions(prediction._model.dataset_json)
-    named = {name: regions.get(name, [number]) for number, name in prediction.names.items() if number}
-    values = {name: number for number, name in prediction.names.items()}
-    return _areas(seg, named, values)
-
-
-def _regions(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
-    return {
-        name: [int(number) for number in value]
-        for name, value in dataset_json["labels"].items()
-        if dataset_json.get("regions_class_order") and isinstance(value, (list, tuple))
-    }
-
-
-def _areas(seg: NDArray[Any], labels: Mapping[str, list[int]], values: Mapping[str, int]) -> Iterator[Area]:
-    """An area for each name of which ``seg [z, y, x]`` holds one of the labels, with a value for each name."""
-    boxes = ndimage.find_objects(seg.astype(np.int32, copy=False))
-    for name, numbers in labels.items():
-        parts = [boxes[number - 1] for number in numbers if 0 < number <= len(boxes) and boxes[number - 1] is not None]
-        if parts:
-            starts, stops = ([[getattr(axis, end) for axis in part] for part in parts] for end in ("start", "stop"))
-            start, stop = np.min(starts, axis=0).tolist(), np.max(stops, axis=0).tolist()
-            box = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
-            mask = np.isin(seg[box], numbers)
-            value = values[name]
-            yield Area(name, name, min(numbers), value, (start[0], start[1], start[2]), mask)
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} for {path.name}; make it, or name another.")
+    refuse_output_over_input([path], prediction._image.files, advice="name another file")
+    refuse_image_folder(path.parent)
+    (write_labels if tool_file is None else tool_file.write)(path, prediction)

@@ -19,9 +19,7 @@ from maskmed_nnu.instances.tool_files.polygons import Ring
 
 def write_geojson(path: Path, found: Findings) -> None:
     """A FeatureCollection with a feature for each area, of a volume for each slice of each area."""
-    features = [
-        _feature(found, area, z, pixels, pieces) for area in found.areas for z, pixels, pieces in area.planes()
-    ]
+    features = [_feature(found, area, z, pixels, pieces) for area in found.areas for z, pixels, pieces in area.planes()]
     document = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, allow_nan=False)
     write_atomically(path, lambda partial: partial.write_text(document, encoding="utf-8"))
 

@@ -29,7 +29,7 @@ def polygons(mask: NDArray[np.bool_], x0: int = 0, y0: int = 0) -> list[list[Rin
     found: list[list[Ring]] = [[] for _ in range(number)]
     for piece, ring in _rings(pieces):
         outer = _is_outer(ring)
-        found[piece - 1].insert(0 if outer else len(found[piece - 1]), ring + (x0, y0))
+        found[piece - 1].insert(0 if outer else len(found[piece - 1]), ring + np.array((x0, y0)))
     return found
 
 

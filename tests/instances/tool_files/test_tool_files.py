@@ -115,7 +115,8 @@ def test_files_of_overlapping_objects(tmp_path_factory, first, second, shift):
     voxels = read["voxels"] if read["voxels"].ndim == 4 else read["voxels"][None]
     assert len(voxels) == 1 + (masks.sum(0) > 1).any()
     for segment, mask in zip(read["segments"], masks, strict=True):
-        np.testing.assert_array_equal(voxels[segment["layer"]][..., 0].T == segment["labelValue"], mask)
+        drawn = voxels[segment["layer"], :, :, 0].T
+        np.testing.assert_array_equal(drawn == segment["labelValue"], mask)
 
 
 def test_qupath_reads_class_colour_score_and_measurements(tmp_path):
