@@ -48,7 +48,7 @@ def write_labels(path: Path, prediction: Prediction) -> None:
         raise InputError(f"{path} cannot hold layers of overlapping objects; write .tif or .nii.gz.")
     name = type(reader).__name__
     own = path.name.lower().endswith((*reader.supported_file_endings, predictor.dataset_json["file_ending"]))
-    if kind in formats.TIFF or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
+    if kind in formats.TIFF or name == "Tiff3DIO" or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
         own = False  # it would leave out the resolution, call a second file after the first, or write one slice only
     if own or (kind in formats.VOLUMES and name.startswith("SimpleITKIO")):
         write_atomically(path, lambda partial: reader.write_seg(raw[0], str(partial), image.properties))

@@ -11,6 +11,7 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.instances.tool_files.findings import Area, Findings
@@ -71,7 +72,7 @@ def _roi(name: str, area: Area, z: int, pieces: list[list[Ring]], found: Finding
     return bytes(roi.tobytes())
 
 
-def _path(ring: Ring) -> np.ndarray:
+def _path(ring: Ring) -> NDArray[np.float32]:
     steps = np.full((len(ring), 3), LINE, np.float32)
     steps[0, 0] = MOVE
     steps[:, 1:] = ring
