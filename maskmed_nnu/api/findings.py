@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def _upright(prediction: Prediction, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _objects(prediction: Prediction, seg: NDArray[Any]) -> Iterator[Area]:
-    """The objects whole, those that others hide in the label map included; then stuff."""
+    """The objects whole, those that others hide in the label map included; then what is not counted."""
     axes, dimension = prediction.axes, len(prediction.axes)
     fresh = int(prediction.labels.max(initial=0))  # for hidden objects, which have no value in the label map
     for number, value, score, box, mask in zip(
@@ -68,23 +68,19 @@ def _objects(prediction: Prediction, seg: NDArray[Any]) -> Iterator[Area]:
             value or fresh,
             (first.get("Z", 0), first["Y"], first["X"]),
             _upright(prediction, mask),
-            score,
+            round(score, 6),
         )
-    assert prediction._objects is not None
-    stuff = prediction._objects.instances.stuff
-    if stuff.any():
-        divisor = prediction._model.dataset_json["label_divisor"]
-        turned = _upright(prediction, prediction._image.to_input(stuff))
-        named = {prediction.names.get(number, str(number)): [number] for number in np.unique(stuff[stuff > 0]).tolist()}
-        yield from _areas(turned, named, {name: numbers[0] * divisor for name, numbers in named.items()})
+    divisor = prediction._model.dataset_json.get("label_divisor")
+    if divisor is not None:  # then there may be classes that are not counted, where no object is
+        names = prediction.names.items()
+        yield from _areas(seg, [(name, number, [number * divisor], number * divisor) for number, name in names])
 
 
 def _classes(prediction: Prediction, seg: NDArray[Any]) -> Iterator[Area]:
     """Classes, and regions whole: with all labels that they are made of."""
     regions = _regions(prediction._model.dataset_json)
-    named = {name: regions.get(name, [number]) for number, name in prediction.names.items() if number}
-    values = {name: number for number, name in prediction.names.items()}
-    return _areas(seg, named, values)
+    names = prediction.names.items()
+    return _areas(seg, [(name, number, regions.get(name, [number]), number) for number, name in names])
 
 
 def _regions(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -97,15 +93,14 @@ def _regions(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
     }
 
 
-def _areas(seg: NDArray[Any], labels: Mapping[str, list[int]], values: Mapping[str, int]) -> Iterator[Area]:
-    """An area for each name of which ``seg [z, y, x]`` holds one of the labels, with a value for each name."""
+def _areas(seg: NDArray[Any], wanted: Iterable[tuple[str, int, list[int], int]]) -> Iterator[Area]:
+    """An area for each class that ``seg [z, y, x]`` holds: its name, its number, its labels in ``seg``, its value."""
     boxes = ndimage.find_objects(seg.astype(np.int32, copy=False))
-    for name, numbers in labels.items():
-        parts = [boxes[number - 1] for number in numbers if 0 < number <= len(boxes) and boxes[number - 1] is not None]
+    for name, number, labels, value in wanted:
+        parts = [boxes[label - 1] for label in labels if 0 < label <= len(boxes) and boxes[label - 1] is not None]
         if parts:
             starts, stops = ([[getattr(axis, end) for axis in part] for part in parts] for end in ("start", "stop"))
             start, stop = np.min(starts, axis=0).tolist(), np.max(stops, axis=0).tolist()
             box = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
-            mask = np.isin(seg[box], numbers)
-            value = values[name]
-            yield Area(name, name, min(numbers), value, (start[0], start[1], start[2]), mask)
+            mask = np.isin(seg[box], labels)
+            yield Area(name, name, number, value, (start[0], start[1], start[2]), mask)

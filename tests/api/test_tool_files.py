@@ -170,6 +170,36 @@ def test_classes_are_annotations_and_segments_of_one_layer(tmp_path):
     assert '"liver"' in (tmp_path / "x.txt").read_text() and '"spleen"' in (tmp_path / "x.txt").read_text()
 
 
+def test_classes_that_are_not_counted_are_annotations(tmp_path):
+    model = mm.load(tiny_model(tmp_path / "model", "MaskAttnUNetPanoptic"), device="cpu")
+    read = model._reader().read(picture((9, 8)), spacing=None, axes=None)
+    raw = np.zeros((1, 1, 9, 8), np.uint16)
+    raw[..., 2:7, :] = 2000
+    mask = np.zeros((9, 8), bool)
+    mask[1:4, 1:5] = True
+    raw[0, 0][mask] = 1001
+    format_ = LabelFormat.from_dataset_json(model.source.dataset_json)
+    slices = [make_detections((9, 8), [[0, 0, 9, 8]], [mask.astype(np.uint8) * 255], [0.5], [1])]
+    objects = Objects(decode(raw, format_), slices, [np.array([1001])], 0.02, (0, 1, 2))
+    result = Prediction(read, raw, model.names, model=model._load(), objects=objects)
+    for ending in ("geojson", "seg.nrrd", "txt"):
+        result.save(tmp_path / f"x.{ending}")
+    organ, other = json.loads((tmp_path / "x.geojson").read_text())["features"]
+    assert [one["properties"]["objectType"] for one in (organ, other)] == ["detection", "annotation"]
+    assert [one["properties"]["name"] for one in (organ, other)] == ["liver 1001", "spleen"]
+    np.testing.assert_array_equal(filled(other["geometry"], (9, 8)), raw[0, 0] == 2000)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "x.seg.nrrd"))), raw[0])
+    lines = (tmp_path / "x.txt").read_text().splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["1001", *line_colours(lines[-2]), "1", "1", "1", '"liver', '1001"'],
+        ["2000", *line_colours(lines[-1]), "1", "1", "1", '"spleen"'],
+    ]
+
+
+def line_colours(line):
+    return line.split()[1:4]
+
+
 @pytest.mark.parametrize("shape", [(40, 50), (2, 40, 50)])
 def test_label_tiffs_keep_resolution_and_unit(cells, shape, tmp_path):
     told = {"axes": "ZYX"[-len(shape) :], "unit": "um", **({"spacing": 3.0} if len(shape) == 3 else {})}
