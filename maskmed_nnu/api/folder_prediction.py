@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from maskmed_nnu.api.tool_files import TOOL_FILES, ToolFile, tool_files
 from maskmed_nnu.atomic_write import remove_partial, write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
@@ -34,9 +36,12 @@ class Outputs(NamedTuple):
     coco: Path | None
     overlay: Path | None
     probabilities: Path | None
+    tools: list[tuple[ToolFile, Path]]
+    """Those that other tools open"""
 
     def paths(self) -> list[Path]:
-        return [path for path in self if path is not None]
+        own = [self.labels, self.coco, self.overlay, self.probabilities]
+        return [*(path for path in own if path is not None), *(path for _, path in self.tools)]
 
 
 @dataclass
@@ -68,6 +73,7 @@ def predict_folder(
     coco: bool,
     overlays: bool,
     probabilities: bool,
+    write: Sequence[str],
     overwrite: bool,
     progress: Report | None,
 ) -> FolderSummary:
@@ -88,6 +94,7 @@ def predict_folder(
         refuse_foreign_files,
     )
 
+    tools = tool_files(write)
     if probabilities and model.has_objects:
         raise InputError("A model of objects has no probabilities of classes to write; their scores are in coco/.")
     cases = find_cases(source, channels=len(model.channels))
@@ -98,6 +105,7 @@ def predict_folder(
             output / COCO / f"{case.name}.json" if coco else None,
             output / OVERLAYS / f"{case.name}.png" if overlays else None,
             output / f"{case.name}.npz" if probabilities else None,
+            [(tool, output / tool.folder / f"{case.name}{tool.ending}") for tool in tools],
         )
         for case in cases
     ]
@@ -110,7 +118,8 @@ def predict_folder(
     refuse_foreign_files(records, beside=[RESULTS])
     described = describe_model(model._load())
     summary = FolderSummary(output)
-    summary.notes += _prepare(model, output, described, coco=coco, overlays=overlays, overwrite=overwrite)
+    folders = [*([COCO] if coco else []), *([OVERLAYS] if overlays else []), *(tool.folder for tool in tools)]
+    summary.notes += _prepare(model, output, described, folders=folders, overwrite=overwrite)
     todo = list(range(len(cases)))
     if not overwrite:
         todo, lines = cases_to_predict(records, described)
@@ -180,6 +189,8 @@ def _predict_case(
             write_atomically(outputs.probabilities, partial(np.savez_compressed, probabilities=stored))
             pickled = pickle.dumps(result._properties)
             write_atomically(outputs.probabilities.with_suffix(".pkl"), lambda path: path.write_bytes(pickled))
+        for tool, path in outputs.tools:
+            tool.write(path, result)
         write_labels(outputs.labels, result)
     return result.notes
 
@@ -190,7 +201,7 @@ def _check_output(output: Path, source: Path, model: Path, records: list[CasePre
     Raises:
         InputError: says which output is which input.
     """
-    folders = [output, output / COCO, output / OVERLAYS]
+    folders = [output, *(output / name for name in (COCO, OVERLAYS, *(tool.folder for tool in TOOL_FILES.values())))]
     written = [path for case in records for path in case.outputs]
     written += [output / name for name in (RESULTS, "plans.json", "dataset.json")]
     images = [path for case in records for path in case.inputs]
@@ -199,7 +210,7 @@ def _check_output(output: Path, source: Path, model: Path, records: list[CasePre
 
 
 def _prepare(
-    model: Model, output: Path, described: dict[str, Any], *, coco: bool, overlays: bool, overwrite: bool
+    model: Model, output: Path, described: dict[str, Any], *, folders: Sequence[str], overwrite: bool
 ) -> list[str]:
     """The output folder with what nnU-Net puts there, and with the model that predicts into it."""
     from maskmed_nnu.nnunet.inference.model_record import check_model_record, write_model_record
@@ -212,9 +223,8 @@ def _prepare(
     if not overwrite:
         note = check_model_record(output, described, plans, advice="name a new folder, or overwrite them", named=named)
     output.mkdir(parents=True, exist_ok=True)
-    for name, requested in ((COCO, coco), (OVERLAYS, overlays)):
-        if requested:
-            (output / name).mkdir(exist_ok=True)
+    for name in folders:
+        (output / name).mkdir(exist_ok=True)
     write_model_record(output, described, named)
     write_json(output / "dataset.json", predictor.dataset_json, indent=2)
     write_json(output / "plans.json", plans, indent=2)

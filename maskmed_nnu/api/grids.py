@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from maskmed_nnu.instances.formats import Geometry
+
+if TYPE_CHECKING:
+    from maskmed_nnu.api.images import InputImage
 
 ToInput = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -92,3 +97,31 @@ def _nibabel_turned_back(stuff: dict[str, Any], spacing: Sequence[float]) -> tup
     along = np.empty(3)
     along[turn[:, 0].astype(int)] = list(spacing)[::-1]
     return tuple(along[::-1].tolist()), to_input
+
+
+def place(image: InputImage) -> Geometry | None:
+    """Where the image's file or array lies, in two or three dimensions; None where it does not tell."""
+    nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
+    if nifti is not None:
+        return Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
+    if stuff is not None:
+        return _as_stored(stuff, image.data.shape[1:])
+    if image.spacing is None:
+        return None
+    dimension = len(image.spacing)
+    along = tuple(image.spacing[image.axes.index(axis)] for axis in "XYZ" if axis in image.axes)
+    return Geometry(along, (0.0,) * dimension, tuple(np.eye(dimension).ravel().tolist()))
+
+
+def _as_stored(stuff: dict[str, Any], shape: tuple[int, ...]) -> Geometry:
+    """The place of a file, of which ``stuff`` tells that of its volume of ``shape [Z, Y, X]`` as the reader has it."""
+    import SimpleITK as sitk
+
+    if "original_orientation" not in stuff or len(stuff["spacing"]) != 3:
+        return Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
+    image: Any = sitk.Image(shape[::-1], sitk.sitkUInt8)
+    image.SetSpacing(stuff["spacing"])
+    image.SetOrigin(stuff["origin"])
+    image.SetDirection(stuff["direction"])
+    image = sitk.DICOMOrient(image, stuff["original_orientation"])
+    return Geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())

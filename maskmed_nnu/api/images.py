@@ -45,6 +45,8 @@ class InputImage:
     notes: list[str] = field(default_factory=list)
     placed: bool = False
     """Whether the input tells where it lies, as arrays, pictures and TIFF do not"""
+    scale: formats.TiffScale | None = None
+    """Of a TIFF: its resolution and unit, which label TIFFs keep"""
 
 
 class ImageReader:
@@ -132,9 +134,22 @@ class ImageReader:
         known = own if told or spacing is not None else None
         if known is not None and spacing is None and properties.get("spacing_of_metadata"):
             known = tuple(value / 1000 for value in known)  # TIFFs tell micrometres
-        placed = formats.ending(files[0]) in formats.VOLUMES
-        name = files[0].name
-        return InputImage(image, properties, spatial, known, to_input, name, tuple(files), notes=notes, placed=placed)
+        kind, name = formats.ending(files[0]), files[0].name
+        scale = formats.read_tiff_scale(files[0]) if kind in formats.TIFF else None
+        if known is None and scale is not None:
+            known = scale.millimetres(volume="Z" in spatial)
+        return InputImage(
+            image,
+            properties,
+            spatial,
+            known,
+            to_input,
+            name,
+            tuple(files),
+            notes=notes,
+            placed=kind in formats.VOLUMES,
+            scale=scale,
+        )
 
     def _suits(self, file: Path) -> bool:
         """Whether nnU-Net's reader takes such a file, with a value at each of its voxels."""

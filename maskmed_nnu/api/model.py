@@ -147,6 +147,7 @@ class Model:
         coco: bool = True,
         overlays: bool = True,
         probabilities: bool = False,
+        write: Sequence[str] = (),
         overwrite: bool = False,
         progress: Report | None = None,
     ) -> FolderSummary:
@@ -168,6 +169,11 @@ class Model:
         probabilities
             Whether probabilities are written to ``NAME.npz``, as ``--save_probabilities`` of nnU-Net does; of classes
             only.
+        write
+            Files for other tools, of these: ``"geojson"`` (QuPath), ``"rois"`` (ImageJ), ``"seg.nrrd"`` (3D Slicer),
+            ``"itksnap"`` (label descriptions) and ``"tif"`` (label maps with resolution and unit). They go to
+            ``geojson/NAME.geojson``, ``rois/NAME.zip``, ``slicer/NAME.seg.nrrd``, ``itksnap/NAME.txt`` and
+            ``tif/NAME.tif``.
         overwrite
             Whether images are predicted again that are predicted already.
         progress
@@ -195,6 +201,7 @@ class Model:
                 coco=coco and self.has_objects,
                 overlays=overlays,
                 probabilities=probabilities,
+                write=write,
                 overwrite=overwrite,
                 progress=progress,
             )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from maskmed_nnu.api.images import InputImage
+    from maskmed_nnu.instances.tool_files import Findings
 
 SHOWN_ROWS = 10
 
@@ -75,6 +76,12 @@ class Prediction:
     def has_objects(self) -> bool:
         """Whether this is about single objects, rather than the class of each pixel."""
         return self._objects is not None
+
+    @cached_property
+    def _findings(self) -> Findings:
+        from maskmed_nnu.api.findings import findings
+
+        return findings(self)
 
     @cached_property
     def _list(self) -> ObjectList:
@@ -165,18 +172,23 @@ class Prediction:
         return pandas.DataFrame(columns)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write `labels` with the place of the image, as ``nnUNetv2_predict`` writes them; whole or not at all.
+        """Write what was found to a file, by its ending; whole or not at all.
 
-        NIfTI (``.nii.gz``, ``.nii``), NRRD, MetaImage, TIFF and, of one plane, PNG.
+        **Label maps**: `labels` with the place of the image, as ``nnUNetv2_predict`` writes them: NIfTI (``.nii.gz``,
+        ``.nii``), NRRD, MetaImage, TIFF and, of one plane, PNG.
+
+        **For other tools**: ``.geojson`` for QuPath, ``.zip`` with ROIs for ImageJ and Fiji, ``.seg.nrrd`` for 3D
+        Slicer, and ``.txt`` with label descriptions for ITK-SNAP. The first three hold each object and each region of
+        classes whole, where they overlap, too.
 
         Raises
         ------
         InputError
             Where the format cannot hold them, or the file is the input's.
         """
-        from maskmed_nnu.api.saving import save_labels
+        from maskmed_nnu.api.tool_files import save
 
-        save_labels(Path(path), self)
+        save(Path(path), self)
 
     def plot(self, *, index: int | None = None) -> Figure:
         """A figure of matplotlib: the image with classes tinted, or objects outlined; pyplot is left alone.

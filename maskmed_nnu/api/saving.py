@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,34 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskmed_nnu.api.grids import place
 from maskmed_nnu.api.images import InputImage
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 if TYPE_CHECKING:
     from maskmed_nnu.api.prediction import Prediction
 
 WRITTEN = (*LABEL_ENDINGS, ".nrrd", ".mha")
-
-
-def save_labels(path: Path, prediction: Prediction) -> None:
-    """Write the labels where a user says.
-
-    Raises:
-        InputError: where the format cannot hold them, or they would go over the input.
-    """
-    kind = formats.ending(path)
-    if kind not in WRITTEN:
-        raise InputError(f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}.")
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} for {path.name}; make it, or name another.")
-    refuse_output_over_input([path], prediction._image.files, advice="name another file")
-    refuse_image_folder(path.parent)
-    write_labels(path, prediction)
 
 
 def write_labels(path: Path, prediction: Prediction) -> None:
@@ -56,14 +41,15 @@ def write_labels(path: Path, prediction: Prediction) -> None:
         label_format = LabelFormat.from_dataset_json(predictor.dataset_json)
         told = kind in formats.TIFF and image.spacing is not None and "Z" in image.axes
         properties = {**image.properties, "spacing_file": True} if told else image.properties
+        properties = {**properties, "tiff_scale": _scale(image)}
         reader.write_instances(instances, str(path), properties, label_format)
         return
     if len(raw) > 1:
         raise InputError(f"{path} cannot hold layers of overlapping objects; write .tif or .nii.gz.")
     name = type(reader).__name__
     own = path.name.lower().endswith((*reader.supported_file_endings, predictor.dataset_json["file_ending"]))
-    if name == "Tiff3DIO" or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
-        own = False  # it would write a second file that is called after the first, or the first slice only
+    if kind in formats.TIFF or name == "Tiff3DIO" or (name == "NaturalImage2DIO" and raw.shape[1] > 1):
+        own = False  # it would leave out the resolution, call a second file after the first, or write one slice only
     if own or (kind in formats.VOLUMES and name.startswith("SimpleITKIO")):
         write_atomically(path, lambda partial: reader.write_seg(raw[0], str(partial), image.properties))
         return
@@ -79,31 +65,29 @@ def write_labels(path: Path, prediction: Prediction) -> None:
 
 
 def _geometry(image: InputImage) -> formats.Geometry | None:
-    """The place of the image's file or array, of as many axes; None where it tells none."""
-    nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
-    if nifti is not None:
-        found = formats.Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
-    elif stuff is not None:
-        found = formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])
-    elif image.spacing is not None:
-        dimension = len(image.spacing)
-        along = tuple(image.spacing[image.axes.index(axis)] for axis in "XYZ" if axis in image.axes)
-        found = formats.Geometry(along, (0.0,) * dimension, tuple(np.eye(dimension).ravel().tolist()))
-    else:
-        return None
-    return found.to(len(image.axes))
+    """`place`, of as many axes as the image has."""
+    found = place(image)
+    return None if found is None else found.to(len(image.axes))
 
 
 def _properties(image: InputImage, geometry: formats.Geometry | None) -> dict[str, Any]:
     """What `InstanceIO` wants to know of a place."""
     along = dict(zip(image.axes, image.spacing or (), strict=False))
-    properties: dict[str, Any] = {"spacing": [along.get(axis, 1.0) for axis in "ZYX"]}
+    properties: dict[str, Any] = {"spacing": [along.get(axis, 1.0) for axis in "ZYX"], "tiff_scale": _scale(image)}
     if len(along) == 3:
         properties["spacing_file"] = True
     if geometry is not None:
         place = {"spacing": geometry.spacing, "origin": geometry.origin, "direction": geometry.direction}
         properties["sitk_stuff"] = {**place, "dimension": geometry.dimension, "nifti": None}
     return properties
+
+
+def _scale(image: InputImage) -> dict[str, Any] | None:
+    """The resolution and unit for a label TIFF: those of the image's TIFF, or of its spacing."""
+    scale = image.scale
+    if scale is None and image.spacing is not None:
+        scale = formats.TiffScale.of_spacing([image.spacing[image.axes.index(a)] for a in "ZYX" if a in image.axes])
+    return None if scale is None else asdict(scale)
 
 
 def _write_nibabel(path: Path, *, image: Any, labels: NDArray[Any]) -> None:

@@ -36,6 +36,12 @@ In the output folder, for every image:
   coco/NAME.json       objects with scores, overlapping (RLE)
 and of objects predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z). It also lists
 the less likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
+--write adds what other tools open:
+  geojson   geojson/NAME.geojson   QuPath
+  rois      rois/NAME.zip          ImageJ, Fiji
+  seg.nrrd  slicer/NAME.seg.nrrd   3D Slicer
+  itksnap   itksnap/NAME.txt       ITK-SNAP: names and colours of the labels
+  tif       tif/NAME.tif           any: label map with resolution and unit
 
 An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on; an
 image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
@@ -60,6 +66,14 @@ def run(
     save_probabilities: Annotated[
         bool, Option("--save-probabilities", "--save_probabilities", help="write those of the classes to NAME.npz")
     ] = False,
+    write: Annotated[
+        list[str] | None,
+        Option(
+            "--write",
+            metavar="KIND",
+            help="files for other tools: geojson, rois, seg.nrrd, itksnap, tif (several allowed)",
+        ),
+    ] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="predict images again that are predicted already")] = False,
     json: Json = False,
 ) -> None:
@@ -82,6 +96,7 @@ def run(
             coco=coco,
             overlays=overlays,
             probabilities=save_probabilities,
+            write=write or [],
             overwrite=overwrite,
             progress=report,
         )

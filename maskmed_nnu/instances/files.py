@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
-from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry
+from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry, TiffScale
 from maskmed_nnu.instances.label_values import MAX_ID, cast, whole_numbers
 from maskmed_nnu.instances.text import format_shape
 
@@ -57,10 +57,13 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[In
     return (integers if layered else integers[None]), raster.geometry
 
 
-def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = None) -> None:
+def write_ids(
+    path: Path | str, raw: Integers, *, geometry: Geometry | None = None, scale: TiffScale | None = None
+) -> None:
     """Write integers ``raw [L, *spatial]`` in the smallest type that fits, whole or not at all.
 
-    ``geometry`` is that of the image, for NIfTI; a label file has as many axes as its image, or one more for layers.
+    ``geometry`` is that of the image, for NIfTI, ``scale`` for TIFF; a label file has as many axes as its image, or one
+    more for layers.
 
     Raises:
         InputError: layers or a volume in a PNG, an id beyond the format's range, an unknown ending.
@@ -86,7 +89,9 @@ def write_ids(path: Path | str, raw: Integers, *, geometry: Geometry | None = No
         formats.write(path, cast(values, np.uint8 if highest <= 255 else np.uint16, path))
         return
     values = cast(values, np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32, path)
-    formats.write(path, values, geometry)
+    if scale is not None and len(raw) > 1:
+        scale = scale.plain()  # layers are no slices, for which ImageJ would take them
+    formats.write(path, values, geometry, scale)
 
 
 def _without_single_slices(values: NDArray[Any]) -> NDArray[Any]:

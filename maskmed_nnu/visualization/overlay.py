@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import colorsys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from maskmed_nnu.instances.colours import colour
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections
 
-GOLDEN_RATIO = 0.618034  # a few steps of it around the circle of hues rarely come close to each other …
-SHADES = ((0.9, 1.0), (0.45, 1.0), (0.9, 0.7))  # … and those that do differ in saturation or brightness
 STUFF_OPACITY = 0.25
 CLASS_OPACITY = 0.5
 PIXELS_PER_LINE = 800
@@ -62,4 +60,4 @@ def _stretch_contrast(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _colour(index: int) -> NDArray[np.float64]:
-    return np.array(colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, *SHADES[index % len(SHADES)])) * 255
+    return np.array(colour(index))

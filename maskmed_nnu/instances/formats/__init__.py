@@ -8,7 +8,8 @@ from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF
 from maskmed_nnu.instances.formats.files import count_channels, read, write
 from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.raster import AXES, Raster
-from maskmed_nnu.instances.formats.tiff import read_tiff_spacing
+from maskmed_nnu.instances.formats.tiff import read_tiff_scale, read_tiff_spacing
+from maskmed_nnu.instances.formats.tiff_scale import TiffScale
 
 __all__ = [
     "AXES",
@@ -19,9 +20,11 @@ __all__ = [
     "VOLUMES",
     "Geometry",
     "Raster",
+    "TiffScale",
     "count_channels",
     "ending",
     "read",
+    "read_tiff_scale",
     "read_tiff_spacing",
     "stem",
     "write",

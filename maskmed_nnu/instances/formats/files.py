@@ -24,6 +24,7 @@ from maskmed_nnu.instances.formats.pictures import count_channels as count_pictu
 from maskmed_nnu.instances.formats.pictures import read_picture
 from maskmed_nnu.instances.formats.raster import Raster
 from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff, renamed
+from maskmed_nnu.instances.formats.tiff_scale import TiffScale
 from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti
 
 _ITK_PREFIX = re.compile(r"Exception thrown in SimpleITK \S+ \S+\s|\S*(sitk::|ITK )ERROR: (\w+\(0x\w+\): )?")
@@ -106,19 +107,21 @@ def count_channels(path: Path) -> int:
         return 1
 
 
-def write(path: Path | str, values: NDArray[Any], geometry: Geometry | None = None) -> None:
+def write(
+    path: Path | str, values: NDArray[Any], geometry: Geometry | None = None, scale: TiffScale | None = None
+) -> None:
     """Write integers ``values [*axes]`` without loss, under a temporary name that is then renamed.
 
-    PNG and BMP take two axes; ``geometry`` is kept by NIfTI only, which then has as many axes at least.
+    PNG and BMP take two axes. ``geometry`` is kept by NIfTI only, which then has as many axes at least, ``scale`` by
+    TIFF only.
     """
     path = Path(path)
     kind = ending(path)
     if kind in NIFTI:
         write_atomically(path, lambda partial: write_nifti(partial, values, geometry))
     elif kind in TIFF:
-        write_atomically(
-            path,
-            lambda partial: tifffile.imwrite(partial, values, photometric="minisblack", compression="zlib", ome=False),
-        )
+        options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "ome": False}
+        options |= scale.options(values) if scale is not None else {}
+        write_atomically(path, lambda partial: tifffile.imwrite(partial, values, **options))
     else:
         write_atomically(path, lambda partial: Image.fromarray(values).save(partial))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.geometry import Geometry
+from maskmed_nnu.instances.formats.tiff_scale import TiffScale
 from maskmed_nnu.instances.text import format_shape
 
 MAX_CHANNELS = 16  # a TIFF of more pages, beside a flat mask, is a stack or a series rather than an image
@@ -22,7 +23,7 @@ class Raster:
 
     ``axes`` is a letter for each axis, as the file names them: those in ``AXES``, S, Q, or another, as T for time.
     Left out, they are those of pictures, whose formats fix the order. ``geometry`` is that of a volume; ``spacing`` is
-    that of a TIFF's axes Z, Y, X (or Y, X) in micrometres, where it tells them.
+    that of a TIFF's axes Z, Y, X (or Y, X) in micrometres, where it tells them, and ``scale`` its resolution and unit.
     """
 
     values: NDArray[Any]
@@ -30,6 +31,7 @@ class Raster:
     geometry: Geometry | None = None
     axes: str = ""
     spacing: tuple[float, ...] | None = None
+    scale: TiffScale | None = None
 
     def __post_init__(self) -> None:
         if not self.axes:

@@ -16,6 +16,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import tiff_colours, tiff_spacing
 from maskmed_nnu.instances.formats.orientation import TAG, is_turned, upright
 from maskmed_nnu.instances.formats.raster import AXES, Raster
+from maskmed_nnu.instances.formats.tiff_scale import TiffScale
 from maskmed_nnu.instances.formats.tiff_spacing import Distances
 from maskmed_nnu.instances.text import format_list, format_shape
 
@@ -38,13 +39,14 @@ def read_tiff(path: Path, indexed: bool, axes: str | None) -> Raster:
             values, names = np.stack([d.values for d in decoded]), f"Q{names}"
         distances = tiff_spacing.micrometres(file, series[0])
         orientation = _orientation(series[0].keyframe)
+        scale = TiffScale.of_file(file, series[0], turned=is_turned(orientation))
     values, names = _without_single_axes(values, names.replace("I", "Q"))
     if axes is not None:
         names = renamed(path, Raster(values, colour, axes=names), axes)
     if not set("YX") <= set(names):
         raise InputError(f"{path} has the axes {names}; an image has rows (Y) and columns (X), so write it again.")
     spacing = _along_axes(distances, names, orientation)
-    return Raster(upright(values, names, orientation), colour, axes=names, spacing=spacing)
+    return Raster(upright(values, names, orientation), colour, axes=names, spacing=spacing, scale=scale)
 
 
 def read_tiff_spacing(path: Path) -> tuple[float, ...] | None:
@@ -53,6 +55,13 @@ def read_tiff_spacing(path: Path) -> tuple[float, ...] | None:
         series = main_series(path, file)[0]
         distances = tiff_spacing.micrometres(file, series)
         return _along_axes(distances, series.axes, _orientation(series.keyframe))
+
+
+def read_tiff_scale(path: Path) -> TiffScale | None:
+    """`Raster.scale` from the file's header."""
+    with _opened(path) as file:
+        series = main_series(path, file)[0]
+        return TiffScale.of_file(file, series, turned=is_turned(_orientation(series.keyframe)))
 
 
 def _along_axes(distances: Distances | None, axes: str, orientation: int) -> tuple[float, ...] | None:

@@ -33,22 +33,24 @@ def micrometres(file: Any, series: Any) -> Distances | None:
     return found
 
 
-def _factor(unit: object) -> float | None:
+def factor(unit: object) -> float | None:
+    """Micrometres of a unit of length; None for others."""
     name = str(unit).strip().replace("\\u00B5", "µ").lower()
     return MICROMETRES.get(_NAMES.get(name, name))
 
 
 def _of_imagej(file: Any, series: Any) -> Distances | None:
     told = file.imagej_metadata or {}
-    factor = _factor(told.get("unit"))
-    if series.kind != "imagej" or factor is None:
+    length = factor(told.get("unit"))
+    if series.kind != "imagej" or length is None:
         return None
-    per_unit = [_ratio(series.keyframe.tags[name].value) for name in ("XResolution", "YResolution")]
+    per_unit = [ratio(series.keyframe.tags[name].value) for name in ("XResolution", "YResolution")]
     # ImageJ leaves a distance between slices out that is 1
-    return factor / per_unit[0], factor / per_unit[1], factor * abs(float(told.get("spacing", 1)))
+    return length / per_unit[0], length / per_unit[1], length * abs(float(told.get("spacing", 1)))
 
 
-def _ratio(value: Any) -> float:
+def ratio(value: Any) -> float:
+    """A tag of two whole numbers."""
     return value[0] / value[1] if isinstance(value, tuple) else float(value)
 
 
@@ -59,8 +61,8 @@ def _of_ome(file: Any, series: Any) -> Distances | None:
     told = images[file.series.index(series)].attrib
     lengths = []
     for axis in "XYZ":
-        factor = _factor(told.get(f"PhysicalSize{axis}Unit", "µm"))
+        unit = factor(told.get(f"PhysicalSize{axis}Unit", "µm"))
         size = told.get(f"PhysicalSize{axis}")
-        lengths.append(None if size is None or factor is None else float(size) * factor)
+        lengths.append(None if size is None or unit is None else float(size) * unit)
     x, y, z = lengths
     return None if x is None or y is None else (x, y, z)

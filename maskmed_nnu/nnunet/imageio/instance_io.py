@@ -15,7 +15,7 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import LABEL_ENDINGS, read_ids_and_geometry, write_ids
-from maskmed_nnu.instances.formats import Geometry, Raster
+from maskmed_nnu.instances.formats import Geometry, Raster, TiffScale
 from maskmed_nnu.instances.formats.geometry import NiftiForms, difference, elsewhere_sentence
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode, encode
 from maskmed_nnu.instances.label_values import cast
@@ -40,7 +40,8 @@ class InstanceIO(BaseReaderWriter):
 
     The spacing of TIFF volumes is what a file of the case's name, ending with ``.json``, tells, as for nnU-Net's
     ``Tiff3DIO``, or what ImageJ's or OME's metadata tell in micrometres (``properties`` then hold
-    ``"spacing_of_metadata": True``), or else 1; a label file that tells none has its image's.
+    ``"spacing_of_metadata": True``), or else 1; a label file that tells none has its image's. Label TIFFs keep the
+    resolution and unit of a TIFF (``"tiff_scale"``).
     """
 
     supported_file_endings = list(LABEL_ENDINGS)
@@ -75,6 +76,8 @@ class InstanceIO(BaseReaderWriter):
             properties["spacing_of_metadata"] = True
         if "Q" in rasters[0].axes:
             properties["pages_not_told"] = True
+        if rasters[0].scale is not None:
+            properties["tiff_scale"] = asdict(rasters[0].scale)
         return np.concatenate(channels, dtype=np.float32, casting="unsafe"), properties
 
     def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict]:
@@ -126,7 +129,8 @@ class InstanceIO(BaseReaderWriter):
         if stuff is not None:
             forms = NiftiForms(**stuff["nifti"]) if stuff.get("nifti") else None
             geometry = Geometry(stuff["spacing"], stuff["origin"], stuff["direction"], forms).to(stuff["dimension"])
-        write_ids(output_fname, raw, geometry=geometry)
+        scale = properties.get("tiff_scale")
+        write_ids(output_fname, raw, geometry=geometry, scale=TiffScale(**scale) if scale else None)
         if properties.get("spacing_file"):
             kind = formats.ending(output_fname)
             assert kind is not None, "write_ids refuses other files"
