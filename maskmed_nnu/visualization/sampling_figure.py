@@ -1,0 +1,77 @@
+"""Where MaskMed's FSAD-Transformer samples, over the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from maskmed_nnu.analysis.sampling_places import SamplingPlaces
+from maskmed_nnu.visualization.outlines import COLOURS
+from maskmed_nnu.visualization.panels import cross, grey_picture, new_figure, panel_size, show
+
+LARGEST_AREA = 260.0
+"""Points² of the dot of the largest weight."""
+
+
+def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[float, ...], *, title: str) -> Figure:
+    """A row for each level that asks, of a volume with a column for each pair of axes; dots in all depths are shown.
+
+    ``image [C, *spatial]``; a dot's area is its weight, its colour the level that is sampled.
+    """
+    dim = image.ndim - 1
+    planes = [(0, 1)] if dim == 2 else [(1, 2), (0, 2), (0, 1)]
+    sizes = [
+        panel_size((image.shape[1 + rows], image.shape[1 + columns]), spacing[rows] / spacing[columns], within=4.2)
+        for rows, columns in planes
+    ]
+    rows = len(places.asking_levels)
+    height = max(size[1] for size in sizes) + 0.45
+    figure = new_figure(max(sum(size[0] + 0.35 for size in sizes), 5.5), rows * height + 1.1, title)
+    widths = [size[0] for size in sizes]
+    axes = figure.subplots(rows, len(planes), squeeze=False, gridspec_kw={"width_ratios": widths})
+    levels = places.weights.shape[2]
+    largest = float(places.weights.max())
+    for row, level in enumerate(places.asking_levels):
+        asked, at = places.asked_at[row], places.positions[row]
+        for axis, (down, across) in zip(axes[row], planes, strict=True):
+            through = [
+                slice(None),
+                *(slice(None) if a in (down, across) else _index(asked, a, image) for a in range(dim)),
+            ]
+            name = f"level {level} asks" if dim == 2 else f"level {level} asks, {'zyx'[down]} and {'zyx'[across]}"
+            show(axis, grey_picture(image[tuple(through)]), aspect=spacing[down] / spacing[across], title=name)
+            for sampled in range(levels):
+                dots = at[:, sampled].reshape(-1, dim)
+                area = places.weights[row, :, sampled].ravel() / largest * LARGEST_AREA
+                axis.scatter(
+                    dots[:, across],
+                    dots[:, down],
+                    s=area,
+                    color=COLOURS[sampled % len(COLOURS)],
+                    alpha=0.7,
+                    edgecolors="white",
+                    linewidths=0.4,
+                )
+            cross(axis, (asked[down], asked[across]))
+    shares = places.weights.sum((1, 3)) / places.weights.sum((1, 2, 3))[:, None]
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="o",
+            color=COLOURS[level % len(COLOURS)],
+            label=f"level {level} ({', '.join(f'{100 * share:.0f}%' for share in shares[:, level])})",
+        )
+        for level in range(levels)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(levels, 4), frameon=False, fontsize=9)
+    return figure
+
+
+def _index(asked: NDArray[np.floating[Any]], axis: int, image: NDArray[Any]) -> int:
+    return int(np.clip(round(float(asked[axis])), 0, image.shape[1 + axis] - 1))
