@@ -31,6 +31,12 @@ class SamplingPlaces(NamedTuple):
     weights: NDArray[np.float32]
     """``[R, heads, L, P]``, over the last two axes sums of one"""
 
+    def distances(self, spacing: Sequence[float]) -> NDArray[np.float64]:
+        """``[R, heads, L, P]``: how far each sample lies from where it is asked from, in the unit of ``spacing``."""
+        steps = self.positions - self.asked_at[:, None, None, None]
+        distance: NDArray[np.float64] = np.linalg.norm(steps * np.asarray(spacing), axis=-1)
+        return distance
+
 
 def sampling_places(network: MaskMed, patch: Patch, place: Sequence[float]) -> SamplingPlaces:
     """What the last layer samples for the cells around ``place``, a voxel of the image within ``patch``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,7 +99,7 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
     """Masks, roles and similarity of the queries; the class of each voxel."""
     from maskmed_nnu.analysis.query_roles import similarity
     from maskmed_nnu.visualization.overlay import draw_classes
-    from maskmed_nnu.visualization.panels import BACKGROUND, colour_of
+    from maskmed_nnu.visualization.panels import NO_OBJECT, colour_of
     from maskmed_nnu.visualization.query_figures import QueryText, masks_figure, roles_figure, similarity_figure
 
     numbers = [number for number in view.names if number or not view.regions]
@@ -114,7 +114,7 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
     for query, index in enumerate(likeliest):
         known = index < len(numbers)
         name = names[index] if known else "no object"
-        colour = colour_of(numbers[index]) if known else BACKGROUND
+        colour = colour_of(numbers[index]) if known else NO_OBJECT
         most = np.nan_to_num(shares[query])
         remark = f"{100 * most.max():.0f}% of {names[most.argmax()]}" if most.max() >= LEAST_SHARE else "no voxels"
         texts.append(QueryText(query, name, float(roles.class_probabilities[query, index]), colour, remark))
@@ -166,6 +166,14 @@ def _add_sampling(parts: Parts, network: MaskMed, view: View) -> None:
 
     places = sampling_places(network, view.patch, parts.place)
     parts.arrays |= {f"sampling_{name}": np.asarray(value) for name, value in places._asdict().items()}
+    parts.tables["sampling"] = [
+        {"asking_level": level, "sampled_level": sampled, "weight": float(weights[:, sampled].sum() / weights.sum())}
+        | {"distance": float(np.average(distances[:, sampled], weights=weights[:, sampled]))}
+        for level, weights, distances in zip(
+            places.asking_levels, places.weights, places.distances(view.spacing), strict=True
+        )
+        for sampled in range(weights.shape[1])
+    ]
     title = f"Where the FSAD-Transformer samples, asked from the cross: {view.title}"
     parts.figures["sampling"] = lambda: sampling_figure(view.image, places, view.spacing, title=title)
 
@@ -180,6 +188,11 @@ def _iaunet(network: IAUNet, view: View) -> Parts:
     colours = [colour_of(number) for number in view.things]
     parts = Parts(place=view.place or tuple(edge // 2 for edge in view.image.shape[1:]))
     options: dict[str, Any] = {"aspect": view.aspect}
+    if not (queries.scores >= view.least_score).any():
+        parts.notes.append(
+            f"No query reaches the score of {view.least_score:g} that the plans ask for, so that neither votes nor "
+            "outlines of objects can be shown in this patch."
+        )
     if queries.heat is None:
         parts.notes.append(
             "The queries of this IAUNet are learned, not taken from the image, so that there are no heatmap, peaks and "
@@ -218,7 +231,8 @@ def _maskattn_unet(network: MaskAttnUNet, view: View) -> Parts:
     from maskmed_nnu.visualization.attention_weight_figure import attention_weight_figure
 
     classes = _classes_of(network, view.patch)
-    parts = Parts(place=view.place or innermost_voxel(classes))
+    objects = np.where(np.isin(classes, view.things), classes, 0)
+    parts = Parts(place=view.place or innermost_voxel(objects if objects.any() else classes))
     modules = attention_weights(network, view.patch, parts.place)
     title = f"What the cross attends to: {view.title}"
     parts.figures["attention"] = lambda: attention_weight_figure(view.image, modules, aspect=view.aspect, title=title)
@@ -266,6 +280,3 @@ def untrained(name: str) -> str:
         f"The network in {name} was not trained: its weights are those that a training begins with, so that these "
         "figures cannot show what queries and attention learn."
     )
-
-
-Tables = Mapping[str, list[dict[str, Any]]]

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from maskmed_nnu.analysis.attention_weights import AttentionWeights
 from maskmed_nnu.visualization.panels import cross, grey_picture, new_figure, panel_size, show
 
+COLUMNS = 6
+
 
 def attention_weight_figure(
     image: NDArray[Any], modules: Mapping[str, AttentionWeights], *, aspect: float, title: str
@@ -22,15 +24,21 @@ def attention_weight_figure(
     """
     masked = any(weights.mask is not None for weights in modules.values())
     width, height = panel_size(image.shape[1:], aspect, within=2.6)
-    rows, columns = 1 + masked, len(modules)
-    figure = new_figure(columns * max(width, 1.5) + 1.4, rows * height + 1.3, title)
+    columns = min(COLUMNS, len(modules))
+    blocks = -(-len(modules) // columns)
+    rows = (1 + masked) * blocks
+    figure = new_figure(columns * max(width, 1.5) + 1.4, rows * (height + 0.3) + 0.5 * blocks + 0.4, title)
     axes = figure.subplots(rows, columns, squeeze=False)
     grey = grey_picture(image)
-    for column, (name, weights) in enumerate(modules.items()):
-        panels = [(axes[0][column], weights.attention.mean(0), None)]
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for index, (name, weights) in enumerate(modules.items()):
+        row, column = index // columns * (1 + masked), index % columns
+        panels = [(axes[row][column], weights.attention.mean(0), None)]
         if masked and weights.mask is not None:
-            panels.append((axes[1][column], weights.mask.mean(0), 1.0))
+            panels.append((axes[row + 1][column], weights.mask.mean(0), 1.0))
         for axis, values, most in panels:
+            axis.set_visible(True)
             size = "×".join(map(str, values.shape))
             show(axis, grey, aspect=aspect, title=f"{name}\n{size} keys" if most is None else "")
             limits = axis.get_xlim(), axis.get_ylim()
@@ -51,6 +59,6 @@ def attention_weight_figure(
                 cross(axis, weights.asked_at)
             if most is not None and column == columns - 1:
                 figure.colorbar(drawn, ax=axis, shrink=0.8)
-    for row, label in zip(range(rows), ("attention", "mask of the keys"), strict=False):
-        axes[row][0].set_ylabel(label, fontsize=10)
+    for row in range(rows):
+        axes[row][0].set_ylabel("mask of the keys" if masked and row % 2 else "attention", fontsize=10)
     return figure

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.object_queries import ObjectQueries
 from maskmed_nnu.visualization.outlines import draw_outline
-from maskmed_nnu.visualization.panels import Colour, grey_picture, new_figure, panel_size, show, tint
+from maskmed_nnu.visualization.panels import Colour, grey_picture, legend_of, new_figure, panel_size, show, tint
 
 FOUND, LEFT_OUT = "#E69F00", "#56B4E9"
-ARROWS = 45
+VOTES = 90
 """How many votes are drawn along the longer side of the image."""
 SHOWN = 17
 """Queries whose masks are drawn."""
@@ -47,22 +48,24 @@ def centres_figure(
     for axis, heading in zip(
         axes,
         (
-            f"peaks: {found.sum()} found an object (orange), {(~found).sum()} did not",
-            "heatmap of centres",
-            "votes: each pixel of an object points at a centre",
-            "objects, each with the peak that it comes from",
+            f"peaks: {found.sum()} of {len(found)} predict an object (orange)",
+            "heatmap of centres, 0 (black) to 1",
+            "votes: lines from pixels of objects to the centre that they vote for",
+            "predicted objects, each with its peak",
         ),
         strict=True,
     ):
-        show(axis, grey, aspect=aspect, title=heading)
+        show(axis, np.zeros_like(grey) if axis is axes[1] else grey, aspect=aspect, title=heading)
     for wanted, colour, size in ((~found, LEFT_OUT, 9), (found, FOUND, 28)):
         places = queries.peaks[wanted]
         axes[0].scatter(places[:, 1], places[:, 0], s=size, color=colour, edgecolors="black", linewidths=0.4)
-    for heat, colour in zip(queries.heat, colours, strict=True):
-        extent = _extent(heat.shape, queries.heat_stride, queries.offset)
-        tint(axes[1], heat, colour, aspect=aspect, extent=extent, interpolation="nearest")
+    limits = axes[1].get_xlim(), axes[1].get_ylim()
+    coloured = (queries.heat[..., None] * np.array(colours, np.float32)[:, None, None]).max(0)
+    extent = _extent(coloured.shape[:2], queries.heat_stride, queries.offset)
+    axes[1].imshow(coloured, aspect=aspect, extent=extent, interpolation="nearest")
+    axes[1].set(xlim=limits[0], ylim=limits[1])
     if len(things) > 1:
-        axes[1].set_xlabel(", ".join(things), fontsize=9)
+        legend_of(figure, zip(things, colours, strict=True))
     inside = np.zeros(shape, bool)
     for index in np.flatnonzero(found)[::-1]:
         (y0, x0, y1, x1), mask = queries.boxes[index], queries.masks[index] >= 0.5
@@ -70,7 +73,7 @@ def centres_figure(
         whole = np.zeros(shape, bool)
         whole[y0:y1, x0:x1] = mask
         colour = colours[queries.classes[index]]
-        draw_outline(axes[3], whole, colour, opacity=0.2)  # type: ignore[arg-type]  # matplotlib takes any colour
+        draw_outline(axes[3], whole, to_hex(colour), opacity=0.2)
         axes[3].plot(queries.peaks[index, 1], queries.peaks[index, 0], ".", color=FOUND, markersize=5)
     _votes(axes[2], queries, inside)
     return figure
@@ -92,17 +95,19 @@ def query_masks_figure(
     figure = new_figure(columns * 1.9 + 0.3, rows * 2.2 + 0.8, title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     grey = grey_picture(image)
+    edges = queries.boxes[chosen, 2:] - queries.boxes[chosen, :2]
+    half = edges.max(initial=1) / 2 + MARGIN
     for axis, index in zip(axes, chosen, strict=False):
         y0, x0, y1, x1 = queries.boxes[index].tolist()
-        top, left = max(y0 - MARGIN, 0), max(x0 - MARGIN, 0)
-        part = grey[top : y1 + MARGIN, left : x1 + MARGIN]
         number = int(queries.classes[index])
-        show(axis, part, aspect=aspect, title=f"query {index}\n{things[number]} {queries.scores[index]:.2f}")
-        soft = np.zeros(part.shape[:2], np.float32)
-        soft[y0 - top : y1 - top, x0 - left : x1 - left] = queries.masks[index]
-        tint(axis, soft, to_rgb(colours[number]), aspect=aspect, interpolation="nearest")
+        show(axis, grey, aspect=aspect, title=f"query {index}\n{things[number]} {queries.scores[index]:.2f}")
+        soft = np.zeros(grey.shape[:2], np.float32)
+        soft[y0:y1, x0:x1] = queries.masks[index]
+        tint(axis, soft, colours[number], aspect=aspect, interpolation="nearest")
+        y, x = (y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2
+        axis.set(xlim=(x - half, x + half), ylim=(y + half, y - half))
         if queries.peaks is not None:
-            y, x = queries.peaks[index] - (top, left)
+            y, x = queries.peaks[index]
             axis.plot(x, y, "+", color="black", markersize=8, markeredgewidth=1.5)
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
@@ -120,13 +125,15 @@ def _votes(axis: Any, queries: ObjectQueries, inside: NDArray[np.bool_]) -> None
         axis.set_visible(False)
         return
     stride = queries.vote_stride
-    step = max(1, round(max(inside.shape) / ARROWS / stride))
+    step = max(1, round(max(inside.shape) / VOTES / stride))
     rows, columns = np.mgrid[step // 2 : queries.votes.shape[1] : step, step // 2 : queries.votes.shape[2] : step]
     # a cell's truth is that of its pixel number stride // 2
     y, x = rows * stride + stride // 2 - queries.offset[0], columns * stride + stride // 2 - queries.offset[1]
     valid = (y >= 0) & (x >= 0) & (y < inside.shape[0]) & (x < inside.shape[1])
     valid[valid] = inside[y[valid], x[valid]]
     dy, dx = queries.votes[:, rows[valid], columns[valid]]
-    axis.quiver(
-        x[valid], y[valid], dx, dy, angles="xy", scale_units="xy", scale=1, color=FOUND, width=0.0035, headwidth=4
-    )
+    start, end = np.stack((x[valid], y[valid]), 1), np.stack((x[valid] + dx, y[valid] + dy), 1)
+    limits = axis.get_xlim(), axis.get_ylim()
+    axis.add_collection(LineCollection(np.stack((start, end), 1), colors=LEFT_OUT, linewidths=0.5, alpha=0.7))
+    axis.plot(*end.T, ".", color=FOUND, markersize=2.5)
+    axis.set(xlim=limits[0], ylim=limits[1])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from maskmed_nnu.visualization.map_figure import plain
@@ -15,6 +17,7 @@ from maskmed_nnu.visualization.overlay import class_colour, draw_classes
 
 BACKGROUND = (0.55, 0.55, 0.55)
 """The grey of class 0, which overlays leave as it is."""
+NO_OBJECT = (0.86, 0.86, 0.82)
 TEXT, GREY = "#222222", "#777777"
 
 Colour = tuple[float, float, float]
@@ -56,6 +59,12 @@ def tint(axis: Axes, values: NDArray[np.floating[Any]], colour: Colour, *, aspec
     limits = axis.get_xlim(), axis.get_ylim()
     axis.imshow(coloured, aspect=aspect, **options)
     axis.set(xlim=limits[0], ylim=limits[1])
+
+
+def legend_of(figure: Figure, classes: Iterable[tuple[str, Colour]]) -> None:
+    """The names of classes below everything."""
+    handles = [Patch(facecolor=colour, edgecolor=GREY, linewidth=0.4, label=plain(name)) for name, colour in classes]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
 
 
 def panel_size(shape: tuple[int, ...], aspect: float, *, within: float) -> tuple[float, float]:

@@ -8,12 +8,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from maskmed_nnu.analysis.query_roles import principal_components, similarity
 from maskmed_nnu.visualization.map_figure import plain
-from maskmed_nnu.visualization.panels import GREY, TEXT, Colour, grey_picture, new_figure, panel_size, show, tint
+from maskmed_nnu.visualization.panels import (
+    GREY,
+    TEXT,
+    Colour,
+    grey_picture,
+    legend_of,
+    new_figure,
+    panel_size,
+    show,
+    tint,
+)
 
 COLUMNS = 6
 
@@ -56,17 +66,19 @@ def masks_figure(
         heading = f"query {query.number}: {query.class_name} {query.probability:.2f}\n{query.remark}"
         show(axis, grey, aspect=aspect, title=heading)
         tint(axis, mask, query.colour, aspect=aspect, interpolation="nearest")
+        if mask.min() < 0.5 <= mask.max():
+            axis.contour(mask, (0.5,), colors=["white"], linewidths=2.2)
+            axis.contour(mask, (0.5,), colors=[darker(query.colour)], linewidths=1.1)
     for axis in axes[panels:]:
         axis.set_visible(False)
-    handles = [Patch(color=colour, label=plain(name)) for name, colour in legend]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
+    legend_of(figure, legend)
     return figure
 
 
 def roles_figure(shares: NDArray[np.floating[Any]], names: Sequence[str], *, title: str) -> Figure:
     """Which query answers for which class: ``shares [Q, K]`` of each class's voxels, NaN where it has none."""
     queries, classes = shares.shape
-    figure = new_figure(2.2 + 0.75 * classes, 1.6 + 0.32 * queries, title)
+    figure = new_figure(max(2.2 + 0.75 * classes, 5.5), 1.9 + 0.32 * queries, title)
     axis = figure.subplots()
     axis.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for query, number in np.argwhere(shares >= 0.005):
@@ -77,7 +89,7 @@ def roles_figure(shares: NDArray[np.floating[Any]], names: Sequence[str], *, tit
         axis.text(number, (queries - 1) / 2, "not in this patch", rotation=90, ha="center", va="center", color=GREY)
     axis.set_xticks(range(classes), [plain(name) for name in names], rotation=40, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(queries), [f"query {query}" for query in range(queries)])
-    axis.set_xlabel("% of the class's voxels, for which the query adds most to the score", fontsize=9)
+    axis.set_title("% of a class's voxels where the query adds most to the score", fontsize=9, color=GREY)
     axis.tick_params(length=0, labelsize=9)
     return figure
 
@@ -105,8 +117,7 @@ def similarity_figure(
             set_label(f"component {number + 1} ({100 * variance[number]:.0f}% of the variance)", fontsize=9)
     figure.colorbar(drawn, ax=axes[0], shrink=0.8, label="cosine")
     legend = dict.fromkeys((query.class_name, query.colour) for query in queries)
-    handles = [Patch(color=colour, label=plain(name)) for name, colour in legend]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
+    legend_of(figure, legend)
     return figure
 
 
@@ -125,7 +136,7 @@ def _cosines(axis: Axes, cosines: NDArray[np.floating[Any]], queries: Sequence[Q
     axis.set_yticks(range(len(order)), labels)
     for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
         for tick, index in zip(ticks, order, strict=True):
-            tick.set_color(_darker(queries[index].colour))
+            tick.set_color(darker(queries[index].colour))
     axis.tick_params(length=0, labelsize=8)
     return drawn
 
@@ -134,18 +145,12 @@ def _scatter(axis: Axes, places: NDArray[np.floating[Any]], queries: Sequence[Qu
     axis.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
     axis.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
     axis.scatter(*places.T, c=[query.colour for query in queries], s=130, edgecolors="white", linewidths=0.8)
-    # queries in one place share one label
-    groups: dict[tuple[float, float], list[int]] = {}
-    extent = max(float(np.abs(places).max(initial=0)), 1e-9)
-    for place, query in zip(places, queries, strict=True):
-        x, y = np.round(place / extent / 0.06) * 0.06 * extent
-        groups.setdefault((float(x), float(y)), []).append(query.number)
-    for numbers in groups.values():
-        index = next(i for i, query in enumerate(queries) if query.number == numbers[0])
+    axis.set_aspect("equal", adjustable="datalim")  # distances in both directions mean the same
+    for together in _close(places):
         axis.annotate(
-            ", ".join(map(str, numbers)),
-            places[index],
-            xytext=(8, 5),
+            ", ".join(str(queries[index].number) for index in together),
+            places[together].max(0),
+            xytext=(7, 5),
             textcoords="offset points",
             fontsize=9,
             color=TEXT,
@@ -155,7 +160,16 @@ def _scatter(axis: Axes, places: NDArray[np.floating[Any]], queries: Sequence[Qu
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _darker(colour: Colour) -> Colour:
+def _close(places: NDArray[np.floating[Any]]) -> list[list[int]]:
+    """Indices of ``places [Q, 2]``, those together that are too close for labels of their own."""
+    if len(places) == 1:
+        return [[0]]
+    extent = max(float(np.ptp(places, axis=0).max()), 1e-9)
+    group = fcluster(linkage(places, "complete"), 0.07 * extent, "distance")
+    return [np.flatnonzero(group == number).tolist() for number in np.unique(group)]
+
+
+def darker(colour: Colour) -> Colour:
     """Readable as text on white."""
     red, green, blue = (0.65 * part for part in colour)
     return red, green, blue

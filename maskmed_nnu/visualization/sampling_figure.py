@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.sampling_places import SamplingPlaces
 from maskmed_nnu.visualization.outlines import COLOURS
-from maskmed_nnu.visualization.panels import cross, grey_picture, new_figure, panel_size, show
+from maskmed_nnu.visualization.panels import cross, grey_picture, new_figure, show
 
 LARGEST_AREA = 260.0
 """Points² of the dot of the largest weight."""
@@ -24,10 +24,8 @@ def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[
     """
     dim = image.ndim - 1
     planes = [(0, 1)] if dim == 2 else [(1, 2), (0, 2), (0, 1)]
-    sizes = [
-        panel_size((image.shape[1 + rows], image.shape[1 + columns]), spacing[rows] / spacing[columns], within=4.2)
-        for rows, columns in planes
-    ]
+    edges = np.array(image.shape[1:]) * spacing
+    sizes = [4.4 / edges.max() * edges[[across, down]] for down, across in planes]
     rows = len(places.asking_levels)
     height = max(size[1] for size in sizes) + 0.45
     figure = new_figure(max(sum(size[0] + 0.35 for size in sizes), 5.5), rows * height + 1.1, title)
@@ -42,7 +40,7 @@ def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[
                 slice(None),
                 *(slice(None) if a in (down, across) else _index(asked, a, image) for a in range(dim)),
             ]
-            name = f"level {level} asks" if dim == 2 else f"level {level} asks, {'zyx'[down]} and {'zyx'[across]}"
+            name = f"asked by level {level}" + (f": {'zyx'[down]} down, {'zyx'[across]} across" if dim == 3 else "")
             show(axis, grey_picture(image[tuple(through)]), aspect=spacing[down] / spacing[across], title=name)
             for sampled in range(levels):
                 dots = at[:, sampled].reshape(-1, dim)
@@ -57,16 +55,8 @@ def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[
                     linewidths=0.4,
                 )
             cross(axis, (asked[down], asked[across]))
-    shares = places.weights.sum((1, 3)) / places.weights.sum((1, 2, 3))[:, None]
     handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="o",
-            color=COLOURS[level % len(COLOURS)],
-            label=f"level {level} ({', '.join(f'{100 * share:.0f}%' for share in shares[:, level])})",
-        )
+        Line2D([], [], linestyle="", marker="o", color=COLOURS[level % len(COLOURS)], label=f"samples of level {level}")
         for level in range(levels)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(levels, 4), frameon=False, fontsize=9)
