@@ -121,7 +121,7 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
     place = view.place or innermost_voxel(classes)
     plane = (slice(None), place[0]) if view.image.ndim == 4 else (slice(None),)
     where = f", slice {place[0]} of the patch" if view.image.ndim == 4 else ""
-    legend = [(view.names[number], colour_of(number)) for number in numbers]
+    legend = [*((view.names[number], colour_of(number)) for number in numbers), ("no object", NO_OBJECT)]
 
     def masks() -> Figure:
         image = view.image[plane]
@@ -174,7 +174,7 @@ def _add_sampling(parts: Parts, network: MaskMed, view: View) -> None:
         )
         for sampled in range(weights.shape[1])
     ]
-    title = f"Where the FSAD-Transformer samples, asked from the cross: {view.title}"
+    title = f"Where the FSAD-Transformer samples, asked from the cross\n{view.title}"
     parts.figures["sampling"] = lambda: sampling_figure(view.image, places, view.spacing, title=title)
 
 

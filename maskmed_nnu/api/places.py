@@ -25,7 +25,10 @@ def voxel_of_input(
     """
     numbers = np.arange(np.prod(image.data.shape[1:])).reshape(image.data.shape[1:])
     in_input = image.to_input(numbers)
-    voxel = tuple(int(index) for index in at)
+    try:
+        voxel = tuple(int(index) for index in at)
+    except (TypeError, ValueError):
+        raise InputError(f"at={at!r} is no voxel; give a number for each of {', '.join(image.axes.lower())}.") from None
     if len(voxel) != in_input.ndim or not all(0 <= i < n for i, n in zip(voxel, in_input.shape, strict=True)):
         raise InputError(
             f"There is no voxel at ({', '.join(map(str, voxel))}); the image has {format_shape(in_input.shape)} voxels "

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from maskmed_nnu.cli.console import print_json, print_table, progress, warn
 from maskmed_nnu.cli.options import Axes, Checkpoint, Device, Fold, Json
+from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 DESCRIPTION = """\
 Show why a network says what it says, in the part of an image that it sees at once.
@@ -51,6 +52,8 @@ def run(
     """Draw every figure and print the first table."""
     from maskmed_nnu.api.model import load
 
+    refuse_image_folder(output)
+    refuse_output_over_input([output], [*image, *{file.parent for file in image}])
     opened = load(model, folds=fold, checkpoint=checkpoint, device=device)
     with progress() as report:
         shown = opened.explain(_files(image, opened.channels), at=at, axes=axes, progress=report)

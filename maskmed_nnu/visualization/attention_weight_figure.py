@@ -24,8 +24,8 @@ def attention_weight_figure(
     """
     masked = any(weights.mask is not None for weights in modules.values())
     width, height = panel_size(image.shape[1:], aspect, within=2.6)
-    columns = min(COLUMNS, len(modules))
-    blocks = -(-len(modules) // columns)
+    blocks = -(-len(modules) // COLUMNS)
+    columns = -(-len(modules) // blocks)
     rows = (1 + masked) * blocks
     figure = new_figure(columns * max(width, 1.5) + 1.4, rows * (height + 0.3) + 0.5 * blocks + 0.4, title)
     axes = figure.subplots(rows, columns, squeeze=False)

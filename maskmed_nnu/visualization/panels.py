@@ -27,6 +27,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     """A white figure, in inches, whose parts do not overlap; pyplot does not know it."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(h_pad=0.07, w_pad=0.04)
     figure.suptitle(plain(title), fontsize=11, color=TEXT)
     return figure
 

@@ -18,7 +18,7 @@ LARGEST_AREA = 260.0
 
 
 def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[float, ...], *, title: str) -> Figure:
-    """A row for each level that asks, of a volume with a column for each pair of axes; dots in all depths are shown.
+    """A panel for each level that asks, of a volume a row with a panel for each pair of axes; all depths are shown.
 
     ``image [C, *spatial]``; a dot's area is its weight, its colour the level that is sampled.
     """
@@ -26,16 +26,18 @@ def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[
     planes = [(0, 1)] if dim == 2 else [(1, 2), (0, 2), (0, 1)]
     edges = np.array(image.shape[1:]) * spacing
     sizes = [4.4 / edges.max() * edges[[across, down]] for down, across in planes]
-    rows = len(places.asking_levels)
+    asking = len(places.asking_levels)
+    rows, columns = (1, asking) if dim == 2 else (asking, len(planes))
+    widths = [size[0] for size in sizes] * (columns // len(planes))
     height = max(size[1] for size in sizes) + 0.45
-    figure = new_figure(max(sum(size[0] + 0.35 for size in sizes), 5.5), rows * height + 1.1, title)
-    widths = [size[0] for size in sizes]
-    axes = figure.subplots(rows, len(planes), squeeze=False, gridspec_kw={"width_ratios": widths})
+    figure = new_figure(max(sum(widths) + 0.35 * columns, 5.5), rows * height + 1.2, title)
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": widths})
     levels = places.weights.shape[2]
     largest = float(places.weights.max())
     for row, level in enumerate(places.asking_levels):
         asked, at = places.asked_at[row], places.positions[row]
-        for axis, (down, across) in zip(axes[row], planes, strict=True):
+        panels = axes[0, row : row + 1] if dim == 2 else axes[row]
+        for axis, (down, across) in zip(panels, planes, strict=True):
             through = [
                 slice(None),
                 *(slice(None) if a in (down, across) else _index(asked, a, image) for a in range(dim)),
