@@ -47,7 +47,8 @@ class ObjectQueries(NamedTuple):
     @property
     def classes(self) -> NDArray[np.int64]:
         """``[Q]``: the index of the likeliest class."""
-        return self.class_probabilities[:, :-1].argmax(1)
+        best: NDArray[np.int64] = self.class_probabilities[:, :-1].argmax(1)
+        return best
 
 
 def object_queries(network: IAUNet, patch: Patch) -> ObjectQueries:
@@ -62,7 +63,7 @@ def object_queries(network: IAUNet, patch: Patch) -> ObjectQueries:
         probabilities = probabilities[order]
         found, soft, nonempty = network.query_masks(output, 0, order, shape=edges)
     boxes = np.zeros((len(order), 4), np.int64)
-    masks = [np.zeros((0, 0), np.float32) for _ in order]
+    masks: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32) for _ in order]
     for index, box, mask in zip(nonempty.tolist(), found.numpy(), soft, strict=True):
         low = np.clip(box[:2] - offset, 0, shape)
         high = np.clip(box[2:] - offset, low, shape)

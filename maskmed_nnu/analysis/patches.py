@@ -20,12 +20,13 @@ class Patch(NamedTuple):
     """``[C, *patch_size]``, zeros where the image ends"""
     inside: tuple[slice, ...]
     """``dim`` slices: the image within the patch"""
-    corner: tuple[int, int, int]
+    corner: tuple[int, ...]
     """The image's voxel (z, y, x) that is the first one ``inside``"""
 
     def crop(self, values: NDArray[Any]) -> NDArray[Any]:
         """The part of ``values [..., *patch_size]`` that lies in the image."""
-        return values[(..., *self.inside)]
+        index: Any = (..., *self.inside)
+        return values[index]
 
 
 def cut_patch(data: NDArray[np.floating[Any]], patch_size: Sequence[int], centre: Sequence[int] | None = None) -> Patch:
@@ -55,7 +56,7 @@ def cut_patch(data: NDArray[np.floating[Any]], patch_size: Sequence[int], centre
     return Patch(padded[(slice(None), *window)].contiguous(), tuple(inside), corner)
 
 
-def fullest_place(labels: NDArray[np.integer[Any]], patch_size: Sequence[int]) -> tuple[int, int, int]:
+def fullest_place(labels: NDArray[np.integer[Any]], patch_size: Sequence[int]) -> tuple[int, ...]:
     """The voxel of ``labels [Z, Y, X]`` around which a patch shows most of the classes; the middle without any.
 
     Each class counts the same, however small it is. Among equal places, the one closest to the labelled voxels' mean.
@@ -69,8 +70,7 @@ def fullest_place(labels: NDArray[np.integer[Any]], patch_size: Sequence[int]) -
     seen = ndimage.uniform_filter(weight, size, mode="constant")
     best = np.argwhere(seen >= seen.max() * (1 - 1e-9))
     mean = np.argwhere(labels > 0).mean(0)
-    z, y, x = best[((best - mean) ** 2).sum(1).argmin()].tolist()
-    return z, y, x
+    return tuple(best[((best - mean) ** 2).sum(1).argmin()].tolist())
 
 
 def innermost_voxel(labels: NDArray[np.integer[Any]]) -> tuple[int, ...]:

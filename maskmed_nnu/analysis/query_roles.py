@@ -34,7 +34,8 @@ class QueryRoles(NamedTuple):
     def contribution(self, query: int) -> NDArray[np.float32]:
         """What one query adds to the classes' scores: ``[K, *spatial]``."""
         of_class = self.class_probabilities[query, :-1].reshape(-1, *[1] * (self.masks.ndim - 1))
-        return of_class * self.masks[query]
+        added: NDArray[np.float32] = of_class * self.masks[query]
+        return added
 
     def scores(self) -> NDArray[np.float32]:
         """The classes' scores ``[K, *spatial]``, the sum of all contributions."""
@@ -45,7 +46,8 @@ class QueryRoles(NamedTuple):
         scores = self.scores()
         if regions:
             return scores > 0.5
-        return scores.argmax(0) == np.arange(len(scores)).reshape(-1, *[1] * (scores.ndim - 1))
+        found: NDArray[np.bool_] = scores.argmax(0) == np.arange(len(scores)).reshape(-1, *[1] * (scores.ndim - 1))
+        return found
 
     def shares(self, found: NDArray[np.bool_]) -> NDArray[np.float64]:
         """``[Q, K]``: the share of each class's voxels (``found [K, *spatial]``) where no query adds more to its score.

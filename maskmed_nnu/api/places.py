@@ -15,7 +15,7 @@ from maskmed_nnu.instances.text import format_shape
 
 def voxel_of_input(
     at: Sequence[int], image: InputImage, properties: Mapping[str, Any], shape: Sequence[int], order: Sequence[int]
-) -> tuple[int, int, int]:
+) -> tuple[int, ...]:
     """The preprocessed voxel that holds the voxel ``at`` of the input, or the nearest one where it was cropped away.
 
     ``properties`` are those after preprocessing to ``shape``, ``order`` is the plans' ``transpose_forward``.
@@ -35,11 +35,10 @@ def voxel_of_input(
             f"along {', '.join(image.axes.lower())}, each counted from 0 on."
         )
     read = np.unravel_index(int(in_input[voxel]), numbers.shape)
-    z, y, x = (
+    return tuple(
         min(max(int((read[axis] + 0.5 - low) * new / old), 0), new - 1)
         for axis, (low, _), old, new in zip(order, *_grids(properties, shape), strict=True)
     )
-    return z, y, x
 
 
 def box_in_input(

@@ -34,7 +34,7 @@ def attention_weight_figure(
         axis.set_visible(False)
     for index, (name, weights) in enumerate(modules.items()):
         row, column = index // columns * (1 + masked), index % columns
-        panels = [(axes[row][column], weights.attention.mean(0), None)]
+        panels: list[tuple[Any, NDArray[Any], float | None]] = [(axes[row][column], weights.attention.mean(0), None)]
         if masked and weights.mask is not None:
             panels.append((axes[row + 1][column], weights.mask.mean(0), 1.0))
         for axis, values, most in panels:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.object_queries import ObjectQueries
 from maskmed_nnu.visualization.outlines import draw_outline
-from maskmed_nnu.visualization.panels import Colour, grey_picture, legend_of, new_figure, panel_size, show, tint
+from maskmed_nnu.visualization.panels import GREY, Colour, grey_picture, legend_of, new_figure, panel_size, show, tint
 
 FOUND, LEFT_OUT = "#E69F00", "#56B4E9"
 VOTES = 90
@@ -110,7 +110,9 @@ def query_masks_figure(
             y, x = queries.peaks[index]
             axis.plot(x, y, "+", color="black", markersize=8, markeredgewidth=1.5)
     for axis in axes[len(chosen) :]:
-        axis.set_visible(False)
+        axis.set_axis_off()
+    if not chosen:
+        axes[0].text(0.5, 0.5, "no query has a mask in this patch", ha="center", color=GREY)
     return figure
 
 
@@ -134,6 +136,6 @@ def _votes(axis: Any, queries: ObjectQueries, inside: NDArray[np.bool_]) -> None
     dy, dx = queries.votes[:, rows[valid], columns[valid]]
     start, end = np.stack((x[valid], y[valid]), 1), np.stack((x[valid] + dx, y[valid] + dy), 1)
     limits = axis.get_xlim(), axis.get_ylim()
-    axis.add_collection(LineCollection(np.stack((start, end), 1), colors=LEFT_OUT, linewidths=0.5, alpha=0.7))
+    axis.add_collection(LineCollection(list(np.stack((start, end), 1)), colors=LEFT_OUT, linewidths=0.5, alpha=0.7))
     axis.plot(*end.T, ".", color=FOUND, markersize=2.5)
     axis.set(xlim=limits[0], ylim=limits[1])

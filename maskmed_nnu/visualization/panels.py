@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from maskmed_nnu.visualization.overlay import class_colour, draw_classes
 
 BACKGROUND = (0.55, 0.55, 0.55)
 """The grey of class 0, which overlays leave as it is."""
+LEAST_WIDTH, LETTERS_PER_INCH = 5.5, 10
 NO_OBJECT = (0.86, 0.86, 0.82)
 TEXT, GREY = "#222222", "#777777"
 
@@ -25,10 +28,12 @@ Colour = tuple[float, float, float]
 
 def new_figure(width: float, height: float, title: str) -> Figure:
     """A white figure, in inches, whose parts do not overlap; pyplot does not know it."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    width = max(width, LEAST_WIDTH)
+    engine = ConstrainedLayoutEngine(h_pad=0.07, w_pad=0.04)
+    figure = Figure(figsize=(width, height), facecolor="white", layout=engine)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.07, w_pad=0.04)
-    figure.suptitle(plain(title), fontsize=11, color=TEXT)
+    lines = [fill(line, int(width * LETTERS_PER_INCH)) for line in title.split("\n")]
+    figure.suptitle(plain("\n".join(lines)), fontsize=11, color=TEXT)
     return figure
 
 

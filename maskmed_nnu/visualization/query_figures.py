@@ -78,7 +78,7 @@ def masks_figure(
 def roles_figure(shares: NDArray[np.floating[Any]], names: Sequence[str], *, title: str) -> Figure:
     """Which query answers for which class: ``shares [Q, K]`` of each class's voxels, NaN where it has none."""
     queries, classes = shares.shape
-    figure = new_figure(max(2.2 + 0.75 * classes, 5.5), 1.9 + 0.32 * queries, title)
+    figure = new_figure(2.2 + 0.75 * classes, 1.9 + 0.32 * queries, title)
     axis = figure.subplots()
     axis.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for query, number in np.argwhere(shares >= 0.005):
@@ -144,7 +144,8 @@ def _cosines(axis: Axes, cosines: NDArray[np.floating[Any]], queries: Sequence[Q
 def _scatter(axis: Axes, places: NDArray[np.floating[Any]], queries: Sequence[QueryText]) -> None:
     axis.axhline(0, color="#dddddd", linewidth=0.8, zorder=0)
     axis.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
-    axis.scatter(*places.T, c=[query.colour for query in queries], s=130, edgecolors="white", linewidths=0.8)
+    x, y = places.T
+    axis.scatter(x, y, c=[query.colour for query in queries], s=130, edgecolors="white", linewidths=0.8)
     axis.set_aspect("equal", adjustable="datalim")  # distances in both directions mean the same
     for together in _close(places):
         axis.annotate(

@@ -30,7 +30,7 @@ def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[
     rows, columns = (1, asking) if dim == 2 else (asking, len(planes))
     widths = [size[0] for size in sizes] * (columns // len(planes))
     height = max(size[1] for size in sizes) + 0.45
-    figure = new_figure(max(sum(widths) + 0.35 * columns, 5.5), rows * height + 1.2, title)
+    figure = new_figure(sum(widths) + 0.35 * columns, rows * height + 1.2, title)
     axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": widths})
     levels = places.weights.shape[2]
     largest = float(places.weights.max())
