@@ -26,7 +26,8 @@ class Patch(NamedTuple):
     def crop(self, values: NDArray[Any]) -> NDArray[Any]:
         """The part of ``values [..., *patch_size]`` that lies in the image."""
         index: Any = (..., *self.inside)
-        return values[index]
+        part: NDArray[Any] = values[index]
+        return part
 
 
 def cut_patch(data: NDArray[np.floating[Any]], patch_size: Sequence[int], centre: Sequence[int] | None = None) -> Patch:
