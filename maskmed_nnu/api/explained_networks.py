@@ -117,7 +117,7 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
         colour = colour_of(numbers[index]) if known else NO_OBJECT
         most = np.nan_to_num(shares[query])
         remark = f"{100 * most.max():.0f}% of {names[most.argmax()]}" if most.max() >= LEAST_SHARE else "no voxels"
-        texts.append(QueryText(query, name, float(roles.class_probabilities[query, index]), colour, remark))
+        texts.append(QueryText(query, name, float(roles.class_probabilities[query, index]), colour, int(index), remark))
     place = view.place or innermost_voxel(classes)
     plane = (slice(None), place[0]) if view.image.ndim == 4 else (slice(None),)
     where = f", slice {place[0]} of the patch" if view.image.ndim == 4 else ""

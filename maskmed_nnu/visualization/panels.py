@@ -67,16 +67,29 @@ def tint(axis: Axes, values: NDArray[np.floating[Any]], colour: Colour, *, aspec
     axis.set(xlim=limits[0], ylim=limits[1])
 
 
-def legend_of(figure: Figure, classes: Iterable[tuple[str, Colour]]) -> None:
-    """The names of classes below everything."""
+def legend_of(figure: Figure, classes: Iterable[tuple[str, Colour | str]]) -> None:
+    """Names and their colours below everything, in as many columns as fit."""
+    classes = list(classes)
+    longest = max(len(name) for name, _ in classes)
+    columns = int(figure.get_figwidth() * LETTERS_PER_INCH / (longest + 6))
     handles = [Patch(facecolor=colour, edgecolor=GREY, linewidth=0.4, label=plain(name)) for name, colour in classes]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
+    columns = max(1, min(columns, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
 def panel_size(shape: tuple[int, ...], aspect: float, *, within: float) -> tuple[float, float]:
     """Width and height in inches of a panel that shows ``shape [H, W]``, the longer one ``within``."""
     height, width = shape[0] * aspect, float(shape[1])
     return within * width / max(height, width), within * height / max(height, width)
+
+
+def short(name: str, most: int) -> str:
+    """At most so many letters of a name.
+
+    >>> short("portal vein", 8), short("liver", 8)
+    ('portal …', 'liver')
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def cross(axis: Axes, place: Any) -> None:

@@ -21,6 +21,7 @@ from maskmed_nnu.visualization.panels import (
     legend_of,
     new_figure,
     panel_size,
+    short,
     show,
     tint,
 )
@@ -36,6 +37,8 @@ class QueryText(NamedTuple):
     """The likeliest class, or "no object" """
     probability: float
     colour: Colour
+    rank: int
+    """By which queries of one class stand together"""
     remark: str = ""
     """What it answers for"""
 
@@ -63,7 +66,8 @@ def masks_figure(
     grey = grey_picture(image)
     show(axes[0], classes, aspect=aspect, title="all queries together\n")
     for axis, mask, query in zip(axes[1:], masks, queries, strict=False):
-        heading = f"query {query.number}: {query.class_name} {query.probability:.2f}\n{query.remark}"
+        name, remark = short(query.class_name, 14), short(query.remark, 28)
+        heading = f"query {query.number}: {name} {query.probability:.2f}\n{remark}"
         show(axis, grey, aspect=aspect, title=heading)
         tint(axis, mask, query.colour, aspect=aspect, interpolation="nearest")
         if mask.min() < 0.5 <= mask.max():
@@ -102,7 +106,7 @@ def similarity_figure(
     title: str,
 ) -> Figure:
     """Cosines between the queries' embeddings, and the embeddings in the plane of their largest variance."""
-    figure = new_figure(11, 10, title)
+    figure = new_figure(12, 10.5, title)
     axes = figure.subplots(2, 2)
     drawn: Any = None
     for (upper, lower), what, embeddings in zip(
@@ -116,14 +120,14 @@ def similarity_figure(
         for set_label, number in ((lower.set_xlabel, 0), (lower.set_ylabel, 1)):
             set_label(f"component {number + 1} ({100 * variance[number]:.0f}% of the variance)", fontsize=9)
     figure.colorbar(drawn, ax=axes[0], shrink=0.8, label="cosine")
-    legend = dict.fromkeys((query.class_name, query.colour) for query in queries)
-    legend_of(figure, legend)
+    of_class = sorted(queries, key=lambda query: query.rank)
+    legend_of(figure, dict.fromkeys((query.class_name, query.colour) for query in of_class))
     return figure
 
 
 def _cosines(axis: Axes, cosines: NDArray[np.floating[Any]], queries: Sequence[QueryText]) -> Any:
     """The matrix, queries of one class side by side."""
-    order = sorted(range(len(queries)), key=lambda index: (queries[index].class_name, queries[index].number))
+    order = sorted(range(len(queries)), key=lambda index: (queries[index].rank, queries[index].number))
     ordered = cosines[np.ix_(order, order)]
     drawn = axis.imshow(ordered, cmap="RdBu_r", vmin=-1, vmax=1)
     if len(order) <= 12:
@@ -131,9 +135,10 @@ def _cosines(axis: Axes, cosines: NDArray[np.floating[Any]], queries: Sequence[Q
             value = ordered[row, column]
             colour = "white" if abs(value) > 0.6 else TEXT
             axis.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
-    labels = [plain(f"{queries[index].class_name} {queries[index].number}") for index in order]
-    axis.set_xticks(range(len(order)), labels, rotation=40, ha="right", rotation_mode="anchor")
-    axis.set_yticks(range(len(order)), labels)
+    numbers = [queries[index].number for index in order]
+    names = [plain(f"{queries[index].class_name} · query {queries[index].number}") for index in order]
+    axis.set_xticks(range(len(order)), list(map(str, numbers)))
+    axis.set_yticks(range(len(order)), names)
     for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
         for tick, index in zip(ticks, order, strict=True):
             tick.set_color(darker(queries[index].colour))

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.sampling_places import SamplingPlaces
 from maskmed_nnu.visualization.outlines import COLOURS
-from maskmed_nnu.visualization.panels import cross, grey_picture, new_figure, show
+from maskmed_nnu.visualization.panels import cross, grey_picture, legend_of, new_figure, show
 
 LARGEST_AREA = 260.0
 """Points² of the dot of the largest weight."""
@@ -57,11 +56,7 @@ def sampling_figure(image: NDArray[Any], places: SamplingPlaces, spacing: tuple[
                     linewidths=0.4,
                 )
             cross(axis, (asked[down], asked[across]))
-    handles = [
-        Line2D([], [], linestyle="", marker="o", color=COLOURS[level % len(COLOURS)], label=f"samples of level {level}")
-        for level in range(levels)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(levels, 4), frameon=False, fontsize=9)
+    legend_of(figure, [(f"samples of level {level}", COLOURS[level % len(COLOURS)]) for level in range(levels)])
     return figure
 
 
