@@ -136,13 +136,13 @@ def _cosines(axis: Axes, cosines: NDArray[np.floating[Any]], queries: Sequence[Q
             colour = "white" if abs(value) > 0.6 else TEXT
             axis.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
     numbers = [queries[index].number for index in order]
-    names = [plain(f"{queries[index].class_name} · query {queries[index].number}") for index in order]
+    names = [plain(f"{short(queries[index].class_name, 22)} · query {queries[index].number}") for index in order]
     axis.set_xticks(range(len(order)), list(map(str, numbers)))
     axis.set_yticks(range(len(order)), names)
     for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
         for tick, index in zip(ticks, order, strict=True):
             tick.set_color(darker(queries[index].colour))
-    axis.tick_params(length=0, labelsize=8)
+    axis.tick_params(length=0, labelsize=8 if len(order) <= 16 else 6.5)
     return drawn
 
 
