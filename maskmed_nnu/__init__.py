@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # type checkers take it for that of typing, which is true
 if TYPE_CHECKING:
     from maskmed_nnu.api.conversion import Conversion, convert
     from maskmed_nnu.api.evaluation import compare, evaluate
+    from maskmed_nnu.api.explanation import Explanation, explain
     from maskmed_nnu.api.export import example, export
     from maskmed_nnu.api.folder_prediction import FolderSummary
     from maskmed_nnu.api.machine import doctor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _EXPORTS = {
+    "Explanation": "maskmed_nnu.api.explanation",
     "FolderSummary": "maskmed_nnu.api.folder_prediction",
     "InputError": "maskmed_nnu.errors",
     "Model": "maskmed_nnu.api.model",
@@ -36,6 +38,7 @@ _EXPORTS = {
     "doctor": "maskmed_nnu.api.machine",
     "evaluate": "maskmed_nnu.api.evaluation",
     "example": "maskmed_nnu.api.export",
+    "explain": "maskmed_nnu.api.explanation",
     "export": "maskmed_nnu.api.export",
     "load": "maskmed_nnu.api.model",
     "plan": "maskmed_nnu.api.planning",
@@ -45,6 +48,7 @@ _EXPORTS = {
 
 __all__ = [
     "Conversion",
+    "Explanation",
     "FolderSummary",
     "InputError",
     "Model",
@@ -56,6 +60,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "example",
+    "explain",
     "export",
     "load",
     "plan",

@@ -15,6 +15,7 @@ from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, ModelSource, open_model
 
 if TYPE_CHECKING:
+    from maskmed_nnu.api.explanation import Explanation
     from maskmed_nnu.api.folder_prediction import FolderSummary
     from maskmed_nnu.api.images import ImageReader, InputImage
     from maskmed_nnu.progress import Report
@@ -205,6 +206,20 @@ class Model:
                 overwrite=overwrite,
                 progress=progress,
             )
+
+    def explain(
+        self,
+        image: Any,
+        *,
+        at: Sequence[int] | None = None,
+        spacing: Sequence[float] | None = None,
+        axes: str | None = None,
+        progress: Report | None = None,
+    ) -> Explanation:
+        """Show what queries and attention do in one part of an image; see `maskmed_nnu.explain`."""
+        from maskmed_nnu.api.explanation import explain
+
+        return explain(self, image, at=at, spacing=spacing, axes=axes, progress=progress)
 
     def _threads(self) -> Any:
         from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept

@@ -27,6 +27,7 @@ from maskmed_nnu.networks.layers.iaunet.image_queries import ImageQueries
 from maskmed_nnu.networks.layers.iaunet.pixel_decoder import PixelDecoder
 from maskmed_nnu.networks.layers.iaunet.query_decoder import QueryDecoder
 from maskmed_nnu.networks.layers.iaunet.tile_instances import (
+    CroppedMasks,
     full_frame_instances,
     maskness,
     to_pixels,
@@ -181,23 +182,23 @@ class IAUNet(nn.Module):
         tiles = []
         for b in range(len(image)):
             query = (scores[b] >= self.score_threshold).nonzero()[:, 0]
-            embeddings, features = output.mask_embeddings[-1, b, query], output.mask_features[b]
-            if isinstance(self.mask_head, DynamicMaskHead):
-                assert output.reference_points is not None
-                reference = output.reference_points[b, query]
-                boxes, masks, nonempty = windowed_instances(
-                    self.mask_head, embeddings, features, reference, window=self.window, shape=image.shape[2:]
-                )
-            else:
-                boxes, masks, nonempty = full_frame_instances(
-                    self.mask_head, embeddings, features, shape=image.shape[2:]
-                )
+            boxes, masks, nonempty = self.query_masks(output, b, query, shape=image.shape[2:])
             query = query[nonempty]
             score = scores[b, query]
             if not self.from_image:  # the published score; scores of image queries are trained on the mask's IoU
                 score = score * maskness(masks).to(score.device)
             tiles.append(TileInstances(score, classes[b, query], boxes, masks, semantic[b]))
         return tiles
+
+    def query_masks(self, output: QueryOutput, sample: int, query: Tensor, *, shape: Sequence[int]) -> CroppedMasks:
+        """Masks of some queries ``query [N]`` of a ``sample``, in a tile of ``shape``; those without a pixel are left
+        out."""
+        embeddings, features = output.mask_embeddings[-1, sample, query], output.mask_features[sample]
+        if not isinstance(self.mask_head, DynamicMaskHead):
+            return full_frame_instances(self.mask_head, embeddings, features, shape=shape)
+        assert output.reference_points is not None
+        reference = output.reference_points[sample, query]
+        return windowed_instances(self.mask_head, embeddings, features, reference, window=self.window, shape=shape)
 
     @torch.no_grad()
     def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def map_figure(picture: NDArray[np.uint8], names: Mapping[int, str], *, title: s
     axes.set_title(title, fontsize=10, parse_math=False)
     if names:
         handles = [
-            Patch(color=tuple((class_colour(number) / 255).tolist()), label=_plain(name))
+            Patch(color=tuple((class_colour(number) / 255).tolist()), label=plain(name))
             for number, name in names.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
@@ -46,6 +46,6 @@ def png_of(picture: NDArray[np.uint8]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that matplotlib shows as it is: dollars would begin a formula, an underscore hide the entry."""
     return name.replace("$", r"\$").replace("_", "\u200b_", 1) if name.startswith("_") else name.replace("$", r"\$")

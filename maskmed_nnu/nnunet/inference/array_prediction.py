@@ -11,8 +11,9 @@ import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.detections import Detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, object_values
+from maskmed_nnu.nnunet.inference.case_prediction import instance_network
 from maskmed_nnu.nnunet.inference.export_prediction import planned_layers, revert_preprocessing, to_instances
 from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
@@ -101,6 +102,34 @@ def predict_objects(
         value[chosen] = of_number[first : first + len(chosen)]
         values.append(value)
     return FoundObjects(raw, objects, slices, values, threshold, tuple(backward))
+
+
+def network_of_first_fold(predictor: Any) -> Any:
+    """The network itself, with the weights of the predictor's first fold, on its device, in evaluation mode."""
+    network = getattr(predictor.network, "_orig_mod", predictor.network)
+    network.load_state_dict(predictor.list_of_parameters[0])
+    return network.to(predictor.device).eval()
+
+
+def class_map(predictor: Any, data: np.ndarray) -> np.ndarray:
+    """Classes ``[Z, Y, X]`` on the grid of ``data [C, Z, Y, X]``, by the network as it is, without mirroring; of
+    regions 1 where any is. What a user would be told of the image is not."""
+    mirroring = predictor.use_mirroring
+    predictor.use_mirroring, predictor.warn = False, lambda _sentence: None
+    try:
+        logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data))
+    finally:
+        predictor.use_mirroring = mirroring
+        del predictor.warn
+    if instance_network(predictor.network) is not None:
+        labels = np.zeros(data.shape[1:], np.int64)
+        for plane, objects in zip(labels, unpack(logits.numpy()), strict=True):
+            for (y0, x0, y1, x1), mask, number in zip(objects.boxes, objects.masks, objects.classes, strict=True):
+                plane[y0:y1, x0:x1][mask >= MASK_THRESHOLD] = number
+        return labels
+    if predictor.label_manager.has_regions:
+        return (logits > 0).any(0).cpu().numpy().astype(np.int64)
+    return logits.argmax(0).cpu().numpy().astype(np.int64)
 
 
 def _logits(predictor: Any, data: np.ndarray) -> np.ndarray:

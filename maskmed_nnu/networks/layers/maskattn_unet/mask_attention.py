@@ -103,10 +103,7 @@ class MaskAttention(nn.Module):
             nn.init.ones_(self.mask.bias)  # keys start unmasked: a masked one gets no gradient
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens, key_tokens = x.flatten(2).mT, x
-        if self.key_stride > 1:
-            key_tokens = F.avg_pool2d(x, self.key_stride, ceil_mode=True)
-        key_tokens = key_tokens.flatten(2).mT
+        tokens, key_tokens = x.flatten(2).mT, self.pool(x).flatten(2).mT
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(tokens), self.key(key_tokens), self.value(key_tokens))
@@ -121,6 +118,20 @@ class MaskAttention(nn.Module):
         tokens = self.attention_norm(tokens + self.project(attended.transpose(1, 2).flatten(2)))
         tokens = self.norm(tokens + self.feed_forward(tokens))
         return torch.unflatten(tokens.mT, 2, x.shape[2:])
+
+    def pool(self, x: Tensor) -> Tensor:
+        """What keys and values are made from: ``x [B, C, h, w]``, or means over squares of it."""
+        return F.avg_pool2d(x, self.key_stride, ceil_mode=True) if self.key_stride > 1 else x
+
+    def attention(self, x: Tensor, position: int) -> Tensor:
+        """How much ``position`` (flat) of ``x [B, C, h, w]`` attends to each key: ``[B, heads, M]``, sums of one."""
+        tokens, key_tokens = x.flatten(2).mT[:, position, None], self.pool(x).flatten(2).mT
+        query, key = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query(tokens), self.key(key_tokens))
+        )
+        logits: Tensor = (query @ key.mT)[:, :, 0] * query.shape[-1] ** -0.5
+        bias = self.bias(key_tokens)
+        return (logits if bias is None else logits + bias).softmax(-1)
 
     def bias(self, key_tokens: Tensor) -> Tensor | None:
         """Bias of the keys made from ``key_tokens [B, M, C]``: ``[B, heads, M]``."""

@@ -126,20 +126,31 @@ class DeformableAttention(nn.Module):
         ``reference`` is in ``[0, 1]`` and ``(x, y, z)`` order. ``values`` are channels-last levels
         ``[B, *shape_l, C_l]``. Returns ``[B, N, dim]``.
         """
-        b, n, _ = query.shape
-        offsets = self.offsets(query).view(b, n, self.heads, self.levels, self.points, self.spatial_dims)
-        weights = self.weights(query).view(b, n, self.heads, -1).softmax(-1)
-        weights = weights.view(b, n, self.heads, self.levels, self.points)
+        offsets, weights = self.sampling(query)
         attended: Any = 0
         for level, (value, projection) in enumerate(zip(values, self.value_projections, strict=True)):
-            size = torch.tensor(value.shape[1:-1][::-1], device=query.device, dtype=reference.dtype)
-            # coordinates need more than the 10 bits of a half's mantissa
-            position = (reference * size - 0.5)[:, None, None] + offsets[:, :, :, level].to(reference.dtype)
+            position = self.positions(reference, offsets[:, :, :, level], value.shape[1:-1])
             attended = attended + self._attend(
                 value, position, weights[:, :, :, level], cast(Tensor, projection.weight)
             )
         output: Tensor = self.output(attended.flatten(2))
         return output
+
+    def sampling(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Offsets ``[B, N, heads, levels, P, dim]`` in voxels of the levels, and weights ``[B, N, heads, levels, P]``,
+        which sum to one over levels and points."""
+        b, n, _ = query.shape
+        offsets = self.offsets(query).view(b, n, self.heads, self.levels, self.points, self.spatial_dims)
+        weights = self.weights(query).view(b, n, self.heads, -1).softmax(-1)
+        return offsets, weights.view(b, n, self.heads, self.levels, self.points)
+
+    @staticmethod
+    def positions(reference: Tensor, offsets: Tensor, shape: Sequence[int]) -> Tensor:
+        """Where a level of ``shape`` is sampled, as in `sample`: ``offsets [B, N, heads, P, dim]`` from
+        ``reference [N, dim]``."""
+        size = torch.tensor(shape[::-1], device=offsets.device, dtype=reference.dtype)
+        # coordinates need more than the 10 bits of a half's mantissa
+        return (reference * size - 0.5)[:, None, None] + offsets.to(reference.dtype)
 
     def _attend(self, value: Tensor, position: Tensor, weight: Tensor, projection: Tensor) -> Tensor:
         """One level: ``position [B, N, heads, P, dim]``, ``weight [B, N, heads, P]`` → ``[B, N, heads, dim/heads]``."""
