@@ -36,7 +36,7 @@ def label_layers(prediction: Prediction, image: LayerImage, model: Model) -> lis
     found = []
     for number, one in enumerate(used, 1):
         here = np.unique(one)
-        features = table[table["index"].isin(here)] if prediction.has_objects else table
+        features = table[table["index"].isin(here)].sort_values("index") if prediction.has_objects else table
         arguments = {
             "name": name if len(used) == 1 else f"{name} {number}",
             "features": features.reset_index(drop=True),

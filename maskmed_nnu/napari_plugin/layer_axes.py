@@ -32,7 +32,11 @@ def layer_axes(layer: Any, *, channels: int, volumes: bool, told: str | None = N
     if told:
         axes = told.strip().upper()
         axes += samples if len(axes) == layer.ndim else ""
-        if len(axes) != layer.ndim + len(samples) or len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set("TCZYX"):
+        if (
+            len(axes) != layer.ndim + len(samples)
+            or len(set(axes)) < len(axes)
+            or not set("YX") <= set(axes) <= set("TCZYX")
+        ):
             raise InputError(
                 f"{told!r} does not name the axes of layer {layer.name}, whose shape is {format_shape(shape)}; give a "
                 "letter for each: T (frames), C (channels), Z (slices), Y (rows), X (columns)."

@@ -83,7 +83,6 @@ def voxel_edges(layer: Any) -> NDArray[np.float64]:
     return np.abs(np.asarray(layer.scale, float)) * stretch
 
 
-
 def _shear_matrix(layer: Any) -> NDArray[np.float64]:
     """napari gives the values above the diagonal of one that is triangular."""
     shear = np.asarray(layer.shear, float)
