@@ -43,14 +43,12 @@ def layer_axes(layer: Any, *, channels: int, volumes: bool, told: str | None = N
             )
         return axes
     labels = [NAMES.get(str(label).lower(), "") for label in getattr(layer, "axis_labels", ())]
-    if all(labels) and len(labels) == layer.ndim and len({*labels, *samples}) == layer.ndim + len(samples):
-        if {"Y", "X"} <= set(labels):
-            return "".join(labels) + samples
+    named = {*labels, *samples} >= {"Y", "X"} and "" not in labels
+    if named and len({*labels, *samples}) == layer.ndim + len(samples):
+        return "".join(labels) + samples
     before = layer.ndim - 2
-    if channels == 1 or samples:
-        leading = ["", "Z", "TZ", "TCZ"]
-    else:
-        leading = ["", "Z" if volumes else "C", "CZ", "TCZ"]
+    one = channels == 1 or samples
+    leading = ["", "Z" if one or volumes else "C", "TZ" if one else "CZ", "TCZ"]
     if not 0 <= before < len(leading) or (samples and "C" in leading[before]):
         raise InputError(
             f"Layer {layer.name} has {layer.ndim} axes ({format_shape(shape)}), and they are not named; give a letter "
@@ -76,7 +74,7 @@ def predicted_axes(axes: str, shape: Sequence[int], *, volumes: bool, name: str)
         return axes.replace("T", "_")
     if volumes or sizes.get("Z", 1) > 1:
         raise InputError(
-            f"Layer {name}, {format_shape(shape)}, has {frames} frames or channels along its axis {axes.index('T')}, of "
-            "which this model takes one at a time; split it (right click on it, Split Stack), or name its axes."
+            f"Layer {name}, {format_shape(shape)}, has {frames} frames or channels along its axis {axes.index('T')}, "
+            "of which this model takes one at a time; split it (right click on it, Split Stack), or name its axes."
         )
     return axes.replace("Z", "_").replace("T", "Z")

@@ -33,7 +33,7 @@ COLOURS = ["R", "G", "B"]
 SAME = "in the same layer"
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The button was pressed."""
 
 
@@ -122,7 +122,7 @@ class SegmentWidget(QWidget):
 
         def report(now: Progress) -> None:
             if worker.abort_requested:
-                raise _Stopped
+                raise _StoppedError
             self.progressed.emit(now)
 
         return segment(layers, model, axes=axes, progress=report)
@@ -145,7 +145,7 @@ class SegmentWidget(QWidget):
         self.message.setText("\n".join([f"{count(rows, 'row')} in the features of {layers[0][1]['name']}", *notes]))
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, _Stopped):
+        if isinstance(error, _StoppedError):
             self.message.setText("Stopped.")
         elif isinstance(error, InputError):
             self.message.setText(str(error))

@@ -15,7 +15,7 @@ from maskmed_nnu.progress import Progress, Report
 STAGE = "predicting"
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """What was raised is on its way out, past nnU-Net, which takes a ``RuntimeError`` for a lack of memory."""
 
 
@@ -52,7 +52,7 @@ def passes_reported(predictor: Any, report: Report | None) -> Iterator[None]:
         done, total = windows * here, here * getattr(predictor, "views", 1) * len(predictor.list_of_parameters)
         logits: Tensor = stock_window(data, _Tiles(tiles, raised), *args)
         if raised:
-            raise _Stopped
+            raise _StoppedError
         windows += 1
         return logits
 
@@ -61,7 +61,7 @@ def passes_reported(predictor: Any, report: Report | None) -> Iterator[None]:
             if not raised:
                 found: Tensor = stock_tile(image)
                 return found
-        except _Stopped:
+        except _StoppedError:
             pass
         heads = predictor.label_manager.num_segmentation_heads
         return torch.zeros((1, heads, *image.shape[2:]), device=image.device)
@@ -72,7 +72,7 @@ def passes_reported(predictor: Any, report: Report | None) -> Iterator[None]:
             report(Progress(STAGE, done, total))
         except BaseException as error:
             raised.append(error)
-            raise _Stopped from None
+            raise _StoppedError from None
         done += 1
 
     hook = predictor.network.register_forward_pre_hook(before)
@@ -83,7 +83,7 @@ def passes_reported(predictor: Any, report: Report | None) -> Iterator[None]:
         yield
         if windows:
             report(Progress(STAGE, total, total))
-    except _Stopped:
+    except _StoppedError:
         raise raised[0] from None
     finally:
         hook.remove()
