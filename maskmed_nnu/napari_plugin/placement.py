@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.napari_plugin.layer_axes import full_data
 
+NUMBERS = ("scale", "translate", "rotate", "shear", "affine")
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -26,11 +28,9 @@ class Placement:
 
     def equals(self, other: Placement) -> bool:
         """Whether both lie in one place."""
-        return self.added == other.added and all(
-            np.allclose(value, other.arguments[name])
-            for name, value in self.arguments.items()
-            if name not in ("units", "axis_labels")
-        )
+        mine, theirs = self.arguments, other.arguments
+        same = self.added == other.added and mine.get("units") == theirs.get("units")
+        return same and all(np.allclose(mine[name], theirs[name]) for name in NUMBERS)
 
 
 def placement_of(layer: Any, letters: str) -> Placement:
