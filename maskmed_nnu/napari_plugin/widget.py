@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -46,17 +47,16 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.worker: Any = None
-        self.model = QComboBox()
+        self.model = _wide_choice()
         self.model.setEditable(True)
         self.model.addItem("nuclei")
         self.model.setToolTip("the folder of a training, a package that maskmed export wrote, or nuclei")
-        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.model.activated.connect(self._model_chosen)
         self.model.lineEdit().editingFinished.connect(self._model_chosen)
         folder, package = QPushButton("Folder…"), QPushButton("Package…")
         folder.clicked.connect(self._choose_folder)
         package.clicked.connect(self._choose_package)
-        self.images = [self._layer_choice()]
+        self.images = [_wide_choice()]
         self.axes = QLineEdit()
         self.axes.setPlaceholderText("as the layer says")
         self.axes.setToolTip("a letter for each axis: T (frames), C (channels), Z (slices), Y (rows), X (columns)")
@@ -179,7 +179,7 @@ class SegmentWidget(QWidget):
         self.form.labelForField(self.images[0]).setText(names[0])
         for name in names[1:]:
             row += 1
-            self.images.append(self._layer_choice())
+            self.images.append(_wide_choice())
             self.form.insertRow(row, name, self.images[-1])
         self._list_layers()
 
@@ -194,11 +194,6 @@ class SegmentWidget(QWidget):
             self.model.setCurrentText(path)
             self._model_chosen()
 
-    def _layer_choice(self) -> QComboBox:
-        choice = QComboBox()
-        choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        return choice
-
     def _list_layers(self, event: Any = None) -> None:
         for number, choice in enumerate(self.images):
             chosen = choice.currentData()
@@ -210,6 +205,15 @@ class SegmentWidget(QWidget):
                     choice.addItem(layer.name, layer)
             same = [index for index in range(choice.count()) if choice.itemData(index) is chosen]
             choice.setCurrentIndex(same[0] if same else 0)
+
+
+def _wide_choice() -> QComboBox:
+    """As wide as the panel, whatever is in it: paths are long."""
+    choice = QComboBox()
+    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    choice.setMinimumContentsLength(10)
+    choice.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return choice
 
 
 def _row(*parts: QWidget) -> QWidget:
