@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 from itertools import product
 
 import numpy as np
 import pytest
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.napari_plugin import layer_axes as axes_module
 from maskmed_nnu.napari_plugin.layer_axes import layer_axes
 from maskmed_nnu.napari_plugin.layer_image import layer_image
 from tests.napari_plugin.fake_layers import MM, PIXEL, SECOND, UM, fake_layer, fake_reader, linear, world
@@ -220,3 +222,7 @@ def test_channels_in_layers_of_their_own():
     for other in (fake_layer(second[:2], name="PET"), fake_layer(second, name="PET", translate=np.array([0, 1, 0]))):
         with pytest.raises(InputError, match="The layers CT and PET do not lie on one grid"):
             layer_image([fake_layer(first), other], reader)
+
+
+def test_examples():
+    assert doctest.testmod(axes_module) == (0, 2)
