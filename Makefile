@@ -5,6 +5,7 @@
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
+#   make test-napari  the tests of the plugin of napari, which it installs
 #   make docs       write the tables of settings and formats into docs/
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
@@ -27,7 +28,7 @@ FAST := -m "not real_data and not slow"
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
-.PHONY: demo check lint test test-slow test-real test-real-short coverage docs wheel clean
+.PHONY: demo check lint test test-slow test-real test-real-short test-napari coverage docs wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo --task $(TASK)
@@ -53,6 +54,11 @@ test-real: $(READY)
 
 test-real-short: $(READY)
 	$(PYTEST) -m "real_data and not slow"
+
+# napari and Qt are large; it needs Xvfb on Linux (apt-get install xvfb libegl1 libxcb-cursor0)
+test-napari: $(READY)
+	$(BIN)/python -m pip install -q -e ".[napari]"
+	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python -m pytest tests/napari_plugin
 
 coverage: $(READY)
 	$(BIN)/coverage erase

@@ -39,6 +39,19 @@ def properties_of(reader: str, spacing: Sequence[float]) -> dict[str, Any]:
     return {"spacing": seen, "sitk_stuff": {**place, "original_orientation": "LPS"}}
 
 
+def in_planned_unit(spacing: Sequence[float], planned: Sequence[float]) -> tuple[float, ...]:
+    """``spacing`` in mm in the unit of a model that was planned on TIFFs: micrometres where their metadata told it, or
+    else mm; which, is plain from the numbers.
+
+    >>> in_planned_unit((0.002, 0.0003, 0.0003), [2, 0.25, 0.25])
+    (2.0, 0.3, 0.3)
+    >>> in_planned_unit((3.0, 0.8, 0.8), [2, 0.7, 0.7])
+    (3.0, 0.8, 0.8)
+    """
+    times = float(np.log(spacing).mean() - np.log(planned).mean())
+    return tuple(value * (1000 if abs(times + np.log(1000)) < abs(times) else 1) for value in spacing)
+
+
 def grid_of(reader: str, properties: dict[str, Any], shape: Sequence[int]) -> tuple[str, tuple[float, ...], ToInput]:
     """The spatial axes of a file, its spacing along them, and the way from ``[..., Z, Y, X]`` to them.
 

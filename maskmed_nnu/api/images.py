@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.api.array_axes import array_axes, check_spacing, checked_array
-from maskmed_nnu.api.grids import grid_of, properties_of
+from maskmed_nnu.api.grids import grid_of, in_planned_unit, properties_of
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.formats.geometry import UNITS
@@ -61,6 +61,8 @@ class ImageReader:
         self.in_pixels = bool(np.allclose(planned[1:], 1))
         along = [planned[axis] for axis in plans["transpose_backward"]]
         self.planned_spacing = along[1:] if along[0] >= 100 else along  # the slices of images seem far apart
+        self.kind = formats.ending(f"x{dataset_json['file_ending']}")
+        self.counts_pixels = self.in_pixels and self.kind not in formats.VOLUMES
 
     def read(self, image: Any, *, spacing: Sequence[float] | None, axes: str | None) -> InputImage:
         """Whatever `Model.predict` takes.
@@ -89,8 +91,16 @@ class ImageReader:
         data = array.transpose(order)
         data = data if "C" in given else data[None]
         data = data if "Z" in given else data[:, None]
-        along = dict(zip(spatial, numbers, strict=True))
-        properties = properties_of(type(self.reader).__name__, [along[axis] for axis in "ZYX" if axis in along])
+        reader = type(self.reader).__name__
+        counted = numbers
+        if self.counts_pixels:  # as objects' preprocessor does by itself
+            counted = numbers if reader == "InstanceIO" else (1.0,) * len(numbers)
+        elif spacing is not None and self.kind in formats.TIFF:
+            counted = in_planned_unit(numbers, self.planned_spacing)
+        along = dict(zip(spatial, counted, strict=True))
+        properties = properties_of(reader, [along[axis] for axis in "ZYX" if axis in along])
+        if self.counts_pixels:
+            properties["spacing_of_metadata"] = True
         back = [("ZYX" if "Z" in given else "YX").index(axis) for axis in spatial]
 
         def to_input(result: NDArray[Any]) -> NDArray[Any]:

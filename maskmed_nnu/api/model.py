@@ -13,6 +13,7 @@ from maskmed_nnu.api.prediction import Prediction, class_names
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import DEVICES
 from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, ModelSource, open_model
+from maskmed_nnu.progress import Progress
 
 if TYPE_CHECKING:
     from maskmed_nnu.api.explanation import Explanation
@@ -105,7 +106,14 @@ class Model:
         """Whether single objects are found, rather than the class of each pixel."""
         return bool(self.source.plans.get("label_manager") == "InstanceLabelManager")
 
-    def predict(self, image: Any, *, spacing: Sequence[float] | None = None, axes: str | None = None) -> Prediction:
+    def predict(
+        self,
+        image: Any,
+        *,
+        spacing: Sequence[float] | None = None,
+        axes: str | None = None,
+        progress: Report | None = None,
+    ) -> Prediction:
         """Predict one image.
 
         The voxels are those that ``nnUNetv2_predict`` writes, whatever the image is given as.
@@ -129,6 +137,10 @@ class Model:
         axes
             Another order of the axes of an array, as "YXC" for a picture of skimage, or of a TIFF: a letter for each, C
             channels, Z slices, Y rows, X columns. The answer then has the order of the spatial axes among them.
+        progress
+            Is called with a `Progress` as the image is read, preprocessed and resampled, and before each pass of the
+            network through a tile. What it raises ends the prediction and comes out of it, so that a button can stop
+            it; nothing is left running, and the model can predict again.
 
         Raises
         ------
@@ -136,8 +148,10 @@ class Model:
             Where the image cannot be read, or does not fit the model.
         """
         with self._threads():
+            if progress is not None:
+                progress(Progress("reading", 0, 1))
             read = self._reader().read(image, spacing=spacing, axes=axes)
-            return self._predict(read)
+            return self._predict(read, progress)
 
     def predict_folder(
         self,
@@ -250,7 +264,7 @@ class Model:
             plans.image_reader_writer_class(), plans.plans, predictor.dataset_json, patch_axes=patch_axes
         )
 
-    def _predict(self, image: InputImage) -> Prediction:
+    def _predict(self, image: InputImage, progress: Report | None = None) -> Prediction:
         """The network's turn, one image at a time."""
         from maskmed_nnu.nnunet.inference.array_prediction import predict_objects, predict_semantic
         from maskmed_nnu.nnunet.inference.trained_model import preprocess_array
@@ -258,13 +272,17 @@ class Model:
         predictor = self._load()
         notes = list(image.notes)
         properties = dict(image.properties)
+        if progress is not None:
+            progress(Progress("preprocessing", 0, 1))
         data, properties = preprocess_array(predictor, image.data, properties)
         if self.has_objects:
             with self._lock:
-                found = predict_objects(predictor, data, properties, low_score=LOW_SCORE, tell=notes.append)
+                found = predict_objects(
+                    predictor, data, properties, low_score=LOW_SCORE, tell=notes.append, report=progress
+                )
             return Prediction(image, found.raw, self.names, notes=notes, model=predictor, objects=Objects(*found[1:]))
         with self._lock:
-            labels, probabilities = predict_semantic(predictor, data, properties)
+            labels, probabilities = predict_semantic(predictor, data, properties, report=progress)
         return Prediction(
             image,
             labels[None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -287,8 +288,6 @@ def test_a_picture_is_no_volume(tmp_path, volumes):
 
 
 def test_a_model_that_knows_another_spacing_asks_for_it(tmp_path):
-    import json
-
     folder = tiny_model(tmp_path / "model", "SimpleUNet", dim=3, transpose=(1, 0, 2))
     plans = json.loads((folder / "plans.json").read_text())
     plans["original_median_spacing_after_transp"] = [0.8, 3, 0.8]
@@ -388,3 +387,67 @@ def test_a_tiff_without_a_spacing_may_be_given_one(tmp_path):
         model.predict(tmp_path / "x.tif", spacing=(2.5, 0.8, 0.7)).labels,
         model.predict(volume(), spacing=(2.5, 0.8, 0.7)).labels,
     )
+
+
+@pytest.mark.parametrize("network, dim", GRIDS, ids=[f"{name}-{dim}d" for name, dim in GRIDS])
+def test_progress_counts_the_passes_and_may_stop_them(network, dim, tmp_path):
+    """What is raised comes out, whatever it is; no thread stays behind, and the model predicts as before."""
+    model = mm.load(tiny_model(tmp_path / "model", network, dim=dim, folds=(0, 1)), device="cpu")
+    image = volume((12, 20, 17) if dim == 3 else (2, 40, 45))
+    expected = model.predict(image).labels
+    told: list[mm.Progress] = []
+    np.testing.assert_array_equal(model.predict(image, progress=told.append).labels, expected)
+    stages = list(dict.fromkeys(now.stage for now in told))
+    assert stages == ["reading", "preprocessing", "predicting", *([] if network in OBJECTS else ["resampling"])]
+    passes = [now for now in told if now.stage == "predicting"]
+    (total,) = {now.total for now in passes}
+    assert [now.done for now in passes] == sorted({now.done for now in passes})
+    assert passes[0].done == 0 and passes[-1].done == total > 20
+
+    threads = threading.enumerate()
+    for error in (RuntimeError("of the caller"), KeyboardInterrupt()):
+        after = len(told)
+
+        def stop(now: mm.Progress, error: BaseException = error) -> None:
+            told.append(now)
+            if now.done >= 6:
+                raise error
+
+        with pytest.raises(type(error)) as raised:
+            model.predict(image, progress=stop)
+        assert raised.value is error
+        assert len([now for now in told[after:] if now.done >= 6]) == 1, "nothing was predicted after that"
+        assert threading.enumerate() == threads
+        np.testing.assert_array_equal(model.predict(image).labels, expected)
+
+
+def test_progress_counts_the_views_that_exchange_partners(tmp_path):
+    folder = tiny_model(tmp_path / "model", "SimpleUNet", dim=3)
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["mirroring"] = {"axes": [0, 2], "swap": {"2": [[1, 2]]}}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    told: list[mm.Progress] = []
+    mm.load(folder, device="cpu").predict(volume((8, 20, 16)), progress=told.append)
+    passes = [(now.done, now.total) for now in told if now.stage == "predicting"]
+    assert passes == [(done, 8) for done in range(9)]  # two tiles in four views
+
+
+def test_a_spacing_in_mm_is_what_the_model_was_planned_with(tmp_path):
+    """Pixels count pixels; stacks of TIFF tell micrometres, or mm in a file beside them."""
+    pixels = mm.load(tiny_model(tmp_path / "pixels", "IAUNet"), device="cpu")
+    found = pixels.predict(volume((40, 50)), spacing=(0.0005, 0.0005))
+    np.testing.assert_array_equal(found.labels, pixels.predict(volume((40, 50))).labels)
+    assert found.spacing == (0.0005, 0.0005)
+    folder = tiny_model(tmp_path / "stacks", "IAUNet", ending=".tif", spacing=(0.25, 0.25))
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["original_median_spacing_after_transp"] = [2, 0.25, 0.25]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    stack = volume((3, 40, 50))
+    path = tmp_path / "x.tif"
+    metadata = {"axes": "ZYX", "unit": "um", "spacing": 2}
+    tifffile.imwrite(path, stack, imagej=True, resolution=(1 / 0.3, 1 / 0.3), metadata=metadata)
+    model = mm.load(folder, device="cpu")
+    expected = model.predict(path)
+    assert expected.spacing == pytest.approx((0.002, 0.0003, 0.0003)) and len(expected.scores) > 1
+    np.testing.assert_array_equal(model.predict(stack, spacing=expected.spacing).labels, expected.labels)
+    np.testing.assert_array_equal(model.predict(stack, spacing=(2, 0.3, 0.3)).labels, expected.labels)

@@ -15,8 +15,10 @@ from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, object_values
 from maskmed_nnu.nnunet.inference.case_prediction import instance_network
 from maskmed_nnu.nnunet.inference.export_prediction import planned_layers, revert_preprocessing, to_instances
+from maskmed_nnu.nnunet.inference.pass_progress import passes_reported
 from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
+from maskmed_nnu.progress import Progress, Report
 
 
 class FoundObjects(NamedTuple):
@@ -37,10 +39,15 @@ class FoundObjects(NamedTuple):
 
 
 def predict_semantic(
-    predictor: Any, data: np.ndarray, properties: dict[str, Any]
+    predictor: Any, data: np.ndarray, properties: dict[str, Any], *, report: Report | None = None
 ) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
-    """Labels ``[Z, Y, X]`` as nnU-Net exports them, and a function that gives the probabilities ``[K, Z, Y, X]``."""
-    logits = _logits(predictor, data)
+    """Labels ``[Z, Y, X]`` as nnU-Net exports them, and a function that gives the probabilities ``[K, Z, Y, X]``.
+
+    ``report`` is told how far this is, and ends it by raising.
+    """
+    logits = _logits(predictor, data, report)
+    if report is not None:
+        report(Progress("resampling", 0, 1))
 
     def convert(probabilities: bool) -> Any:
         with thread_count_kept():
@@ -60,9 +67,17 @@ def predict_semantic(
 
 
 def predict_objects(
-    predictor: Any, data: np.ndarray, properties: dict[str, Any], *, low_score: float, tell: Callable[[str], object]
+    predictor: Any,
+    data: np.ndarray,
+    properties: dict[str, Any],
+    *,
+    low_score: float,
+    tell: Callable[[str], object],
+    report: Report | None = None,
 ) -> FoundObjects:
     """The objects from ``low_score`` on; those that reach the planned threshold are in the label map.
+
+    ``report`` is told how far this is, and ends it by raising.
 
     Raises:
         InputError: where the data set's encoding cannot hold them.
@@ -73,7 +88,7 @@ def predict_objects(
     configuration["instances"] = {**planned, "score_threshold": min(low_score, threshold)}
     predictor.warn = tell
     try:
-        packed = _logits(predictor, data)
+        packed = _logits(predictor, data, report)
     finally:
         configuration["instances"] = planned
         del predictor.warn
@@ -132,16 +147,17 @@ def class_map(predictor: Any, data: np.ndarray) -> np.ndarray:
     return logits.argmax(0).cpu().numpy().astype(np.int64)
 
 
-def _logits(predictor: Any, data: np.ndarray) -> np.ndarray:
+def _logits(predictor: Any, data: np.ndarray, report: Report | None) -> np.ndarray:
     """What the network makes of ``data [C, Z, Y, X]``, packed detections of objects.
 
     Raises:
         InputError: where there is no room for it, rather than whatever torch raises.
     """
     try:
-        logits: np.ndarray = (
-            predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu().detach().numpy()
-        )
+        with passes_reported(predictor, report):
+            logits: np.ndarray = (
+                predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu().detach().numpy()
+            )
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"The image of {' × '.join(map(str, data.shape[1:]))} voxels, as it is preprocessed, needs more memory "

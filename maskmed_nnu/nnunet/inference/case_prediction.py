@@ -22,6 +22,8 @@ from maskmed_nnu.instances.stitching.merging import mask_nms, merge_views
 from maskmed_nnu.instances.stitching.stitch import stitch
 from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.networks.output import TileInstances
+from maskmed_nnu.nnunet.inference.pass_progress import STAGE
+from maskmed_nnu.progress import Progress, Report
 
 SCORE_THRESHOLD = 0.5
 CONFIDENT_SCORE = 0.25
@@ -55,6 +57,7 @@ def predict_case(
     states: Sequence[Mapping[str, Any]] = (),
     show_progress: bool = False,
     warn: Callable[[str], None] | None = None,
+    report: Report | None = None,
 ) -> list[Detections]:
     """The objects of every slice of ``data [C, Z, H, W]``: one `Detections` of shape ``(H, W)`` per slice.
 
@@ -63,7 +66,7 @@ def predict_case(
     is taken as it is. ``network.predict_instances`` gives indices into ``thing_classes``; those and ``stuff_classes``
     are class numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``warn``
     is called with a sentence where a tile has as many objects as the network has queries, so that others may be
-    missing.
+    missing; ``report`` with a `Progress` before each pass of the network, and at the end.
 
     The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
     order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
@@ -82,6 +85,7 @@ def predict_case(
     steps = [
         range(first, min(first + batch_size, len(slice_tiles))) for first in range(0, len(slice_tiles), batch_size)
     ]
+    done, total = 0, len(slice_tiles) * len(flips) * max(len(states), 1)
     num_queries, confident = getattr(inner, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
     saturated: set[int] = set()
     with autocast, tqdm(total=len(slice_tiles) * max(len(states), 1), disable=not show_progress) as bar:
@@ -91,6 +95,9 @@ def predict_case(
             for step in steps:
                 batch = torch.stack([_crop_tile(data, *slice_tiles[i]) for i in step]).to(device)
                 for axes in flips:
+                    if report is not None:
+                        report(Progress(STAGE, done, total))
+                    done += len(step)
                     outputs = inner.predict_instances(batch.flip([2 + axis for axis in axes]))
                     for i, output in zip(step, outputs, strict=True):
                         z, tile = slice_tiles[i]
@@ -104,6 +111,8 @@ def predict_case(
                         if stuff is not None:
                             stuff.add(output.semantic.flip([1 + axis for axis in axes]), z, tile)
                 bar.update(len(step))
+    if report is not None:
+        report(Progress(STAGE, total, total))
     if saturated and warn is not None:
         warn(
             f"In {len(saturated)} of {len(slice_tiles)} tiles each of the network's {num_queries} queries found an "

@@ -96,9 +96,10 @@ def wrap_mirrored_views(predictor_class: Any) -> None:
             cascaded = self.configuration_manager.previous_stage_name is not None
             views = mirrored_views(mirroring, axes, self.label_manager, channels=len(input_image), cascaded=cascaded)
             dimension = len(configuration["patch_size"])
+            self.views = len(views) + 1
             return average_views(lambda image: stock(self, image), input_image, views, dimension=dimension)
         finally:
-            self.allowed_mirroring_axes = trained
+            self.allowed_mirroring_axes, self.views = trained, 1
 
     predict_sliding_window_return_logits.exchanges_partners = True  # type: ignore[attr-defined]
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits

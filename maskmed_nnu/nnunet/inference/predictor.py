@@ -58,7 +58,8 @@ def wrap_predictor(module: ModuleType) -> None:
 def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> Tensor:
     """The objects of ``data [C, Z, H, W]`` as one uint8 vector; `states` are the folds' weights.
 
-    What a user should know of the image is printed, or given to the predictor's ``warn`` where that is set.
+    What a user should know of the image is printed, or given to the predictor's ``warn`` where that is set; its
+    ``report``, where that is set, is told how many passes of the network are done.
 
     Nothing here takes a ``RuntimeError`` for a lack of memory, as nnU-Net's own sliding window does: what goes wrong
     shows as what it is.
@@ -80,6 +81,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
         states=states,
         show_progress=predictor.allow_tqdm,
         warn=warn,
+        report=getattr(predictor, "report", None),
         **prediction_settings(configuration),
     )
     return torch.from_numpy(pack(slices))
