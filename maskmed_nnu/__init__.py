@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.evaluation import compare, evaluate
     from maskmed_nnu.api.export import example, export
     from maskmed_nnu.api.folder_prediction import FolderSummary
+    from maskmed_nnu.api.installation import import_model
     from maskmed_nnu.api.machine import doctor
     from maskmed_nnu.api.model import Model, load
     from maskmed_nnu.api.planning import plan
@@ -37,6 +38,7 @@ _EXPORTS = {
     "evaluate": "maskmed_nnu.api.evaluation",
     "example": "maskmed_nnu.api.export",
     "export": "maskmed_nnu.api.export",
+    "import_model": "maskmed_nnu.api.installation",
     "load": "maskmed_nnu.api.model",
     "plan": "maskmed_nnu.api.planning",
     "train": "maskmed_nnu.api.training",
@@ -57,6 +59,7 @@ __all__ = [
     "evaluate",
     "example",
     "export",
+    "import_model",
     "load",
     "plan",
     "train",

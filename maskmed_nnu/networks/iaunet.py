@@ -27,9 +27,11 @@ from maskmed_nnu.networks.layers.iaunet.image_queries import ImageQueries
 from maskmed_nnu.networks.layers.iaunet.pixel_decoder import PixelDecoder
 from maskmed_nnu.networks.layers.iaunet.query_decoder import QueryDecoder
 from maskmed_nnu.networks.layers.iaunet.tile_instances import (
+    dense_maskness,
     full_frame_instances,
     maskness,
     to_pixels,
+    window_masks,
     windowed_instances,
 )
 from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
@@ -157,8 +159,8 @@ class IAUNet(nn.Module):
             content, reference, heat = self.image_queries(pyramid[self.query_level])
             position = encode_positions(reference, content.shape[-1]).to(content.dtype)
         else:
-            content = self.content.weight.expand(len(image), -1, -1)
-            position = self.position.weight.expand(len(image), -1, -1)
+            content = self.content.weight.expand(image.shape[0], -1, -1)
+            position = self.position.weight.expand(image.shape[0], -1, -1)
             reference, heat = None, None
         features = self.mask_features(pyramid[-1])
         classes, embeddings = self.decoder(
@@ -198,6 +200,37 @@ class IAUNet(nn.Module):
                 score = score * maskness(masks).to(score.device)
             tiles.append(TileInstances(score, classes[b, query], boxes, masks, semantic[b]))
         return tiles
+
+    def tile_tensors(self, image: Tensor) -> dict[str, Tensor]:
+        """What ``predict_instances`` takes the objects of ``image [B, C, h, w]`` from, in shapes that do not depend on
+        the image: the outputs of a graph for other programs.
+
+        ``scores [B, Q]``, ``classes [B, Q]`` int64 (index into the things), ``masks [B, Q, W, W]`` probabilities of the
+        pixels from ``corners [B, Q, 2]`` (x, y) int64 on. Image queries: their ``peaks [B, Q, 2]`` (x, y) in pixels and
+        the ``heatmap [B, K, h / stride, w / stride]``, probabilities of centres. Where there is a dense head,
+        ``semantic [B, 1 + K, h, w]``, its probabilities.
+        """
+        output = self.forward(image)
+        scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
+        embeddings, features = output.mask_embeddings[-1].float(), output.mask_features.float()
+        tensors = {}
+        if isinstance(self.mask_head, DynamicMaskHead):
+            reference, heat = output.reference_points, output.centre_logits
+            assert reference is not None and heat is not None
+            masks, corners = window_masks(
+                self.mask_head, embeddings, features, reference, window=self.window, stride=self.mask_stride
+            )
+            size = reference.new_tensor([image.shape[3], image.shape[2]])
+            tensors = {"peaks": reference * size, "heatmap": heat.float().sigmoid()}
+        else:
+            logits = torch.unflatten(self.mask_head.dense(embeddings[None], features)[0], -1, features.shape[2:])
+            masks = F.interpolate(logits, image.shape[2:], mode="bilinear").sigmoid()
+            corners = torch.zeros_like(masks[..., 0, :2], dtype=torch.int64)
+            scores = scores * dense_maskness(masks)
+        tensors = {"scores": scores, "classes": classes, "masks": masks, "corners": corners, **tensors}
+        if output.dense_logits:
+            tensors["semantic"] = to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1)
+        return tensors
 
     @torch.no_grad()
     def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:
