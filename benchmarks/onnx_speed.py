@@ -138,8 +138,10 @@ def max_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float
 
 def in_order_of_peaks(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     of_queries = [name for name in ("scores", "classes", "masks", "corners", "peaks") if name in tensors]
-    order = [torch.from_numpy(np.lexsort((*peaks.T.numpy(), tile.numpy()))) for tile, peaks in zip(
-        tensors["classes"], tensors["peaks"], strict=True)]
+    order = [
+        torch.from_numpy(np.lexsort((*peaks.T.numpy(), tile.numpy())))
+        for tile, peaks in zip(tensors["classes"], tensors["peaks"], strict=True)
+    ]
     return {
         name: torch.stack([value[rank] for value, rank in zip(tensor, order, strict=True)])
         if name in of_queries

@@ -38,6 +38,8 @@ def write_package(
     card: str,
     figures: Mapping[str, Any] | None,
     example: Path | None,
+    authors: Sequence[str],
+    licence: str | None,
     checkpoint: str,
 ) -> Path:
     """See `maskmed_nnu.export`."""
@@ -95,6 +97,8 @@ def write_package(
         epochs=first.get("current_epoch"),
         figures=figures,
         text=card,
+        authors=authors,
+        licence=licence,
     )
     files = {PLANS: _json(plans), DATASET: _json(model.dataset_json), CARD: text.encode(), **weights}
     if example is not None:
