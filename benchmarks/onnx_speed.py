@@ -161,14 +161,14 @@ def median_seconds(run: Callable[[], object], repeats: int) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    head = "| model | patch | MB | largest difference | same labels | PyTorch | onnxruntime |\n|---|---|--:|--:|--:|--:|--:|"
+    head = "| model | patch | MB | largest difference | same labels | PyTorch | onnxruntime |"
     lines = [
         f"| {row['model']} | {' × '.join(map(str, row['patch']))} | {row['megabytes']:.1f} | "
         f"{row['largest_difference']:.1e} | {row['same_labels']:.4%} | {row['seconds_pytorch']:.2f} s | "
         f"{row['seconds_onnxruntime']:.2f} s |"
         for row in rows
     ]
-    return "\n".join([head, *lines])
+    return "\n".join([head, "|---|---|--:|--:|--:|--:|--:|", *lines])
 
 
 def main(

@@ -10,7 +10,6 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.json_file import read_json
 
-
 FORMATS = ("package", "onnx", "bioimageio")
 
 

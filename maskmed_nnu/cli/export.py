@@ -31,7 +31,7 @@ def run(
         str,
         Argument(
             metavar="MODEL",
-            help="folder of a training, which holds fold_0 and so on; for --onnx and --bioimageio also a package, or nuclei",
+            help="folder of a training, which holds fold_0 and so on; for other formats than ours also a package",
         ),
     ],
     file: Annotated[Path, Argument(metavar="FILE", help="the file to write: .zip, of --onnx .onnx")],

@@ -16,8 +16,8 @@ import torch
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, shown
 from maskmed_nnu.nnunet.inference.build_predictor import load_checkpoint
-from maskmed_nnu.nnunet.inference.model_record import json_digest
 from maskmed_nnu.nnunet.inference.model_package import PackageModel
+from maskmed_nnu.nnunet.inference.model_record import json_digest
 from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, open_model
 from maskmed_nnu.nnunet.inference.package_file import CARD, DATASET, PLANS
 from maskmed_nnu.nnunet.inference.trained_model import is_whole
@@ -95,8 +95,8 @@ def _data_set(model: PackageModel, requested: str | None) -> str:
     name = model.plans.get("dataset_name")
     if not (isinstance(name, str) and DATA_SET.fullmatch(name)):
         raise InputError(
-            f"{model.name} is of the data set {shown(name)}, which is no name for nnU-Net; name the data set that it is "
-            "to be installed as, as Dataset123_Cells."
+            f"{model.name} is of the data set {shown(name)}, which is no name for nnU-Net; name the data set that it "
+            "is to be installed as, as Dataset123_Cells."
         )
     return name
 

@@ -104,8 +104,8 @@ def load_tiled(model: ModelSource, folds: Sequence[int | str] | int | str | None
     of_objects = "instances" in configuration and instance_network(network) is not None
     if of_objects and not hasattr(network, "tile_tensors"):
         raise InputError(
-            f"{model.name} finds objects by {type(network).__name__}, which has no tile_tensors, the outputs of a graph; "
-            "export a model of IAUNet or MaskAttnUNet."
+            f"{model.name} finds objects by {type(network).__name__}, which has no tile_tensors, the outputs of a "
+            "graph; export a model of IAUNet or MaskAttnUNet."
         )
     if of_objects and len(chosen) > 1:
         raise InputError(

@@ -40,7 +40,7 @@ def check_output(path: Path, model: ModelSource, *, ending: str, kind: str, is_o
         InputError: says why, and what to name instead.
     """
     if path.suffix.lower() != ending:
-        raise InputError(f"{path} does not end with {ending}, as a {kind} does; name it {path.stem}{ending}.")
+        raise InputError(f"{path} does not end with {ending}; name the {kind} {path.stem}{ending}.")
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path.absolute().parent} is no folder; make it, or name another file.")
     refuse_output_over_input([path], [model.path], advice="name another file")

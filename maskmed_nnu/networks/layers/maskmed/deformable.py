@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmed_nnu.networks.layers.exporting import is_exporting
+
 
 def _corners(value: Tensor, position: Tensor, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Rows of ``value``, flattened to ``[G * N, C]``, between which each position lies, and their weights; each
@@ -89,14 +91,9 @@ def sample(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     ``value [G, *shape, C]``; ``position [G, M, P, dim]`` in voxel units and ``(x, y, z)`` order, 0 being the centre of
     the first voxel; ``weight [G, M, P]``. Returns ``[G, M, C]``.
     """
-    if _is_exporting():
+    if is_exporting():
         return _sample_gather(value, position, weight)
     return (_sample_bag if value.device.type == "cpu" else _sample_grid)(value, position, weight)
-
-
-def _is_exporting() -> bool:
-    """Whether a graph for other programs is traced; torch 2.6 does not tell that from its own compilation."""
-    return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
 
 
 class DeformableAttention(nn.Module):
