@@ -59,10 +59,12 @@ def export_bioimageio(
     check_output(file, model, ending=".zip", kind="package for bioimage.io", is_ours=_is_package)
     if not authors:
         raise InputError("bioimage.io asks who made the model, and no authors are named; name one or more.")
-    if example is None or not example.is_file():
-        found = "is none" if example is None else f"{example} is no file"
-        raise InputError(f"bioimage.io asks for a picture to test the model with, and there {found}; name an example.")
+    if example is None:
+        raise InputError("bioimage.io asks for a picture to test the model with, and none is named; name an example.")
+    if not example.is_file():
+        raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
     licence = licence or _licence_of(model.dataset_json)
+    check_licence(licence)
     tiled = load_tiled(model, folds)
     if len(tiled.settings["sliding_window"]["patch_size"]) != 2:
         raise InputError(
@@ -154,12 +156,23 @@ def _validated(description: dict[str, Any], folder: Path) -> Any:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, fault["loc"][:2]))
-        if place.startswith("license"):
-            raise InputError(
-                f"{description['license']!r} is no licence that SPDX lists (https://spdx.org/licenses); name one as it "
-                "does, such as CC-BY-4.0."
-            ) from None
         raise InputError(f"bioimage.io does not take this model ({place}: {fault['msg']}).") from None
+
+
+def check_licence(name: str) -> None:
+    """Refuse what is no licence for bioimage.io.
+
+    Raises:
+        InputError: with an example.
+    """
+    from bioimageio.spec.generic.v0_3 import LicenseId
+
+    try:
+        LicenseId(name)
+    except ValueError:
+        raise InputError(
+            f"{name!r} is no licence that SPDX lists (https://spdx.org/licenses); name one of those, as CC-BY-4.0."
+        ) from None
 
 
 def _licence_of(dataset_json: Mapping[str, Any]) -> str:

@@ -47,8 +47,8 @@ def preprocessing(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     if scheme == "CTNormalization":
         if len(channels) > 1:
             raise InputError(
-                "Several channels are clipped, each to its own range, for which bioimage.io has no words; write an ONNX "
-                "file."
+                "Several channels are clipped, each to its own range, which bioimage.io has no words for; write an "
+                "ONNX file."
             )
         (channel,) = channels
         limits = {"min": channel["percentile_00_5"], "max": channel["percentile_99_5"]}
