@@ -54,15 +54,15 @@ def export_bioimageio(
 ) -> Path:
     """See `maskmed_nnu.export`."""
     file = Path(file).expanduser()
-    need_packages("A package for bioimage.io", "onnx", "onnxscript", "onnxruntime", "bioimageio.spec")
-    model = open_model(source, checkpoint=checkpoint)
-    check_output(file, model, ending=".zip", kind="package for bioimage.io", is_ours=_is_package)
     if not authors:
         raise InputError("bioimage.io asks who made the model, and no authors are named; name one or more.")
     if example is None:
         raise InputError("bioimage.io asks for a picture to test the model with, and none is named; name an example.")
     if not example.is_file():
         raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
+    need_packages("A package for bioimage.io", "onnx", "onnxscript", "onnxruntime", "bioimageio.spec")
+    model = open_model(source, checkpoint=checkpoint)
+    check_output(file, model, ending=".zip", kind="package for bioimage.io", is_ours=_is_package)
     licence = licence or _licence_of(model.dataset_json)
     check_licence(licence)
     tiled = load_tiled(model, folds)

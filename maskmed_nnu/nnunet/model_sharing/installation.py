@@ -21,6 +21,7 @@ from maskmed_nnu.nnunet.inference.model_record import json_digest
 from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, open_model
 from maskmed_nnu.nnunet.inference.package_file import CARD, DATASET, PLANS
 from maskmed_nnu.nnunet.inference.trained_model import is_whole
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 
 DATA_SET = re.compile(r"Dataset\d{3}_[\w.-]+")
 NAME = re.compile(r"[\w.-]+")
@@ -38,7 +39,7 @@ def install_package(source: str | Path, *, dataset: str | None) -> Path:
     name = _data_set(model, dataset)
     target = results / name / _folder_name(model)
     states = model.weights(model.folds)
-    plans = {**model.plans, "dataset_name": name}
+    plans = {**_checked_part(model.plans, model.manifest.configuration), "dataset_name": name}
     if target.exists():
         if not _is_installed(target, plans, model.dataset_json, states):
             raise InputError(
@@ -65,6 +66,14 @@ def install_package(source: str | Path, *, dataset: str | None) -> Path:
             f"{model.name} cannot be installed into {results} ({error.filename}: {error.strerror}); nothing was."
         ) from error
     return target
+
+
+def _checked_part(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """Plans without the configurations that the model does not use: nobody has checked the names in those."""
+    chosen = {
+        key: value for key, value in resolve_configuration(plans, configuration).items() if key != "inherits_from"
+    }
+    return {**plans, "configurations": {configuration: chosen}}
 
 
 def predict_command(folder: Path, folds: list[str]) -> str:
@@ -147,14 +156,17 @@ def _is_installed(
     Its checkpoints are unpickled, as any prediction with them does; they are not of the package.
     """
     files = {fold: folder / f"fold_{fold}" / FINAL_CHECKPOINT for fold in states}
-    described = {PLANS: plans, DATASET: dataset_json}
-    if not all(map(Path.is_file, [*files.values(), *(folder / name for name in described)])):
+    (configuration,) = plans["configurations"]
+    if not all(map(Path.is_file, [*files.values(), folder / PLANS, folder / DATASET])):
         return False
     if not all(map(is_whole, files.values())):
         return False
-    for name, content in described.items():
-        if json_digest(read_json(folder / name, expected="what nnU-Net wrote")) != json_digest(content):
-            return False
+    kept = {name: read_json(folder / name, expected="what nnU-Net wrote") for name in (PLANS, DATASET)}
+    if configuration not in kept[PLANS].get("configurations", {}):
+        return False
+    kept[PLANS] = _checked_part(kept[PLANS], configuration)
+    if json_digest(kept) != json_digest({PLANS: plans, DATASET: dataset_json}):
+        return False
     return all(_equal(load_checkpoint(file)["network_weights"], states[fold]) for fold, file in files.items())
 
 

@@ -27,7 +27,7 @@ from maskmed_nnu.nnunet.model_sharing.prediction_settings import OPSET, predicti
 
 
 class Outputs(nn.Module):
-    """What a graph gives for ``image [B, C, *patch]``; ``names`` are known once it was called.
+    """What a graph gives for ``image [B, C, *patch]``.
 
     Labels: ``logits``, the mean of the folds per tile; as all that follows is linear, nnU-Net's mean over whole images
     is the same. Objects: the ``tile_tensors`` of the only fold.
@@ -35,16 +35,23 @@ class Outputs(nn.Module):
 
     def __init__(self, folds: Sequence[nn.Module], *, of_objects: bool) -> None:
         super().__init__()
-        self.folds, self.of_objects, self.names = nn.ModuleList(folds), of_objects, ["logits"]
+        self.folds, self.of_objects = nn.ModuleList(folds), of_objects
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.tensors(image).values())
+
+    def tensors(self, image: Tensor) -> dict[str, Tensor]:
+        """The outputs by name."""
         if self.of_objects:
             (network,) = self.folds
             tensors: dict[str, Tensor] = network.tile_tensors(image)  # type: ignore[operator]
-            self.names = list(tensors)
-            return tuple(tensors.values())
+            return tensors
         logits = [fold(image) for fold in self.folds]
-        return (logits[0] if len(logits) == 1 else torch.stack(logits).mean(0),)
+        return {"logits": logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)}
+
+    def output_names(self, image: Tensor) -> list[str]:
+        """Those of ``tensors``; a network of objects has to see an image for it."""
+        return list(self.tensors(image)) if self.of_objects else ["logits"]
 
 
 class TiledModel(NamedTuple):
@@ -137,6 +144,7 @@ def trace(model: TiledModel) -> Any:
     example = torch.zeros(2, len(model.settings["channels"]), *model.settings["sliding_window"]["patch_size"])
     try:
         with torch.no_grad(), _quiet():
+            names = model.network.output_names(example[:1])
             program = torch.onnx.export(
                 model.network,
                 (example,),
@@ -151,7 +159,7 @@ def trace(model: TiledModel) -> Any:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"torch {torch.__version__} cannot write {networks} as an ONNX graph ({reason}).") from error
     assert program is not None, "the exporter returns a program with dynamo"
-    for value, name in zip(program.model.graph.outputs, model.network.names, strict=True):
+    for value, name in zip(program.model.graph.outputs, names, strict=True):
         value.name = name
     program.model.metadata_props.update({name: json.dumps(value) for name, value in model.settings.items()})
     return program

@@ -82,6 +82,34 @@ def test_what_is_installed(package, nnunet_env):
     assert (folder / "README.md").read_bytes() == contents(package)["README.md"]
 
 
+def test_configurations_that_were_not_checked_stay_behind(package, nnunet_env, tmp_path):
+    def add(plans: dict) -> None:
+        plans["configurations"]["evil"] = {"architecture": {"network_class_name": "os.system"}}
+        plans["configurations"]["child"] = {"inherits_from": "2d", "batch_size": 7}
+
+    edited(package, "plans.json", add)
+    folder = mm.import_model(edited(package, "package.json", lambda manifest: manifest.update(configuration="child")))
+    assert folder.name.endswith("__child")
+    plans = json.loads((folder / "plans.json").read_text())
+    assert list(plans["configurations"]) == ["child"] and "os.system" not in json.dumps(plans)
+    assert plans["configurations"]["child"]["batch_size"] == 7
+    array = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    found, expected = (
+        mm.load(source, device="cpu").predict(array, spacing=(1, 1)).labels for source in (folder, package)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_model_of_ones_own_that_comes_back(nnunet_env, tmp_path):
+    """Its plans have more configurations, and its checkpoints are nnU-Net's."""
+    folder = tiny_model(nnunet_env.results / "Dataset007_Tiny" / NAME, "SimpleUNet")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"] = {}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    package = mm.export(folder, tmp_path / "x.zip", precision="float32")
+    assert mm.import_model(package) == folder and json.loads((folder / "plans.json").read_text()) == plans
+
+
 def test_the_same_model_may_come_again(package, nnunet_env, tmp_path):
     folder = mm.import_model(package)
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}

@@ -438,8 +438,7 @@ def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
     for batch in (1, 3):
         image = torch.randn(batch, 1, *tiled.settings["sliding_window"]["patch_size"])
         with torch.no_grad():
-            tensors = tiled.network(image)
-        expected = dict(zip(tiled.network.names, tensors, strict=True))
+            expected = tiled.network.tensors(image)
         found = dict(zip(names, map(torch.from_numpy, runtime.run(None, {"image": image.numpy()})), strict=True))
         assert list(found) == list(expected) and onnx_speed.max_difference(expected, found) < 1e-3
     model = mm.load(folder, device="cpu")
