@@ -155,14 +155,26 @@ def trace(model: TiledModel) -> Any:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        networks = format_list({type(fold).__name__ for fold in model.network.folds})
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"torch {torch.__version__} cannot write {networks} as an ONNX graph ({reason}).") from error
+        raise InputError(
+            f"torch {torch.__version__} cannot write {_names(model)} as an ONNX graph ({reason})."
+        ) from error
     assert program is not None, "the exporter returns a program with dynamo"
+    batches = {value.name: value.shape[0] for value in (*program.model.graph.inputs, *program.model.graph.outputs)}
+    fixed = [name for name, batch in batches.items() if isinstance(batch, int)]
+    if fixed:  # the exporter tries other ways where the one that was asked for fails, and says nothing
+        raise InputError(
+            f"torch {torch.__version__} cannot write {_names(model)} for batches of any size (that of "
+            f"{format_list(fixed)} would be fixed); write the network without len() of a tensor."
+        )
     for value, name in zip(program.model.graph.outputs, names, strict=True):
         value.name = name
     program.model.metadata_props.update({name: json.dumps(value) for name, value in model.settings.items()})
     return program
+
+
+def _names(model: TiledModel) -> str:
+    return format_list({type(fold).__name__ for fold in model.network.folds})
 
 
 def _is_ours(file: Path) -> bool:
