@@ -160,6 +160,8 @@ def trace(model: TiledModel) -> Any:
             f"torch {torch.__version__} cannot write {_names(model)} as an ONNX graph ({reason})."
         ) from error
     assert program is not None, "the exporter returns a program with dynamo"
+    for value, name in zip(program.model.graph.outputs, names, strict=True):
+        value.name = name
     batches = {value.name: value.shape[0] for value in (*program.model.graph.inputs, *program.model.graph.outputs)}
     fixed = [name for name, batch in batches.items() if isinstance(batch, int)]
     if fixed:  # the exporter tries other ways where the one that was asked for fails, and says nothing
@@ -167,8 +169,6 @@ def trace(model: TiledModel) -> Any:
             f"torch {torch.__version__} cannot write {_names(model)} for batches of any size (that of "
             f"{format_list(fixed)} would be fixed); write the network without len() of a tensor."
         )
-    for value, name in zip(program.model.graph.outputs, names, strict=True):
-        value.name = name
     program.model.metadata_props.update({name: json.dumps(value) for name, value in model.settings.items()})
     return program
 
