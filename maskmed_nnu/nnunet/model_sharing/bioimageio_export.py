@@ -157,8 +157,8 @@ def _validated(description: dict[str, Any], folder: Path) -> Any:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if "SerializationInfo" in fault["msg"]:  # pydantic 2.14 refuses what bioimageio.spec 0.5.12 asks of it
             raise InputError(
-                f"bioimageio.spec {version('bioimageio.spec')} does not work with pydantic {version('pydantic')}; install "
-                "both as pip install 'maskmed-nnu[export]' does."
+                f"bioimageio.spec {version('bioimageio.spec')} does not work with pydantic {version('pydantic')}; "
+                "install both as pip install 'maskmed-nnu[export]' does."
             ) from None
         place = ".".join(map(str, fault["loc"][:2]))
         raise InputError(f"bioimage.io does not take this model ({place}: {fault['msg']}).") from None

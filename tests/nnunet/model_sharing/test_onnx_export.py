@@ -408,7 +408,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
     plans = json.loads((tmp_path / "model" / "plans.json").read_text())
     plans["configurations"]["2d"]["architecture"]["network_class_name"] = "other.Network"
     (tmp_path / "model" / "plans.json").write_text(json.dumps(plans))
-    with pytest.raises(InputError, match="The plans of .* cannot be used by nnU-Net"):
+    with pytest.raises(InputError, match="for the network other.Network, not for"):
         export_onnx(tmp_path / "model", file)
     monkeypatch.setattr(output_file, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs onnx and onnxscript, .* pip install 'maskmed-nnu\[export\]'"):
