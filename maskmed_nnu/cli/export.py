@@ -60,7 +60,7 @@ def run(
         Path | None, Option("--example", metavar="FILE", help="a picture to try the model with, to be packed too")
     ] = None,
     author: Annotated[
-        list[str] | None, Option("--author", metavar="NAME", help="who made the model; may be given several times")
+        list[str] | None, Option("--author", metavar="NAME", help="who made the model, one or more")
     ] = None,
     licence: Annotated[
         str | None, Option("--licence", metavar="SPDX", help="licence of the model, as CC-BY-4.0")

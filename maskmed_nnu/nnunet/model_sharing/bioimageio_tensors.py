@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.nnunet.inference.trained_model import read_files
 from maskmed_nnu.nnunet.model_sharing.onnx_export import TiledModel
 
@@ -159,7 +159,7 @@ def _test_image(tiled: TiledModel, example: Path, patch: Sequence[int]) -> np.nd
     wanted = len(tiled.settings["channels"])
     if len(image) != wanted:
         raise InputError(
-            f"The example {example} has {len(image)} channels, and the model takes {wanted}; name another."
+            f"The example {example} has {count(len(image), 'channel')}, and the model takes {wanted}; name another."
         )
     image = image.transpose(0, *(axis + 1 for axis in predictor.plans_manager.transpose_forward))
     image = image[:, image.shape[1] // 2].astype(np.float32)
