@@ -213,7 +213,7 @@ class IAUNet(nn.Module):
         output = self.forward(image)
         scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
         embeddings, features = output.mask_embeddings[-1].float(), output.mask_features.float()
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         if isinstance(self.mask_head, DynamicMaskHead):
             reference, heat = output.reference_points, output.centre_logits
             assert reference is not None and heat is not None

@@ -14,4 +14,4 @@ def is_exporting() -> bool:
 def sigmoid(x: Tensor) -> Tensor:
     """With a small relative error. onnxruntime's own is right to seven digits behind the point, which leaves two
     of a probability of 1e-5, whose logarithm is the network's output."""
-    return 1 / (1 + (-x).exp()) if is_exporting() else x.sigmoid()
+    return (1 + (-x).exp()).reciprocal() if is_exporting() else x.sigmoid()

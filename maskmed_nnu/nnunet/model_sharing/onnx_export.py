@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Outputs(nn.Module):
         """The outputs by name."""
         if self.of_objects:
             (network,) = self.folds
-            tensors: dict[str, Tensor] = network.tile_tensors(image)  # type: ignore[operator]
+            tensors: dict[str, Tensor] = cast(Any, network).tile_tensors(image)
             return tensors
         logits = [fold(image) for fold in self.folds]
         return {"logits": logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)}
@@ -160,9 +160,10 @@ def trace(model: TiledModel) -> Any:
             f"torch {torch.__version__} cannot write {_names(model)} as an ONNX graph ({reason})."
         ) from error
     assert program is not None, "the exporter returns a program with dynamo"
-    for value, name in zip(program.model.graph.outputs, names, strict=True):
+    graph: Any = program.model.graph
+    for value, name in zip(graph.outputs, names, strict=True):
         value.name = name
-    batches = {value.name: value.shape[0] for value in (*program.model.graph.inputs, *program.model.graph.outputs)}
+    batches = {value.name: value.shape[0] for value in (*graph.inputs, *graph.outputs)}
     fixed = [name for name, batch in batches.items() if isinstance(batch, int)]
     if fixed:  # the exporter tries other ways where the one that was asked for fails, and says nothing
         raise InputError(

@@ -105,7 +105,8 @@ def dense_maskness(masks: Tensor) -> Tensor:
     """The same of probabilities ``[..., h, w]``, 0 for a mask without pixels."""
     rounded = (masks * 255).round()
     inside = (rounded >= 128).to(masks.dtype)
-    return (rounded * inside).sum((-2, -1)) / inside.sum((-2, -1)).clamp(min=1) / 255
+    mean: Tensor = (rounded * inside).sum((-2, -1)) / inside.sum((-2, -1)).clamp(min=1) / 255
+    return mean
 
 
 def _no_masks() -> CroppedMasks:
