@@ -205,10 +205,10 @@ class IAUNet(nn.Module):
         """What ``predict_instances`` takes the objects of ``image [B, C, h, w]`` from, in shapes that do not depend on
         the image: the outputs of a graph for other programs.
 
-        ``scores [B, Q]``, ``classes [B, Q]`` int64 (index into the things), ``masks [B, Q, W, W]`` probabilities of the
-        pixels from ``corners [B, Q, 2]`` (x, y) int64 on. Image queries: their ``peaks [B, Q, 2]`` (x, y) in pixels and
-        the ``heatmap [B, K, h / stride, w / stride]``, probabilities of centres. Where there is a dense head,
-        ``semantic [B, 1 + K, h, w]``, its probabilities.
+        ``scores [B, Q]``, ``classes [B, Q]`` int64 (index into the things), ``masks [B, Q, W, W]``, probabilities: of
+        learned queries those of the tile; of image queries those of a window, whose first pixel ``corners [B, Q, 2]``
+        (x, y) int64 may lie off the tile. These have also ``peaks [B, Q, 2]`` (x, y) in pixels and the ``heatmap
+        [B, K, h / stride, w / stride]``, probabilities of centres. With a dense head, ``semantic [B, 1 + K, h, w]``.
         """
         output = self.forward(image)
         scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
@@ -221,13 +221,12 @@ class IAUNet(nn.Module):
                 self.mask_head, embeddings, features, reference, window=self.window, stride=self.mask_stride
             )
             size = reference.new_tensor([image.shape[3], image.shape[2]])
-            tensors = {"peaks": reference * size, "heatmap": heat.float().sigmoid()}
+            tensors = {"corners": corners, "peaks": reference * size, "heatmap": heat.float().sigmoid()}
         else:
             logits = torch.unflatten(self.mask_head.dense(embeddings[None], features)[0], -1, features.shape[2:])
             masks = F.interpolate(logits, image.shape[2:], mode="bilinear").sigmoid()
-            corners = torch.zeros_like(masks[..., 0, :2], dtype=torch.int64)
             scores = scores * dense_maskness(masks)
-        tensors = {"scores": scores, "classes": classes, "masks": masks, "corners": corners, **tensors}
+        tensors = {"scores": scores, "classes": classes, "masks": masks, **tensors}
         if output.dense_logits:
             tensors["semantic"] = to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1)
         return tensors

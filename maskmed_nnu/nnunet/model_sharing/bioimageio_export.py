@@ -155,6 +155,11 @@ def _validated(description: dict[str, Any], folder: Path) -> Any:
             return ModelDescr.model_validate(content)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if "too small for reliable testing" in fault["msg"]:
+            raise InputError(
+                "The model finds nothing in the middle of the example, and bioimage.io asks for a test whose output is "
+                "not zero; name another picture."
+            ) from None
         if "SerializationInfo" in fault["msg"]:  # pydantic 2.14 refuses what bioimageio.spec 0.5.12 asks of it
             raise InputError(
                 f"bioimageio.spec {version('bioimageio.spec')} does not work with pydantic {version('pydantic')}; "

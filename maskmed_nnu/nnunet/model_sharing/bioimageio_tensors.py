@@ -18,7 +18,7 @@ SMALLEST_DEVIATION = 1e-8
 TENSORS = {
     "logits": ("probabilities", "probability of each class", "channel y x"),
     "scores": ("scores", "how likely each query has found an object", "index"),
-    "classes": ("classes", "class of each query's object, an index into the things", "index"),
+    "classes": ("classes", "class of each query's object, the number of a thing, from 1 on", "index"),
     "masks": ("masks", "probability of each pixel of a query's window", "index y x"),
     "corners": ("corners", "first pixel (x, y) of each window in the patch", "index channel"),
     "peaks": ("peaks", "place (x, y) in pixels from which each query looks, a peak of the heatmap", "index channel"),
@@ -97,6 +97,8 @@ def describe_tensors(tiled: TiledModel, folder: Path, example: Path, steps: list
         postprocessing: list[dict[str, Any]] = []
         if output.name == "logits":
             found, postprocessing = _probabilities(found, settings["labels"]["rule"])
+        elif output.name == "classes":  # bioimage.io refuses test tensors of zeros
+            found, postprocessing = found + 1, [{"id": "scale_linear", "kwargs": {"offset": 1.0}}]
         np.save(folder / f"{name}.npy", found)
         sizes = dict(zip(axes.split(), found.shape[1:], strict=True))
         outputs.append(
