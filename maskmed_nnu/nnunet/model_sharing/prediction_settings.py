@@ -51,7 +51,7 @@ def prediction_settings(
     of_objects = "instances" in settings
     patch = [int(edge) for edge in settings["patch_size"]]
     resampled = ("data",) if of_objects else ("data", "probabilities")
-    described = {
+    described: dict[str, Any] = {
         "model": {
             "maskmed_nnu": package_version(),
             "dataset": plans["dataset_name"],
