@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.explanation import Explanation, explain
     from maskmed_nnu.api.export import example, export
     from maskmed_nnu.api.folder_prediction import FolderSummary
+    from maskmed_nnu.api.installation import import_model
     from maskmed_nnu.api.machine import doctor
     from maskmed_nnu.api.model import Model, load
     from maskmed_nnu.api.planning import plan
@@ -40,6 +41,7 @@ _EXPORTS = {
     "example": "maskmed_nnu.api.export",
     "explain": "maskmed_nnu.api.explanation",
     "export": "maskmed_nnu.api.export",
+    "import_model": "maskmed_nnu.api.installation",
     "load": "maskmed_nnu.api.model",
     "plan": "maskmed_nnu.api.planning",
     "train": "maskmed_nnu.api.training",
@@ -62,6 +64,7 @@ __all__ = [
     "example",
     "explain",
     "export",
+    "import_model",
     "load",
     "plan",
     "train",

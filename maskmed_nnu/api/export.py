@@ -7,80 +7,119 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.json_file import read_json
+
+FORMATS = ("package", "onnx", "bioimageio")
 
 
 def export(
     model_folder: str | Path,
     path: str | Path,
     *,
+    format: Literal["package", "onnx", "bioimageio"] = "package",
     folds: Sequence[str | int] | str | int | None = None,
-    precision: Literal["float16", "float32"] = "float16",
+    precision: Literal["float16", "float32"] | None = None,
     card: str = "",
     figures: str | Path | Mapping[str, Any] | None = None,
     example: str | Path | None = None,
+    authors: Sequence[str] = (),
+    licence: str | None = None,
     checkpoint: str = "checkpoint_final.pth",
 ) -> Path:
-    """Write a trained model as a package: one ``.zip`` file that `load` and ``maskmed predict --model`` take.
+    """Write a trained model as one file to hand on. It is complete under its name or not there at all.
 
-    It holds weights as safetensors, plans, ``dataset.json``, checksums and a model card, and no pickles: whoever loads
-    it need not trust it. It is complete under its name or not there at all.
+    A **package** is a ``.zip`` file that `load`, `import_model` and ``maskmed predict --model`` take. It holds weights
+    as safetensors, plans, ``dataset.json``, checksums and a model card, and no pickles: whoever loads it need not trust
+    it.
+
+    **onnx** is an ``.onnx`` file of the network for one patch, or tile, in batches of any size, for programs without
+    PyTorch. Its metadata say how nnU-Net predicts whole images with it.
+
+    **bioimageio** is a ``.zip`` file in the format of the BioImage Model Zoo, for models of images.
 
     Parameters
     ----------
     model_folder
         The folder of a training, ``TRAINER__PLANS__CONFIGURATION``. Its checkpoints are unpickled, as nnU-Net does:
-        export only models that you trust.
+        export only models that you trust. For onnx and bioimageio also a package, or the name of one of our models.
     path
-        The file to write. An older package of that name is replaced, any other file is not.
+        The file to write. An older file of the same format is replaced, any other file is not.
+    format
+        ``"package"``, ``"onnx"`` or ``"bioimageio"``.
     folds
-        Those that go into the package; by default all numbered ones that are trained, or else ``all``.
+        Those that are exported; by default all numbered ones that are trained, or else ``all``. In onnx and bioimageio
+        the graph averages the folds of a model of classes; a model of objects has one.
     precision
-        Of the weights. ``"float16"`` halves the file, and predictions change by less than folds differ; those of a
-        ``"float32"`` package are the folder's bit for bit.
+        Of a package's weights. ``"float16"``, the default, halves the file, and predictions change by less than folds
+        differ; those of a ``"float32"`` package are the folder's bit for bit.
     card
-        Markdown for the model card: where the data come from, their licence, what the model is meant for and where it
-        fails. Left out, the card says that nobody has said.
+        Markdown for the model card: where the data come from, what the model is meant for and where it fails. Left
+        out, the card says that nobody has said.
     figures
         What `evaluate` found on images that the model was not trained on: the JSON file that ``maskmed evaluate``
-        wrote, or its content.
+        wrote, or its content; for the model card.
     example
-        A picture to try the model with; it is copied into the package.
+        A picture to try the model with; a package holds a copy. bioimageio needs one, from which its test input is cut.
+    authors
+        Names of whoever made the model, for the model card; bioimageio needs one or more.
+    licence
+        That of the model, for the model card. bioimageio needs one of SPDX's, as ``"CC-BY-4.0"``, and takes the one in
+        ``dataset.json`` by default.
     checkpoint
         The file of the weights in each fold.
 
     Returns
     -------
     Path
-        That of the package.
+        That of the file.
 
     Raises
     ------
     InputError
-        Where there is no trained model, ``path`` is no place for a package, or the weights do not fit ``precision``.
+        Where there is no trained model, ``path`` is no place for the file, the weights do not fit ``precision``, or the
+        format cannot hold the model.
 
     Examples
     --------
     >>> import maskmed_nnu as mm
     >>> mm.export("nnUNetTrainerIAUNet__IAUNetPlans__2d", "cells.zip", folds="all")  # doctest: +SKIP
     PosixPath('cells.zip')
+    >>> mm.export("nuclei", "nuclei.onnx", format="onnx")  # doctest: +SKIP
+    PosixPath('nuclei.onnx')
     """
-    from maskmed_nnu.nnunet.model_sharing.model_package import write_package
+    if format not in FORMATS:
+        raise InputError(f"There is no format {format!r} for models; legal are {format_list(FORMATS)}.")
+    if format != "package" and precision is not None:
+        raise InputError(f"A precision is that of a package, and {format} has float32 always; leave it out.")
+    picture = None if example is None else Path(example)
+    described: dict[str, Any] = {
+        "card": card,
+        "figures": figures,
+        "example": picture,
+        "authors": authors,
+        "licence": licence,
+    }
+    if format == "onnx":
+        from maskmed_nnu.nnunet.model_sharing.onnx_export import export_onnx
 
+        given = [name for name, value in described.items() if value]
+        if given:
+            raise InputError(f"An ONNX file has no room for {format_list(given)}; leave that out, or write a package.")
+        return export_onnx(model_folder, path, folds=folds, checkpoint=checkpoint)
     if isinstance(figures, (str, Path)):
         content = read_json(figures, expected="what maskmed evaluate wrote")
         if not isinstance(content, dict):
             raise InputError(f"{figures} is no JSON object; name the file that maskmed evaluate wrote.")
-        figures = content
+        described["figures"] = content
+    if format == "bioimageio":
+        from maskmed_nnu.nnunet.model_sharing.bioimageio_export import export_bioimageio
+
+        return export_bioimageio(model_folder, path, folds=folds, checkpoint=checkpoint, **described)
+    from maskmed_nnu.nnunet.model_sharing.model_package import write_package
+
     return write_package(
-        model_folder,
-        path,
-        folds=folds,
-        precision=precision,
-        card=card,
-        figures=figures,
-        example=None if example is None else Path(example),
-        checkpoint=checkpoint,
+        model_folder, path, folds=folds, precision=precision or "float16", checkpoint=checkpoint, **described
     )
 
 

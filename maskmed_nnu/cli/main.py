@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
     "explain": "show why a network says so: what each query draws and answers for, heatmaps, attention",
     "export": "write a trained model as one file to hand on",
+    "import": "install such a file for nnU-Net's own commands",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }
 """Modules of this package and their lines in the help.

@@ -28,9 +28,11 @@ from maskmed_nnu.networks.layers.iaunet.pixel_decoder import PixelDecoder
 from maskmed_nnu.networks.layers.iaunet.query_decoder import QueryDecoder
 from maskmed_nnu.networks.layers.iaunet.tile_instances import (
     CroppedMasks,
+    dense_maskness,
     full_frame_instances,
     maskness,
     to_pixels,
+    window_masks,
     windowed_instances,
 )
 from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
@@ -158,8 +160,8 @@ class IAUNet(nn.Module):
             content, reference, heat = self.image_queries(pyramid[self.query_level])
             position = encode_positions(reference, content.shape[-1]).to(content.dtype)
         else:
-            content = self.content.weight.expand(len(image), -1, -1)
-            position = self.position.weight.expand(len(image), -1, -1)
+            content = self.content.weight.expand(image.shape[0], -1, -1)
+            position = self.position.weight.expand(image.shape[0], -1, -1)
             reference, heat = None, None
         features = self.mask_features(pyramid[-1])
         classes, embeddings = self.decoder(
@@ -199,6 +201,36 @@ class IAUNet(nn.Module):
         assert output.reference_points is not None
         reference = output.reference_points[sample, query]
         return windowed_instances(self.mask_head, embeddings, features, reference, window=self.window, shape=shape)
+
+    def tile_tensors(self, image: Tensor) -> dict[str, Tensor]:
+        """What ``predict_instances`` takes the objects of ``image [B, C, h, w]`` from, in shapes that do not depend on
+        the image: the outputs of a graph for other programs.
+
+        ``scores [B, Q]``, ``classes [B, Q]`` int64 (index into the things), ``masks [B, Q, W, W]``, probabilities: of
+        learned queries those of the tile; of image queries those of a window, whose first pixel ``corners [B, Q, 2]``
+        (x, y) int64 may lie off the tile. These have also ``peaks [B, Q, 2]`` (x, y) in pixels and the ``heatmap
+        [B, K, h / stride, w / stride]``, probabilities of centres. With a dense head, ``semantic [B, 1 + K, h, w]``.
+        """
+        output = self.forward(image)
+        scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
+        embeddings, features = output.mask_embeddings[-1].float(), output.mask_features.float()
+        tensors: dict[str, Tensor] = {}
+        if isinstance(self.mask_head, DynamicMaskHead):
+            reference, heat = output.reference_points, output.centre_logits
+            assert reference is not None and heat is not None
+            masks, corners = window_masks(
+                self.mask_head, embeddings, features, reference, window=self.window, stride=self.mask_stride
+            )
+            size = reference.new_tensor([image.shape[3], image.shape[2]])
+            tensors = {"corners": corners, "peaks": reference * size, "heatmap": heat.float().sigmoid()}
+        else:
+            logits = torch.unflatten(self.mask_head.dense(embeddings[None], features)[0], -1, features.shape[2:])
+            masks = F.interpolate(logits, image.shape[2:], mode="bilinear").sigmoid()
+            scores = scores * dense_maskness(masks)
+        tensors = {"scores": scores, "classes": classes, "masks": masks, **tensors}
+        if output.dense_logits:
+            tensors["semantic"] = to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1)
+        return tensors
 
     @torch.no_grad()
     def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:

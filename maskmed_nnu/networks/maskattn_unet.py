@@ -145,9 +145,7 @@ class MaskAttnUNet(nn.Module):
                 "The plans give the network no embedding or no things, so it finds no objects; set embedding_dim and "
                 "thing_channels (MaskAttnUNetPlanner does on a data set of objects)."
             )
-        features = self._decoder_scales(image)[0]
-        probabilities = cast(nn.ModuleList, self.heads["seg_layers"])[0](features).float().softmax(1)
-        embeddings = self._embed(features)
+        probabilities, embeddings = self.tile_tensors(image).values()
         tiles = [
             instances_from_embeddings(embedding, labels, thing_channels=self.thing_channels, **self.clustering)
             for embedding, labels in zip(embeddings, probabilities, strict=True)
@@ -155,6 +153,13 @@ class MaskAttnUNet(nn.Module):
         if probabilities.shape[1] == 1 + len(self.thing_channels):
             return tiles
         return [tile._replace(semantic=labels) for tile, labels in zip(tiles, probabilities, strict=True)]
+
+    def tile_tensors(self, image: Tensor) -> dict[str, Tensor]:
+        """What ``predict_instances`` takes the objects of ``image [B, C, h, w]`` from, for graphs of other programs:
+        ``semantic [B, K, h, w]``, probabilities of the labels, and ``embeddings [B, E, h, w]`` of unit length."""
+        features = self._decoder_scales(image)[0]
+        logits = cast(nn.ModuleList, self.heads["seg_layers"])[0](features)
+        return {"semantic": logits.float().softmax(1), "embeddings": self._embed(features)}
 
     def _decoder_scales(self, image: Tensor) -> list[Tensor]:
         """Features of each stage of the decoder, the finest first."""

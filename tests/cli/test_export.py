@@ -45,6 +45,18 @@ def test_a_package_from_folder_to_prediction(work, capsys):
     assert (work / "by_package" / "a.png").read_bytes() == (work / "by_folder" / "a.png").read_bytes()
 
 
+def test_formats_of_other_programs(work, capsys):
+    """A flag may stand before or behind the file."""
+    pytest.importorskip("bioimageio.spec")
+    words = ["--author", "A. Name", "--licence", "CC-BY-4.0", "--example", "pictures/a.png", "-f", "1"]
+    assert main(["export", "model", "--onnx", "cells.onnx", "-f", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    size = (work / "cells.onnx").stat().st_size
+    assert told == {"onnx": "cells.onnx", "folds": ["1"], "precision": "float32", "bytes": size}
+    assert main(["export", "--bioimageio", "model", "zoo.zip", *words]) == 0
+    assert capsys.readouterr().out.endswith("Test it with: bioimageio test zoo.zip\n")
+
+
 def test_a_model_of_ours_by_its_name(work, monkeypatch, capsys):
     (work / "models").mkdir()
     (work / "nuclei").mkdir()
@@ -66,8 +78,14 @@ def test_a_model_of_ours_by_its_name(work, monkeypatch, capsys):
         (["model", "x.zip", "-f", "4"], 1, "Fold 4 in"),
         (["model", "x.zip", "--precision", "int8"], 2, "'int8' is not one of 'float16', 'float32'"),
         (["model"], 2, "Missing argument 'FILE'"),
+        (["model", "x.zip", "--onnx", "--bioimageio"], 1, "Give either --onnx or --bioimageio"),
+        (["model", "x.zip", "--onnx"], 1, "does not end with .onnx"),
+        (["model", "x.onnx", "--onnx", "--card", "about.md", "-f", "0"], 1, "An ONNX file has no room for card"),
+        (["model", "--onnx", "x.onnx"], 1, "name one fold, such as 0"),
+        (["model", "x.zip", "--bioimageio"], 1, "no authors are named"),
     ],
 )
 def test_what_is_refused(work, capsys, words, status, sentence):
+    (work / "about.md").write_text("Of noise.")
     assert main(["export", *words]) == status
     assert sentence in capsys.readouterr().err and not (work / "x.zip").exists()

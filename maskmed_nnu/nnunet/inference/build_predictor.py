@@ -89,6 +89,7 @@ def build_predictor(
     predictor.manual_initialization(
         network, manager, chosen, list(weights.values()), own_dataset, trainer, mirroring_axes
     )
+    predictor.configuration_name = configuration
     return predictor
 
 

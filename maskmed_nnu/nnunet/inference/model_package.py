@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.nnunet.inference.model_source import chosen_folds
-from maskmed_nnu.nnunet.inference.package_file import DATASET, PLANS, PackageFile, weights_file
+from maskmed_nnu.nnunet.inference.package_file import CARD, DATASET, PLANS, PackageFile, weights_file
 from maskmed_nnu.nnunet.inference.package_plans import check_names
 
 if TYPE_CHECKING:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from torch import Tensor
 
 MODELS = Path(str(files("maskmed_nnu"))) / "models"
 
@@ -64,32 +65,57 @@ class PackageModel:
         """See `ModelSource`."""
         return chosen_folds(self.folds, requested, name=self.name, lacking="is not in the package")
 
-    def predictor(self, folds: Sequence[str], *, device: str, mirroring: bool) -> nnUNetPredictor:
-        """See `ModelSource`."""
+    @property
+    def card(self) -> bytes:
+        """The model card, Markdown."""
+        return self._package.read(CARD)
+
+    def weights(self, folds: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+        """The network's state dict of each of ``folds``, in float32.
+
+        Raises:
+            InputError: where plans name what is no network, or weights do not fit them.
+        """
         import torch
 
-        from maskmed_nnu.nnunet.inference.build_predictor import build_network, build_predictor
+        from maskmed_nnu.nnunet.inference.build_predictor import build_network
         from maskmed_nnu.nnunet.inference.package_plans import check_classes
         from maskmed_nnu.nnunet.inference.package_weights import unpack_weights
 
-        chosen = {"trainer": self.manifest.trainer, "configuration": self.manifest.configuration}
         check_classes(self.plans, configuration=self.manifest.configuration, source=self.name)
         with torch.device("meta"):  # weights of other shapes are refused before the memory for them is taken
-            network, *_ = build_network(self.plans, self.dataset_json, name=self.name, **chosen)
+            network, *_ = build_network(
+                self.plans,
+                self.dataset_json,
+                trainer=self.manifest.trainer,
+                configuration=self.manifest.configuration,
+                name=self.name,
+            )
+        return {
+            fold: unpack_weights(
+                self._package.read(weights_file(fold)),
+                network.state_dict(),
+                source=self._weights_name(fold),
+            )
+            for fold in folds
+        }
+
+    def predictor(self, folds: Sequence[str], *, device: str, mirroring: bool) -> nnUNetPredictor:
+        """See `ModelSource`."""
+        from maskmed_nnu.nnunet.inference.build_predictor import build_predictor
+
+        weights = self.weights(folds)
         return build_predictor(
             self.plans,
             self.dataset_json,
+            trainer=self.manifest.trainer,
+            configuration=self.manifest.configuration,
             mirroring_axes=self.manifest.mirroring_axes,
-            weights={
-                f"{weights_file(fold)} of {self.name}": unpack_weights(
-                    self._package.read(weights_file(fold)),
-                    network.state_dict(),
-                    source=f"{weights_file(fold)} of {self.name}",
-                )
-                for fold in folds
-            },
+            weights={self._weights_name(fold): state for fold, state in weights.items()},
             device=device,
             mirroring=mirroring,
             name=self.name,
-            **chosen,
         )
+
+    def _weights_name(self, fold: str) -> str:
+        return f"{weights_file(fold)} of {self.name}"

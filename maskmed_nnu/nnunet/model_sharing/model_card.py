@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maskmed_nnu.instances.text import count, format_list, format_shape
@@ -11,6 +11,11 @@ from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuratio
 NOT_SAID = """\
 Nobody has said where the data come from, under which licence they are, what the model is meant for and where it
 fails. Ask whoever made it, and try it on images of your own whose truth you know."""
+USAGE = """\
+A model for maskmed_nnu, the plug-in for nnU-Net. In a terminal and in Python:
+
+    maskmed predict --model {name}.zip -i images -o found
+    maskmed_nnu.load("{name}.zip").predict(image)"""
 NO_FIGURES = "There are none: how good the model is on images that it was not trained on is not known."
 DESCRIPTIONS = {"description": "data", "reference": "source", "licence": "licence", "license": "licence"}
 """Entries of ``dataset.json`` that nnU-Net suggests, and what the card calls them."""
@@ -25,8 +30,14 @@ def model_card(
     epochs: int | None,
     figures: Mapping[str, Any] | None,
     text: str,
+    authors: Sequence[str] = (),
+    licence: str | None = None,
+    usage: str | None = None,
 ) -> str:
-    """The card as Markdown; ``text`` is that of whoever exports the model, ``figures`` those of an evaluation."""
+    """The card as Markdown; ``text`` is that of whoever exports the model, ``figures`` those of an evaluation.
+
+    ``usage`` says how to predict, for files that are no packages.
+    """
     configuration = resolve_configuration(plans, manifest["configuration"])
     channels = dataset_json.get("channel_names") or dataset_json.get("modality") or {}
     trained = f"{manifest['trainer']}, {count(epochs, 'epoch')}" if epochs is not None else manifest["trainer"]
@@ -45,23 +56,23 @@ def model_card(
         "trained by": trained,
         "folds": format_list(manifest["folds"]),
         "weights": manifest["precision"],
+        **({"authors of the model": format_list(authors)} if authors else {}),
+        **({"licence of the model": licence} if licence else {}),
         "made with": f"maskmed_nnu {manifest['maskmed_nnu']}, nnunetv2 {manifest['nnunetv2']}",
     }
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items())
+    usage = usage or USAGE.format(name=manifest["name"])
     measured = "\n".join(f"| {name} | {value} |" for name, value in _numbers(figures or {}))
     return f"""\
 # {manifest["name"]}
 
-A model for maskmed_nnu, the plug-in for nnU-Net. In a terminal and in Python:
-
-    maskmed predict --model {manifest["name"]}.zip -i images -o found
-    maskmed_nnu.load("{manifest["name"]}.zip").predict(image)
+{usage}
 
 | | |
 |---|---|
 {rows}
 
-## Figures on unseen images
+## Validation: figures on unseen images
 {f"| | |{chr(10)}|---|--:|{chr(10)}{measured}" if measured else NO_FIGURES}
 
 ## Data, intended use and limits

@@ -19,8 +19,9 @@ from maskmed_nnu.nnunet.inference.package_file import CARD, DATASET, FORMAT_VERS
 from maskmed_nnu.nnunet.inference.package_plans import check_classes, check_names
 from maskmed_nnu.nnunet.inference.package_weights import pack_weights
 from maskmed_nnu.nnunet.model_sharing.model_card import model_card
+from maskmed_nnu.nnunet.model_sharing.output_file import check_output
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
-from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
+from maskmed_nnu.output_paths import refuse_output_over_input
 from maskmed_nnu.version import package_version
 
 PRECISIONS = ("float16", "float32")
@@ -37,6 +38,8 @@ def write_package(
     card: str,
     figures: Mapping[str, Any] | None,
     example: Path | None,
+    authors: Sequence[str],
+    licence: str | None,
     checkpoint: str,
 ) -> Path:
     """See `maskmed_nnu.export`."""
@@ -49,7 +52,7 @@ def write_package(
     model = FolderModel(model_folder, checkpoint=checkpoint)
     chosen = model.choose_folds(folds)
     path = Path(path).expanduser()
-    _check_output(path, model)
+    check_output(path, model, ending=".zip", kind="model package", is_ours=_is_package)
     if example is not None and not example.is_file():
         raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
     refuse_output_over_input([path], [example] if example is not None else [], advice="name another file")
@@ -94,6 +97,8 @@ def write_package(
         epochs=first.get("current_epoch"),
         figures=figures,
         text=card,
+        authors=authors,
+        licence=licence,
     )
     files = {PLANS: _json(plans), DATASET: _json(model.dataset_json), CARD: text.encode(), **weights}
     if example is not None:
@@ -113,21 +118,7 @@ def _write_zip(path: Path, manifest: Mapping[str, Any], files: Mapping[str, byte
             archive.writestr(info, content)
 
 
-def _check_output(path: Path, model: FolderModel) -> None:
-    if path.suffix.lower() != ".zip":
-        raise InputError(f"{path} does not end with .zip, as a model package does; name it {path.stem}.zip.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path.absolute().parent} is no folder; make it, or name another file.")
-    if model.path in path.resolve().parents:
-        raise InputError(f"{path} lies in the folder of the model; name a file elsewhere.")
-    refuse_image_folder(path.parent)
-    if path.exists() and not _is_package(path):
-        raise InputError(f"{path} exists and is no model package, so it is not replaced; name another file.")
-
-
 def _is_package(path: Path) -> bool:
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return MANIFEST in archive.namelist()

@@ -1,225 +1,196 @@
-"""A trained SimpleUNet as one ONNX file that also says how nnU-Net predicts with it.
+"""A trained network as one ONNX file that also says how nnU-Net predicts with it.
 
-`docs/simple_unet.md` explains every entry of the metadata and the steps of a prediction in their order.
+`docs/models.md` explains inputs, outputs and metadata of the file, and the steps of a prediction in their order.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
-from importlib.util import find_spec
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
-from nnunetv2.configuration import ANISO_THRESHOLD
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
-from maskmed_nnu.nnunet.inference.mirrored_views import output_classes, view_axes
-from maskmed_nnu.nnunet.plans_handling.checks import check_simple_unet_plans
-from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
-from maskmed_nnu.nnunet.plans_handling.mirroring import mirroring_of
-from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
-from maskmed_nnu.version import package_version
-
-OPSET = 18  # the one that torch's exporter is written in; younger ones are converted from it
-CHECKPOINT = "checkpoint_final.pth"
-INTENSITY_STATISTICS = {
-    "ZScoreNormalization": (),
-    "CTNormalization": ("percentile_00_5", "percentile_99_5", "mean", "std"),
-    "NoNormalization": (),
-    "RescaleTo01Normalization": (),
-    "RGBTo01Normalization": (),
-}
-"""nnU-Net's normalisation schemes, and what each takes from the data set's fingerprint."""
+from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.nnunet.inference.case_prediction import instance_network
+from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, ModelSource, open_model
+from maskmed_nnu.nnunet.model_sharing.output_file import check_output, need_packages
+from maskmed_nnu.nnunet.model_sharing.prediction_settings import OPSET, prediction_settings
 
 
-class MeanLogits(nn.Module):
-    """The folds' mean, per tile: as all that follows is linear, nnU-Net's mean over whole images is the same."""
+class Outputs(nn.Module):
+    """What a graph gives for ``image [B, C, *patch]``.
 
-    def __init__(self, folds: Sequence[nn.Module]) -> None:
+    Labels: ``logits``, the mean of the folds per tile; as all that follows is linear, nnU-Net's mean over whole images
+    is the same. Objects: the ``tile_tensors`` of the only fold.
+    """
+
+    def __init__(self, folds: Sequence[nn.Module], *, of_objects: bool) -> None:
         super().__init__()
-        self.folds = nn.ModuleList(folds)
+        self.folds, self.of_objects = nn.ModuleList(folds), of_objects
 
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.stack([fold(image) for fold in self.folds]).mean(0)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.tensors(image).values())
+
+    def tensors(self, image: Tensor) -> dict[str, Tensor]:
+        """The outputs by name."""
+        if self.of_objects:
+            (network,) = self.folds
+            tensors: dict[str, Tensor] = cast(Any, network).tile_tensors(image)
+            return tensors
+        logits = [fold(image) for fold in self.folds]
+        return {"logits": logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)}
+
+    def output_names(self, image: Tensor) -> list[str]:
+        """Those of ``tensors``; a network of objects has to see an image for it."""
+        return list(self.tensors(image)) if self.of_objects else ["logits"]
 
 
-def export_onnx(model_folder: str | Path, file: str | Path, *, folds: Sequence[int | str] | int | str) -> None:
-    """Write the network of an nnU-Net model folder to ``file``, with the settings of its prediction.
+class TiledModel(NamedTuple):
+    """A trained model without what nnU-Net does around its network."""
+
+    network: Outputs
+    settings: dict[str, Any]
+    """`prediction_settings`"""
+    predictor: Any
+    """nnU-Net's"""
+
+
+def export_onnx(
+    source: str | Path,
+    file: str | Path,
+    *,
+    folds: Sequence[int | str] | int | str | None = None,
+    checkpoint: str = FINAL_CHECKPOINT,
+) -> Path:
+    """Write the network of a trained model to ``file``, with the settings of its prediction.
 
     The graph takes ``image [B, C, *patch]`` (preprocessed, any B) to ``logits [B, heads, *patch]``, the mean of those
-    of ``folds`` (numbers or "all", one or several). The metadata (``metadata_props``, JSON values) is
-    `prediction_settings`. Checkpoints are unpickled, as nnU-Net does: export only models that you trust.
+    of ``folds`` (numbers or "all", one or several; by default all numbered ones, or else ``all``). A network of objects
+    has the outputs of its ``tile_tensors``, and one fold. The metadata (``metadata_props``, JSON values) is
+    `prediction_settings`. Checkpoints of a folder are unpickled, as nnU-Net does: export only models that you trust.
 
     Raises
     ------
     InputError
         Where a file of the model, the folder of ``file`` or a package is missing, ``file`` is one of the model's, or
-        the model is no SimpleUNet.
+        the network cannot be written as a graph.
     """
-    folds = [folds] if isinstance(folds, (int, str)) else list(folds)
-    if not folds:
-        raise InputError("No fold is named to be exported; give one or more, as 0, [0, 1] or 'all'.")
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"The export to ONNX needs {' and '.join(missing)}, which this environment lacks; install with "
-            "pip install 'maskmed-nnu[export]'."
-        )
-    folder, file = Path(model_folder), Path(file)
-    if not file.parent.is_dir():
-        raise InputError(f"There is no folder {file.parent} for {file.name}; make it, or name another.")
-    weights = [folder / f"fold_{fold}" / CHECKPOINT for fold in folds]
-    plans_file, dataset_file = folder / "plans.json", folder / "dataset.json"
-    refuse_image_folder(file.parent)
-    refuse_output_over_input([file], [plans_file, dataset_file, *weights], advice="name another file")
-    plans, dataset = _read_json(plans_file), _read_json(dataset_file)
-    checkpoints = [_load_checkpoint(path) for path in weights]
-    configuration = resolve_configuration(plans, checkpoints[0]["init_args"]["configuration"])
-    check_simple_unet_plans(plans, configuration)
-    settings = prediction_settings(plans, dataset, checkpoints[0], folds)
-    network = MeanLogits([_network(plans, dataset, checkpoint) for checkpoint in checkpoints]).eval()
-
-    # two images, since torch takes a batch of one for a constant
-    example = torch.zeros(2, len(settings["channels"]), *configuration["patch_size"])
-    program = torch.onnx.export(
-        network if len(checkpoints) > 1 else network.folds[0],
-        (example,),
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        input_names=["image"],
-        output_names=["logits"],
-        opset_version=OPSET,
-        verbose=False,
-    )
-    assert program is not None, "the exporter returns a program with dynamo"
-    program.model.metadata_props.update({name: json.dumps(value) for name, value in settings.items()})
+    file = Path(file).expanduser()
+    need_packages("An ONNX file", "onnx", "onnxscript")
+    model = open_model(source, checkpoint=checkpoint)
+    check_output(file, model, ending=".onnx", kind="ONNX file of maskmed export", is_ours=_is_ours)
+    program = trace(load_tiled(model, folds))
     write_atomically(file, program.save)
+    return file
 
 
-def prediction_settings(plans: dict, dataset: dict, checkpoint: dict, folds: Sequence[int | str]) -> dict[str, Any]:
-    """What another program has to know to predict as nnU-Net does with its defaults; names are nnU-Net's own.
+def load_tiled(model: ModelSource, folds: Sequence[int | str] | int | str | None) -> TiledModel:
+    """The network of ``folds`` on the CPU.
 
-    Axes and shapes are those of the array that ``reader`` delivers after ``transpose_forward``.
+    Raises:
+        InputError: where the network, or the number of folds, does not fit into a graph.
     """
-    name = checkpoint["init_args"]["configuration"]
-    configuration = resolve_configuration(plans, name)
-    patch = [int(edge) for edge in configuration["patch_size"]]
-    return {
-        "model": {
-            "maskmed_nnu": package_version(),
-            "dataset": plans["dataset_name"],
-            "plans": plans["plans_name"],
-            "configuration": name,
-            "trainer": checkpoint["trainer_name"],
-            "folds": list(folds),
-            "opset": OPSET,
-        },
-        "channels": _channels(plans, configuration, dataset),
-        "preprocessing": {
-            "reader": plans["image_reader_writer"],
-            "transpose_forward": plans["transpose_forward"],
-            "transpose_backward": plans["transpose_backward"],
-            "crop": "nonzero",
-            "spacing": configuration["spacing"],
-            "resampling": {what: _resampling(configuration, what) for what in ("data", "probabilities")},
-        },
-        # nnUNetPredictor's defaults, which plans do not hold
-        "sliding_window": {
-            "patch_size": patch,
-            "tile_step_size": 0.5,
-            "gaussian": {
-                "center": [edge // 2 for edge in patch],
-                "sigma": [edge / 8 for edge in patch],
-                "maximum": 10,
-                "minimum": 2**-24,  # weights are float16, and those that vanish become the smallest one
-            },
-            **_mirroring(plans, configuration, dataset, checkpoint["inference_allowed_mirroring_axes"] or ()),
-        },
-        "labels": _labels(plans, dataset),
-    }
-
-
-def _mirroring(plans: dict, configuration: dict, dataset: dict, axes: Sequence[int]) -> dict:
-    """``mirror_swap``: for an axis, the output channel that stands at each place after a flip along it."""
-    labels = PlansManager(plans).get_label_manager(dataset)
-    mirroring = mirroring_of(plans, configuration, labels)
-    axes, classes = view_axes(mirroring, axes, labels), output_classes(labels)
-    swap = {str(axis): mirroring.order(classes, [axis]) for axis in axes if mirroring.swap.get(axis)}
-    return {"mirror_axes": axes, "mirror_swap": swap}
-
-
-def _channels(plans: dict, configuration: dict, dataset: dict) -> list[dict]:
-    channels = []
-    names = (dataset.get("channel_names") or dataset["modality"]).values()
-    for index, (name, scheme, masked) in enumerate(
-        zip(names, configuration["normalization_schemes"], configuration["use_mask_for_norm"], strict=True)
-    ):
-        if scheme not in INTENSITY_STATISTICS:
-            raise InputError(
-                f"Channel {index} ({name}) is normalised by {scheme}, which the export cannot describe; it knows "
-                f"{', '.join(INTENSITY_STATISTICS)}."
-            )
-        intensities = plans["foreground_intensity_properties_per_channel"][str(index)]
-        numbers = {number: intensities[number] for number in INTENSITY_STATISTICS[scheme]}
-        channels.append({"name": name, "normalization": scheme, "use_mask_for_norm": masked, **numbers})
-    return channels
-
-
-def _resampling(configuration: dict, what: str) -> dict:
-    kwargs = configuration[f"resampling_fn_{what}_kwargs"]
-    return {
-        "function": configuration[f"resampling_fn_{what}"],
-        "separate_z_anisotropy_threshold": ANISO_THRESHOLD,
-        **kwargs,
-    }
-
-
-def _labels(plans: dict, dataset: dict) -> dict:
-    """``values`` has a label for each output channel, in the channels' order."""
-    labels = PlansManager(plans).get_label_manager(dataset)
-    names = {name: value for name, value in dataset["labels"].items() if name != "ignore"}
-    if labels.has_regions:
-        return {"names": names, "rule": "sigmoid > 0.5", "values": list(dataset["regions_class_order"])}
-    return {"names": names, "rule": "argmax", "values": list(range(labels.num_segmentation_heads))}
-
-
-def _network(plans: dict, dataset: dict, checkpoint: dict) -> nn.Module:
-    manager = PlansManager(plans)
-    configuration = manager.get_configuration(checkpoint["init_args"]["configuration"])
-    network = get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        determine_num_input_channels(manager, configuration, dataset),
-        manager.get_label_manager(dataset).num_segmentation_heads,
-        allow_init=False,
-        deep_supervision=False,
-    )
-    network.load_state_dict(checkpoint["network_weights"])
-    return network
-
-
-def _read_json(file: Path) -> dict:
-    _check_exists(file)
-    return read_json(file, expected="what nnU-Net wrote into the model's folder")
-
-
-def _load_checkpoint(file: Path) -> dict:
-    _check_exists(file)
-    return torch.load(file, map_location="cpu", weights_only=False)
-
-
-def _check_exists(file: Path) -> None:
-    if not file.is_file():
+    chosen = model.choose_folds(folds)
+    predictor = model.predictor(chosen, device="cpu", mirroring=True)
+    configuration = predictor.configuration_manager.configuration
+    if configuration.get("previous_stage"):
         raise InputError(
-            f"There is no {file}; name the folder that nnUNetv2_train has made, TRAINER__PLANS__CONFIGURATION, and "
-            "folds whose training has ended."
+            f"{model.name} is the second stage of a cascade, which needs the predictions of the first; export a model "
+            "of one stage."
         )
+    network = getattr(predictor.network, "_orig_mod", predictor.network)
+    of_objects = "instances" in configuration and instance_network(network) is not None
+    if of_objects and not hasattr(network, "tile_tensors"):
+        raise InputError(
+            f"{model.name} finds objects by {type(network).__name__}, which has no tile_tensors, the outputs of a "
+            "graph; export a model of IAUNet or MaskAttnUNet."
+        )
+    if of_objects and len(chosen) > 1:
+        raise InputError(
+            f"{model.name} finds objects with {len(chosen)} folds, and each fold finds its own, which a graph cannot "
+            f"average; name one fold, such as {chosen[0]}."
+        )
+    described = prediction_settings(
+        predictor.plans_manager.plans,
+        predictor.dataset_json,
+        configuration=predictor.configuration_name,
+        trainer=predictor.trainer_name,
+        mirroring_axes=predictor.allowed_mirroring_axes,
+        folds=chosen,
+    )
+    networks = []
+    for state in predictor.list_of_parameters:
+        network.load_state_dict(state)
+        networks.append(copy.deepcopy(network).eval() if len(chosen) > 1 else network.eval())
+    return TiledModel(Outputs(networks, of_objects=of_objects).eval(), described, predictor)
+
+
+def trace(model: TiledModel) -> Any:
+    """The ONNX program, with the settings as its metadata.
+
+    Raises:
+        InputError: where torch cannot express the network.
+    """
+    # two images, since torch takes a batch of one for a constant
+    example = torch.zeros(2, len(model.settings["channels"]), *model.settings["sliding_window"]["patch_size"])
+    try:
+        with torch.no_grad(), _quiet():
+            names = model.network.output_names(example[:1])
+            program = torch.onnx.export(
+                model.network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["image"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"torch {torch.__version__} cannot write {_names(model)} as an ONNX graph ({reason})."
+        ) from error
+    assert program is not None, "the exporter returns a program with dynamo"
+    graph: Any = program.model.graph
+    for value, name in zip(graph.outputs, names, strict=True):
+        value.name = name
+    batches = {value.name: value.shape[0] for value in (*graph.inputs, *graph.outputs)}
+    fixed = [name for name, batch in batches.items() if isinstance(batch, int)]
+    if fixed:  # the exporter tries other ways where the one that was asked for fails, and says nothing
+        raise InputError(
+            f"torch {torch.__version__} cannot write {_names(model)} for batches of any size (that of "
+            f"{format_list(fixed)} would be fixed); write the network without len() of a tensor."
+        )
+    program.model.metadata_props.update({name: json.dumps(value) for name, value in model.settings.items()})
+    return program
+
+
+def _names(model: TiledModel) -> str:
+    return format_list({type(fold).__name__ for fold in model.network.folds})
+
+
+def _is_ours(file: Path) -> bool:
+    return b"maskmed_nnu" in file.read_bytes()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks, which are for those who write networks."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

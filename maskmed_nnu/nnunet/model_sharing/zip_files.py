@@ -24,6 +24,7 @@ from maskmed_nnu.nnunet.evaluation.trained_models import (
     is_our_trainer,
     is_ours,
 )
+from maskmed_nnu.nnunet.model_sharing.installation import predict_command
 from maskmed_nnu.nnunet.training.object_summary import SCORES, SUMMARY, read_scores, summarize, write_summary
 
 MODEL_IN_ZIP = re.compile(rb"(\w+)__\w+__\w+/")
@@ -137,9 +138,5 @@ def install(path: Path, results: Path) -> None:
             else:
                 os.replace(source, target)
     for folder, group in itertools.groupby(folds, key=lambda fold: fold.parent):
-        names = " ".join(fold.name.removeprefix("fold_") for fold in group)
-        trainer, plans, configuration = folder.name.split("__")
-        print(
-            f"Installed {results / folder}. Predict with: nnUNetv2_predict -d {folder.parent.name} -tr {trainer} "
-            f"-p {plans} -c {configuration} -f {names} -i INPUT_FOLDER -o OUTPUT_FOLDER"
-        )
+        names = [fold.name.removeprefix("fold_") for fold in group]
+        print(f"Installed {results / folder}. Predict with: {predict_command(results / folder, names)}")

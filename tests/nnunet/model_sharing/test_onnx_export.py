@@ -8,6 +8,8 @@ from itertools import chain, combinations, product
 from math import ceil
 
 import numpy as np
+import onnx
+import onnx_speed
 import onnxruntime
 import pytest
 import torch
@@ -18,10 +20,14 @@ from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.transform import resize
 from torch.nn import functional as F
 
+import maskmed_nnu as mm
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks import SimpleESKNet, SimpleUNet
-from maskmed_nnu.nnunet.model_sharing import onnx_export
-from maskmed_nnu.nnunet.model_sharing.onnx_export import export_onnx
+from maskmed_nnu.networks.iaunet import IAUNet
+from maskmed_nnu.nnunet.inference.model_source import open_model
+from maskmed_nnu.nnunet.model_sharing import output_file, prediction_settings
+from maskmed_nnu.nnunet.model_sharing.onnx_export import export_onnx, load_tiled
+from tests.nnunet.tiny_models import OBJECTS, VOLUMES, tiny_model
 
 ORDERS = {"data": 3, "probabilities": 1, "seg": 1}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
@@ -334,52 +340,131 @@ def test_the_metadata(tmp_path, checkout):
     plan = {"image_reader_writer": "NaturalImage2DIO"}
     model_folder(tmp_path / "model", [16, 16], built, [], REGIONS, **plan)
     plans, dataset = (json.loads((tmp_path / "model" / f"{name}.json").read_text()) for name in ("plans", "dataset"))
-    checkpoint = {"trainer_name": "T", "init_args": {"configuration": "2d"}, "inference_allowed_mirroring_axes": None}
-    settings = onnx_export.prediction_settings(plans, dataset, checkpoint, ["all"])
+
+    def described(labels: dict, axes: tuple[int, ...] | None = None) -> dict:
+        names = {"configuration": "2d", "trainer": "T", "mirroring_axes": axes, "folds": ["all"]}
+        return prediction_settings.prediction_settings(plans, dataset | labels, **names)
+
+    settings = described({})
     assert settings["model"]["folds"] == ["all"] and settings["preprocessing"]["reader"] == "NaturalImage2DIO"
     assert settings["sliding_window"]["mirror_axes"] == []
     plans["configurations"]["2d"]["mirroring"] = {"axes": [0, 1], "swap": {"1": [[1, 2]]}}
-    checkpoint["inference_allowed_mirroring_axes"] = (0, 1)
-    torn, paired = (
-        onnx_export.prediction_settings(plans, dataset | labels, checkpoint, [0])["sliding_window"]
-        for labels in ({}, LABELS)
-    )
+    torn, paired = (described(labels, (0, 1))["sliding_window"] for labels in ({}, LABELS))
     assert (torn["mirror_axes"], torn["mirror_swap"]) == ([0], {}), "core would become a region that is none"
     assert (paired["mirror_axes"], paired["mirror_swap"]) == ([0, 1], {"1": [0, 2, 1]})
-    section = (checkout / "docs" / "simple_unet.md").read_text(encoding="utf-8").split("\n## On an edge device\n")[1]
-    assert entries(settings) | set(onnx_export.INTENSITY_STATISTICS) - {"NoNormalization"} <= set(
-        re.findall(r"`([\w]+)`", section)
-    )
+    explained = words_of_the_page(checkout)
+    assert entries(settings) | set(prediction_settings.INTENSITY_STATISTICS) - {"NoNormalization"} <= explained
     names = {"background": 0, "whole": [1, 2], "core": [2]}
     assert settings["labels"] == {"names": names, "rule": "sigmoid > 0.5", "values": [1, 2]}
-    assert onnx_export.prediction_settings(plans, dataset | LABELS, checkpoint, [0])["labels"]["values"] == [0, 1, 2]
+    assert described(LABELS)["labels"]["values"] == [0, 1, 2]
     plans["configurations"]["2d"]["normalization_schemes"][1] = "MineNormalization"
     with pytest.raises(InputError, match=r"Channel 1 \(MR\) is normalised by MineNormalization, .* it knows ZScore"):
-        onnx_export.prediction_settings(plans, dataset, checkpoint, [0])
+        described({})
+
+
+def words_of_the_page(checkout) -> set[str]:
+    """What docs/models.md names where it explains the metadata."""
+    page = (checkout / "docs" / "models.md").read_text(encoding="utf-8").split("\n### Predicting with it\n")[1]
+    return set(re.findall(r"`(\w+)`", page))
+
+
+@pytest.mark.parametrize("network", OBJECTS)
+def test_the_metadata_of_objects(tmp_path, checkout, network):
+    model = load_tiled(open_model(tiny_model(tmp_path / "model", network)), None)
+    settings = model.settings
+    assert entries(settings) <= words_of_the_page(checkout)
+    assert settings["objects"]["thing_classes"] == [1] and settings["objects"]["score_threshold"] == 0.02
+    assert settings["sliding_window"]["overlap"] == [16, 16] and settings["preprocessing"]["crop"] == "none"
+    if network == "IAUNet":
+        assert settings["objects"]["tile_score_threshold"] == model.network.folds[0].score_threshold
+    else:
+        clustering = model.network.folds[0].clustering
+        assert settings["objects"]["affinity_threshold"] == clustering["threshold"]
+        assert settings["objects"]["min_pixels"] == clustering["min_pixels"]
+        assert settings["objects"]["thing_channels"] == [1] and settings["objects"]["stuff_classes"] == [2]
 
 
 def test_what_is_missing_is_told(tmp_path, monkeypatch):
     built = architecture(2)
     model_folder(tmp_path / "model", [16, 16], built, [build(built).state_dict()])
-    weights = tmp_path / "model" / "fold_0" / "checkpoint_final.pth"
-    (tmp_path / "x.onnx").symlink_to(weights)
-    with pytest.raises(InputError, match=r"x\.onnx, where results would go, is the input file .*name another file"):
-        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0])
-    (tmp_path / "x.onnx").unlink()
-    with pytest.raises(InputError, match=r"There is no .*fold_3.checkpoint_final\.pth; name the folder"):
-        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0, 3])
+    file = tmp_path / "x.onnx"
+    for path, options, fault in (
+        (file, {"folds": [0, 3]}, "Fold 3 in .* has no checkpoint_final.pth; the folds that have are 0"),
+        (file, {"folds": []}, "No fold of .* is named"),
+        (file, {"folds": "all"}, "Fold all in .* has no checkpoint_final.pth"),
+        (tmp_path / "nowhere" / "x.onnx", {}, "nowhere is no folder; make it"),
+        (tmp_path / "x.zip", {}, r"does not end with \.onnx; name the ONNX file of maskmed export x\.onnx"),
+        (tmp_path / "model" / "x.onnx", {}, "lies in the folder of the model"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            export_onnx(tmp_path / "model", path, **options)
+    file.write_text("mine")
+    with pytest.raises(
+        InputError, match=r"x\.onnx exists and is no ONNX file of maskmed export, so it is not replaced"
+    ):
+        export_onnx(tmp_path / "model", file)
+    assert file.read_text() == "mine"
+    file.unlink()
     plans = json.loads((tmp_path / "model" / "plans.json").read_text())
     plans["configurations"]["2d"]["architecture"]["network_class_name"] = "other.Network"
     (tmp_path / "model" / "plans.json").write_text(json.dumps(plans))
     with pytest.raises(InputError, match="for the network other.Network, not for"):
-        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0])
-    with pytest.raises(InputError, match="No fold is named"):
-        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[])
-    with pytest.raises(InputError, match="There is no .*fold_all.checkpoint_final"):
-        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds="all")
-    with pytest.raises(InputError, match="There is no folder .*nowhere for x.onnx"):
-        export_onnx(tmp_path / "model", tmp_path / "nowhere" / "x.onnx", folds=0)
-    monkeypatch.setattr(onnx_export, "find_spec", lambda name: None)
+        export_onnx(tmp_path / "model", file)
+    monkeypatch.setattr(output_file, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs onnx and onnxscript, .* pip install 'maskmed-nnu\[export\]'"):
-        export_onnx(tmp_path / "model", tmp_path / "x.onnx", folds=[0])
+        export_onnx(tmp_path / "model", file, folds=[0])
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_each_fold_finds_objects_of_its_own(tmp_path):
+    folder = tiny_model(tmp_path / "model", "IAUNet", folds=(0, 1))
+    with pytest.raises(InputError, match="with 2 folds, and each fold finds its own, .* name one fold, such as 0"):
+        export_onnx(folder, tmp_path / "x.onnx")
+
+
+GRAPHS = [("MaskMed", 2), ("MaskMed", 3), ("MaskAttnUNet", 2), ("IAUNet", 2), ("MaskAttnUNetPanoptic", 2)]
+
+
+@pytest.mark.parametrize(("network", "dim"), GRAPHS, ids=[f"{name}-{dim}d" for name, dim in GRAPHS])
+def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
+    """Standard operators only; outputs as PyTorch's for any batch; nnU-Net with the graph for its network writes the
+    same label maps. Of SimpleUNet the other tests say so."""
+    folder = tiny_model(tmp_path / "model", network, dim=dim)
+    file, opened = tmp_path / "x.onnx", open_model(folder)
+    export_onnx(folder, file)
+    assert {entry.domain for entry in onnx.load(file).opset_import} <= {"", "ai.onnx"}
+    runtime, tiled = session(file)[0], load_tiled(opened, None)
+    names = [output.name for output in runtime.get_outputs()]
+    for batch in (1, 3):
+        image = torch.randn(batch, 1, *tiled.settings["sliding_window"]["patch_size"])
+        with torch.no_grad():
+            expected = tiled.network.tensors(image)
+        found = dict(zip(names, map(torch.from_numpy, runtime.run(None, {"image": image.numpy()})), strict=True))
+        assert list(found) == list(expected) and onnx_speed.max_difference(expected, found) < 1e-3
+    model = mm.load(folder, device="cpu")
+    picture = np.random.default_rng(0).normal(size=(6, 20, 17) if dim == 3 else (40, 45)).astype(np.float32)
+    by_torch = model.predict(picture, spacing=(1.0,) * picture.ndim if network in VOLUMES else None).labels
+    predictor = model._load()
+    predictor.network = onnx_speed.RuntimeNetwork(runtime, predictor.network)
+    by_runtime = model.predict(picture, spacing=(1.0,) * picture.ndim if network in VOLUMES else None).labels
+    assert (by_torch == by_runtime).mean() >= 0.999 and len(np.unique(by_torch)) > 1
+
+
+def test_learned_queries_have_masks_of_the_whole_patch(tmp_path):
+    """The tensors are those from which `predict_instances` takes the objects."""
+    network = IAUNet(
+        input_channels=1, num_classes=2, num_things=1, width=16, levels=2, pyramid=(8,), queries="learned",
+        num_queries=6, heads=2, ffn=16, mask_channels=4, n_stages=3, features_per_stage=[4, 8, 8],
+        conv_op=torch.nn.Conv2d, kernel_sizes=[[3, 3]] * 3, strides=[[1, 1], [2, 2], [2, 2]], n_conv_per_stage=[1] * 3,
+        conv_bias=True, nonlin=torch.nn.LeakyReLU, score_threshold=0.0,
+    ).eval()  # fmt: skip
+    image = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        tensors = network.tile_tensors(image)
+    assert not {"peaks", "corners"} & set(tensors) and tensors["masks"].shape == (2, 6, 32, 32)
+    for tile, scores, masks in zip(network.predict_instances(image), tensors["scores"], tensors["masks"], strict=True):
+        kept = (masks * 255).round().ge(128).flatten(1).any(1)
+        torch.testing.assert_close(tile.scores, scores[kept], atol=1e-5, rtol=1e-4)
+        for box, mask, whole in zip(tile.boxes.tolist(), tile.masks, masks[kept], strict=True):
+            part = (whole[box[0] : box[2], box[1] : box[3]] * 255).round().byte()
+            assert torch.equal(part, mask)

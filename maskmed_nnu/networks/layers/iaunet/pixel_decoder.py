@@ -128,7 +128,7 @@ def _with_coordinates(x: Tensor) -> Tensor:
     """CoordConv (arXiv 1807.03247): x and y in [-1, 1] as two more channels, in front."""
     rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in x.shape[2:])
     columns, rows = columns[None, :].expand(x.shape[2:]), rows[:, None].expand(x.shape[2:])
-    return torch.cat((torch.stack((columns, rows)).expand(len(x), -1, -1, -1), x), 1)
+    return torch.cat((torch.stack((columns, rows)).expand(x.shape[0], -1, -1, -1), x), 1)
 
 
 def _conv(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:

@@ -42,7 +42,28 @@ def windowed_instances(
             logits = to_pixels(logits.view(-1, 1, window, window), stride)[:, 0]
             parts.append(logits.sigmoid().mul_(255).round_().byte().cpu())
     masks = torch.cat(parts)
-    return _crop(masks, corner.cpu(), shape)
+    return crop_masks(masks, corner.cpu(), shape)
+
+
+def window_masks(
+    head: DynamicMaskHead, embeddings: Tensor, features: Tensor, reference: Tensor, *, window: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Masks of all queries of all tiles at once, without a loop: what a graph for other programs can hold.
+
+    ``embeddings [B, Q, E]``, ``features [B, C, h, w]``, ``reference [B, Q, 2]`` → probabilities ``[B, Q, W, W]`` and
+    the pixel (x, y) of each mask's first one in the tile, ``[B, Q, 2]`` int64, which may lie off the tile.
+    """
+    tiles, queries = reference.shape[:2]
+    grid = features.shape[2:]
+    cells = (reference * reference.new_tensor([grid[1], grid[0]])).flatten(0, 1)
+    index, relative = window_cells(cells, window=window, shape=grid, scale=head.scale)
+    first_row = torch.arange(tiles, device=features.device) * (grid[0] * grid[1])
+    index = torch.unflatten(index, 0, (tiles, queries)) + first_row[:, None, None]
+    rows = features.flatten(2).mT.flatten(0, 1)
+    logits = head(embeddings.flatten(0, 1)[None], F.embedding(index.flatten(0, 1), rows), relative)
+    masks = to_pixels(logits.view(-1, 1, window, window), stride)[:, 0].sigmoid()
+    corner = window_corner(cells, window) * stride
+    return torch.unflatten(masks, 0, (tiles, queries)), torch.unflatten(corner, 0, (tiles, queries))
 
 
 def full_frame_instances(
@@ -57,7 +78,7 @@ def full_frame_instances(
         logits = F.interpolate(torch.unflatten(logits, -1, features.shape[1:]), tuple(shape), mode="bilinear")[0]
         parts.append(logits.sigmoid().mul_(255).round_().byte().cpu())
     masks = torch.cat(parts)
-    return _crop(masks, torch.zeros(len(masks), 2, dtype=torch.int64), shape)
+    return crop_masks(masks, torch.zeros(len(masks), 2, dtype=torch.int64), shape)
 
 
 def to_pixels(cells: Tensor, stride: int) -> Tensor:
@@ -80,11 +101,19 @@ def maskness(masks: list[Tensor]) -> Tensor:
     return torch.tensor([float(mask[mask >= 128].float().mean()) / 255 for mask in masks])
 
 
+def dense_maskness(masks: Tensor) -> Tensor:
+    """The same of probabilities ``[..., h, w]``, 0 for a mask without pixels."""
+    rounded = (masks * 255).round()
+    inside = (rounded >= 128).to(masks.dtype)
+    mean: Tensor = (rounded * inside).sum((-2, -1)) / inside.sum((-2, -1)).clamp(min=1) / 255
+    return mean
+
+
 def _no_masks() -> CroppedMasks:
     return torch.zeros(0, 4, dtype=torch.int64), [], torch.zeros(0, dtype=torch.int64)
 
 
-def _crop(masks: Tensor, corner: Tensor, shape: Sequence[int]) -> CroppedMasks:
+def crop_masks(masks: Tensor, corner: Tensor, shape: Sequence[int]) -> CroppedMasks:
     """Cut ``masks [N, h, w]``, whose first pixels are at ``corner [N, 2]`` (x, y), to the objects' boxes."""
     inside = masks >= 128
     nonempty = inside.flatten(1).any(1)

@@ -139,7 +139,7 @@ class MaskAttention(nn.Module):
             return None
         if self.kind == "random":
             bias = random_bias(key_tokens.shape[1], seed=self.seed, device=key_tokens.device)
-            return bias.expand(len(key_tokens), self.heads, -1)
+            return bias.expand(key_tokens.shape[0], self.heads, -1)
         logits = self.mask(key_tokens).mT
         return soft_bias(logits) if self.kind == "soft" else hard_bias(logits)
 

@@ -7,7 +7,8 @@ this version differs:
 - the levels may have different widths. Sampling and the bias-free value projection are both linear, so a level is
   either projected first or sampled in its native channels and projected afterwards, whichever allocates less; the
   result is the same and no full-resolution tensor of the transformer's width is needed;
-- on the CPU the weighted sum over points and corners is one ``embedding_bag``, which never stores the sampled values.
+- on the CPU the weighted sum over points and corners is one ``embedding_bag``, which never stores the sampled values;
+  exported graphs have a gather for each corner instead, which every runtime knows.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmed_nnu.networks.layers.exporting import is_exporting
 
-def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of linearly interpolated rows, through one ``embedding_bag``.
 
-    ``value [G, *shape, C]``, ``position [G, M, P, dim]`` in voxels, ``weight [G, M, P]`` → ``[G, M, C]``.
-    """
-    groups, *shape, channels = value.shape
+def _corners(value: Tensor, position: Tensor, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Rows of ``value``, flattened to ``[G * N, C]``, between which each position lies, and their weights; each
+    ``[G, M, P]``."""
+    groups, *shape, _ = value.shape
     voxels = math.prod(shape)
     index = [torch.arange(groups, device=value.device).view(-1, 1, 1) * voxels]
     weights, stride = [weight], 1
@@ -41,6 +42,16 @@ def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
         steps = [low.clamp(0, size - 1) * stride, (low + 1).clamp(0, size - 1) * stride]
         index = [part + step for part in index for step in steps]
         stride *= size
+    return index, weights
+
+
+def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sum of linearly interpolated rows, through one ``embedding_bag``.
+
+    ``value [G, *shape, C]``, ``position [G, M, P, dim]`` in voxels, ``weight [G, M, P]`` → ``[G, M, C]``.
+    """
+    groups, channels = value.shape[0], value.shape[-1]
+    index, weights = _corners(value, position, weight)
     sampled = F.embedding_bag(
         torch.stack(index, -1).flatten(0, 1).flatten(1),
         value.reshape(-1, channels),
@@ -48,6 +59,13 @@ def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
         per_sample_weights=torch.stack(weights, -1).flatten(0, 1).flatten(1).to(value.dtype),
     )
     return sampled.view(groups, -1, channels)
+
+
+def _sample_gather(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
+    """The same as :func:`_sample_bag` in gathers and sums, one corner at a time."""
+    rows = value.reshape(-1, value.shape[-1])
+    corners = zip(*_corners(value, position, weight), strict=True)
+    return torch.stack([(F.embedding(index, rows) * part[..., None]).sum(2) for index, part in corners]).sum(0)
 
 
 def _sample_grid(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
@@ -73,6 +91,8 @@ def sample(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     ``value [G, *shape, C]``; ``position [G, M, P, dim]`` in voxel units and ``(x, y, z)`` order, 0 being the centre of
     the first voxel; ``weight [G, M, P]``. Returns ``[G, M, C]``.
     """
+    if is_exporting():
+        return _sample_gather(value, position, weight)
     return (_sample_bag if value.device.type == "cpu" else _sample_grid)(value, position, weight)
 
 

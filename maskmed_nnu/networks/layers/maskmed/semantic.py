@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maskmed_nnu.networks.layers.exporting import sigmoid
+
 SMALLEST_SCORE = 1e-6
 """Scores are clamped here: log 1e-6 = -13.8, times the sliding window's Gaussian (up to 10) times hundreds of
 overlapping tiles stays far below the largest half, 65504."""
@@ -18,7 +20,7 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     dtype = torch.promote_types(class_logits.dtype, torch.float32)
     with torch.autocast(class_logits.device.type, enabled=False):
         classes = class_logits.to(dtype).softmax(-1)[..., :-1]
-        return classes.transpose(-1, -2) @ mask_logits.to(dtype).sigmoid()
+        return classes.transpose(-1, -2) @ sigmoid(mask_logits.to(dtype))
 
 
 def scores_to_logits(scores: Tensor, regions: bool) -> Tensor:
