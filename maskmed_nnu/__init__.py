@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.model import Model, load
     from maskmed_nnu.api.planning import plan
     from maskmed_nnu.api.prediction import Prediction
+    from maskmed_nnu.api.report import TrainingReport, report
     from maskmed_nnu.api.training import train
     from maskmed_nnu.errors import InputError
     from maskmed_nnu.progress import Progress
@@ -39,6 +40,8 @@ _EXPORTS = {
     "export": "maskmed_nnu.api.export",
     "load": "maskmed_nnu.api.model",
     "plan": "maskmed_nnu.api.planning",
+    "TrainingReport": "maskmed_nnu.api.report",
+    "report": "maskmed_nnu.api.report",
     "train": "maskmed_nnu.api.training",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
@@ -50,6 +53,7 @@ __all__ = [
     "Model",
     "Prediction",
     "Progress",
+    "TrainingReport",
     "__version__",
     "compare",
     "convert",
@@ -59,6 +63,7 @@ __all__ = [
     "export",
     "load",
     "plan",
+    "report",
     "train",
 ]
 

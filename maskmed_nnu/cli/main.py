@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "plan, preprocess, train and evaluate by nnU-Net's commands; goes on where it was stopped",
     "predict": "segment images with a trained model: classes, or objects with scores",
     "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
+    "report": "write a training as one HTML page: scores, curves, best and worst cases, failures, plans",
     "export": "write a trained model as one file to hand on",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }
