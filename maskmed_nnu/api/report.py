@@ -23,7 +23,7 @@ class TrainingReport:
     """What `report` wrote.
 
     ``score`` is the mean of the cases' Dice, or of their PQ where objects are found (``scored_by``); None where no case
-    was scored. ``failures``: classes, or kinds of objects, that were missed or invented in a case; ``faults``: cases
+    was scored. ``failures``: classes that were missed or invented, summed over the cases, or objects; ``faults``: cases
     that could not be evaluated. ``notes`` are sentences on what is missing.
     """
 
@@ -99,7 +99,7 @@ def report(
         cases=len(record.validations.cases),
         scored_by=scores.ranked_by,
         score=sum(known) / len(known) if known else None,
-        failures=len(scores.failures),
+        failures=scores.number_of_failures,
         faults=len(scores.faults) + len(record.validations.missing),
         notes=tuple(page.notes),
         bytes=target.stat().st_size,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.text import count, format_list
+from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.evaluation.case_layers import OBJECT_LEGEND, class_legend
 from maskmed_nnu.nnunet.evaluation.object_validation import IOU
 from maskmed_nnu.nnunet.evaluation.training_curves import TrainingCurve
@@ -34,7 +34,7 @@ RELEASES = ("maskmed-nnu", "nnunetv2", "torch", "numpy")
 
 def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Report | None = None) -> Page:
     """The page of a training; the cases that it shows are drawn here."""
-    names, cases = record.names, record.validations.cases
+    names = record.names
     fingerprint = fingerprint_rows(record.fingerprint, record.dataset_json)
     notes = [*_notes_on_training(record.curves), *record.validations.notes, *(_ended(note) for note in scores.notes)]
     if not record.fingerprint:
@@ -44,12 +44,12 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
     planned_classes = (record.plans.get("maskmed_nnu") or {}).get("num_classes")
     return Page(
         title=f"{planned_rows(record.plans, names)[2][1]} on {names.dataset}",
-        subtitle=f"{names.trainer}, {names.plans}, {names.configuration}. A report of the training and of its validation.",
+        subtitle=f"{names.trainer}, {names.plans}, {names.configuration}: the training and its validation",
         facts=[
             (f"mean {scores.ranked_by} of the cases", "–" if math.isnan(mean) else f"{mean:.3f}"),
             ("cases scored", str(len(scores.ranking))),
             ("folds trained to the end", f"{sum(curve.finished for curve in record.curves)} of {len(record.folds)}"),
-            (f"{kind} missed or invented", str(len(scores.failures))),
+            (f"{kind} missed or invented", f"{scores.number_of_failures:,}"),
             ("cases not evaluated", str(len(scores.faults) + len(record.validations.missing))),
         ],
         notes=notes,
@@ -214,8 +214,8 @@ def _failures_caption(record: TrainingRecord) -> str:
             f"True objects that no predicted one meets with an IoU of {IOU:g}, and predicted ones without a true one."
         )
     return (
-        "Classes that a case has but that were not found at all (missed), and classes that were found in a case without "
-        "them (invented); volumes in mm³, or in pixels where files tell no spacing."
+        "Classes that a case has but that were not found at all (missed), and classes that were found in a case "
+        "without them (invented); volumes in mm³, or in pixels where files tell no spacing."
     )
 
 
@@ -247,9 +247,8 @@ def _number_of_classes(record: TrainingRecord) -> int:
     return sum(name != "ignore" for name in labels)
 
 
-def _table(rows: Sequence[object]) -> Table:
-    first: dict[str, str] = dict(rows[0]) if rows else {}  # type: ignore[call-overload]
-    return Table(list(first), [list(row.values()) for row in rows]) if rows else NO_TABLE  # type: ignore[attr-defined]
+def _table(rows: Sequence[Mapping[str, str]]) -> Table:
+    return Table(list(rows[0]), [list(row.values()) for row in rows]) if rows else NO_TABLE
 
 
 def _mean(values: Sequence[float]) -> float:

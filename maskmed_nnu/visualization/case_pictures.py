@@ -26,7 +26,7 @@ QUALITIES = (85, 70, 55, 40, 25)
 
 @dataclass(frozen=True)
 class Layer:
-    """Areas and lines ``[*spatial]`` of whole numbers, 0 where there is nothing; each number has a colour ``[n, 3]``."""
+    """Areas and lines ``[*spatial]`` of whole numbers, 0 where there is nothing; each has its colour ``[n, 3]``."""
 
     areas: NDArray[Any]
     lines: NDArray[Any]
@@ -60,13 +60,13 @@ def picture_size(shape: tuple[int, int], pixel: tuple[float, float], longest: in
 def draw_case(
     image: NDArray[Any], layers: Sequence[Layer], *, size: tuple[int, int], window: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """``[*size, 3]`` of ``image [rows, columns]`` or ``[rows, columns, 3]``; ``window`` is shown from black to white."""
+    """``[*size, 3]`` of ``image [rows, columns]`` or ``[rows, columns, 3]``; ``window`` goes from black to white."""
     low, high = window
     channels = image[..., None] if image.ndim == 2 else image
     shown = np.stack([_resize(channels[..., i], size, Image.Resampling.BICUBIC) for i in range(channels.shape[-1])], -1)
     shown = np.clip((shown - low) / max(high - low, 1e-6), 0, 1) * 255
     picture = np.broadcast_to(shown, (*size, 3)).copy()
-    resized = [(layer, *(resize_labels(labels, size) for labels in (layer.areas, layer.lines))) for layer in layers]
+    resized = [(layer, resize_labels(layer.areas, size), resize_labels(layer.lines, size)) for layer in layers]
     for layer, areas, _ in resized:
         inside = areas > 0
         tint = layer.area_colours[areas[inside]]
@@ -86,7 +86,8 @@ def resize_labels(labels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         rows, columns = (
             ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, labels.shape, strict=True)
         )
-        return labels[np.ix_(rows, columns)]
+        nearest: NDArray[Any] = labels[np.ix_(rows, columns)]
+        return nearest
     shrunk = size[0] < labels.shape[0] or size[1] < labels.shape[1]
     shares = np.stack([_resize(labels == value, size, Image.Resampling.BILINEAR) for value in values])
     if shrunk and values[0] == 0:

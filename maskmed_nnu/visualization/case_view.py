@@ -24,6 +24,8 @@ MOST_SLICES = 24
 MOST_BYTES = 1_600_000
 """Of a case; three cases and their text stay below 10 MB as base64."""
 
+NOWHERE = ("", "", "", "")
+
 
 class Picture(NamedTuple):
     """A JPEG; ``edges`` are what lies left, right, above and below, "" where that is not known."""
@@ -64,8 +66,8 @@ def view_case(image_file: Path, layers: Sequence[Layer], *, spacing: Sequence[fl
             f"{image_file} has {format_shape(image.channels.shape[1:])} voxels, but its label maps have "
             f"{format_shape(shape)}."
         )
-    edges = (*(1.0,) * 3, *(image.spacing or spacing or ()))[-3:]
-    view = VolumeView(image.codes, (edges[0], edges[1], edges[2]), (shape[0], shape[1], shape[2]))
+    z, y, x = (*(1.0,) * 3, *(image.spacing or spacing or ()))[-3:]
+    view = VolumeView(image.codes, (z, y, x), (shape[0], shape[1], shape[2]))
     layers = [layer_of(layer, _three) for layer in layers]
     marked = np.any([(layer.areas > 0) | (layer.lines > 0) for layer in layers], axis=0)
     window = _window(image.channels, marked)
@@ -73,22 +75,20 @@ def view_case(image_file: Path, layers: Sequence[Layer], *, spacing: Sequence[fl
 
     def draw(plane: Plane, index: int, longest: int) -> tuple[Plane, int, NDArray[np.uint8]]:
         cut = np.stack([view.cut(channel, plane, index) for channel in image.channels], -1)
-        size = picture_size(cut.shape[:2], view.pixel(plane), longest)
+        size = picture_size((cut.shape[0], cut.shape[1]), view.pixel(plane), longest)
         through = [layer_of(layer, lambda labels: view.cut(labels, plane, index)) for layer in layers]
         return plane, index, draw_case(cut, through, size=size, window=window)
 
-    longest = PLANE_PIXELS if several else min(PICTURE_PIXELS, 2 * max(shape[1:]) if max(shape) > 180 else PLANE_PIXELS)
+    longest = PLANE_PIXELS if several else PICTURE_PIXELS
     drawn = [draw(plane, view.fullest(marked, plane), longest) for plane in view.planes]
     chosen = view.slices(marked, view.main, MOST_SLICES) if several else []
     drawn += [draw(view.main, index, PLANE_PIXELS) for index in chosen] if len(chosen) > 1 else []
     files = encode([picture for *_, picture in drawn], most_bytes=MOST_BYTES)
-    pictures = [
-        Picture(
-            f"{plane.name} {index + 1} of {view.length(plane)}" if several else "", plane.edges if image.codes else ("",) * 4,
-            file, picture.shape[1], picture.shape[0],
-        )
-        for (plane, index, picture), file in zip(drawn, files, strict=True)
-    ]  # fmt: skip
+    pictures = []
+    for (plane, index, picture), file in zip(drawn, files, strict=True):
+        name = f"{plane.name} {index + 1} of {view.length(plane)}" if several else ""
+        edges = plane.edges if image.codes else NOWHERE
+        pictures.append(Picture(name, edges, file, picture.shape[1], picture.shape[0]))
     number = len(view.planes)
     return CaseView(tuple(pictures[:number]), tuple(pictures[number:]), image.codes is not None)
 

@@ -86,7 +86,7 @@ def line_chart(key: str, title: str, lines: Sequence[Line], *, x: str, y: str) -
 def box_chart(
     key: str, title: str, samples: Mapping[str, Mapping[str, float]], *, x: str, limits: tuple[float, float] | None
 ) -> str:
-    """A box for each class, of its cases: class → case → value. ``limits`` are those of the axis, where they are known."""
+    """A box for each class, of its cases: class → case → value. ``limits`` are those of the axis, where it has any."""
     values = [value for of_class in samples.values() for value in of_class.values() if math.isfinite(value)]
     ticks = _ticks(*limits) if limits else _ticks(0, max(values, default=1))
     height = 8 + ROW * len(samples) + BOTTOM
@@ -120,7 +120,7 @@ def _box(box: Box, across: _Scale, middle: float) -> list[str]:
     return [
         f'<path class="whisker" d="M{low:.1f} {middle}H{first:.1f}M{third:.1f} {middle}H{high:.1f}'
         f'M{low:.1f} {middle - 5}v10M{high:.1f} {middle - 5}v10"/>',
-        f'<rect class="box" x="{first:.1f}" y="{middle - 9}" width="{max(third - first, 0.8):.1f}" height="18" rx="2"/>',
+        f'<rect class="box" x="{first:.1f}" y="{middle - 9}" width="{max(third - first, 0.8):.1f}" height="18"/>',
         f'<path class="median" d="M{median:.1f} {middle - 9}v18"/>',
     ]
 

@@ -26,7 +26,7 @@ NO_TABLE = Table((), ())
 
 
 class Chart(NamedTuple):
-    """``svg`` of `maskmed_nnu.visualization.charts`, ``legend`` (name, series, faint), and its numbers in ``tables``."""
+    """``svg`` of `maskmed_nnu.visualization.charts`, ``legend`` (name, series, faint), and its numbers, ``tables``."""
 
     title: str
     svg: str

@@ -77,7 +77,7 @@ class VolumeView:
 
     def cut(self, volume: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
         """A slice ``[rows, columns]`` of ``volume [Z, Y, X]``, as it is looked at; a view."""
-        flat = turned_to_world(volume, self.codes).take(index, axis=plane.axis).T
+        flat: NDArray[Any] = np.moveaxis(turned_to_world(volume, self.codes), plane.axis, 0)[index].T
         return flat[::-1] if self.codes and plane.axis != 2 else flat
 
     def fullest(self, mask: NDArray[np.bool_], plane: Plane) -> int:
@@ -91,7 +91,9 @@ class VolumeView:
         counts = self._counts(mask, plane)
         held = np.flatnonzero(counts) if counts.any() else np.arange(len(counts))
         first, last = max(int(held[0]) - 1, 0), min(int(held[-1]) + 1, len(counts) - 1)
-        chosen = np.unique(np.linspace(first, last, min(most, last - first + 1)).round().astype(int)).tolist()
+        chosen: list[int] = np.unique(
+            np.linspace(first, last, min(most, last - first + 1)).round().astype(int)
+        ).tolist()
         return chosen[::-1] if self.codes and plane.axis == 2 else chosen
 
     def _counts(self, mask: NDArray[np.bool_], plane: Plane) -> NDArray[np.int64]:

@@ -76,23 +76,25 @@ def score_objects(
         for metric, other in zip(total.counted, metrics.counted, strict=True):
             metric.merge(other)
         scores = join([metric.compute() for metric in metrics.counted])
-        for metric, samples_of_metric in samples.items():
+        for score, of_score in samples.items():
             for number, of_class in scores["per_class"].items():
-                value = of_class.get(metric, math.nan)
+                value = of_class.get(score, math.nan)
                 if math.isfinite(value):
-                    samples_of_metric.setdefault(names.get(number, str(number)), {})[case.key] = value
+                    of_score.setdefault(names.get(number, str(number)), {})[case.key] = value
         ranking[case.key] = float(scores.get("PQ", math.nan))
         for what, numbers in ((MISSED, missed), (INVENTED, invented)):
             for number, objects in numbers.items():
                 size = f"{objects:,} of {count(true[number], 'object')}" if what == MISSED else count(objects, "object")
-                failures.append(Failure(case.key, case.fold, names.get(number, str(number)), what, size, objects))
+                failures.append(
+                    Failure(case.key, case.fold, names.get(number, str(number)), what, size, objects, objects)
+                )
     scores = join([metric.compute() for metric in total.counted])
     return ValidationScores(
         metrics={metric: _ordered(of_classes, names) for metric, of_classes in samples.items() if of_classes},
         ranking=ranking,
         ranked_by="PQ",
         summary=_summary(scores if ranking else {}, _stored(model, cases), names),
-        failures=sorted(failures, key=lambda one: -one.number),
+        failures=sorted(failures, key=lambda one: -one.order),
         faults=faults,
     )
 

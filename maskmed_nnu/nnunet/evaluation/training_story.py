@@ -108,7 +108,7 @@ def planner_words(plans: dict[str, Any], names: Names, fingerprint: Mapping[str,
             words.append("Patch, batch, strides and kernels are what nnU-Net plans for its own network.")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         words.append(
-            "The planner's words cannot be told again, because the plans were edited or are of another release."
+            "The plans were edited or are of another release, so that the planner's words cannot be told again."
         )
     reasons = (one.get(MIRRORING) or {}).get("reasons") or {}
     if isinstance(reasons, dict) and reasons:
@@ -135,10 +135,11 @@ def setting_rows(plans: dict[str, Any], names: Names) -> list[SettingRow]:
 def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, Any]) -> Rows:
     """What was measured in the training images; lengths along z, y, x."""
     rows = [("Training cases", str(dataset_json.get("numTraining", "–")))]
+    flat = all(shape[:1] == [1] for shape in fingerprint.get("shapes_after_crop") or ())  # pictures
     for name, key in (("Image size [voxels]", "shapes_after_crop"), ("Spacing [mm]", "spacings")):
         values = fingerprint.get(key)
         if isinstance(values, list) and values:
-            by_axis = [sorted(axis) for axis in zip(*values, strict=False)]
+            by_axis = [sorted(axis) for axis in zip(*values, strict=False)][flat:]
             middle = _times([axis[len(axis) // 2] for axis in by_axis])
             low, high = _times([axis[0] for axis in by_axis]), _times([axis[-1] for axis in by_axis])
             rows.append((name, middle if low == high else f"{middle} in the median, {low} to {high}"))
@@ -149,7 +150,8 @@ def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, 
             (
                 f"Foreground of channel {channel}",
                 f"mean {of_channel['mean']:.4g}, deviation {of_channel['std']:.4g}, "
-                f"{of_channel['percentile_00_5']:.4g} to {of_channel['percentile_99_5']:.4g} (0.5th to 99.5th percentile)",
+                f"{of_channel['percentile_00_5']:.4g} to {of_channel['percentile_99_5']:.4g} "
+                "(0.5th to 99.5th percentile)",
             )
         )
     for name, of_class in (fingerprint.get(FINGERPRINT_KEY) or {}).get("classes", {}).items():

@@ -13,7 +13,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.evaluation.validated_cases import ValidatedCase, read_summary
 from maskmed_nnu.progress import Progress, Report
 from maskmed_nnu.semantic import surfaces
-from maskmed_nnu.semantic.case_scores import ABSENT, FOUND, INVENTED, MISSED, NOT_APPLICABLE, CaseScores, ClassScores
+from maskmed_nnu.semantic.case_scores import FOUND, INVENTED, MISSED, NOT_APPLICABLE, CaseScores, ClassScores
 from maskmed_nnu.semantic.classes import Classes
 from maskmed_nnu.semantic.evaluation import build
 from maskmed_nnu.semantic.folders import default_workers, evaluate_pairs
@@ -26,15 +26,17 @@ Samples = Mapping[str, Mapping[str, float]]
 """Class → case → value."""
 
 
-class Failure(NamedTuple):
-    """A class, or objects of it, that were ``missed`` or ``invented`` in a case; ``number`` orders them."""
+@dataclass(frozen=True)
+class Failure:
+    """A class, or ``count`` objects of it, ``missed`` or ``invented`` in a case; ``order`` says how bad that is."""
 
     case: str
     fold: str
     name: str
     what: str
     size: str
-    number: float
+    order: float
+    count: int = 1
 
 
 class Fault(NamedTuple):
@@ -59,6 +61,11 @@ class ValidationScores:
     failures: Sequence[Failure]
     faults: Sequence[Fault]
     notes: Sequence[str] = ()
+
+    @property
+    def number_of_failures(self) -> int:
+        """Classes that were missed or invented, summed over the cases; objects where those are found."""
+        return sum(failure.count for failure in self.failures)
 
     def example_cases(self) -> list[tuple[str, str]]:
         """What to show: the worst, the median and the best case, as far as there are so many.
@@ -129,7 +136,7 @@ def score_classes(
         ranking=_means(metrics["Dice"]),
         ranked_by="Dice",
         summary=evaluation.shown_rows() if scored else [],
-        failures=sorted(_class_failures(evaluation.cases, folds), key=lambda one: -one.number),
+        failures=sorted(_class_failures(evaluation.cases, folds), key=lambda one: -one.order),
         faults=faults,
         notes=evaluation.notes if scored else (),
     )
