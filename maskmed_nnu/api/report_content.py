@@ -56,7 +56,7 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
         summary=_table(scores.summary),
         summary_caption=_summary_caption(record),
         boxes=[_boxes(metric, samples) for metric, samples in scores.metrics.items()],
-        no_scores="no fold has predictions of a final validation whose scores are known.",
+        no_scores="No case has been scored, because no fold has predictions of a final validation and their truth.",
         examples=_examples(record, scores, progress),
         examples_caption=_examples_caption(record),
         colours=list((OBJECT_LEGEND if record.classes is None else class_legend(record.classes)).items()),
@@ -115,7 +115,7 @@ def _curves(record: TrainingRecord) -> list[Chart]:
         ("loss", "Loss", losses, "loss", ""),
         ("score", score[0].upper() + score[1:], scores, score, _score_caption(record)),
     ):
-        svg = line_chart(key, f"{title} of each epoch", lines, x="epoch", y=y)
+        svg = line_chart(key, f"{title} of each epoch", lines, x="epoch", y=y, from_zero=key == "score")
         numbers = _curve_table(trained, losses=key == "loss")
         legend = [(line.name, line.series, line.faint) for line in lines]
         charts.append(Chart(title, svg, [(f"Numbers of {title}", numbers)], legend, caption))

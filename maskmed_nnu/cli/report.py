@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from maskmed_nnu.cli.console import print_json, progress
 from maskmed_nnu.cli.options import Json
+from maskmed_nnu.instances.text import count
 
 DESCRIPTION = """\
 Write a training of any of our networks, finished or not, as one HTML page that opens without a network and on a phone.
@@ -38,6 +39,7 @@ def run(
         print_json(written.to_dict())
         return
     score = "" if written.score is None else f", mean {written.scored_by} {written.score:.3f}"
-    print(f"{written.path}: {len(written.folds)} folds, {written.cases} cases{score}, {written.bytes / 1e6:.1f} MB")
+    shown = f"{count(len(written.folds), 'fold')}, {count(written.cases, 'case')}{score}"
+    print(f"{written.path}: {shown}, {written.bytes / 1e6:.1f} MB")
     for note in written.notes:
         print(f"Note: {note}")

@@ -109,7 +109,7 @@ def encode(pictures: Sequence[NDArray[np.uint8]], *, most_bytes: int) -> list[by
 def _jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
     buffer = io.BytesIO()
     # colours at full resolution: lines are thin
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
 
 

@@ -24,6 +24,8 @@ MOST_SLICES = 24
 MOST_BYTES = 1_600_000
 """Of a case; three cases and their text stay below 10 MB as base64."""
 
+NARROW = 0.1
+"""Of the range of all grey values: labelled ones that span less show nothing of what is around them."""
 NOWHERE = ("", "", "", "")
 
 
@@ -122,7 +124,9 @@ def _three(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _window(channels: NDArray[Any], marked: NDArray[np.bool_]) -> tuple[float, float]:
+    low, high = (float(value) for value in np.percentile(channels, (0.5, 99.5)))
     if len(channels) == 1 and channels.shape[1] > 1:  # of a volume, the window of what is labelled
-        return intensity_window(channels[0], marked)
-    low, high = np.percentile(channels, (0.5, 99.5))
-    return float(low), float(high)
+        of_labels = intensity_window(channels[0], marked)
+        if of_labels[1] - of_labels[0] > NARROW * (high - low):
+            return of_labels
+    return low, high

@@ -61,11 +61,12 @@ class Box(NamedTuple):
         return cls(len(known), float(inside.min()), first, median, third, float(inside.max()), float(known.mean()))
 
 
-def line_chart(key: str, title: str, lines: Sequence[Line], *, x: str, y: str) -> str:
-    """Curves over ``x``; ``key`` is unique in the page."""
+def line_chart(key: str, title: str, lines: Sequence[Line], *, x: str, y: str, from_zero: bool = False) -> str:
+    """Curves over ``x``; ``key`` is unique in the page. ``from_zero``: of scores, which are 0 or more."""
     points = [(a, b) for line in lines for a, b in zip(line.x, line.y, strict=True) if math.isfinite(b)]
     xs, ys = [a for a, _ in points] or [0], [b for _, b in points] or [0]
-    x_ticks, y_ticks = _ticks(min(xs), max(xs), integer=True), _ticks(*_without_outliers(ys))
+    x_ticks = _ticks(min(xs), max(xs), integer=True)
+    y_ticks = _ticks(0, max(ys) or 1) if from_zero else _ticks(*_without_outliers(ys))
     across = _scale(min(xs), max(max(xs), min(xs) + 1), LEFT, WIDTH - RIGHT)
     up = _scale(y_ticks[0], y_ticks[-1], LINES_HEIGHT - BOTTOM, TOP)
     parts = [*_y_axis(y_ticks, up), *_x_axis([t for t in x_ticks if min(xs) <= t <= max(xs)], across, x, LINES_HEIGHT)]

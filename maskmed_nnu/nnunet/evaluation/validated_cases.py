@@ -88,6 +88,11 @@ def read_object_scores(model: Path, fold: str) -> dict[str, Any]:
     return read_summary(model, fold, SCORES)
 
 
+def _unset() -> str:
+    unset = [name for name in ("nnUNet_raw", "nnUNet_preprocessed") if not os.environ.get(name)]
+    return f" ({' and '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set)" if unset else ""
+
+
 def _data_folder(variable: str, dataset: str) -> Path | None:
     place = os.environ.get(variable)
     return _inside(Path(place), dataset) if place else None
@@ -157,14 +162,14 @@ def _notes_on_data(cases: list[ValidatedCase], dataset: str, raw: Path | None, t
     without = [case.name for case in cases if case.truth is None]
     if without and not truths:
         yield (
-            f"The true label maps of {dataset} are not on this machine (neither nnUNet_preprocessed nor nnUNet_raw has "
-            "them), so that scores are those that nnU-Net has stored, and no pictures are drawn."
+            f"The true label maps of {dataset} are in neither nnUNet_preprocessed nor nnUNet_raw{_unset()}, so that "
+            "scores are those that nnU-Net has stored, and no pictures are drawn."
         )
     elif without:
         yield f"{count(len(without), 'case')} ({format_list(without, 3)}) have no true label map any more."
     pictureless = [case.name for case in cases if not case.images]
     if len(pictureless) == len(cases):
-        where = f"{raw} holds none of them" if raw is not None else f"nnUNet_raw has no {dataset}"
-        yield f"The images are not on this machine ({where}), so that no pictures are drawn."
+        where = f"in {raw}" if raw is not None else f"in nnUNet_raw{_unset()}"
+        yield f"The images of {dataset} are not {where}, so that no pictures are drawn."
     elif pictureless:
         yield f"{count(len(pictureless), 'case')} ({format_list(pictureless, 3)}) have no image any more."
