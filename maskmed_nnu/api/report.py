@@ -84,10 +84,7 @@ def report(
         )
     record = read_record(folder)
     target = _checked(folder / NAME if path is None else Path(path).expanduser())
-    partners = {
-        fold: find_partners(record.folder / f"fold_{fold}" / "validation", record.classes) for fold in record.folds
-    }
-    scores = record.score(next(iter(partners.values()), []), progress=progress)
+    scores = record.score(find_partners(record.folder, record.classes), progress=progress)
     page = page_of(record, scores, progress=progress)
     text = render(page)
     write_atomically(target, lambda partial: partial.write_text(text, encoding="utf-8"))

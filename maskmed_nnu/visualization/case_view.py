@@ -124,9 +124,10 @@ def _three(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _window(channels: NDArray[Any], marked: NDArray[np.bool_]) -> tuple[float, float]:
-    low, high = (float(value) for value in np.percentile(channels, (0.5, 99.5)))
-    if len(channels) == 1 and channels.shape[1] > 1:  # of a volume, the window of what is labelled
-        of_labels = intensity_window(channels[0], marked)
-        if of_labels[1] - of_labels[0] > NARROW * (high - low):
-            return of_labels
-    return low, high
+    if len(channels) == 3 or channels.shape[1] == 1:
+        low, high = np.percentile(channels, (0.5, 99.5))
+        return float(low), float(high)
+    everything = intensity_window(channels[0], np.zeros_like(marked))
+    of_labels = intensity_window(channels[0], marked)
+    narrow = of_labels[1] - of_labels[0] < NARROW * (everything[1] - everything[0])
+    return everything if narrow else of_labels

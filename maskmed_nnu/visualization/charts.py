@@ -142,8 +142,7 @@ def _scale(low: float, high: float, start: float, end: float) -> _Scale:
 def _ticks(low: float, high: float, *, integer: bool = False) -> list[float]:
     if not high > low:
         low, high = (low, low + 1) if integer else (low - 0.5, low + 0.5)
-    ticks: list[float] = MaxNLocator(5, integer=integer, min_n_ticks=2).tick_values(low, high).tolist()
-    return ticks
+    return [float(tick) for tick in MaxNLocator(5, integer=integer, min_n_ticks=2).tick_values(low, high)]
 
 
 def _without_outliers(values: Sequence[float]) -> tuple[float, float]:

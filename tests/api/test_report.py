@@ -116,7 +116,7 @@ class Page(HTMLParser):
         self._open.append(tag)
 
     def handle_data(self, data):
-        if self._open and self._open[-1] in ("td", "th"):
+        if self._open and self._open[-1] in ("td", "th") and data.strip():
             self.cells.append(data)
 
     def count(self, tag: str, **wanted: str) -> int:

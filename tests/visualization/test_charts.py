@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from importlib import import_module
+
+import pytest
 
 from maskmed_nnu.visualization.charts import Box, Line, box_chart, line_chart
 
@@ -49,3 +53,12 @@ def test_boxes_lie_where_their_numbers_are():
 def test_curves_of_one_value_or_none_are_drawn():
     for y in ([0.0], [math.nan]):
         assert "NaN" not in line_chart("a", "t", [Line("f", [0], y, 1)], x="epoch", y="y").replace("nan", "NaN")
+
+
+@pytest.mark.parametrize(
+    "module", ["visualization.charts", "visualization.volume_planes", "visualization.case_pictures",
+               "nnunet.evaluation.validation_scores"]
+)  # fmt: skip
+def test_examples(module):
+    tested = doctest.testmod(import_module(f"maskmed_nnu.{module}"))
+    assert tested.failed == 0 < tested.attempted

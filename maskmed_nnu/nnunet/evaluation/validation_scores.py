@@ -15,7 +15,7 @@ from maskmed_nnu.progress import Progress, Report
 from maskmed_nnu.semantic import surfaces
 from maskmed_nnu.semantic.case_scores import FOUND, INVENTED, MISSED, NOT_APPLICABLE, CaseScores, ClassScores
 from maskmed_nnu.semantic.classes import Classes
-from maskmed_nnu.semantic.evaluation import build
+from maskmed_nnu.semantic.evaluation import SemanticEvaluation, build
 from maskmed_nnu.semantic.folders import default_workers, evaluate_pairs
 from maskmed_nnu.semantic.label_files import Pair
 
@@ -138,7 +138,7 @@ def score_classes(
         summary=evaluation.shown_rows() if scored else [],
         failures=sorted(_class_failures(evaluation.cases, folds), key=lambda one: -one.order),
         faults=faults,
-        notes=evaluation.notes if scored else (),
+        notes=[*evaluation.notes, *_wrong_sides(evaluation)] if scored else (),
     )
 
 
@@ -169,6 +169,15 @@ def _class_failures(cases: Iterable[CaseScores], folds: Mapping[str, str]) -> It
             if scores.state in (MISSED, INVENTED):
                 volume = scores.volume_truth if scores.state == MISSED else scores.volume_prediction
                 yield Failure(case.name, folds[case.name], name, scores.state, f"{volume:,.4g}", volume)
+
+
+def _wrong_sides(evaluation: SemanticEvaluation) -> Iterator[str]:
+    """Partners, as left and right kidney, that were taken for each other."""
+    for pair, (first, second) in evaluation.partners.items():
+        counts = [case.wrong_side[pair] for case in evaluation.cases if case.wrong_side]
+        wrong, true = (sum(numbers) for numbers in zip(*counts, strict=True)) if counts else (0, 0)
+        if wrong:
+            yield f"{wrong:,} of {true:,} voxels of {first} and {second} were given the label of the other one"
 
 
 def _stored_scores(model: Path, fold: str, classes: Classes) -> dict[str, CaseScores]:
