@@ -50,7 +50,7 @@ def test_objects_of_a_stack(tmp_path):
     view = view_objects(case, label_format, [1])
     assert not view.placed and len(view.planes) == 3
     middle = view.slices[[one.name for one in view.slices].index("z 2 of 3")]
-    corner = lambda mask: mask.nonzero()[0].mean() < 180, lambda mask: mask.nonzero()[1].mean() < 180  # noqa: E731
+    corner = lambda mask: mask.nonzero()[0].mean() < 180, lambda mask: mask.nonzero()[1].mean() < 180
     for colour, share, top, left in ((FOUND, 1, True, True), (INVENTED, 1, False, False), (MISSED, 0.4, False, True)):
         mask = near(middle, colour, share)
         assert mask.sum() > 50 and (corner[0](mask), corner[1](mask)) == (top, left)
