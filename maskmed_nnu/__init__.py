@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.model import Model, load
     from maskmed_nnu.api.planning import plan
     from maskmed_nnu.api.prediction import Prediction
+    from maskmed_nnu.api.report import TrainingReport, report
     from maskmed_nnu.api.training import train
     from maskmed_nnu.errors import InputError
     from maskmed_nnu.progress import Progress
@@ -44,6 +45,8 @@ _EXPORTS = {
     "import_model": "maskmed_nnu.api.installation",
     "load": "maskmed_nnu.api.model",
     "plan": "maskmed_nnu.api.planning",
+    "TrainingReport": "maskmed_nnu.api.report",
+    "report": "maskmed_nnu.api.report",
     "train": "maskmed_nnu.api.training",
 }
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
@@ -56,6 +59,7 @@ __all__ = [
     "Model",
     "Prediction",
     "Progress",
+    "TrainingReport",
     "__version__",
     "compare",
     "convert",
@@ -67,6 +71,7 @@ __all__ = [
     "import_model",
     "load",
     "plan",
+    "report",
     "train",
 ]
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "segment images with a trained model: classes, or objects with scores",
     "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
     "explain": "show why a network says so: what each query draws and answers for, heatmaps, attention",
+    "report": "write a training as one HTML page: scores, curves, best and worst cases, failures, plans",
     "export": "write a trained model as one file to hand on",
     "import": "install such a file for nnU-Net's own commands",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",

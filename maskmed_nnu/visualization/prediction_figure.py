@@ -31,7 +31,7 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
         image, height_over_width = _read(image_file)
         truth, prediction = _read(truth_file)[0], _read(prediction_file)[0]
         index = _slice_with_most_labels(truth)
-        low, high = _intensity_window(image, truth)
+        low, high = intensity_window(image, truth)
         for axis, overlay in zip(row, (None, truth, prediction), strict=True):
             aspect = height_over_width
             axis.imshow(image[index], cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bicubic")
@@ -78,7 +78,7 @@ def _slice_with_most_labels(label: NDArray[Any]) -> int:
     return max(range(len(label)), key=lambda index: key(label[index]))
 
 
-def _intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, float]:
+def intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, float]:
     """Grey values to show as black and white: the structures' own with a margin, or all where nothing is labelled."""
     values = image[label > 0] if (label > 0).any() else image
     low, high = np.percentile(values, (2, 98))

@@ -94,14 +94,21 @@ def explain(configuration: dict, *, parameters: int, macs: float) -> str:
     """What was chosen for this configuration and what it costs."""
     kwargs, patch = configuration["architecture"]["arch_kwargs"], configuration["patch_size"]
     widths = "-".join(map(str, kwargs["features_per_stage"]))
-    keys = ", ".join(map(str, kwargs["key_strides"]))
     return "\n".join(
         (
             f"MaskAttnUNet 2d: {parameters:,} parameters, widths {widths}, patch {'×'.join(str(e) for e in patch)}, "
             f"batch size {configuration['batch_size']}, {macs / 1e9:.3g} GMAC per patch, attention included.",
-            f"  Images are resampled to a spacing of {' × '.join(f'{edge:.4g}' for edge in configuration['spacing'])}; "
-            f"keys are means over squares of {keys} positions, so that no position attends to more than {MAX_KEYS}.",
+            explain_keys(configuration),
         )
+    )
+
+
+def explain_keys(configuration: dict) -> str:
+    """What the patch and its spacing decided."""
+    keys = ", ".join(map(str, configuration["architecture"]["arch_kwargs"]["key_strides"]))
+    return (
+        f"  Images are resampled to a spacing of {' × '.join(f'{edge:.4g}' for edge in configuration['spacing'])}; "
+        f"keys are means over squares of {keys} positions, so that no position attends to more than {MAX_KEYS}."
     )
 
 

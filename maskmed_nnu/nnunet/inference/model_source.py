@@ -103,16 +103,9 @@ class FolderModel:
     """The folder of a training, as nnU-Net leaves it."""
 
     def __init__(self, folder: str | Path, *, checkpoint: str = FINAL_CHECKPOINT) -> None:
-        path = Path(folder).expanduser()
-        _check_folder(path)
-        self.path = path.resolve()
+        self.path, self.plans, self.dataset_json = read_training(Path(folder))
         self.name = str(self.path)
         self.checkpoint = checkpoint
-        self.plans: dict[str, Any] = _read_mapping(self.path / "plans.json", "nnU-Net's plans")
-        self.dataset_json: dict[str, Any] = _read_mapping(
-            self.path / "dataset.json", "the description of the data set that the model was trained on"
-        )
-        _check_release(self.plans, self.dataset_json, self.path)
         found = self.path.glob(f"fold_*/{checkpoint}")
         self.folds = tuple(sorted(file.parent.name.removeprefix("fold_") for file in found))
         if not self.folds:
@@ -148,6 +141,21 @@ class FolderModel:
 
     def _weights(self, fold: str) -> Path:
         return self.path / f"fold_{fold}" / self.checkpoint
+
+
+def read_training(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """The whole path of a training's folder, its plans and its ``dataset.json``, whether it is finished or not.
+
+    Raises:
+        InputError: where it is none, or none of nnU-Net v2.
+    """
+    path = folder.expanduser()
+    _check_folder(path)
+    path = path.resolve()
+    plans = _read_mapping(path / "plans.json", "nnU-Net's plans")
+    dataset_json = _read_mapping(path / "dataset.json", "the description of the data set that the model was trained on")
+    _check_release(plans, dataset_json, path)
+    return path, plans, dataset_json
 
 
 def chosen_folds(

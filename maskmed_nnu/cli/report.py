@@ -1,0 +1,45 @@
+"""``maskmed report``: a training as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from maskmed_nnu.cli.console import print_json, progress
+from maskmed_nnu.cli.options import Json
+from maskmed_nnu.instances.text import count
+
+DESCRIPTION = """\
+Write a training of any of our networks, finished or not, as one HTML page that opens without a network and on a phone.
+
+It shows scores by class of all folds' validations, the best, the median and the worst case with truth and prediction,
+what was missed and invented, the training's curves, what was planned and why, and the commands that make the model
+again. Images and true label maps are looked for in $nnUNet_raw and $nnUNet_preprocessed; what is not there is told in
+the page."""
+EXAMPLE = """\
+maskmed report $nnUNet_results/Dataset004_Hip/nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres -o hippocampus.html"""
+
+
+def run(
+    model: Annotated[Path, Argument(metavar="MODEL_FOLDER", help="folder of a training, which holds fold_0 and so on")],
+    output: Annotated[
+        Path | None,
+        Option("-o", "--output", metavar="FILE", help="the page to write (default: report.html in the folder)"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the page and say what is in it."""
+    import maskmed_nnu as mm
+
+    with progress() as told:
+        written = mm.report(model, output, progress=told)
+    if json:
+        print_json(written.to_dict())
+        return
+    score = "" if written.score is None else f", mean {written.scored_by} {written.score:.3f}"
+    shown = f"{count(len(written.folds), 'fold')}, {count(written.cases, 'case')}{score}"
+    print(f"{written.path}: {shown}, {written.bytes / 1e6:.1f} MB")
+    for note in written.notes:
+        print(f"Note: {note}")
