@@ -64,8 +64,8 @@ def test_the_zoos_own_test_passes(tmp_path, network):
         ({"example": "missing.png"}, "missing.png is no file"),
         ({"licence": None}, "asks for the licence of the model, and none is named"),
         ({"precision": "float16"}, "A precision is that of a package"),
-        ({"format": "tflite"}, "There is no format 'tflite' for models; legal are package, onnx and bioimageio"),
-        ({"format": "onnx"}, "An ONNX file has no room for example, authors and licence"),
+        ({"format": "tflite"}, "There is no format 'tflite' for models; legal are package, onnx, bioimageio"),
+        ({"format": "onnx"}, "An ONNX file has no room for example, authors, licence"),
     ],
 )
 def test_what_is_refused(tmp_path, options, fault):
@@ -87,8 +87,9 @@ def test_without_the_extra(tmp_path, monkeypatch):
     from maskmed_nnu.nnunet.model_sharing import output_file
 
     monkeypatch.setattr(output_file, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"onnxruntime and bioimageio.spec, .* pip install 'maskmed-nnu\[export\]'"):
-        mm.export(tmp_path / "model", tmp_path / "x.zip", **OPTIONS)
+    example = picture(tmp_path, objects=False)
+    with pytest.raises(InputError, match=r"onnxruntime, bioimageio.spec, .* pip install 'maskmed-nnu\[export\]'"):
+        mm.export(tmp_path / "model", tmp_path / "x.zip", example=example, **OPTIONS)
 
 
 def channel(scheme: str, *, mask: bool = False, **numbers: float) -> dict:
