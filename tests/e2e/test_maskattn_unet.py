@@ -25,7 +25,7 @@ LABELS = {
 }
 """Scenario → number, name, planner, plans, patch. Slices are small, so that the other preset enlarges them."""
 SCENARIOS = ["plain", pytest.param("regions_ignore", marks=pytest.mark.slow)]
-OBJECTS = ["touching", pytest.param("with_stuff", marks=pytest.mark.slow)]
+OBJECTS = [pytest.param(name, marks=pytest.mark.slow) for name in ("touching", "with_stuff")]
 """Fixtures of data sets of objects."""
 
 
@@ -100,6 +100,7 @@ def test_planning_says_what_it_found_and_chose(request, objects):
     assert "MaskAttnUNet 2d: 7," in printed["plan"] and "objects in" in printed["plan"]
 
 
+@pytest.mark.slow
 def test_a_killed_training_continues(touching):
     data, printed = touching
     assert "Epoch 0" in printed["killed"] and "Epoch 1" not in printed["killed"]
@@ -121,6 +122,7 @@ def test_training_leaves_scores_of_whole_images(request, objects):
     assert summary["foreground_mean"][score] == scores[score] and 0 <= summary["foreground_mean"]["Dice"] <= 1
 
 
+@pytest.mark.slow
 def test_objects_are_ids(touching):
     data, _ = touching
     data.check_predictions()
@@ -134,6 +136,7 @@ def test_stuff_stands_beside_the_objects(with_stuff):
     data.check_stuff()
 
 
+@pytest.mark.slow
 def test_a_trainer_of_another_kind(touching, labels):
     data, _ = touching
     labels("plain")

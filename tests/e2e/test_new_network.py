@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import SimpleITK as sitk
 from tiny_data import write_dataset
 
@@ -58,6 +59,7 @@ NAME = "Dataset141_New"
 MODEL = ("-p", "TwoLayersPlans", "-tr", "nnUNetTrainerTwoLayers_1epochs", "-device", "cpu")
 
 
+@pytest.mark.slow
 def test_three_files_are_a_network(tmp_path: Path):
     checkout = tmp_path / "checkout"
     for part in ("maskmed_nnu", "planners", "trainers"):

@@ -121,7 +121,7 @@ def predict(folders, trainer, output: Path, *, previous: Path | None = None) -> 
     return found
 
 
-FAST = {("plain", "3d_fullres"), ("regions_ignore", "2d")}
+FAST = {("regions_ignore", "2d")}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,7 @@ def test_residual_encoder(folders, tmp_path):
     predict(folders, train(folders, plans, "3d_fullres"), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_cascade(folders, tmp_path):
     """3d_lowres leaves its validation for the next stage, which is trained and predicts with it."""
     plans = plan(folders, "plain", lowres=True)

@@ -21,7 +21,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=["ours, regions", pytest.param("nnU-Net's own", marks=pytest.mark.slow)])
 def model(workspace, request) -> tuple[int, Path, str]:
     """Number of the data set, folder of the trained model, and what planning and training printed."""
     number, plans, trainer = MODELS[request.param]

@@ -22,7 +22,7 @@ DATA = {"plain": (111, "Dataset111_Plain"), "regions_ignore": (112, "Dataset112_
 RUNS = [
     ("plain", "2d"),
     pytest.param("plain", "3d_fullres", marks=pytest.mark.slow),
-    ("regions_ignore", "3d_fullres"),
+    pytest.param("regions_ignore", "3d_fullres", marks=pytest.mark.slow),
 ]
 
 

@@ -82,6 +82,7 @@ def test_only_refused_objects_make_no_data_set(tmp_path):
     assert nothing_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_40000_objects_in_one_image_from_coco(tmp_path):
     annotations = [square(y, x, 2) for y in range(0, 600, 3) for x in range(0, 600, 3)]
     json_file, images = coco(tmp_path, annotations, shape=(600, 600))

@@ -58,7 +58,11 @@ def test_examples():
 
 
 # ------------------------------------------------------------------------------------------------------------- labels
-@pytest.mark.parametrize("data", [PHOTOGRAPHS, ABDOMEN, SMALL], ids=lambda data: str(data["shape"]))
+@pytest.mark.parametrize(
+    "data",
+    [PHOTOGRAPHS, pytest.param(ABDOMEN, marks=pytest.mark.slow), SMALL],
+    ids=lambda data: str(data["shape"]),
+)
 def test_is_nnunets_plan_of_images_with_another_network(make_planner, data: dict):
     stock = as_json(make_planner(ExperimentPlanner, **data).plan_experiment())
     planner = make_planner(MaskAttnUNetPlanner, **data)

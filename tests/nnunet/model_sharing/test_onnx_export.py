@@ -422,10 +422,12 @@ def test_each_fold_finds_objects_of_its_own(tmp_path):
         export_onnx(folder, tmp_path / "x.onnx")
 
 
-GRAPHS = [("MaskMed", 2), ("MaskMed", 3), ("MaskAttnUNet", 2), ("IAUNet", 2), ("MaskAttnUNetPanoptic", 2)]
+FAST = [("MaskMed", 3), ("IAUNet", 2)]
+SLOW = [("MaskMed", 2), ("MaskAttnUNet", 2), ("MaskAttnUNetPanoptic", 2)]
+GRAPHS = [*FAST, *(pytest.param(*graph, marks=pytest.mark.slow) for graph in SLOW)]
 
 
-@pytest.mark.parametrize(("network", "dim"), GRAPHS, ids=[f"{name}-{dim}d" for name, dim in GRAPHS])
+@pytest.mark.parametrize(("network", "dim"), GRAPHS, ids=[f"{name}-{dim}d" for name, dim in FAST + SLOW])
 def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
     """Standard operators only; outputs as PyTorch's for any batch; nnU-Net with the graph for its network writes the
     same label maps. Of SimpleUNet the other tests say so."""
