@@ -4,7 +4,8 @@
 
 Each model is exported by `maskmed export --onnx` and predicts the image twice: by PyTorch and with its network replaced
 by the graph in onnxruntime; all that is around the network is the same. Fold 0 is taken, or the first that is trained.
-Times are medians of one patch, a batch of one, on the CPU, after one run that is not counted.
+Outputs are compared, and timed, on a patch of the image: medians of a batch of one, on the CPU, after one run that is
+not counted.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class RuntimeNetwork(nn.Module):
             self.predict_instances = self._objects
 
     def run(self, image: Tensor) -> dict[str, Tensor]:
+        self.image = image  # the last one, for comparisons on real input
         found = self.session.run(None, {"image": np.ascontiguousarray(image.numpy())})
         return dict(zip(self.names, map(torch.from_numpy, found), strict=True))
 
@@ -98,7 +100,7 @@ def compare(folder: Path, image: Path, *, repeats: int, threads: int) -> dict[st
         network, patch = predictor.network, predictor.configuration_manager.patch_size
         predictor.network = RuntimeNetwork(session, network)
         found = model.predict(image).labels
-        tile = torch.randn(1, predictor.network.session.get_inputs()[0].shape[1], *patch)
+        tile = predictor.network.image[:1].clone()
         network.load_state_dict(predictor.list_of_parameters[0])
         by_torch = tensors_of(network.eval())
         difference = max_difference(by_torch(tile), predictor.network.run(tile))
