@@ -22,17 +22,19 @@ Report = Callable[[Progress], object]
 
 
 def counted(items: Sequence[T], stage: str, report: Report | None) -> Iterator[T]:
-    """The items, with a call of `report` before each and after the last.
+    """The items, with a call of `report` before each and after the last; none where there are no items.
 
     >>> list(counted("ab", "reading", lambda now: print(*now[:3])))
     reading 0 2
     reading 1 2
     reading 2 2
     ['a', 'b']
+    >>> list(counted("", "reading", print))
+    []
     """
     for done, item in enumerate(items):
         if report is not None:
             report(Progress(stage, done, len(items)))
         yield item
-    if report is not None:
+    if report is not None and items:
         report(Progress(stage, len(items), len(items)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
@@ -122,8 +123,10 @@ class Explanation:
         if target.is_file():
             raise InputError(f"{target} is a file; name a folder to write into.")
         target.mkdir(parents=True, exist_ok=True)
-        for path in counted(list(pictures), "drawing", progress):
-            write_atomically(path, partial(self.plot(pictures[path]).savefig, dpi=110))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font lacks
+            for path in counted(list(pictures), "drawing", progress):
+                write_atomically(path, partial(self.plot(pictures[path]).savefig, dpi=110))
         for path, table in tables.items():
             write_atomically(path, partial(table.to_csv, index=False))
         arrays = {"image": self.image, "box": self.box, **self.arrays}

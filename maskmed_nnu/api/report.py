@@ -87,7 +87,7 @@ def report(
     scores = record.score(find_partners(record.folder, record.classes), progress=progress)
     page = page_of(record, scores, progress=progress)
     text = render(page)
-    write_atomically(target, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_atomically(target, lambda partial: partial.write_bytes(text.encode(errors="replace")))  # names of files
     known = [value for value in scores.ranking.values() if value == value]
     return TrainingReport(
         path=target,

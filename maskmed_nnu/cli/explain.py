@@ -59,8 +59,8 @@ def run(
         shown = opened.explain(_files(image, opened.channels), at=at, axes=axes, progress=report)
         written = shown.save(output, progress=report)
     table = shown.to_table()
+    first, last = shown.box.reshape(2, -1).tolist()
     if json:
-        first, last = shown.box.reshape(2, -1).tolist()
         print_json(
             {
                 "network": shown.network,
@@ -79,7 +79,8 @@ def run(
     print_table([str(name).replace("_", " ") for name in table.columns], rows)
     if len(table) > ROWS:
         print(f"… and {len(table) - ROWS} more rows in the table")
-    print(f"{shown.network}, fold {opened.folds[0]}: {', '.join(path.name for path in written)} in {output}")
+    where = f"voxels {tuple(first)} to {tuple(end - 1 for end in last)}"
+    print(f"{shown.network}, fold {opened.folds[0]}, {where}: {', '.join(path.name for path in written)} in {output}")
 
 
 def _files(image: list[Path], channels: list[str]) -> list[Path]:

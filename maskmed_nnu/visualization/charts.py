@@ -13,15 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from maskmed_nnu.visualization.panels import short
+
 WIDTH = 380
 """Of the drawing; the page shows it between 0.9 and 1.5 times as large."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 24, 34
 LINES_HEIGHT = 230
 ROW = 30
 """Height of a box with its label."""
-LABEL_WIDTH = 112
+LABEL_WIDTH = 122
 MOST_DOTS = 1500
-CHARACTERS = 17
+CHARACTERS = 16
 """Of a label that has room beside a box."""
 
 
@@ -96,10 +98,9 @@ def box_chart(
     every = len(values) <= MOST_DOTS
     for row, (name, of_class) in enumerate(samples.items()):
         middle = 8 + ROW * (row + 0.5)
-        short = name if len(name) <= CHARACTERS else f"{name[: CHARACTERS - 1]}…"
         parts.append(
             f'<text class="label" x="{LABEL_WIDTH - 8}" y="{middle + 4:.1f}"><title>{escape(name)}</title>'
-            f"{escape(short)}</text>"
+            f"{escape(short(name, CHARACTERS))}</text>"
         )
         box = Box.of(list(of_class.values()))
         if box is None:

@@ -27,7 +27,7 @@ def map_figure(picture: NDArray[np.uint8], names: Mapping[int, str], *, title: s
     axes: Any = figure.subplots()
     axes.imshow(picture, aspect=aspect)
     axes.set_axis_off()
-    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.set_title(plain(title), fontsize=10)
     if names:
         handles = [
             Patch(color=tuple((class_colour(number) / 255).tolist()), label=plain(name))
@@ -47,5 +47,7 @@ def png_of(picture: NDArray[np.uint8]) -> str:
 
 
 def plain(name: str) -> str:
-    """A name that matplotlib shows as it is: dollars would begin a formula, an underscore hide the entry."""
-    return name.replace("$", r"\$").replace("_", "\u200b_", 1) if name.startswith("_") else name.replace("$", r"\$")
+    """A name that matplotlib shows as it is: dollars would begin a formula, an underscore hide the entry; bytes of a
+    file's name that are no text become question marks."""
+    text = name.encode(errors="replace").decode().replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections
+from maskmed_nnu.visualization.map_figure import plain
 from maskmed_nnu.visualization.outlines import COLOURS, draw_outline
 
 
@@ -33,7 +34,7 @@ def object_figure(cases: Sequence[tuple[str, NDArray[Any], Detections, Detection
                 draw_outline(axis, mask, colour, opacity=0.15)
             axis.set_xticks([])
             axis.set_yticks([])
-        row[0].set_ylabel(caption, fontsize=9, color="#333333")
+        row[0].set_ylabel(plain(caption), fontsize=9, color="#333333")
     for axis, title in zip(figure.axes, ("image", "truth", "found"), strict=False):
         axis.set_title(title, fontsize=11)
     figure.tight_layout(pad=0.4)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from maskmed_nnu.visualization.map_figure import plain
 from maskmed_nnu.visualization.outlines import COLOURS, draw_outline
 
 ROW_INCHES = 2.42
@@ -41,11 +42,11 @@ def prediction_figure(cases: Sequence[tuple[str, Path, Path, Path]], names: Mapp
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
-        row[0].set_ylabel(caption, fontsize=9, color="#333333")
+        row[0].set_ylabel(plain(caption), fontsize=9, color="#333333")
     for axis, title in zip(axes[0], ("image", "truth", "prediction"), strict=True):
         axis.set_title(title, fontsize=11)
     figure.legend(
-        handles=[Patch(color=colours[value], label=names[value]) for value in sorted(names)],
+        handles=[Patch(color=colours[value], label=plain(names[value])) for value in sorted(names)],
         loc="lower center",
         ncols=min(len(names), 6),
         frameon=False,

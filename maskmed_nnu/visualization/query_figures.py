@@ -134,7 +134,7 @@ def _cosines(axis: Axes, cosines: NDArray[np.floating[Any]], queries: Sequence[Q
         for row, column in np.ndindex(ordered.shape):
             value = ordered[row, column]
             colour = "white" if abs(value) > 0.6 else TEXT
-            axis.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
+            axis.text(column, row, f"{round(value, 1) + 0:.1f}", ha="center", va="center", color=colour, fontsize=8)
     numbers = [queries[index].number for index in order]
     names = [plain(f"{short(queries[index].class_name, 22)} · query {queries[index].number}") for index in order]
     axis.set_xticks(range(len(order)), list(map(str, numbers)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import matplotlib
 import nibabel
 import numpy as np
@@ -162,3 +164,9 @@ def test_results_never_go_over_the_image(models, tmp_path):
     shown = models("MaskAttnUNet", ending=".png", reader="NaturalImage2DIO").explain(tmp_path / "attention.png")
     with pytest.raises(mm.InputError, match="is the input"):
         shown.save(tmp_path)
+    with warnings.catch_warnings():  # of letters that matplotlib's font lacks, the command says nothing
+        warnings.simplefilter("error")
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "海马.png")
+        models("MaskAttnUNet", ending=".png", reader="NaturalImage2DIO").explain(tmp_path / "海马.png").save(
+            tmp_path / "out"
+        )

@@ -39,7 +39,7 @@ def plans(dimension: int, *, objects: bool) -> dict:
         "plans_name": "nnUNetPlans",
         "image_reader_writer": "InstanceIO" if objects else "SimpleITKIO",
         "transpose_forward": [0, 1, 2],
-        "experiment_planner_used": "ExperimentPlanner",
+        "experiment_planner_used": "ExperimentPlanner\udce9",  # as Python reads a file's name that is not UTF-8
         "configurations": {
             "2d" if dimension == 2 else "3d_fullres": {
                 "patch_size": [16] * dimension,
@@ -164,6 +164,7 @@ def test_a_report_of_objects(cells):
     check_stands_alone(page)
     assert written.path == model / "report.html" and (written.scored_by, written.failures) == ("PQ", 2)
     assert written.score == pytest.approx(0.75) and page.count("img") == 2
+    assert "ExperimentPlanner?" in page.cells
     at = page.cells.index("objects")
     assert sorted([page.cells[at + 1 : at + 6], page.cells[at + 6 : at + 11]]) == [
         ["bad", "1", "cell", "invented", "1 object"], ["bad", "1", "cell", "missed", "1 of 2 objects"],

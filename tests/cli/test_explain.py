@@ -37,6 +37,7 @@ def test_files_and_a_table(model, image, tmp_path, capsys):
     rows = [line.split("|")[1].strip() for line in printed.out.splitlines() if line.startswith("|")]
     assert rows[0] == "module" and rows[2:] == [f"encoder.{n}.1" for n in range(3)] + ["decoder.1.1", "decoder.0.1"]
     assert "was not trained" in printed.err
+    assert printed.out.splitlines()[-1].startswith("MaskAttnUNet, fold 0, voxels (2, 8, 0) to (2, 39, 31): ")
     with np.load(tmp_path / "out" / "arrays.npz") as arrays:
         assert arrays["image"].shape == (2, 32, 32) and arrays["box"][0] == 2
 

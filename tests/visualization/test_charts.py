@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from importlib import import_module
 
 import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from maskmed_nnu.visualization.charts import Box, Line, box_chart, line_chart
 
@@ -34,6 +36,14 @@ def test_charts_have_titles_and_take_names_as_they_are():
     assert root.get("role") == "img" and root.get("aria-labelledby") == "b-t b-d"
     assert root.find("title").text == "Dice <of> each" and root.find("desc").text
     assert 'case "1": 0.5' in [one.text for one in root.iter("title")]
+
+
+def test_long_names_of_classes_end_before_they_are_cut_off_at_the_edge():
+    svg = box_chart("b", "Dice", {"Common_carotid_artery_left": {"a": 0.5}}, x="Dice", limits=(0, 1))
+    label = next(text for text in parsed(svg).iter("text") if text.get("class") == "label")
+    shown = "".join(label.itertext()).removeprefix("Common_carotid_artery_left")  # its title
+    drawn = TextPath((0, 0), shown, size=11, prop=FontProperties(family="DejaVu Sans")).get_extents()
+    assert shown == "Common_carotid_…" and drawn.width < float(label.get("x"))
 
 
 def test_boxes_lie_where_their_numbers_are():

@@ -12,6 +12,7 @@ from maskmed_nnu.analysis.attention_weights import AttentionWeights
 from maskmed_nnu.analysis.object_queries import ObjectQueries
 from maskmed_nnu.analysis.sampling_places import SamplingPlaces
 from maskmed_nnu.visualization.attention_weight_figure import attention_weight_figure
+from maskmed_nnu.visualization.map_figure import map_figure
 from maskmed_nnu.visualization.object_query_figures import centres_figure, query_masks_figure
 from maskmed_nnu.visualization.overlay import class_colour
 from maskmed_nnu.visualization.panels import colour_of
@@ -140,6 +141,15 @@ def test_attention_over_the_image():
     assert first.images[-1].get_extent() == [-1.5, 30.5, 21.5, -2.5]
     x, y = first.lines[-1].get_data()
     assert (y[0], x[0]) == (7.5, 11.5)
+
+
+@pytest.mark.parametrize("name", ["co$t$ \\frac{$", "_$", "caf\udce9"])
+def test_names_are_drawn_as_they_are(name):
+    figure = map_figure(np.zeros((4, 4, 3), np.uint8), {1: name}, title=name, aspect=1)
+    figure.draw_without_rendering()  # a formula that is none, or bytes that are no text, would end it
+    assert [text.get_text().lstrip("\u200b") for text in figure.legends[0].get_texts()] == [
+        name.replace("$", "\\$").replace("\udce9", "?")
+    ]
 
 
 def test_pyplot_is_left_alone():

@@ -47,7 +47,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """The epochs of a fold that count: those before a restart that were trained again do not."""
+    """The epochs of a fold that count: those before a restart that were trained again do not.
+
+    ``finished``: the final checkpoint is there, or all ``planned`` epochs were logged.
+    """
 
     fold: str
     epochs: tuple[Epoch, ...]
@@ -59,11 +62,11 @@ class TrainingCurve:
 def read_curve(folder: Path) -> TrainingCurve:
     """That of ``fold_N``; without epochs where there is neither a log nor a checkpoint that can be read."""
     epochs, planned = _from_logs(folder), _planned_epochs(folder)
-    finished = (folder / FINAL).is_file()
-    fold = folder.name.removeprefix("fold_")
-    if epochs:
-        return TrainingCurve(fold, epochs, finished, planned)
-    return TrainingCurve(fold, _from_checkpoints(folder), finished, planned, from_checkpoint=True)
+    fold, from_checkpoint = folder.name.removeprefix("fold_"), not epochs
+    epochs = epochs or _from_checkpoints(folder)
+    reached = epochs[-1].number + 1 if epochs else 0
+    finished = (folder / FINAL).is_file() or (planned is not None and 0 < planned <= reached)
+    return TrainingCurve(fold, epochs, finished, planned, from_checkpoint)
 
 
 def _from_logs(folder: Path) -> tuple[Epoch, ...]:

@@ -43,6 +43,8 @@ def test_a_restart_replaces_the_epochs_that_it_trains_again(tmp_path):
     assert [one.number for one in curve.epochs] == [0, 1]
     assert curve.epochs[1] == Epoch(1, 1.5, -0.25, 0.6, 1e-05, 12.5)
     assert (curve.fold, curve.planned, curve.finished, curve.from_checkpoint) == ("3", 250, False, False)
+    write_json(fold / "debug.json", {"num_epochs": "2"})
+    assert read_curve(fold).finished  # also where nobody kept the final checkpoint
 
 
 def test_numbers_of_both_numpy_releases_and_nan(tmp_path):
