@@ -29,7 +29,7 @@ def properties_of(reader: str, spacing: Sequence[float]) -> dict[str, Any]:
         volume = (*along, 1.0)[:3]
         place = {"spacing": volume, "origin": (0.0,) * 3, "direction": tuple(np.eye(3).ravel().tolist())}
         stuff = {**place, "dimension": len(along), "nifti": None}
-        return {"spacing": seen, "sitk_stuff": stuff, **({} if flat else {"spacing_file": True})}
+        return {"spacing": seen, "sitk_stuff": stuff}
     if reader.startswith("Nibabel"):
         affine = np.diag([*along, *(1.0,) * (4 - len(along))])
         return {"spacing": seen, "nibabel_stuff": {"original_affine": affine, "reoriented_affine": affine}}

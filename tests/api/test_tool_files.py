@@ -230,6 +230,17 @@ def test_resolution_that_only_tags_tell_is_kept_and_not_believed(cells, tmp_path
         ]
 
 
+def test_a_spacing_that_is_given_is_that_of_the_files(cells, tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", picture(), resolution=(300, 300), resolutionunit="INCH")
+    result = cells.predict(tmp_path / "x.tif", spacing=(0.0005, 0.00025))
+    for ending in ("tif", "seg.nrrd"):
+        result.save(tmp_path / f"y.{ending}")
+    with tifffile.TiffFile(tmp_path / "y.tif") as file:
+        assert file.imagej_metadata["unit"] == "um"
+        assert [file.pages[0].tags[name].value for name in ("XResolution", "YResolution")] == [(4, 1), (2, 1)]
+    assert sitk.ReadImage(str(tmp_path / "y.seg.nrrd")).GetSpacing() == (0.00025, 0.0005, 1)
+
+
 def test_other_endings_and_the_input_are_refused(cells, tmp_path):
     result = cells.predict(picture())
     with pytest.raises(mm.InputError, match=r"x.json has no ending .* for other tools .geojson, .zip, .seg.nrrd, .txt"):

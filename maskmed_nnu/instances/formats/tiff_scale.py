@@ -68,12 +68,12 @@ class TiffScale:
         return replace(found, resolution=found.resolution[::-1]) if turned else found
 
     def millimetres(self, *, volume: bool) -> tuple[float, ...] | None:
-        """(z,) y, x; None where the unit is none of length, or is told by tags only."""
+        """(z,) y, x; None where one is not told, the unit is none of length, or is told by tags only."""
         length = factor(self.unit)
-        if length is None:
+        if length is None or (volume and self.distance is None):
             return None
         plane = (length / self.resolution[1] / 1000, length / self.resolution[0] / 1000)
-        return ((self.distance or 1.0) * length / 1000, *plane) if volume else plane
+        return (self.distance * length / 1000, *plane) if volume and self.distance is not None else plane
 
     def plain(self) -> TiffScale:
         """The same by tags only, for files that ImageJ's metadata cannot describe."""
