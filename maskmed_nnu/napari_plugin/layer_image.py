@@ -97,7 +97,7 @@ def _spacing(layer: Any, letters: str, reader: ImageReader) -> tuple[tuple[float
         return tuple((edges * known).tolist()), ()
     if reader.counts_pixels:
         return None, ()
-    if set(needed) != {None}:
+    if not {None, 1.0} >= set(needed):
         raise InputError(
             f"Layer {layer.name} has units of length along some of its axes only; set them for all that are segmented, "
             "as layer.units = 'um'."

@@ -230,6 +230,15 @@ def test_resolution_that_only_tags_tell_is_kept_and_not_believed(cells, tmp_path
         ]
 
 
+@pytest.mark.parametrize("unit, kept", [("μm", "um"), ("µm", "um"), ("мкм", "\\u043C\\u043A\\u043C")])
+def test_units_in_other_letters_are_kept(cells, unit, kept, tmp_path):
+    description = f"ImageJ=1.53\nunit={unit}\n".encode()
+    tifffile.imwrite(tmp_path / "x.tif", picture(), description=description, resolution=(2, 4), metadata=None)
+    cells.predict(tmp_path / "x.tif").save(tmp_path / "y.tif")
+    with tifffile.TiffFile(tmp_path / "y.tif") as file:
+        assert file.imagej_metadata["unit"] == kept
+
+
 def test_a_spacing_that_is_given_is_that_of_the_files(cells, tmp_path):
     tifffile.imwrite(tmp_path / "x.tif", picture(), resolution=(300, 300), resolutionunit="INCH")
     result = cells.predict(tmp_path / "x.tif", spacing=(0.0005, 0.00025))

@@ -91,9 +91,15 @@ class TiffScale:
         if not self.unit or values.ndim > 3 or values.dtype.type not in IMAGEJ_TYPES or values.nbytes > IMAGEJ_BYTES:
             plain = self.plain()
             return {"resolution": plain.resolution, "resolutionunit": plain.resolution_unit}
-        metadata: dict[str, Any] = {"axes": "ZYX" if volume else "YX", "unit": self.unit.replace("µ", "u")}
+        metadata: dict[str, Any] = {"axes": "ZYX" if volume else "YX", "unit": _in_ascii(self.unit)}
         if volume and self.distance is not None:
             metadata["spacing"] = self.distance
         # ImageJ takes the slices of its own stacks for uncompressed
         compression = {"compression": None} if volume else {}
         return {"imagej": True, "resolution": self.resolution, "metadata": metadata, **compression}
+
+
+def _in_ascii(unit: str) -> str:
+    """As ImageJ's metadata have it: um, and other letters as Java's properties write them."""
+    plain = unit.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u")
+    return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in plain)
