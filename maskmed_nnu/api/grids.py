@@ -116,7 +116,7 @@ def place(image: InputImage) -> Geometry | None:
     """Where the image's file or array lies, in two or three dimensions; None where it does not tell."""
     nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
     if nifti is not None:
-        return Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
+        return Geometry.from_affine(np.diag([-image.unit, -image.unit, image.unit, 1]) @ nifti["original_affine"])
     if stuff is not None:
         return _as_stored(stuff, image.data.shape[1:])
     if image.spacing is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.api.array_axes import array_axes, check_spacing, checked_array
 from maskmed_nnu.api.grids import grid_of, in_planned_unit, properties_of
-from maskmed_nnu.api.library_images import plain_nifti, without_metadata
+from maskmed_nnu.api.library_images import nifti_unit, plain_nifti, unit_of, without_metadata
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
-from maskmed_nnu.instances.formats.geometry import UNITS
 from maskmed_nnu.instances.text import count
 
 
@@ -48,6 +47,8 @@ class InputImage:
     """Whether the input tells where it lies, as arrays, pictures and TIFF do not"""
     scale: formats.TiffScale | None = None
     """Of a TIFF: its resolution and unit, which label TIFFs keep"""
+    unit: float = 1.0
+    """In mm, of the affine that nnU-Net's readers by nibabel tell"""
 
 
 class ImageReader:
@@ -128,7 +129,8 @@ class ImageReader:
         if metadata:
             own = tuple(value / 1000 for value in own)  # TIFFs tell micrometres
         told = _tells_spacing(reader, properties)
-        known = own if told else measured
+        unit = nifti_unit(files[0]) if "nibabel_stuff" in properties else 1.0
+        known = tuple(value * unit for value in own) if told else measured
         if spacing is not None:
             if known is not None:
                 raise InputError(f"{files[0]} tells its own spacing ({_numbers(known)} mm); leave spacing= out.")
@@ -140,18 +142,8 @@ class ImageReader:
         if reader is not self.reader or other_unit or (not told and known is own):
             kept = properties if reader is self.reader else {}
             properties = {**kept, **self._properties((1.0,) * len(own) if counted else own), **_place(properties)}
-        return InputImage(
-            image,
-            properties,
-            spatial,
-            known,
-            to_input,
-            name,
-            tuple(files),
-            notes=notes,
-            placed=kind in formats.VOLUMES,
-            scale=scale,
-        )
+        found = InputImage(image, properties, spatial, known, to_input, name, tuple(files), notes=notes)
+        return replace(found, placed=kind in formats.VOLUMES, scale=scale, unit=unit)
 
     def _properties(self, spacing: Sequence[float]) -> dict[str, Any]:
         """nnU-Net's, of an image of ``spacing`` (z,) y, x in mm, which are told in the unit of the model's plans."""
@@ -199,8 +191,7 @@ class ImageReader:
             read = self._in_memory([file], type(image).__name__)
         shape = image.shape[:3]
         axes = "XYZ"[: len(shape)]
-        unit = UNITS.get(image.header.get_xyzt_units()[0], 1.0) if hasattr(image.header, "get_xyzt_units") else 1.0
-        zooms = tuple(float(zoom) * unit for zoom in image.header.get_zooms()[: len(shape)])
+        zooms = tuple(float(zoom) * unit_of(image) for zoom in image.header.get_zooms()[: len(shape)])
 
         def to_input(result: NDArray[Any]) -> NDArray[Any]:
             turned = read.to_input(result)
@@ -210,9 +201,7 @@ class ImageReader:
 
         name = Path(image.get_filename() or "image").name
         files = (Path(image.get_filename()),) if image.get_filename() else ()
-        return InputImage(
-            read.data, read.properties, axes, zooms, to_input, name, files, image, read.notes, read.placed
-        )
+        return replace(read, axes=axes, spacing=zooms, to_input=to_input, name=name, files=files, nibabel=image)
 
     def _simpleitk(self, image: Any) -> InputImage:
         import SimpleITK as sitk
@@ -250,9 +239,7 @@ class ImageReader:
         except InputError as error:
             raise InputError(_without_files(str(error), files, what)) from None
         notes = [_without_files(note, files, what) for note in read.notes]
-        return InputImage(
-            read.data, read.properties, read.axes, read.spacing, read.to_input, notes=notes, placed=read.placed
-        )
+        return replace(read, notes=notes, name="image", files=())
 
     def _usual_spacing(self, spatial: str, what: str = "An array") -> tuple[float, ...]:
         """1 for models of pictures without a spacing, or whose images all had 1 mm.

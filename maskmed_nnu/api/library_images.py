@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from maskmed_nnu.instances.formats.geometry import UNITS
 
 
 def without_metadata(image: Any) -> Any:
@@ -13,6 +16,19 @@ def without_metadata(image: Any) -> Any:
     for key in plain.GetMetaDataKeys():
         plain.EraseMetaData(key)
     return plain
+
+
+def unit_of(image: Any) -> float:
+    """The unit of an image of nibabel in mm; 1 where it names none."""
+    header = image.header
+    return UNITS.get(header.get_xyzt_units()[0], 1.0) if hasattr(header, "get_xyzt_units") else 1.0
+
+
+def nifti_unit(path: Path) -> float:
+    """`unit_of` a file that nibabel reads."""
+    import nibabel
+
+    return unit_of(nibabel.load(path))
 
 
 def plain_nifti(image: Any) -> Any:

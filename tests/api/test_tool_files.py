@@ -150,6 +150,25 @@ def test_segments_lie_where_the_image_does_and_regions_are_whole(reader, tmp_pat
         np.testing.assert_array_equal(drawn, np.isin(result.labels, parts[segment["name"]]))
 
 
+@pytest.mark.parametrize("reader", ["SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"])
+def test_a_nifti_in_micrometres_is_placed_in_millimetres(reader, tmp_path):
+    model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3, reader=reader), device="cpu")
+    image = nibabel.Nifti1Image(np.zeros((9, 8, 4), np.float32), np.array(np.diag([500, 1500, 3000, 1.0])))
+    image.affine[:3, 3] = 2000, 0, 0
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    expected = sitk.ReadImage(str(tmp_path / "x.nii.gz"))
+    for given in (tmp_path / "x.nii.gz", nibabel.load(tmp_path / "x.nii.gz")):
+        read = model._reader().read(given, spacing=None, axes=None)
+        assert sorted(read.spacing) == pytest.approx([0.5, 1.5, 3])
+        Prediction(read, np.ones((1, 4, 8, 9), np.uint8), model.names, model=model._load()).save(
+            tmp_path / "y.seg.nrrd"
+        )
+        saved = sitk.ReadImage(str(tmp_path / "y.seg.nrrd"))
+        for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(saved, name)() == pytest.approx(getattr(expected, name)())
+
+
 def test_classes_are_annotations_and_segments_of_one_layer(tmp_path):
     model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3), device="cpu")
     read = model._reader().read(np.zeros((6, 20, 17)), spacing=None, axes=None)
