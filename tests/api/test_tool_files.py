@@ -169,6 +169,15 @@ def test_a_nifti_in_micrometres_is_placed_in_millimetres(reader, tmp_path):
             assert getattr(saved, name)() == pytest.approx(getattr(expected, name)())
 
 
+@pytest.mark.parametrize("channels, where", [(("R", "G", "B"), (1, 0)), (("CT", "PET"), (0, 1))])
+def test_a_stack_in_colour_is_no_hyperstack(channels, where, tmp_path):
+    model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3, channels=channels), device="cpu")
+    read = model._reader().read(np.zeros((len(channels), 2, 9, 8)), spacing=None, axes=None)
+    Prediction(read, np.ones((1, 2, 9, 8), np.uint8), model.names, model=model._load()).save(tmp_path / "x.zip")
+    first = roifile.roiread(tmp_path / "x.zip")[0]
+    assert (first.position, first.z_position) == where
+
+
 def test_classes_are_annotations_and_segments_of_one_layer(tmp_path):
     model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3), device="cpu")
     read = model._reader().read(np.zeros((6, 20, 17)), spacing=None, axes=None)
