@@ -26,6 +26,7 @@ def findings(prediction: Prediction) -> Findings:
         shown = set(np.unique(prediction.labels).tolist())
         descriptions = {area.value: area.name for area in areas if area.value in shown}
     along = dict(zip(axes, prediction.spacing or (), strict=False))
+    channels = list(prediction._model.dataset_json.get("channel_names", {}).values())
     geometry = place(image)
     return Findings(
         areas,
@@ -34,7 +35,7 @@ def findings(prediction: Prediction) -> Findings:
         volume="Z" in axes,
         spacing=tuple(along.get(axis, 1.0) for axis in "ZYX") if along else None,
         geometry=None if geometry is None else geometry.to(3),
-        channels_in_stack=len(image.data) > 1 and len(image.files) < 2,
+        channels_in_stack=len(image.data) > 1 and len(image.files) < 2 and channels != ["R", "G", "B"],
         descriptions=descriptions,
     )
 

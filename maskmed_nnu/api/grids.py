@@ -29,7 +29,7 @@ def properties_of(reader: str, spacing: Sequence[float]) -> dict[str, Any]:
         volume = (*along, 1.0)[:3]
         place = {"spacing": volume, "origin": (0.0,) * 3, "direction": tuple(np.eye(3).ravel().tolist())}
         stuff = {**place, "dimension": len(along), "nifti": None}
-        return {"spacing": seen, "sitk_stuff": stuff, **({} if flat else {"spacing_file": True})}
+        return {"spacing": seen, "sitk_stuff": stuff}
     if reader.startswith("Nibabel"):
         affine = np.diag([*along, *(1.0,) * (4 - len(along))])
         return {"spacing": seen, "nibabel_stuff": {"original_affine": affine, "reoriented_affine": affine}}
@@ -116,7 +116,7 @@ def place(image: InputImage) -> Geometry | None:
     """Where the image's file or array lies, in two or three dimensions; None where it does not tell."""
     nifti, stuff = image.properties.get("nibabel_stuff"), image.properties.get("sitk_stuff")
     if nifti is not None:
-        return Geometry.from_affine(np.diag([-1.0, -1.0, 1.0, 1.0]) @ nifti["original_affine"])
+        return Geometry.from_affine(np.diag([-image.unit, -image.unit, image.unit, 1]) @ nifti["original_affine"])
     if stuff is not None:
         return _as_stored(stuff, image.data.shape[1:])
     if image.spacing is None:

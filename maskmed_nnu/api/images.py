@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.api.array_axes import array_axes, check_spacing, checked_array
 from maskmed_nnu.api.grids import grid_of, in_planned_unit, properties_of
+from maskmed_nnu.api.library_images import nifti_unit, plain_nifti, unit_of, without_metadata
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
-from maskmed_nnu.instances.formats.geometry import UNITS
 from maskmed_nnu.instances.text import count
 
 
@@ -47,6 +47,8 @@ class InputImage:
     """Whether the input tells where it lies, as arrays, pictures and TIFF do not"""
     scale: formats.TiffScale | None = None
     """Of a TIFF: its resolution and unit, which label TIFFs keep"""
+    unit: float = 1.0
+    """In mm, of the affine that nnU-Net's readers by nibabel tell"""
 
 
 class ImageReader:
@@ -58,7 +60,7 @@ class ImageReader:
         self.channels = list(names.values())
         self.volumes = patch_axes == 3
         planned = list(plans.get("original_median_spacing_after_transp") or [1.0] * 3)
-        self.in_pixels = bool(np.allclose(planned[1:], 1))
+        self.in_pixels = bool(np.allclose(planned if self.volumes else planned[1:], 1))
         along = [planned[axis] for axis in plans["transpose_backward"]]
         self.planned_spacing = along[1:] if along[0] >= 100 else along  # the slices of images seem far apart
         self.kind = formats.ending(f"x{dataset_json['file_ending']}")
@@ -91,16 +93,8 @@ class ImageReader:
         data = array.transpose(order)
         data = data if "C" in given else data[None]
         data = data if "Z" in given else data[:, None]
-        reader = type(self.reader).__name__
-        counted = numbers
-        if self.counts_pixels:  # as objects' preprocessor does by itself
-            counted = numbers if reader == "InstanceIO" else (1.0,) * len(numbers)
-        elif spacing is not None and self.kind in formats.TIFF:
-            counted = in_planned_unit(numbers, self.planned_spacing)
-        along = dict(zip(spatial, counted, strict=True))
-        properties = properties_of(reader, [along[axis] for axis in "ZYX" if axis in along])
-        if self.counts_pixels:
-            properties["spacing_of_metadata"] = True
+        along = dict(zip(spatial, numbers, strict=True))
+        properties = self._properties([along[axis] for axis in "ZYX" if axis in along])
         back = [("ZYX" if "Z" in given else "YX").index(axis) for axis in spatial]
 
         def to_input(result: NDArray[Any]) -> NDArray[Any]:
@@ -125,41 +119,43 @@ class ImageReader:
             reader = InstanceIO()
         notes: list[str] = []
         image, properties = read_files(reader, files, self.dataset_json, axes=axes, tell=notes.append)
-        told = not isinstance(reader, InstanceIO) or "sitk_stuff" in properties or bool(properties.get("spacing_file"))
-        told = told and type(reader).__name__ != "NaturalImage2DIO"
         spatial, own, to_input = grid_of(type(reader).__name__, properties, image.shape[1:])
-        if self.volumes and "Z" not in spatial and formats.ending(files[0]) not in formats.TIFF:
-            raise InputError(f"{files[0]} is a single plane, but the model takes volumes; give one of several slices.")
-        if spacing is not None:
-            if told:
-                raise InputError(f"{files[0]} tells its own spacing ({_numbers(own)} mm); leave spacing= out.")
-            own = check_spacing(spacing, spatial)
-            properties = {**properties, **properties_of(type(reader).__name__, own)}
-        elif not told:
-            own = self._usual_spacing(spatial, str(files[0]))
-        if reader is not self.reader:
-            if properties.get("spacing_of_metadata") and self.in_pixels:
-                own, told = (1.0,) * len(spatial), False
-            properties = {**properties_of(type(self.reader).__name__, own), **_place(properties)}
-        known = own if told or spacing is not None else None
-        if known is not None and spacing is None and properties.get("spacing_of_metadata"):
-            known = tuple(value / 1000 for value in known)  # TIFFs tell micrometres
         kind, name = formats.ending(files[0]), files[0].name
+        if self.volumes and "Z" not in spatial and kind not in formats.TIFF:
+            raise InputError(f"{files[0]} is a single plane, but the model takes volumes; give one of several slices.")
         scale = formats.read_tiff_scale(files[0]) if kind in formats.TIFF else None
-        if known is None and scale is not None:
-            known = scale.millimetres(volume="Z" in spatial)
-        return InputImage(
-            image,
-            properties,
-            spatial,
-            known,
-            to_input,
-            name,
-            tuple(files),
-            notes=notes,
-            placed=kind in formats.VOLUMES,
-            scale=scale,
-        )
+        measured = None if scale is None else scale.millimetres(volume="Z" in spatial)
+        metadata = bool(properties.get("spacing_of_metadata"))
+        if metadata:
+            own = tuple(value / 1000 for value in own)  # TIFFs tell micrometres
+        told = _tells_spacing(reader, properties)
+        unit = nifti_unit(files[0]) if "nibabel_stuff" in properties else 1.0
+        known = tuple(value * unit for value in own) if told else measured
+        if spacing is not None:
+            if known is not None:
+                raise InputError(f"{files[0]} tells its own spacing ({_numbers(known)} mm); leave spacing= out.")
+            own = known = check_spacing(spacing, spatial)
+        elif not told:
+            own = self._usual_spacing(spatial, str(files[0])) if measured is None or self.in_pixels else measured
+        counted = metadata and self.in_pixels
+        other_unit = told and not counted and (kind in formats.VOLUMES) != (self.kind in formats.VOLUMES)
+        if reader is not self.reader or other_unit or (not told and known is own):
+            kept = properties if reader is self.reader else {}
+            properties = {**kept, **self._properties((1.0,) * len(own) if counted else own), **_place(properties)}
+        found = InputImage(image, properties, spatial, known, to_input, name, tuple(files), notes=notes)
+        return replace(found, placed=kind in formats.VOLUMES, scale=scale, unit=unit)
+
+    def _properties(self, spacing: Sequence[float]) -> dict[str, Any]:
+        """nnU-Net's, of an image of ``spacing`` (z,) y, x in mm, which are told in the unit of the model's plans."""
+        reader = type(self.reader).__name__
+        properties = properties_of(reader, spacing)
+        if self.counts_pixels:
+            properties["spacing_of_metadata"] = True  # so that objects' preprocessor counts pixels
+            if reader != "InstanceIO":
+                properties["spacing"] = properties_of(reader, (1.0,) * len(spacing))["spacing"]
+        elif self.kind in formats.TIFF:
+            properties["spacing"] = properties_of(reader, in_planned_unit(spacing, self.planned_spacing))["spacing"]
+        return properties
 
     def _suits(self, file: Path) -> bool:
         """Whether nnU-Net's reader takes such a file, with a value at each of its voxels."""
@@ -195,8 +191,7 @@ class ImageReader:
             read = self._in_memory([file], type(image).__name__)
         shape = image.shape[:3]
         axes = "XYZ"[: len(shape)]
-        unit = UNITS.get(image.header.get_xyzt_units()[0], 1.0) if hasattr(image.header, "get_xyzt_units") else 1.0
-        zooms = tuple(float(zoom) * unit for zoom in image.header.get_zooms()[: len(shape)])
+        zooms = tuple(float(zoom) * unit_of(image) for zoom in image.header.get_zooms()[: len(shape)])
 
         def to_input(result: NDArray[Any]) -> NDArray[Any]:
             turned = read.to_input(result)
@@ -206,9 +201,7 @@ class ImageReader:
 
         name = Path(image.get_filename() or "image").name
         files = (Path(image.get_filename()),) if image.get_filename() else ()
-        return InputImage(
-            read.data, read.properties, axes, zooms, to_input, name, files, image, read.notes, read.placed
-        )
+        return replace(read, axes=axes, spacing=zooms, to_input=to_input, name=name, files=files, nibabel=image)
 
     def _simpleitk(self, image: Any) -> InputImage:
         import SimpleITK as sitk
@@ -246,9 +239,7 @@ class ImageReader:
         except InputError as error:
             raise InputError(_without_files(str(error), files, what)) from None
         notes = [_without_files(note, files, what) for note in read.notes]
-        return InputImage(
-            read.data, read.properties, read.axes, read.spacing, read.to_input, notes=notes, placed=read.placed
-        )
+        return replace(read, notes=notes, name="image", files=())
 
     def _usual_spacing(self, spatial: str, what: str = "An array") -> tuple[float, ...]:
         """1 for models of pictures without a spacing, or whose images all had 1 mm.
@@ -272,30 +263,6 @@ def _without_files(sentence: str, files: Sequence[Path], what: str) -> str:
     return sentence
 
 
-def without_metadata(image: Any) -> Any:
-    """A SimpleITK image without the words of its file, about which ITK prints warnings when it writes another kind."""
-    plain = image[(slice(None),) * image.GetDimension()]
-    for key in plain.GetMetaDataKeys():
-        plain.EraseMetaData(key)
-    return plain
-
-
-def plain_nifti(image: Any) -> Any:
-    """A NIfTI-1 of the same voxels, not of rounded ones, as nibabel saves what it has scaled."""
-    import nibabel
-
-    data = np.asanyarray(image.dataobj)
-    if data.dtype.kind in "fiub":
-        kept = {"b": np.uint8, "i": data.dtype, "u": data.dtype, "f": data.dtype}[data.dtype.kind]
-        too_wide = data.dtype.itemsize > (4 if data.dtype.kind in "iu" else 8) or data.dtype == np.float16
-        data = data.astype(np.float64 if too_wide else kept, copy=False)
-    header = image.header if type(image) is nibabel.Nifti1Image else nibabel.Nifti1Image.from_image(image).header
-    header = header.copy()
-    header.set_data_dtype(data.dtype)
-    header.set_slope_inter(1, 0)
-    return nibabel.Nifti1Image(data, image.affine, header)
-
-
 def _place(properties: dict[str, Any]) -> dict[str, Any]:
     """What `InstanceIO` tells of an image's place, as far as nnU-Net's readers know it, too."""
     stuff = properties.get("sitk_stuff")
@@ -303,7 +270,17 @@ def _place(properties: dict[str, Any]) -> dict[str, Any]:
         return {key: properties[key] for key in ("spacing_file",) if key in properties}
     geometry = formats.Geometry(stuff["spacing"], stuff["origin"], stuff["direction"]).to(stuff["dimension"])
     place = {"spacing": geometry.spacing, "origin": geometry.origin, "direction": geometry.direction}
-    return {"sitk_stuff": {**stuff, **place}, "spacing": properties["spacing"]}
+    return {"sitk_stuff": {**stuff, **place}}
+
+
+def _tells_spacing(reader: Any, properties: dict[str, Any]) -> bool:
+    """Whether the file that ``reader`` read tells one: InstanceIO says so, some of nnU-Net's readers take 1 instead."""
+    kind = type(reader).__name__
+    if kind == "InstanceIO":
+        return "sitk_stuff" in properties or bool(properties.get("spacing_file"))
+    if kind == "Tiff3DIO":
+        return isinstance(properties["spacing"], list)  # from its file of JSON, or else a tuple of ones
+    return kind != "NaturalImage2DIO"
 
 
 def _numbers(values: Sequence[float] | None) -> str:

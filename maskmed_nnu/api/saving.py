@@ -85,7 +85,7 @@ def _properties(image: InputImage, geometry: formats.Geometry | None) -> dict[st
 def _scale(image: InputImage) -> dict[str, Any] | None:
     """The resolution and unit for a label TIFF: those of the image's TIFF, or of its spacing."""
     scale = image.scale
-    if scale is None and image.spacing is not None:
+    if image.spacing is not None and (scale is None or scale.millimetres(volume=len(image.axes) > 2) is None):
         scale = formats.TiffScale.of_spacing([image.spacing[image.axes.index(a)] for a in "ZYX" if a in image.axes])
     return None if scale is None else asdict(scale)
 

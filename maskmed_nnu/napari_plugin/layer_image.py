@@ -97,6 +97,11 @@ def _spacing(layer: Any, letters: str, reader: ImageReader) -> tuple[tuple[float
         return tuple((edges * known).tolist()), ()
     if reader.counts_pixels:
         return None, ()
+    if not {None, 1.0} >= set(needed):
+        raise InputError(
+            f"Layer {layer.name} has units of length along some of its axes only; set them for all that are segmented, "
+            "as layer.units = 'um'."
+        )
     written = " × ".join(f"{edge:.4g}" for edge in edges)
     if np.allclose(edges, 1) and not np.allclose(reader.planned_spacing, 1):
         median = " × ".join(f"{value:.4g}" for value in reader.planned_spacing)

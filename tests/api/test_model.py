@@ -451,3 +451,55 @@ def test_a_spacing_in_mm_is_what_the_model_was_planned_with(tmp_path):
     assert expected.spacing == pytest.approx((0.002, 0.0003, 0.0003)) and len(expected.scores) > 1
     np.testing.assert_array_equal(model.predict(stack, spacing=expected.spacing).labels, expected.labels)
     np.testing.assert_array_equal(model.predict(stack, spacing=(2, 0.3, 0.3)).labels, expected.labels)
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (3, 40, 50)])
+@pytest.mark.parametrize("planned", [None, (2, 0.25, 0.25)], ids=["pixels", "micrometres"])
+def test_one_spacing_is_the_same_from_wherever_it_is_told(planned, shape, tmp_path):
+    """An array, a TIFF, an image of SimpleITK and a NIfTI of the same pixels look the same to a model of TIFFs."""
+    folder = tiny_model(tmp_path / "model", "IAUNet", ending=".tif")
+    if planned:
+        plans = json.loads((folder / "plans.json").read_text())
+        plans["original_median_spacing_after_transp"] = planned
+        (folder / "plans.json").write_text(json.dumps(plans))
+    reader = mm.load(folder, device="cpu")._reader()
+    pixels, spacing = volume(shape), (0.003, 0.0005, 0.0005)[-len(shape) :]
+    tifffile.imwrite(tmp_path / "bare.tif", pixels, photometric="minisblack", resolution=(300, 300))
+    told = {"axes": "ZYX"[-len(shape) :], "unit": "um", **({"spacing": 3} if len(shape) > 2 else {})}
+    tifffile.imwrite(tmp_path / "told.tif", pixels, imagej=True, resolution=(2, 2), metadata=told)
+    image = sitk.GetImageFromArray(pixels)
+    image.SetSpacing(spacing[::-1])
+    sitk.WriteImage(image, str(tmp_path / "x.nii.gz"))
+    seen = []
+    for given, extra in [
+        (pixels, spacing),
+        (tmp_path / "bare.tif", spacing),
+        (tmp_path / "told.tif", None),
+        (image, None),
+        (tmp_path / "x.nii.gz", None),
+    ]:
+        read = reader.read(given, spacing=extra, axes=None)
+        assert read.spacing == pytest.approx(spacing), given
+        along = read.properties["spacing"][1:]
+        seen.append((1, 1) if planned is None and read.properties.get("spacing_of_metadata") else along)
+        place = read.properties.get("sitk_stuff")
+        assert place is None or place["spacing"][0] == pytest.approx(0.0005)  # in mm, for files
+        assert not (place and read.properties.get("spacing_file"))
+    np.testing.assert_allclose(seen, np.full((5, 2), 0.5 if planned else 1), rtol=1e-6)
+    with pytest.raises(mm.InputError, match=r"told.tif tells its own spacing \(.*0.0005 × 0.0005 mm\); leave spacing="):
+        reader.read(tmp_path / "told.tif", spacing=spacing, axes=None)
+
+
+def test_stacks_of_nnunet_s_own_tiff_reader_tell_a_spacing_beside_them_or_none(tmp_path):
+    reader = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3, reader="Tiff3DIO", ending=".tif"))._reader()
+    told = {"axes": "ZYX", "unit": "um", "spacing": 3}
+    tifffile.imwrite(tmp_path / "x_0000.tif", volume(), imagej=True, resolution=(2, 2), metadata=told)
+    read = reader.read(tmp_path / "x_0000.tif", spacing=None, axes=None)
+    assert read.properties["spacing"] == (1, 1, 1) and read.spacing == pytest.approx((0.003, 0.0005, 0.0005))
+    (tmp_path / "x.json").write_text('{"spacing": [1, 1, 2]}')
+    assert reader.read(tmp_path / "x_0000.tif", spacing=None, axes=None).spacing == (1, 1, 2)
+    reader.planned_spacing = [1, 1, 3]
+    (tmp_path / "x.json").unlink()
+    tifffile.imwrite(tmp_path / "x_0000.tif", volume(), photometric="minisblack")
+    with pytest.raises(mm.InputError, match=r"x_0000.tif tells no spacing, but .* about 1 × 1 × 3 mm"):
+        reader.read(tmp_path / "x_0000.tif", spacing=None, axes=None)

@@ -150,6 +150,34 @@ def test_segments_lie_where_the_image_does_and_regions_are_whole(reader, tmp_pat
         np.testing.assert_array_equal(drawn, np.isin(result.labels, parts[segment["name"]]))
 
 
+@pytest.mark.parametrize("reader", ["SimpleITKIO", "NibabelIO", "NibabelIOWithReorient"])
+def test_a_nifti_in_micrometres_is_placed_in_millimetres(reader, tmp_path):
+    model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3, reader=reader), device="cpu")
+    image = nibabel.Nifti1Image(np.zeros((9, 8, 4), np.float32), np.array(np.diag([500, 1500, 3000, 1.0])))
+    image.affine[:3, 3] = 2000, 0, 0
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "x.nii.gz")
+    expected = sitk.ReadImage(str(tmp_path / "x.nii.gz"))
+    for given in (tmp_path / "x.nii.gz", nibabel.load(tmp_path / "x.nii.gz")):
+        read = model._reader().read(given, spacing=None, axes=None)
+        assert sorted(read.spacing) == pytest.approx([0.5, 1.5, 3])
+        Prediction(read, np.ones((1, 4, 8, 9), np.uint8), model.names, model=model._load()).save(
+            tmp_path / "y.seg.nrrd"
+        )
+        saved = sitk.ReadImage(str(tmp_path / "y.seg.nrrd"))
+        for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(saved, name)() == pytest.approx(getattr(expected, name)())
+
+
+@pytest.mark.parametrize("channels, where", [(("R", "G", "B"), (1, 0)), (("CT", "PET"), (0, 1))])
+def test_a_stack_in_colour_is_no_hyperstack(channels, where, tmp_path):
+    model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3, channels=channels), device="cpu")
+    read = model._reader().read(np.zeros((len(channels), 2, 9, 8)), spacing=None, axes=None)
+    Prediction(read, np.ones((1, 2, 9, 8), np.uint8), model.names, model=model._load()).save(tmp_path / "x.zip")
+    first = roifile.roiread(tmp_path / "x.zip")[0]
+    assert (first.position, first.z_position) == where
+
+
 def test_classes_are_annotations_and_segments_of_one_layer(tmp_path):
     model = mm.load(tiny_model(tmp_path / "model", "SimpleUNet", dim=3), device="cpu")
     read = model._reader().read(np.zeros((6, 20, 17)), spacing=None, axes=None)
@@ -228,6 +256,26 @@ def test_resolution_that_only_tags_tell_is_kept_and_not_believed(cells, tmp_path
             (150, 1),
             2,
         ]
+
+
+@pytest.mark.parametrize("unit, kept", [("μm", "um"), ("µm", "um"), ("мкм", "\\u043C\\u043A\\u043C")])
+def test_units_in_other_letters_are_kept(cells, unit, kept, tmp_path):
+    description = f"ImageJ=1.53\nunit={unit}\n".encode()
+    tifffile.imwrite(tmp_path / "x.tif", picture(), description=description, resolution=(2, 4), metadata=None)
+    cells.predict(tmp_path / "x.tif").save(tmp_path / "y.tif")
+    with tifffile.TiffFile(tmp_path / "y.tif") as file:
+        assert file.imagej_metadata["unit"] == kept
+
+
+def test_a_spacing_that_is_given_is_that_of_the_files(cells, tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", picture(), resolution=(300, 300), resolutionunit="INCH")
+    result = cells.predict(tmp_path / "x.tif", spacing=(0.0005, 0.00025))
+    for ending in ("tif", "seg.nrrd"):
+        result.save(tmp_path / f"y.{ending}")
+    with tifffile.TiffFile(tmp_path / "y.tif") as file:
+        assert file.imagej_metadata["unit"] == "um"
+        assert [file.pages[0].tags[name].value for name in ("XResolution", "YResolution")] == [(4, 1), (2, 1)]
+    assert sitk.ReadImage(str(tmp_path / "y.seg.nrrd")).GetSpacing() == (0.00025, 0.0005, 1)
 
 
 def test_other_endings_and_the_input_are_refused(cells, tmp_path):

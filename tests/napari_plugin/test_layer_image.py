@@ -167,6 +167,13 @@ def test_an_affine_that_holds_the_scale():
     assert given.spacing == pytest.approx((3, 0.5, 0.4))
 
 
+def test_units_of_some_axes_are_refused():
+    layer = fake_layer(np.zeros((3, 4, 5)), scale=(2, 0.5, 0.5), units=(PIXEL, UM, UM))
+    with pytest.raises(InputError, match="Layer CT has units of length along some of its axes only; set them for all"):
+        layer_image([layer], fake_reader(volumes=True, planned=[2, 0.5, 0.5]))
+    assert layer_image([layer], fake_reader(volumes=True)).spacing is None
+
+
 def test_pixels_for_a_model_of_millimetres_are_refused():
     with pytest.raises(InputError, match="Layer CT tells neither scale nor units, .* of about 3 × 0.8 × 0.8 mm; set"):
         layer_image([fake_layer(np.zeros((3, 4, 5)))], fake_reader(volumes=True, planned=[3, 0.8, 0.8]))

@@ -68,12 +68,12 @@ class TiffScale:
         return replace(found, resolution=found.resolution[::-1]) if turned else found
 
     def millimetres(self, *, volume: bool) -> tuple[float, ...] | None:
-        """(z,) y, x; None where the unit is none of length, or is told by tags only."""
+        """(z,) y, x; None where one is not told, the unit is none of length, or is told by tags only."""
         length = factor(self.unit)
-        if length is None:
+        if length is None or (volume and self.distance is None):
             return None
         plane = (length / self.resolution[1] / 1000, length / self.resolution[0] / 1000)
-        return ((self.distance or 1.0) * length / 1000, *plane) if volume else plane
+        return (self.distance * length / 1000, *plane) if volume and self.distance is not None else plane
 
     def plain(self) -> TiffScale:
         """The same by tags only, for files that ImageJ's metadata cannot describe."""
@@ -91,9 +91,15 @@ class TiffScale:
         if not self.unit or values.ndim > 3 or values.dtype.type not in IMAGEJ_TYPES or values.nbytes > IMAGEJ_BYTES:
             plain = self.plain()
             return {"resolution": plain.resolution, "resolutionunit": plain.resolution_unit}
-        metadata: dict[str, Any] = {"axes": "ZYX" if volume else "YX", "unit": self.unit.replace("µ", "u")}
+        metadata: dict[str, Any] = {"axes": "ZYX" if volume else "YX", "unit": _in_ascii(self.unit)}
         if volume and self.distance is not None:
             metadata["spacing"] = self.distance
         # ImageJ takes the slices of its own stacks for uncompressed
         compression = {"compression": None} if volume else {}
         return {"imagej": True, "resolution": self.resolution, "metadata": metadata, **compression}
+
+
+def _in_ascii(unit: str) -> str:
+    """As ImageJ's metadata have it: um, and other letters as Java's properties write them."""
+    plain = unit.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u")
+    return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in plain)

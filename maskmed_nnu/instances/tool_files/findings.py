@@ -60,6 +60,6 @@ class Findings:
     geometry: Geometry | None = None
     """Of three dimensions; None where nothing is known"""
     channels_in_stack: bool = False
-    """Whether the file has an axis of channels beside z, which makes it a hyperstack of ImageJ"""
+    """Whether the file has an axis of channels beside z, not colours, which makes it a hyperstack of ImageJ"""
     descriptions: dict[int, str] = field(default_factory=dict)
     """What each value of the label map stands for"""
