@@ -165,9 +165,10 @@ def _is_installed(
     if not all(map(is_whole, files.values())):
         return False
     kept = {name: read_json(folder / name, expected="what nnU-Net wrote") for name in (PLANS, DATASET)}
-    if configuration not in kept[PLANS].get("configurations", {}):
+    try:
+        kept[PLANS] = _checked_part(kept[PLANS], configuration)
+    except (InputError, TypeError, AttributeError, ValueError):  # they were edited, or are of another program
         return False
-    kept[PLANS] = _checked_part(kept[PLANS], configuration)
     if json_digest(kept) != json_digest({PLANS: plans, DATASET: dataset_json}):
         return False
     return all(_equal(load_checkpoint(file)["network_weights"], states[fold]) for fold, file in files.items())

@@ -14,7 +14,7 @@ from typing import Any
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.build_predictor import load_checkpoint
-from maskmed_nnu.nnunet.inference.model_source import FolderModel
+from maskmed_nnu.nnunet.inference.model_source import FolderModel, open_model
 from maskmed_nnu.nnunet.inference.package_file import (
     CARD,
     DATASET,
@@ -55,9 +55,9 @@ def write_package(
         raise InputError(
             f"The precision {precision!r} does not exist for weights; legal are {' and '.join(PRECISIONS)}."
         )
-    if Path(model_folder).expanduser().is_file():
-        raise InputError(f"{model_folder} is a file; a package is made from the folder of a training, so name that.")
-    model = FolderModel(model_folder, checkpoint=checkpoint)
+    model = open_model(model_folder, checkpoint=checkpoint)
+    if not isinstance(model, FolderModel):
+        raise InputError(f"{model.path} is a package already; copy that, or name the folder of a training.")
     chosen = model.choose_folds(folds)
     path = Path(path).expanduser()
     check_output(path, model, ending=".zip", kind="model package", is_ours=_is_package)

@@ -137,6 +137,14 @@ def test_another_model_of_that_name_stays(package, nnunet_env, tmp_path):
     assert again.parent.name == json.loads((again / "plans.json").read_text())["dataset_name"] == "Dataset001_Tiny"
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": 3}', '{"configurations": {"2d": []}}'])
+def test_plans_that_are_there_and_are_none(package, content):
+    folder = mm.import_model(package)
+    (folder / "plans.json").write_text(content)
+    with pytest.raises(InputError, match=f"{NAME} holds another model of this name"):
+        mm.import_model(package)
+
+
 @pytest.mark.parametrize("kind", ["raw", "preprocessed", "results"])
 def test_a_number_that_another_data_set_has(package, nnunet_env, kind):
     (getattr(nnunet_env, kind) / "Dataset007_Other").mkdir()

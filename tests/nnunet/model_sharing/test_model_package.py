@@ -108,7 +108,7 @@ def test_folds_are_chosen(folder, tmp_path):
 def test_what_a_folder_has_and_a_package_has_not(package):
     with pytest.raises(InputError, match=r"model\.zip is a model package, .* leave checkpoint_best\.pth out"):
         open_model(package, checkpoint="checkpoint_best.pth")
-    with pytest.raises(InputError, match=r"model\.zip is a file; a package is made from the folder of a training"):
+    with pytest.raises(InputError, match=r"model\.zip is a package already; copy that"):
         mm.export(package, package)
 
 
