@@ -127,7 +127,7 @@ def _write_files(
     (folder / "README.md").write_text(text, encoding="utf-8")
     labels = [label for label in model.dataset_json["labels"] if label != "background"]
     network = type(tiled.network.folds[0]).__name__
-    what = "objects" if "objects" in tiled.settings else "classes"
+    what, kind = ("objects", "instance") if "objects" in tiled.settings else ("classes", "semantic")
     name = re.sub(r"[^\w+\- ()]|[^\x00-\x7f]", " ", name).strip()
     return {
         "name": name if len(name) >= SHORTEST_NAME else f"{name} ({network})".strip(),
@@ -135,7 +135,7 @@ def _write_files(
         "authors": [{"name": author} for author in authors],
         "license": licence,
         "cite": [NNUNET],
-        "tags": ["segmentation", "nnU-Net", network, "instance-segmentation" if what == "objects" else "semantic"],
+        "tags": ["segmentation", "nnU-Net", network, f"{kind}-segmentation"],
         "documentation": {"source": "README.md"},
         "weights": {"onnx": {"source": "weights.onnx", "opset_version": about["opset"]}},
         "config": {"maskmed_nnu": json.loads(json.dumps(tiled.settings))},
