@@ -167,8 +167,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     head = "| model | patch | MB | largest difference | same labels | PyTorch | onnxruntime |"
     lines = [
         f"| {row['model']} | {' × '.join(map(str, row['patch']))} | {row['megabytes']:.1f} | "
-        f"{row['largest_difference']:.1e} | {row['same_labels']:.4%} | {row['seconds_pytorch']:.2f} s | "
-        f"{row['seconds_onnxruntime']:.2f} s |"
+        f"{row['largest_difference']:.1e} | {row['same_labels']:.4%} | {1000 * row['seconds_pytorch']:.0f} ms | "
+        f"{1000 * row['seconds_onnxruntime']:.0f} ms |"
         for row in rows
     ]
     return "\n".join([head, "|---|---|--:|--:|--:|--:|--:|", *lines])

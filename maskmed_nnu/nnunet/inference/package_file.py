@@ -20,19 +20,27 @@ import json
 import re
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_list
+from maskmed_nnu.json_file import shown
 
 FORMAT_VERSION = 1
 KNOWN_NNUNET = ("2.8",)
 """Releases of nnU-Net whose plans and networks this release of ours understands."""
 MANIFEST, PLANS, DATASET, CARD = "package.json", "plans.json", "dataset.json", "README.md"
-NAMES = re.compile(r"plans\.json|dataset\.json|README\.md|fold_(\d+|all)\.safetensors|example(\.[A-Za-z0-9]+)+")
+EXAMPLES = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl", ".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Endings of pictures, none of which anything is executed from."""
+NAMES = re.compile(
+    r"plans\.json|dataset\.json|README\.md|fold_([0-9]+|all)\.safetensors|"
+    rf"example({'|'.join(map(re.escape, EXAMPLES))})"
+)
+RELEASE = r"^[A-Za-z0-9.+-]{1,64}$"
 LONGEST_TEXT = 64 * 2**20  # bytes
 NNUNET_MODEL = re.compile(r"\w+__\w+__\w+/")
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, NotImplementedError)
@@ -55,11 +63,11 @@ class Manifest(BaseModel):
     name: str = Field(min_length=1, max_length=255)
     trainer: str = Field(pattern=r"^\w+$")
     configuration: str
-    folds: list[str] = Field(min_length=1)
+    folds: list[Annotated[str, Field(pattern=r"^([0-9]+|all)$")]] = Field(min_length=1)
     mirroring_axes: list[int] | None
     precision: Literal["float16", "float32"]
-    maskmed_nnu: str
-    nnunetv2: str
+    maskmed_nnu: str = Field(pattern=RELEASE)
+    nnunetv2: str = Field(pattern=RELEASE)
     files: dict[str, StoredFile]
 
 
@@ -125,7 +133,7 @@ class PackageFile:
             manifest = Manifest.model_validate(content)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, fault["loc"]))
+            place = shown(".".join(map(str, fault["loc"])))
             raise InputError(
                 f"{MANIFEST} in {self.path} is not as `maskmed export` writes it ({place}: {fault['msg']}); get the "
                 "package again from where it was made."
@@ -165,17 +173,19 @@ class PackageFile:
         needed = {PLANS, DATASET, CARD, *weights}
         missing = sorted((needed | set(listed)) - set(names))
         if missing:
-            raise InputError(f"{self.path} lacks {format_list(missing)}; get the package again from where it was made.")
+            raise InputError(
+                f"{self.path} lacks {format_list(map(repr, missing), 3)}; get the package again from where it was made."
+            )
         extra = sorted(
             {name for name in names if name != MANIFEST and (name not in listed or not NAMES.fullmatch(name))}
             | {name for name in listed if name.startswith("fold_") and name not in weights}
-            | {name for name in names if names.count(name) > 1}
+            | {name for name, number in Counter(names).items() if number > 1}
             | (needed - set(listed))
         )
         if extra:
             raise InputError(
-                f"{self.path} holds {format_list(map(repr, extra))} beside what {MANIFEST} lists, or twice; get the "
-                "package again from where it was made."
+                f"{self.path} holds files that do not belong in it, or are in it twice "
+                f"({format_list(map(repr, extra), 3)}); get the package again from where it was made."
             )
 
     def _read(self, archive: zipfile.ZipFile, name: str) -> bytes:

@@ -40,6 +40,9 @@ RESAMPLINGS = (
     "no_resampling_hack",
 )
 LARGEST_PATCH = 2**14  # along one axis
+LARGEST_NUMBER = 2**14
+"""Of layers, features and whatever else networks are built from."""
+LARGEST_LIST = 1000
 
 
 def check_names(
@@ -87,14 +90,30 @@ def check_names(
     if not TRAINERS.fullmatch(trainer):
         raise _refusal("trainer", trainer, "nnUNetTrainer and what follows it", source)
     for place, name in imported.items():
-        if name is not None and not (isinstance(name, str) and MODULES.fullmatch(name)):
+        if name is None and place != "network_class_name":
+            continue
+        if not (isinstance(name, str) and MODULES.fullmatch(name)):
             raise _refusal(place, name, NETWORK_PARTS, source)
     backbone = arguments.get("backbone")
     if backbone is not None and not (isinstance(backbone, str) and BACKBONES.fullmatch(backbone)):
         raise _refusal("backbone", backbone, "a model of timm", source)
     if arguments.get("backbone_weights") is not None:
         raise _refusal("backbone_weights", arguments["backbone_weights"], "null, as the package holds all", source)
-    _check_numbers({**settings, "transpose_forward": plans.get("transpose_forward")}, axes, source)
+    if not _is_moderate(arguments):
+        raise InputError(
+            f"The plans in {source} describe a network with settings above {LARGEST_NUMBER:,}, which would not fit "
+            "into memory; do not use it."
+        )
+    channels = dataset_json.get("channel_names") or dataset_json.get("modality")
+    _check_numbers({**plans, **settings, "channel_names": channels}, axes, source)
+
+
+def _is_moderate(value: Any) -> bool:
+    """Whether a network of these arguments can be built; only then are weights compared with it."""
+    if isinstance(value, (dict, list)):
+        parts = value.values() if isinstance(value, dict) else value
+        return len(value) <= LARGEST_LIST and all(map(_is_moderate, parts))
+    return not isinstance(value, (int, float)) or value <= LARGEST_NUMBER
 
 
 class Numbers(BaseModel):
@@ -104,6 +123,14 @@ class Numbers(BaseModel):
     spacing: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(min_length=2, max_length=3)
     batch_size: int = Field(default=1, ge=1)
     transpose_forward: list[int]
+    transpose_backward: list[int]
+    channel_names: dict[str, Any]
+    normalization_schemes: list[str]
+    use_mask_for_norm: list[bool]
+    resampling_fn_data_kwargs: dict[str, Any]
+    resampling_fn_seg_kwargs: dict[str, Any]
+    resampling_fn_probabilities_kwargs: dict[str, Any]
+    foreground_intensity_properties_per_channel: dict[str, dict[str, float]]
 
 
 def _check_numbers(settings: Mapping[str, Any], axes: Sequence[int], source: str) -> None:
@@ -115,9 +142,14 @@ def _check_numbers(settings: Mapping[str, Any], axes: Sequence[int], source: str
         raise InputError(
             f"The plans in {source} set {place} to {shown(found)} ({fault['msg']}); do not use it."
         ) from None
-    dim, permutation = len(numbers.patch_size), sorted(numbers.transpose_forward)
-    if permutation != [0, 1, 2] or len(numbers.spacing) != dim or not set(axes) <= set(range(dim)):
+    dim, forward = len(numbers.patch_size), numbers.transpose_forward
+    inverse = [forward.index(axis) for axis in range(3)] if sorted(forward) == [0, 1, 2] else None
+    if numbers.transpose_backward != inverse or len(numbers.spacing) != dim or not set(axes) <= set(range(dim)):
         raise InputError(f"The axes in the plans of {source} do not fit each other; do not use it.")
+    channels = {len(numbers.channel_names), len(numbers.normalization_schemes), len(numbers.use_mask_for_norm)}
+    measured = numbers.foreground_intensity_properties_per_channel
+    if len(channels) > 1 or not {str(number) for number in range(*channels)} <= measured.keys():
+        raise InputError(f"The channels in plans and dataset.json of {source} do not fit each other; do not use it.")
 
 
 def _check_listed(place: str, names: Iterable[Any], legal: tuple[str, ...], source: str) -> None:

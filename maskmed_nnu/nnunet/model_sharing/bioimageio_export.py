@@ -28,6 +28,7 @@ from maskmed_nnu.nnunet.model_sharing.onnx_export import TiledModel, load_tiled,
 from maskmed_nnu.nnunet.model_sharing.output_file import check_output, need_packages
 from maskmed_nnu.version import package_version
 
+SHORTEST_NAME = 5
 DESCRIPTIONS = ("bioimageio.yaml", "rdf.yaml")
 USAGE = """\
 A model in the format of bioimage.io, made with maskmed_nnu, the plug-in for nnU-Net. Its network takes one patch; the
@@ -126,14 +127,15 @@ def _write_files(
     (folder / "README.md").write_text(text, encoding="utf-8")
     labels = [label for label in model.dataset_json["labels"] if label != "background"]
     network = type(tiled.network.folds[0]).__name__
-    what = "objects" if "objects" in tiled.settings else "classes"
+    what, kind = ("objects", "instance") if "objects" in tiled.settings else ("classes", "semantic")
+    name = re.sub(r"[^\w+\- ()]|[^\x00-\x7f]", " ", name).strip()
     return {
-        "name": re.sub(r"[^\w+\- ()]|[^\x00-\x7f]", " ", name).strip().ljust(5, "_"),
+        "name": name if len(name) >= SHORTEST_NAME else f"{name} ({network})".strip(),
         "description": f"{network} for {what}: {format_list(labels)}"[:1024],
         "authors": [{"name": author} for author in authors],
         "license": licence,
         "cite": [NNUNET],
-        "tags": ["segmentation", "nnU-Net", network, "instance-segmentation" if what == "objects" else "semantic"],
+        "tags": ["segmentation", "nnU-Net", network, f"{kind}-segmentation"],
         "documentation": {"source": "README.md"},
         "weights": {"onnx": {"source": "weights.onnx", "opset_version": about["opset"]}},
         "config": {"maskmed_nnu": json.loads(json.dumps(tiled.settings))},

@@ -15,6 +15,8 @@ from maskmed_nnu.nnunet.model_sharing.onnx_export import TiledModel
 
 SMALLEST_DEVIATION = 1e-8
 """nnU-Net's: no image is divided by less."""
+PICTURE_READERS = ("InstanceIO", "NaturalImage2DIO", "Tiff3DIO")
+"""Those that give images without a spacing, too, as pixels of 1."""
 TENSORS = {
     "logits": ("probabilities", "probability of each class", "channel y x"),
     "scores": ("scores", "how likely each query has found an object", "index"),
@@ -105,23 +107,24 @@ def describe_tensors(tiled: TiledModel, folder: Path, example: Path, steps: list
             {
                 "id": name,
                 "description": description,
-                "axes": [{"type": "batch"}, *(_axis(axis, size, output.name, tiled) for axis, size in sizes.items())],
+                "axes": [
+                    {"type": "batch"},
+                    *(_axis(axis, size, output.name, settings) for axis, size in sizes.items()),
+                ],
                 "test_tensor": {"source": f"{name}.npy"},
                 "data": {"type": str(found.dtype)},
                 "postprocessing": postprocessing,
             }
         )
     names = [str(channel["name"]).strip() or f"channel{number}" for number, channel in enumerate(channels)]
-    spacing = settings["preprocessing"]["spacing"]
-    unit = {} if np.allclose(spacing, 1) else {"unit": "millimeter"}
-    space = [
-        {"type": "space", "id": axis, "size": size, **({"scale": float(scale), **unit} if unit else {})}
-        for axis, size, scale in zip("yx", patch, spacing, strict=True)
-    ]
     described = {
         "id": "image",
         "description": "a patch of an image at the model's spacing, as it was recorded",
-        "axes": [{"type": "batch"}, {"type": "channel", "channel_names": names}, *space],
+        "axes": [
+            {"type": "batch"},
+            {"type": "channel", "channel_names": names},
+            *(_space(axis, size, settings) for axis, size in zip("yx", patch, strict=True)),
+        ],
         "test_tensor": {"source": "image.npy"},
         "data": {"type": "float32"},
         "preprocessing": steps,
@@ -129,17 +132,37 @@ def describe_tensors(tiled: TiledModel, folder: Path, example: Path, steps: list
     return {"inputs": [described], "outputs": outputs}
 
 
-def _axis(axis: str, size: int, output: str, tiled: TiledModel) -> dict[str, Any]:
+def _axis(axis: str, size: int, output: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if axis in "yx":
-        return {"type": "space", "id": axis, "size": size}
+        return _space(axis, size, settings, whole=output != "masks")
     if axis == "index":
         return {"type": "index", "size": size}
-    names = [str(name) for name in tiled.settings["labels"]["names"]]
-    if output in ("corners", "peaks"):
-        names = ["x", "y"]
-    elif len(names) != size:
-        names = names[1:] if len(names) == size + 1 else [f"channel{number}" for number in range(size)]
+    if output == "embeddings":
+        names = [f"channel{number}" for number in range(size)]
+    else:
+        names = ["x", "y"] if output in ("corners", "peaks") else _class_names(output, settings)
     return {"type": "channel", "channel_names": names}
+
+
+def _space(axis: str, size: int, settings: Mapping[str, Any], *, whole: bool = True) -> dict[str, Any]:
+    """An axis of the ``whole`` patch, whose pixels are larger where there are fewer, or of windows of its pixels."""
+    number = "yx".index(axis)
+    spacing = settings["preprocessing"]["spacing"]
+    larger = settings["sliding_window"]["patch_size"][number] / size if whole else 1
+    in_pixels = settings["preprocessing"]["reader"] in PICTURE_READERS and np.allclose(spacing, 1)
+    unit = {} if in_pixels else {"unit": "millimeter"}
+    return {"type": "space", "id": axis, "size": size, "scale": float(spacing[number] * larger), **unit}
+
+
+def _class_names(output: str, settings: Mapping[str, Any]) -> list[str]:
+    """Names of the classes in the order of the output's channels."""
+    labels = settings["labels"]
+    if labels.get("rule") == "sigmoid > 0.5":  # of regions
+        return [str(name) for name in labels["names"] if name != "background"]
+    names = sorted(labels["names"], key=labels["names"].__getitem__)
+    if output == "heatmap":
+        names = [name for name in names if labels["names"][name] in settings["objects"]["thing_classes"]]
+    return list(map(str, names))
 
 
 def _probabilities(logits: np.ndarray, rule: str) -> tuple[np.ndarray, list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -59,11 +60,13 @@ def install_package(source: str | Path, *, dataset: str | None) -> Path:
             (complete / CARD).write_bytes(model.card)
             for fold, state in states.items():
                 (complete / f"fold_{fold}").mkdir()
-                torch.save(_checkpoint(model, state), complete / f"fold_{fold}" / FINAL_CHECKPOINT)
+                content = io.BytesIO()  # written to a file by torch, a full disk is a RuntimeError without a number
+                torch.save(_checkpoint(model, state), content)
+                (complete / f"fold_{fold}" / FINAL_CHECKPOINT).write_bytes(content.getbuffer())
             _move(complete, target)
     except OSError as error:
         raise InputError(
-            f"{model.name} cannot be installed into {results} ({error.filename}: {error.strerror}); nothing was."
+            f"{model.name} cannot be installed into {error.filename or results} ({error.strerror}); nothing was."
         ) from error
     return target
 
@@ -162,9 +165,10 @@ def _is_installed(
     if not all(map(is_whole, files.values())):
         return False
     kept = {name: read_json(folder / name, expected="what nnU-Net wrote") for name in (PLANS, DATASET)}
-    if configuration not in kept[PLANS].get("configurations", {}):
+    try:
+        kept[PLANS] = _checked_part(kept[PLANS], configuration)
+    except (InputError, TypeError, AttributeError, ValueError):  # they were edited, or are of another program
         return False
-    kept[PLANS] = _checked_part(kept[PLANS], configuration)
     if json_digest(kept) != json_digest({PLANS: plans, DATASET: dataset_json}):
         return False
     return all(_equal(load_checkpoint(file)["network_weights"], states[fold]) for fold, file in files.items())

@@ -14,8 +14,16 @@ from typing import Any
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.build_predictor import load_checkpoint
-from maskmed_nnu.nnunet.inference.model_source import FolderModel
-from maskmed_nnu.nnunet.inference.package_file import CARD, DATASET, FORMAT_VERSION, MANIFEST, PLANS, weights_file
+from maskmed_nnu.nnunet.inference.model_source import FolderModel, open_model
+from maskmed_nnu.nnunet.inference.package_file import (
+    CARD,
+    DATASET,
+    EXAMPLES,
+    FORMAT_VERSION,
+    MANIFEST,
+    PLANS,
+    weights_file,
+)
 from maskmed_nnu.nnunet.inference.package_plans import check_classes, check_names
 from maskmed_nnu.nnunet.inference.package_weights import pack_weights
 from maskmed_nnu.nnunet.model_sharing.model_card import model_card
@@ -47,14 +55,16 @@ def write_package(
         raise InputError(
             f"The precision {precision!r} does not exist for weights; legal are {' and '.join(PRECISIONS)}."
         )
-    if Path(model_folder).expanduser().is_file():
-        raise InputError(f"{model_folder} is a file; a package is made from the folder of a training, so name that.")
-    model = FolderModel(model_folder, checkpoint=checkpoint)
+    model = open_model(model_folder, checkpoint=checkpoint)
+    if not isinstance(model, FolderModel):
+        raise InputError(f"{model.path} is a package already; copy that, or name the folder of a training.")
     chosen = model.choose_folds(folds)
     path = Path(path).expanduser()
     check_output(path, model, ending=".zip", kind="model package", is_ours=_is_package)
     if example is not None and not example.is_file():
         raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
+    if example is not None and not example.name.lower().endswith(EXAMPLES):
+        raise InputError(f"The example {example} is no picture; its ending may be {', '.join(EXAMPLES)}.")
     refuse_output_over_input([path], [example] if example is not None else [], advice="name another file")
 
     weights, first = {}, None
@@ -102,7 +112,8 @@ def write_package(
     )
     files = {PLANS: _json(plans), DATASET: _json(model.dataset_json), CARD: text.encode(), **weights}
     if example is not None:
-        files["example" + "".join(example.suffixes)] = example.read_bytes()
+        ending = next(ending for ending in EXAMPLES if example.name.lower().endswith(ending))
+        files[f"example{ending}"] = example.read_bytes()
     write_atomically(path, lambda partial: _write_zip(partial, manifest, files))
     return path
 

@@ -14,7 +14,7 @@ from PIL import Image
 import maskmed_nnu as mm
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.model_source import open_model
-from maskmed_nnu.nnunet.model_sharing.bioimageio_tensors import normalize, preprocessing
+from maskmed_nnu.nnunet.model_sharing.bioimageio_tensors import _axis, normalize, preprocessing
 from tests.api.test_model import save_nifti
 from tests.nnunet.tiny_models import OBJECTS, REGIONS, tiny_model
 
@@ -93,6 +93,28 @@ def test_without_the_extra(tmp_path, monkeypatch):
     example = picture(tmp_path, objects=False)
     with pytest.raises(InputError, match=r"onnxruntime, bioimageio.spec, .* pip install 'maskmed-nnu\[export\]'"):
         mm.export(tmp_path / "model", tmp_path / "x.zip", example=example, **OPTIONS)
+
+
+def test_axes_lie_on_the_image():
+    """Coarser maps have larger pixels, windows those of the patch; channels come in the order of the labels."""
+    settings = {
+        "preprocessing": {"spacing": [0.5, 0.25], "reader": "InstanceIO"},
+        "sliding_window": {"patch_size": [64, 32]},
+        "labels": {"names": {"background": 0, "stroma": 2, "nucleus": 1}},
+        "objects": {"thing_classes": [1]},
+    }
+    axis = {"type": "space", "id": "y", "unit": "millimeter"}
+    assert _axis("y", 64, "semantic", settings) == {**axis, "size": 64, "scale": 0.5}
+    assert _axis("y", 16, "heatmap", settings) == {**axis, "size": 16, "scale": 2.0}
+    assert _axis("y", 16, "masks", settings) == {**axis, "size": 16, "scale": 0.5}
+    named = {output: _axis("channel", size, output, settings)["channel_names"] for output, size in
+             {"semantic": 3, "heatmap": 1, "peaks": 2, "embeddings": 3}.items()}  # fmt: skip
+    assert named["semantic"] == ["background", "nucleus", "stroma"] and named["heatmap"] == ["nucleus"]
+    assert named["peaks"] == ["x", "y"] and named["embeddings"] == ["channel0", "channel1", "channel2"]
+    settings["preprocessing"]["spacing"] = [1.0, 1.0]
+    assert "unit" not in _axis("x", 8, "heatmap", settings), "pictures need not have a spacing"
+    settings["preprocessing"]["reader"] = "SimpleITKIO"
+    assert _axis("x", 32, "logits", settings)["unit"] == "millimeter"
 
 
 def channel(scheme: str, *, mask: bool = False, **numbers: float) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import resource
 import shlex
 import sys
 import zipfile
@@ -19,7 +20,6 @@ from PIL import Image
 import maskmed_nnu as mm
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.model_sharing import installation
 from tests.api.test_model import save_nifti, volume, written
 from tests.nnunet.model_sharing.test_model_package import contents, edited, write
 from tests.nnunet.tiny_models import NETWORKS, OBJECTS, tiny_model
@@ -137,6 +137,14 @@ def test_another_model_of_that_name_stays(package, nnunet_env, tmp_path):
     assert again.parent.name == json.loads((again / "plans.json").read_text())["dataset_name"] == "Dataset001_Tiny"
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": 3}', '{"configurations": {"2d": []}}'])
+def test_plans_that_are_there_and_are_none(package, content):
+    folder = mm.import_model(package)
+    (folder / "plans.json").write_text(content)
+    with pytest.raises(InputError, match=f"{NAME} holds another model of this name"):
+        mm.import_model(package)
+
+
 @pytest.mark.parametrize("kind", ["raw", "preprocessed", "results"])
 def test_a_number_that_another_data_set_has(package, nnunet_env, kind):
     (getattr(nnunet_env, kind) / "Dataset007_Other").mkdir()
@@ -237,19 +245,16 @@ def test_what_is_no_package(tmp_path, nnunet_env, package, monkeypatch):
         mm.import_model(package)
 
 
-def test_a_full_disk_leaves_nothing(package, nnunet_env, monkeypatch):
-    save, calls = torch.save, []
-
-    def fail(content, path):
-        calls.append(path)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device", str(path))
-        save(content, path)
-
-    monkeypatch.setattr(installation.torch, "save", fail)
-    with pytest.raises(InputError, match=r"cannot be installed into .*\(.*No space left on device\); nothing was"):
-        mm.import_model(package)
-    assert len(calls) == 2 and installed(nnunet_env.results) == []
+def test_a_full_disk_leaves_nothing(package, nnunet_env):
+    """Files may not grow beyond the plans, which ends the writing of weights as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be installed into .* \(File too large\); nothing was"):
+            mm.import_model(package)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert installed(nnunet_env.results) == []
 
 
 def test_a_model_of_ours_by_its_name(nnunet_env, capsys):

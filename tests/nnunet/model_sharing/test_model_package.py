@@ -108,7 +108,7 @@ def test_folds_are_chosen(folder, tmp_path):
 def test_what_a_folder_has_and_a_package_has_not(package):
     with pytest.raises(InputError, match=r"model\.zip is a model package, .* leave checkpoint_best\.pth out"):
         open_model(package, checkpoint="checkpoint_best.pth")
-    with pytest.raises(InputError, match=r"model\.zip is a file; a package is made from the folder of a training"):
+    with pytest.raises(InputError, match=r"model\.zip is a package already; copy that"):
         mm.export(package, package)
 
 
@@ -121,7 +121,7 @@ def test_the_same_model_gives_the_same_file_without_pickles(folder, package):
 
 
 def test_the_card_says_what_is_known(folder, tmp_path):
-    example = tmp_path / "picture.png"
+    example = tmp_path / "cells at 1.5 um.PNG"
     example.write_bytes(b"a picture")
     figures = {"images": 40, "F1@0.5": 0.91234, "per_class": {"nucleus": {"PQ": 0.5}}, "note": "words"}
     file = mm.export(folder, tmp_path / "cells.zip", card="From BBBC038, CC0.", figures=figures, example=example)
@@ -159,6 +159,7 @@ def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
         ({"precision": "int8"}, "The precision 'int8' does not exist for weights; legal are float16 and float32"),
         ({"folds": 7}, "Fold 7 in .* has no checkpoint_final.pth"),
         ({"example": "missing.png"}, "The example missing.png is no file"),
+        ({"example": __file__}, "is no picture; its ending may be .nii.gz, .nii, "),
         ({"figures": "missing.json"}, "missing.json cannot be read"),
         ({"checkpoint": "x.pth"}, "has a x.pth; there is checkpoint_final.pth"),
     ],
@@ -247,11 +248,13 @@ def test_a_file_that_was_cut(package, kept):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda files: files.pop("plans.json"), "lacks plans.json"),
-        (lambda files: files.pop("fold_1.safetensors"), "lacks fold_1.safetensors"),
-        (lambda files: files.update({"run.py": b"1"}), "holds 'run.py' beside what package.json lists"),
-        (lambda files: files.update({"../x.json": b"{}"}), r"holds '\.\./x.json' beside"),
-        (lambda files: files.update({"fold_2.safetensors": b""}), "holds 'fold_2.safetensors' beside"),
+        (lambda files: files.pop("plans.json"), "lacks 'plans.json'"),
+        (lambda files: files.pop("fold_1.safetensors"), "lacks 'fold_1.safetensors'"),
+        (lambda files: files.update({"run.py": b"1"}), r"holds files that do not belong in it, .* \('run.py'\); get"),
+        (lambda files: files.update({"example.pkl": b"1"}), r"\('example.pkl'\)"),
+        (lambda files: files.update({"\33[2J\n": b"1"}), r"\('\\x1b\[2J\\n'\)"),
+        (lambda files: files.update({"../x.json": b"{}"}), r"\('\.\./x.json'\)"),
+        (lambda files: files.update({"fold_2.safetensors": b""}), r"\('fold_2.safetensors'\)"),
         (lambda files: files.update({"plans.json": b"[]"}), "plans.json in .* is no JSON object"),
         (lambda files: files.update({"plans.json": b"{"}), "plans.json in .* is not valid JSON"),
         (lambda files: files.update({"plans.json": b"[" * 10**5}), "plans.json in .* is not valid JSON"),
@@ -280,7 +283,9 @@ def test_checksums_and_sizes(package):
         ({"format_version": "1"}, "not as `maskmed export` writes it"),
         ({"nnunetv2": "2.9.0"}, "holds a model of nnU-Net 2.9.0, and .* knows those of nnU-Net 2.8"),
         ({"folds": []}, "not as `maskmed export` writes it"),
-        ({"folds": ["../../0"]}, "lacks fold_../../0.safetensors"),
+        ({"folds": ["../../0"]}, "not as `maskmed export` writes it"),
+        ({"nnunetv2": "2.8\n\33[2J"}, "not as `maskmed export` writes it"),
+        ({"\33[2J": 1}, r"not as `maskmed export` writes it \(\"\\u001b\[2J\": Extra"),
         ({"trainer": "os.system"}, "not as `maskmed export` writes it"),
         ({"trainer": "join"}, 'names "join" as trainer'),
         ({"configuration": "3d"}, "have no configuration '3d'"),
@@ -373,6 +378,10 @@ def test_names_that_nnunet_would_look_up(package, key, value):
         ("plans.json", {"label_manager": "join"}, "as label_manager"),
         ("plans.json", {"transpose_forward": [0, 0, 0]}, "The axes in the plans"),
         ("plans.json", {"transpose_forward": "abc"}, 'set transpose_forward to "abc"'),
+        ("plans.json", {"transpose_backward": None}, "set transpose_backward to null"),
+        ("plans.json", {"transpose_backward": [2, 1, 0]}, "The axes in the plans"),
+        ("plans.json", {"foreground_intensity_properties_per_channel": {"0": {}}}, "The channels in plans and"),
+        ("dataset.json", {"channel_names": {"0": "CT"}}, "The channels in plans and dataset.json of"),
         ("plans.json", {"configurations": {"2d": {"inherits_from": "2d"}}}, "are none of nnU-Net 2.8"),
         ("plans.json", {"configurations": {"2d": []}}, "are none of nnU-Net 2.8"),
         ("dataset.json", {"file_ending": "/../../.bashrc"}, "as file_ending"),
@@ -391,6 +400,12 @@ def test_plans_that_lead_elsewhere(package, file, change, fault):
         ({"spacing": [0, 1]}, "set spacing to"),
         ({"spacing": [1.0, 1.0, 1.0]}, "do not fit each other"),
         ({"architecture": None}, "are none of nnU-Net 2.8"),
+        (
+            {"architecture": {"network_class_name": None, "arch_kwargs": {}, "_kw_requires_import": []}},
+            "names null as network_class_name",
+        ),
+        ({"use_mask_for_norm": -1}, "set use_mask_for_norm to -1"),
+        ({"resampling_fn_data_kwargs": 0}, "set resampling_fn_data_kwargs to 0"),
     ],
 )
 def test_settings_that_make_no_sense(package, change, fault):
@@ -438,12 +453,20 @@ def test_weights_that_do_not_fit_the_plans(package, edit, fault):
         predictor(write(package, files | {"fold_0.safetensors": save(state)}))
 
 
-def test_a_network_too_large_for_the_memory_is_refused_before_it_is_built(package):
-    def widen(plans: dict) -> None:
-        plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["width"] = 10**6
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"width": 10**4}, "do not fit the network that the plans describe"),
+        ({"n_conv_per_stage": [10**9] * 3}, "describe a network with settings above 16,384"),
+        ({"n_conv_per_stage": [1] * 10**5}, "describe a network with settings above 16,384"),
+    ],
+)
+def test_a_network_too_large_for_the_memory_is_refused_before_it_is_built(package, change, fault):
+    def grow(plans: dict) -> None:
+        plans["configurations"]["2d"]["architecture"]["arch_kwargs"].update(change)
 
-    with pytest.raises(InputError, match="do not fit the network that the plans describe"):
-        predictor(edited(package, "plans.json", widen))
+    with pytest.raises(InputError, match=fault):
+        predictor(edited(package, "plans.json", grow))
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", struct.pack("<Q", 2**62) + b"{}", b"\x80\x04."])
