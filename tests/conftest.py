@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 # Before torch is imported: tests run in parallel processes, and each would otherwise take every core.
@@ -60,7 +61,9 @@ def real_data() -> Path:
 def nnunet_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NnunetFolders:
     """An empty nnU-Net environment below ``tmp_path``, set in ``os.environ`` and so inherited by subprocesses.
 
-    One worker everywhere and no ``torch.compile``: tests run tiny data on few cores.
+    One worker everywhere and no ``torch.compile``: tests run tiny data on few cores. nnU-Net forks twelve processes
+    each time it matches file names; here they are threads, since copying a process that has loaded torch takes longer
+    than planning.
     """
     folders = {name: tmp_path / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")}
     for name, folder in folders.items():
@@ -70,6 +73,7 @@ def nnunet_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NnunetFolders
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # 0 breaks planning
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
     monkeypatch.setenv("nnUNet_compile", "f")
+    monkeypatch.setattr("nnunetv2.utilities.utils.Pool", ThreadPool)
     return NnunetFolders(**folders)
 
 
