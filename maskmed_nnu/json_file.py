@@ -32,6 +32,15 @@ def read_json(path: Path | str, *, expected: str) -> Any:
         raise InputError(f"{path} is not valid JSON ({error}): {_cause(raw, error)}; {expected} is needed.") from None
 
 
+def read_optional_object(path: Path | str) -> dict[str, Any]:
+    """The JSON object in ``path``; empty where the file is missing or damaged, or holds something else."""
+    try:
+        content = read_json(path, expected="a JSON object")
+    except InputError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_json(path: Path, content: Any, *, indent: int | None = None) -> None:
     """Write ``content`` under a temporary name that is then renamed; NaN and infinity are errors."""
     text = json.dumps(content, indent=indent, allow_nan=False) + "\n"

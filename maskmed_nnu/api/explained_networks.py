@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.patches import Patch, innermost_voxel
+from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.networks.maskattn_unet import MaskAttnUNet
 from maskmed_nnu.networks.maskmed import MaskMed
@@ -156,7 +157,9 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
     }
     missing = [name for name, voxels in zip(names, found, strict=True) if not voxels.any()]
     if missing:
-        parts.notes.append(f"No query can answer for {_list(missing)}: the network finds none of it in this patch.")
+        parts.notes.append(
+            f"No query can answer for {format_list(missing)}: the network finds none of it in this patch."
+        )
     return classes
 
 
@@ -258,12 +261,6 @@ def _classes_of(network: MaskAttnUNet, patch: Patch) -> NDArray[np.int64]:
 
     logits = watch(network, {}, patch.data)
     return patch.crop(logits[0].argmax(0).cpu().numpy())
-
-
-def _list(names: Sequence[str]) -> str:
-    from maskmed_nnu.instances.text import format_list
-
-    return format_list(names)
 
 
 def not_explainable(network: Any, name: str) -> str:

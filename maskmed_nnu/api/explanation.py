@@ -129,13 +129,8 @@ class Explanation:
                 write_atomically(path, partial(self.plot(pictures[path]).savefig, dpi=110))
         for path, table in tables.items():
             write_atomically(path, partial(table.to_csv, index=False))
-        arrays = {"image": self.image, "box": self.box, **self.arrays}
-
-        def write(partial_file: Path) -> None:
-            with partial_file.open("wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
-
-        write_atomically(target / ARRAYS, write)
+        arrays: dict[str, Any] = {"image": self.image, "box": self.box, **self.arrays}
+        write_atomically(target / ARRAYS, partial(np.savez_compressed, **arrays))
         return written
 
 

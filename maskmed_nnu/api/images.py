@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from maskmed_nnu.api.array_axes import array_axes, check_spacing, checked_array
 from maskmed_nnu.api.grids import grid_of, in_planned_unit, properties_of
-from maskmed_nnu.api.library_images import nifti_unit, plain_nifti, unit_of, without_metadata
+from maskmed_nnu.api.memory_images import nifti_unit, plain_nifti, unit_of, without_metadata
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.text import count

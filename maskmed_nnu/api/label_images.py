@@ -57,13 +57,13 @@ def label_map_of(value: Any, name: str, *, axes: str | None = None) -> LabelMap:
     if kind == "nibabel" and hasattr(value, "dataobj"):
         import nibabel
 
-        from maskmed_nnu.api.library_images import plain_nifti
+        from maskmed_nnu.api.memory_images import plain_nifti
 
         return _of_file("image.nii", lambda file: nibabel.save(plain_nifti(value), file), name)
     if kind == "SimpleITK":
         import SimpleITK
 
-        from maskmed_nnu.api.library_images import without_metadata
+        from maskmed_nnu.api.memory_images import without_metadata
 
         return _of_file("image.mha", lambda file: SimpleITK.WriteImage(without_metadata(value), str(file)), name)
     return _of_array(value, name, axes)

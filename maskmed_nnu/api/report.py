@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,13 @@ def report(
     page = page_of(record, scores, progress=progress)
     text = render(page)
     write_atomically(target, lambda partial: partial.write_bytes(text.encode(errors="replace")))  # names of files
-    known = [value for value in scores.ranking.values() if value == value]
     return TrainingReport(
         path=target,
         data_set=record.names.dataset,
         folds=tuple(record.folds),
         cases=len(record.validations.cases),
         scored_by=scores.ranked_by,
-        score=sum(known) / len(known) if known else None,
+        score=None if math.isnan(scores.mean) else scores.mean,
         failures=scores.number_of_failures,
         faults=len(scores.faults) + len(record.validations.missing),
         notes=tuple(page.notes),

@@ -39,14 +39,13 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
     notes = [*_notes_on_training(record.curves), *record.validations.notes, *(_ended(note) for note in scores.notes)]
     if not record.fingerprint:
         notes.append("The folder holds no dataset_fingerprint.json, so that little is known of the training images.")
-    mean = _mean(list(scores.ranking.values()))
     kind = "objects" if record.objects else "classes"
     planned_classes = (record.plans.get("maskmed_nnu") or {}).get("num_classes")
     return Page(
         title=f"{planned_rows(record.plans, names)[2][1]} on {names.dataset}",
         subtitle=f"{names.trainer}, {names.plans}, {names.configuration}: the training and its validation",
         facts=[
-            (f"mean {scores.ranked_by} of the cases", "–" if math.isnan(mean) else f"{mean:.3f}"),
+            (f"mean {scores.ranked_by} of the cases", "–" if math.isnan(scores.mean) else f"{scores.mean:.3f}"),
             ("cases scored", str(len(scores.ranking))),
             ("folds trained to the end", f"{sum(curve.finished for curve in record.curves)} of {len(record.folds)}"),
             (f"{kind} missed or invented", f"{scores.number_of_failures:,}"),
@@ -250,11 +249,6 @@ def _number_of_classes(record: TrainingRecord) -> int:
 
 def _table(rows: Sequence[Mapping[str, str]]) -> Table:
     return Table(list(rows[0]), [list(row.values()) for row in rows]) if rows else NO_TABLE
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def _shown(value: float) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.instances.text import format_shape
-from maskmed_nnu.nnunet.evaluation.object_validation import object_status, read_objects, slices_of
+from maskmed_nnu.nnunet.evaluation.object_validation import object_status, read_both, slices_of
 from maskmed_nnu.nnunet.evaluation.validated_cases import ValidatedCase
 from maskmed_nnu.semantic.classes import Classes
 from maskmed_nnu.semantic.label_files import Pair, read_pair
@@ -63,10 +62,7 @@ def view_objects(case: ValidatedCase, label_format: LabelFormat, things: Sequenc
         InputError: where it cannot be shown.
     """
     truth_file, image = _files(case)
-    truth, prediction = read_objects(truth_file, label_format), read_objects(case.prediction, label_format)
-    if truth.stuff.shape != prediction.stuff.shape:
-        sizes = [format_shape(one.stuff.shape) for one in (prediction, truth)]
-        raise InputError(f"{case.prediction} has {sizes[0]} pixels, but its truth {truth_file} has {sizes[1]}.")
+    truth, prediction = read_both(truth_file, case.prediction, label_format)
     number = int(prediction.ids.max(initial=0))
     areas, lines = np.zeros(truth.ids.shape, np.uint8), np.zeros_like(prediction.ids)
     for z, (predicted, true) in enumerate(zip(slices_of(prediction), slices_of(truth), strict=True)):

@@ -35,12 +35,20 @@ STORED = ("AP", "AP50")
 """They need scores of the objects, which label maps do not hold."""
 
 
-def read_objects(path: Path, label_format: LabelFormat) -> InstanceMap:
-    """The objects in a label map.
+def read_both(truth: Path, prediction: Path, label_format: LabelFormat) -> tuple[InstanceMap, InstanceMap]:
+    """The objects in a true and a predicted label map.
 
     Raises:
-        InputError: where it is none. The sentence names the file.
+        InputError: where a file is none, or they differ in size. The sentence names the file.
     """
+    true, predicted = _read_objects(truth, label_format), _read_objects(prediction, label_format)
+    if true.stuff.shape != predicted.stuff.shape:
+        sizes = [format_shape(one.stuff.shape) for one in (predicted, true)]
+        raise InputError(f"{prediction} has {sizes[0]} pixels, but its truth {truth} has {sizes[1]}.")
+    return true, predicted
+
+
+def _read_objects(path: Path, label_format: LabelFormat) -> InstanceMap:
     raw, _ = read_ids_and_geometry(path, overlap_layers=label_format.overlap_layers)
     try:
         return decode(raw, label_format)
@@ -130,10 +138,7 @@ def _score(
 ) -> tuple[InstanceMetrics, dict[int, int], dict[int, int], dict[int, int]]:
     """Metrics, and the numbers of missed, invented and true objects of each class that has any."""
     assert case.truth is not None
-    truth, prediction = read_objects(case.truth, label_format), read_objects(case.prediction, label_format)
-    if truth.stuff.shape != prediction.stuff.shape:
-        sizes = [format_shape(one.stuff.shape) for one in (prediction, truth)]
-        raise InputError(f"{case.prediction} has {sizes[0]} pixels, but its truth {case.truth} has {sizes[1]}.")
+    truth, prediction = read_both(case.truth, case.prediction, label_format)
     metrics = InstanceMetrics(stuff_classes=stuff_classes)
     missed: dict[int, int] = {}
     invented: dict[int, int] = {}

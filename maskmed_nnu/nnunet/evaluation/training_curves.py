@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskmed_nnu.errors import InputError
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.json_file import read_optional_object
+from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT
 
-FINAL = "checkpoint_final.pth"
-CHECKPOINTS = (FINAL, "checkpoint_latest.pth", "checkpoint_best.pth")
+NOTES = "debug.json"
+"""What nnU-Net notes of a training in the folder of its fold."""
+CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_latest.pth", "checkpoint_best.pth")
 NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
 _STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*: "
 _EPOCH = re.compile(_STAMP + r"Epoch (\d+)\s*$")
@@ -65,7 +66,7 @@ def read_curve(folder: Path) -> TrainingCurve:
     fold, from_checkpoint = folder.name.removeprefix("fold_"), not epochs
     epochs = epochs or _from_checkpoints(folder)
     reached = epochs[-1].number + 1 if epochs else 0
-    finished = (folder / FINAL).is_file() or (planned is not None and 0 < planned <= reached)
+    finished = (folder / FINAL_CHECKPOINT).is_file() or (planned is not None and 0 < planned <= reached)
     return TrainingCurve(fold, epochs, finished, planned, from_checkpoint)
 
 
@@ -105,11 +106,7 @@ def _started(file: Path) -> tuple[int, ...]:
 
 
 def _planned_epochs(folder: Path) -> int | None:
-    try:
-        told = read_json(folder / "debug.json", expected="what nnU-Net notes of a training")
-    except (InputError, OSError):
-        return None
-    epochs = str(told.get("num_epochs")) if isinstance(told, dict) else ""
+    epochs = str(read_optional_object(folder / NOTES).get("num_epochs"))
     return int(epochs) if epochs.isdecimal() else None
 
 

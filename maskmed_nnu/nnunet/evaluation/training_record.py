@@ -9,7 +9,7 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.json_file import read_optional_object
 from maskmed_nnu.nnunet.evaluation.case_layers import view_classes, view_objects
 from maskmed_nnu.nnunet.evaluation.object_validation import score_objects
 from maskmed_nnu.nnunet.evaluation.training_curves import TrainingCurve, read_curve
@@ -86,7 +86,7 @@ def read_record(folder: Path) -> TrainingRecord:
         path,
         plans,
         dataset_json,
-        _fingerprint(path),
+        read_optional_object(path / "dataset_fingerprint.json"),
         names,
         tuple(folds),
         curves,
@@ -94,11 +94,3 @@ def read_record(folder: Path) -> TrainingRecord:
         None if objects else Classes.from_dataset_json(dataset_json, str(path / "dataset.json")),
         LabelFormat.from_dataset_json(dataset_json, str(path / "dataset.json")) if objects else None,
     )
-
-
-def _fingerprint(folder: Path) -> dict[str, Any]:
-    try:
-        fingerprint = read_json(folder / "dataset_fingerprint.json", expected="nnU-Net's fingerprint")
-    except (InputError, OSError):
-        return {}
-    return fingerprint if isinstance(fingerprint, dict) else {}

@@ -11,7 +11,8 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count, format_list
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.json_file import read_optional_object
+from maskmed_nnu.nnunet.evaluation.training_curves import NOTES
 from maskmed_nnu.nnunet.experiment_planning import iaunet_report, maskattn_rules, maskmed_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEY
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
@@ -196,11 +197,7 @@ def trained_with(folder: Path) -> Rows:
 
 
 def _noted(fold: Path) -> dict[str, Any]:
-    try:
-        noted = read_json(fold / "debug.json", expected="what nnU-Net notes of a training")
-    except (InputError, OSError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
+    return read_optional_object(fold / NOTES)
 
 
 def _settings(values: Mapping[str, Any], model: type[Settings], prefix: str) -> Iterator[SettingRow]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count, format_list
-from maskmed_nnu.json_file import read_json
+from maskmed_nnu.json_file import read_json, read_optional_object
 from maskmed_nnu.nnunet.training.object_summary import SCORES, SUMMARY
 
 VALIDATION = "validation"
@@ -76,11 +76,7 @@ def find_validations(model: Path, dataset: str, dataset_json: Mapping[str, Any])
 
 def read_summary(model: Path, fold: str, name: str = SUMMARY) -> dict[str, Any]:
     """``validation/summary.json`` of a fold, or ``instances.json``; empty where it is missing or damaged."""
-    try:
-        content = read_json(model / f"fold_{fold}" / VALIDATION / name, expected="the scores of a final validation")
-    except (InputError, OSError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_optional_object(model / f"fold_{fold}" / VALIDATION / name)
 
 
 def read_object_scores(model: Path, fold: str) -> dict[str, Any]:
@@ -110,10 +106,7 @@ def _predictions(fold: Path, ending: str) -> Iterator[Path]:
 
 def _images(raw: Path, ending: str) -> dict[str, tuple[Path, ...]]:
     """Case → the files of its channels; ``dataset.json`` may list them, or they lie in ``imagesTr``."""
-    try:
-        listed = read_json(raw / "dataset.json", expected="a dataset.json").get("dataset")
-    except (InputError, OSError, AttributeError):
-        listed = None
+    listed = read_optional_object(raw / "dataset.json").get("dataset")
     found: dict[str, tuple[Path, ...]] = {}
     if isinstance(listed, dict):
         for name, case in listed.items():

@@ -63,6 +63,12 @@ class ValidationScores:
     notes: Sequence[str] = ()
 
     @property
+    def mean(self) -> float:
+        """Of the ranking; NaN where no case has been scored."""
+        known = [value for value in self.ranking.values() if math.isfinite(value)]
+        return sum(known) / len(known) if known else math.nan
+
+    @property
     def number_of_failures(self) -> int:
         """Classes that were missed or invented, summed over the cases; objects where those are found."""
         return sum(failure.count for failure in self.failures)

@@ -95,17 +95,13 @@ def _objects(settings: dict, dataset: dict) -> dict[str, Any]:
     """How objects are taken from what the network gives for a tile."""
     rules = object_settings(settings)
     arguments = settings["architecture"]["arch_kwargs"]
-    embedding = {
-        "thing_channels": "thing_channels",
-        "affinity_threshold": "affinity_threshold",
-        "min_pixels": "min_pixels",
-    }
+    embedding = ("thing_channels", "affinity_threshold", "min_pixels")
     queries = {"tile_score_threshold": arguments.get("score_threshold", 0.05)}
     return {
         "thing_classes": list(rules["thing_classes"]),
         "stuff_classes": list(rules["stuff_classes"]),
         "score_threshold": rules["score_threshold"],
-        **({name: arguments[key] for name, key in embedding.items()} if "thing_channels" in arguments else queries),
+        **({name: arguments[name] for name in embedding} if "thing_channels" in arguments else queries),
         **{key: dataset[key] for key in ("label_divisor", "overlap_layers") if key in dataset},
     }
 
