@@ -1,4 +1,4 @@
-"""Generated cells: noisy pictures of ellipses with known objects, and nnU-Net data sets of them."""
+"""Generated cells: noisy pictures and volumes of ellipses with known objects, and nnU-Net data sets of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import tifffile
 
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, stack_layers
@@ -20,25 +21,27 @@ def draw_cells(
     shape: Sequence[int] = (96, 112),
     count: int = 12,
     radius: tuple[float, float] = (4.0, 9.0),
+    spacing: Sequence[float] | None = None,
     overlapping: bool = False,
     classes: int = 1,
 ) -> tuple[np.ndarray, InstanceMap]:
-    """A picture, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
+    """A picture or volume, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
 
+    ``radius`` is in units of the ``spacing``, by default pixels.
     Class 1 is bright. ``overlapping`` puts every second cell half over the one before it, else nothing overlaps.
     Two classes: each cell of class 1 has a darker nucleus inside (in a hole of the cell, where nothing may
-    overlap). Three: the lower third is stuff.
+    overlap). Three: the last third of the first axis is stuff.
     """
     image = rng.normal(0, 0.3, shape).astype(np.float32)
-    grid = np.indices(shape)
+    grid, dim = np.moveaxis(np.indices(shape), 0, -1), len(shape)
     free = np.ones(shape, bool)
     masks, numbers = [], []
-    centre = np.zeros(2)
+    centre = np.zeros(dim)
     for index in range(count):
-        radii = rng.uniform(*radius, 2)
+        radii = rng.uniform(*radius, dim) / (spacing or 1)
         on_top = overlapping and index % 2 == 1
-        centre = centre + radii * [0.0, 1.0] if on_top else rng.uniform(0, shape)
-        distance = (((grid - centre[:, None, None]) / radii[:, None, None]) ** 2).sum(0)
+        centre = centre + radii * np.eye(dim)[-1] if on_top else rng.uniform(0, shape)
+        distance = (((grid - centre) / radii) ** 2).sum(-1)
         mask = (distance < 1) & (free | overlapping)
         nucleus = (distance < 0.2) & mask
         free &= ~mask
@@ -53,7 +56,7 @@ def draw_cells(
     if classes == 3:
         stuff[shape[0] * 2 // 3 :] = 3
         image[stuff > 0] += 0.7
-    boxes = [((slice(None), slice(None)), mask) for mask in masks]
+    boxes = [((slice(None),) * dim, mask) for mask in masks]
     return image, InstanceMap(stack_layers(boxes, shape), np.array(numbers, np.int64), stuff)
 
 
@@ -68,7 +71,8 @@ def write_cells(
     seed: int = 0,
     **cells: object,
 ) -> Path:
-    """An nnU-Net data set of TIFFs, ``raw/Dataset011_Cells``; one more image than ``images`` has no object."""
+    """An nnU-Net data set, ``raw/Dataset011_Cells``, of TIFFs or, with ``spacing`` of its axes, of NIfTI volumes; one
+    more image than ``images`` has no object."""
     folder = raw / f"Dataset{dataset_id:03d}_Cells"
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
@@ -90,11 +94,13 @@ def write_cells(
         image, objects = draw_cells(rng, overlapping=overlapping, classes=classes, **settings)
         ids = encode(objects, label_format)
         picture = np.clip(1000 + 500 * image, 0, 2**16 - 1).astype(np.uint16)
-        tifffile.imwrite(folder / "imagesTr" / f"cells_{index:03d}_0000{ending}", picture)
-        tifffile.imwrite(
-            folder / "labelsTr" / f"cells_{index:03d}{ending}",
-            ids if overlapping else ids[0],
-            photometric="minisblack",
-        )
+        labels = ids if overlapping else ids[0]
+        for name, array in ((f"imagesTr/cells_{index:03d}_0000", picture), (f"labelsTr/cells_{index:03d}", labels)):
+            if cells.get("spacing") is None:
+                tifffile.imwrite(folder / f"{name}{ending}", array, photometric="minisblack")
+                continue
+            volume = sitk.GetImageFromArray(array, isVector=False)
+            volume.SetSpacing([*cells["spacing"][::-1], 1.0][: array.ndim])
+            sitk.WriteImage(volume, str(folder / f"{name}{ending}"))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder

@@ -29,6 +29,8 @@ class DataSet:
     planner: str = "IAUNetPlanner"
     trainer: str = TRAINER
     shrink: Callable[..., None] = shrink_instance_plans
+    model_of: str = "2d"
+    """the configuration"""
 
     @property
     def plans(self) -> str:
@@ -48,7 +50,7 @@ class DataSet:
 
     @property
     def fold(self) -> Path:
-        return self.workspace.results / self.raw.name / f"{self.trainer}__{self.plans}__2d" / "fold_0"
+        return self.workspace.results / self.raw.name / f"{self.trainer}__{self.plans}__{self.model_of}" / "fold_0"
 
     @property
     def description(self) -> dict:
@@ -56,7 +58,7 @@ class DataSet:
 
     @property
     def configuration(self) -> dict:
-        return json.loads((self.preprocessed / f"{self.plans}.json").read_text())["configurations"]["2d"]
+        return json.loads((self.preprocessed / f"{self.plans}.json").read_text())["configurations"][self.model_of]
 
     @property
     def predictions(self) -> Path:
@@ -78,20 +80,23 @@ class DataSet:
         (self.raw / "dataset.json").write_text(json.dumps({**self.description, "numTraining": training}))
 
     def plan(self, *, patch: int = 64) -> str:
-        command = ("-d", self.number, "-pl", self.planner, "-c", "2d", "--verify_dataset_integrity")
+        command = ("-d", self.number, "-pl", self.planner, "-c", self.model_of, "--verify_dataset_integrity")
         processes = ("-np", 1, "-npfp", 1)
         printed = self.workspace.run("nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
-        self.shrink(self.preprocessed / f"{self.plans}.json", patch=patch)
+        settings = {} if self.model_of == "2d" else {"configuration": self.model_of}
+        self.shrink(self.preprocessed / f"{self.plans}.json", patch=patch, **settings)
         return printed
 
-    def train(self, *options: str, **settings: Any) -> str:
-        return self.workspace.run("nnUNetv2_train", self.number, "2d", 0, *self.model, *CPU, *options, **settings)
+    def train(self, *options: str, fold: object = 0, **settings: Any) -> str:
+        return self.workspace.run(
+            "nnUNetv2_train", self.number, self.model_of, fold, *self.model, *CPU, *options, **settings
+        )
 
     def predict(self, *, new_interpreter: bool = False) -> str:
         run = self.workspace.run_in_new_interpreter if new_interpreter else self.workspace.run
         return run(
             "nnUNetv2_predict",
-            *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", "2d", "-f", 0),
+            *("-i", self.raw / "imagesTs", "-o", self.predictions, "-d", self.number, "-c", self.model_of, "-f", 0),
             *(*self.model, *CPU, "-npp", 1, "-nps", 1),
         )
 

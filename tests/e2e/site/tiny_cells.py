@@ -40,19 +40,24 @@ def write_coco(folder: Path, *, images: int = 7) -> None:
     (folder / "cells.json").write_text(json.dumps(content))
 
 
-def shrink_instance_plans(plans_file: Path, *, patch: int = 64) -> None:
-    """A small network and patch, so that images have tiles, and low thresholds: what is hardly trained finds much."""
+def shrink_instance_plans(plans_file: Path, *, patch: int = 64, configuration: str = "2d") -> None:
+    """A small network and patch, so that images have tiles, and low thresholds: what is hardly trained finds much.
+
+    The patch of a volume has 8 slices.
+    """
     plans = json.loads(plans_file.read_text())
-    configuration = plans["configurations"]["2d"]
-    configuration.update(batch_size=2, patch_size=[patch, patch])
+    configuration = plans["configurations"][configuration]
+    dim = len(configuration["patch_size"])
+    edges = [8, patch, patch][-dim:]
+    configuration.update(batch_size=2, patch_size=edges)
     configuration["instances"]["score_threshold"] = 0.01
     kwargs = configuration["architecture"]["arch_kwargs"]
     pyramid = [16, 16, 8][: len(kwargs["pyramid"])]
     kwargs.update(
         n_stages=4,
         features_per_stage=[8, 8, 16, 16],
-        kernel_sizes=[[3, 3]] * 4,
-        strides=[[1, 1], [2, 2], [2, 2], [2, 2]],
+        kernel_sizes=[[3] * dim] * 4,
+        strides=[[1] * dim, [1, 2, 2][-dim:], [2] * dim, [2] * dim],
         n_conv_per_stage=[1, 1, 1, 1],
         n_conv_per_stage_decoder=[1, 1, 1],
         width=16,
@@ -61,7 +66,9 @@ def shrink_instance_plans(plans_file: Path, *, patch: int = 64) -> None:
         levels=1,
         pyramid=pyramid,
         num_queries=min(kwargs["num_queries"], 50),
-        window=min(kwargs["window"], patch),
+        window=[min(*pair) for pair in zip(kwargs["window"], edges, strict=True)]
+        if dim == 3
+        else min(kwargs["window"], patch),
         score_threshold=0.005,
     )
     plans_file.write_text(json.dumps(plans))
