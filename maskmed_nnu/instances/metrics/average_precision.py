@@ -83,8 +83,9 @@ def match_by_score(
 ) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
-    `order` [D]: the detections that take part; `thresholds`: rising IoUs that are enough; `ignored` [areas, M]: ignored true objects, taken only where nothing
-    else is left; a crowd region serves any number of detections. Returns outcomes uint8 [areas, thresholds, D].
+    `order` [D]: the detections that take part; `thresholds`: rising IoUs that are enough; `ignored` [areas, M]: ignored
+    true objects, taken only where nothing else is left; a crowd region serves any number of detections. Returns
+    outcomes uint8 [areas, thresholds, D].
     """
     areas, thresholds = len(ignored), np.minimum(thresholds, 1 - 1e-10)[:, None]
     outcomes = np.full((areas, len(thresholds), len(order)), FALSE_POSITIVE, dtype=np.uint8)

@@ -16,6 +16,7 @@ from maskmed_nnu.instances.metrics.detection_sensitivity import DetectionSensiti
 from maskmed_nnu.instances.metrics.lesion_dice import LesionDice
 from maskmed_nnu.instances.metrics.matching import MatchingScores
 from maskmed_nnu.instances.metrics.panoptic_quality import PanopticQuality
+from maskmed_nnu.instances.metrics.ranked_metric import RankedMetric
 
 
 class InstanceMetrics:
@@ -29,9 +30,11 @@ class InstanceMetrics:
     (1.0, 1.0, 1.0, 1.0, 1.0)
     """
 
-    def __init__(self, *, max_detections: int = 1000, stuff_classes: Iterable[int] = ()) -> None:
-        self.ranked = (AveragePrecision(max_detections), DetectionSensitivity())
-        """Those that need scores."""
+    def __init__(self, *, max_detections: int = 1000, stuff_classes: Iterable[int] = (), scored: bool = True) -> None:
+        """Without scores (`scored`) there is no FROC, and every object has the score 1 in AP."""
+        self.ranked: tuple[RankedMetric, ...] = (AveragePrecision(max_detections),)
+        if scored:
+            self.ranked += (DetectionSensitivity(),)
         self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes), LesionDice())
 
     def update(self, prediction: Objects, truth: Objects, *, crowd: NDArray[np.bool_] | None = None) -> None:

@@ -96,7 +96,7 @@ def mask_overlaps(
 
 
 def box_pairs(boxes: Integers, others: Integers) -> tuple[Integers, Integers]:
-    """Indices (into `boxes` [N, 2·dim], into `others` [M, 2·dim]) of all pairs whose half-open boxes overlap, sorted."""
+    """Indices (into `boxes` [N, 2·dim] and `others` [M, 2·dim]) of all pairs whose half-open boxes overlap, sorted."""
     dim = boxes.shape[1] // 2
     rows = max(1, CHUNK // max(1, len(others)))
     pairs: list[Integers] = [np.zeros((2, 0), dtype=np.int64)]
