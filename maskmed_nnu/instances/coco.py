@@ -189,15 +189,16 @@ class CocoFile:
 
 
 def coco_results(detections: Detections, image_id: int | str) -> list[dict[str, Any]]:
-    """COCO results of one image: RLE, box (x, y, width, height), score, ``category_id`` = class number.
+    """COCO results of one 2D image: RLE, box (x, y, width, height), score, ``category_id`` = class number.
 
     An object none of whose pixels reaches probability one half has no mask and is left out.
     """
     results = []
+    height, width = detections.shape
     for box, mask, score, number in zip(
         detections.boxes, detections.masks, detections.scores, detections.classes, strict=True
     ):
-        shape = _encode_mask(mask >= 128, (int(box[0]), int(box[1])), detections.shape)
+        shape = _encode_mask(mask >= 128, (int(box[0]), int(box[1])), (height, width))
         if shape is not None:
             results.append({"image_id": image_id, "category_id": int(number), **shape, "score": float(score)})
     return results

@@ -34,7 +34,7 @@ def perturbed(rng: np.random.Generator, truth: Detections, *, classes: int = 1) 
         parts = []
         for index in rng.choice(len(truth), len(truth)):  # some never, some more than once
             dy, dx = rng.integers(-2, 3, 2) * (rng.random() < 0.7)
-            parts.append(truth.select([index]).shift(int(dy), int(dx), truth.shape))
+            parts.append(truth.select([index]).shift((dy, dx), truth.shape))
         moved = concatenate(parts)
     invented = random_truth(rng, 4, shape=truth.shape, classes=classes)
     everything = concatenate([moved, invented])

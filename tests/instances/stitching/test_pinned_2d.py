@@ -48,7 +48,7 @@ def results(seed: int) -> dict[str, str]:
         "merge_views": of(merge_views(views)),
         "mask_nms": of(mask_nms(merge_views(views[:2]), 0.3)),
         "resize": of(soft.resize((61, 173))),
-        "shift": of(soft.shift(-17, 9, (70, 100))),
+        "shift": of(soft.shift((-17, 9), (70, 100))),
         "flip": of(soft.flip((0, 1)).flip((1,))),
         "flatten": of(flatten(soft)),
         "to_instance_map": digest(ids, classes, np.array(dropped)),
