@@ -54,9 +54,8 @@ def tile_detections(rng: np.random.Generator, truth: Detections, tiles: list[Til
     """The truth as each tile sees it."""
     detections = []
     for tile in tiles:
-        low, high = np.array([tile.y0, tile.x0]), np.array([tile.y1, tile.x1])
-        meet = ((truth.boxes[:, :2] < high) & (truth.boxes[:, 2:] > low)).all(1)
-        seen = truth.select(meet).shift(-tile.y0, -tile.x0, tile.size)
+        meet = ((truth.boxes[:, :2] < tile.stop) & (truth.boxes[:, 2:] > tile.start)).all(1)
+        seen = truth.select(meet).shift(np.negative(tile.start), tile.size)
         scores = rng.uniform(0.6, 1, len(seen))
         detections.append(make_detections(seen.shape, seen.boxes, seen.masks, scores, seen.classes))
     return detections
@@ -91,7 +90,7 @@ def main() -> None:
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
-    moved = [part.boxes + np.array([tile.y0, tile.x0] * 2) for tile, part in zip(tiles, detections, strict=True)]
+    moved = [part.boxes + np.array(tile.start * 2) for tile, part in zip(tiles, detections, strict=True)]
     source = np.repeat(np.arange(len(tiles)), [len(part) for part in moved])
     pairs = overlapping_box_pairs(np.concatenate(moved))
     across = int((source[pairs[:, 0]] != source[pairs[:, 1]]).sum())

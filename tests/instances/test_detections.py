@@ -82,7 +82,7 @@ def test_shift_is_a_crop_with_padding(seed, dy, dx, height, width):
     detections = random_detections(seed)
     padded = np.pad(full(detections), ((0, 0), (100, 100), (100, 100)))
     expected = padded[:, 100 - dy : 100 - dy + height, 100 - dx : 100 - dx + width]
-    shifted = detections.shift(dy, dx, (height, width))
+    shifted = detections.shift((dy, dx), (height, width))
     visible = (expected >= 128).any((1, 2))
     assert np.array_equal(full(shifted), expected[visible])
     assert np.array_equal(shifted.scores, detections.scores[visible])

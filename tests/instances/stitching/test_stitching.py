@@ -42,7 +42,7 @@ def coincide(truth: Detections, tiles: list[Tile]) -> bool:
                 continue
             for n, a in enumerate(tiles):
                 for b in tiles[:n]:
-                    common = np.s_[max(a.y0, b.y0) : min(a.y1, b.y1), max(a.x0, b.x0) : min(a.x1, b.x1)]
+                    common = tuple(map(slice, np.maximum(a.start, b.start), np.minimum(a.stop, b.stop)))
                     if masks[i][common].any() and np.array_equal(masks[i][common], masks[j][common]):
                         return True
     return False
@@ -144,7 +144,7 @@ def test_anything_goes_in_and_detections_come_out(seed):
         boxes = np.concatenate([corner, end], 1)
         answers.append(make_detections(tile.size, boxes, masks, rng.random(len(boxes)), rng.integers(1, 4, len(boxes))))
     result = stitch(tiles, answers, SHAPE)
-    seen = [full(answer.shift(tile.y0, tile.x0, SHAPE)) for tile, answer in zip(tiles, answers, strict=True)]
+    seen = [full(answer.shift(tile.start, SHAPE)) for tile, answer in zip(tiles, answers, strict=True)]
     assert len(result) <= sum(map(len, answers))
     assert not (full(result).any(0) & ~np.concatenate(seen).any(0)).any()
     assert full(result).any((1, 2)).all() and ((result.scores >= 0) & (result.scores <= 1)).all()
@@ -162,7 +162,7 @@ def rectangle(y0: int, x0: int, y1: int, x1: int, shape: tuple[int, int] = (40, 
     return mask
 
 
-LEFT, RIGHT = Tile(0, 0, 40, 60, (40, 60), (40, 100)), Tile(0, 40, 40, 100, (40, 60), (40, 100))
+LEFT, RIGHT = Tile((0, 0), (40, 60), (40, 60), (40, 100)), Tile((0, 40), (40, 100), (40, 60), (40, 100))
 
 
 def answer(tile: Tile, *objects: tuple[np.ndarray, float, int]) -> Detections:
