@@ -9,6 +9,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
+from maskmed_nnu.losses.centres import at_cells
 from maskmed_nnu.networks.output import QueryOutput
 from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 
@@ -16,7 +17,7 @@ from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 class InstanceLoss(nn.Module):
     """``criterion`` on the objects, ``dense_weight`` · (Dice + cross-entropy) on the semantic map.
 
-    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, H, W]``. ``instances`` are the plan's settings of that
+    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, *spatial]``. ``instances`` are the plan's settings of that
     name, ``num_classes`` counts the labels with background.
     """
 
@@ -45,8 +46,8 @@ class InstanceLoss(nn.Module):
         loss = self.criterion(output, objects).total
         if output.dense_logits:
             logits = output.dense_logits[0]
-            stride = target.shape[-1] // logits.shape[-1]
-            semantic = target[:, :1, stride // 2 :: stride, stride // 2 :: stride]
+            stride = [edge // cells for edge, cells in zip(target.shape[2:], logits.shape[2:], strict=True)]
+            semantic = at_cells(target[:, :1], stride)
             semantic = torch.where(semantic < 0, self.ignore_label, semantic)
             loss = loss + self.dense_weight * self.dense(logits, semantic)
         return loss
