@@ -22,7 +22,14 @@ class InstanceLoss(nn.Module):
     """
 
     def __init__(
-        self, *, criterion: nn.Module, instances: dict, num_classes: int, dense_weight: float, is_ddp: bool
+        self,
+        *,
+        criterion: nn.Module,
+        instances: dict,
+        num_classes: int,
+        dense_weight: float,
+        batch_dice: bool,
+        is_ddp: bool,
     ) -> None:
         super().__init__()
         self.criterion, self.dense_weight, self.ignore_label = criterion, dense_weight, num_classes
@@ -30,7 +37,7 @@ class InstanceLoss(nn.Module):
         self.thing_classes: Sequence[int] = instances["thing_classes"]
         self.min_fragment: Sequence[int] = instances["min_fragment"]
         self.dense = DC_and_CE_loss(
-            {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": is_ddp},
+            {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": is_ddp},
             {},
             ignore_label=self.ignore_label,
             dice_class=MemoryEfficientSoftDiceLoss,
