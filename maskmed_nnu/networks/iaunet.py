@@ -133,7 +133,7 @@ class IAUNet(nn.Module):
                 raise InputError(
                     f"The plans ask for query_stride {query_stride}; legal are the strides of the pyramid, {largest}."
                 )
-            self.query_level = largest.index(query_stride)
+            self.query_level = len(largest) - 1 - largest[::-1].index(query_stride)  # of several the finest
             edges = (window,) * self.dim if isinstance(window, int) else tuple(window)
             if len(edges) != self.dim:
                 raise InputError(
