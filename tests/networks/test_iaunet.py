@@ -23,11 +23,10 @@ SWIN = "swin_tiny_patch4_window7_224"
 class InstanceContract(NetworkContract):
     """Both modes answer a ``QueryOutput``; ``predict_instances`` is what a trained network is asked for."""
 
-    dims = (2,)
     settings: dict = {}
 
     def build(self, spatial_dims, **overrides):
-        return build(**(self.settings | overrides))
+        return build(spatial_dims, **(self.settings | overrides))
 
     def evaluate(self, network, image):
         output = network(image)
@@ -51,15 +50,16 @@ class InstanceContract(NetworkContract):
             assert found.classes.max() < 2
             assert found.semantic.shape == (3, *image.shape[2:])
             torch.testing.assert_close(found.semantic.sum(0), torch.ones(image.shape[2:]))
-            for (y0, x0, y1, x1), mask in zip(found.boxes.tolist(), found.masks, strict=True):
-                assert 0 <= y0 < y1 <= image.shape[2] and 0 <= x0 < x1 <= image.shape[3]
-                assert mask.shape == (y1 - y0, x1 - x0) and mask.dtype == torch.uint8 and mask.max() >= 128
+            starts, stops = found.boxes.split(spatial_dims, 1)
+            assert (starts >= 0).all() and (starts < stops).all() and (stops <= torch.tensor(image.shape[2:])).all()
+            for extent, mask in zip((stops - starts).tolist(), found.masks, strict=True):
+                assert list(mask.shape) == extent and mask.dtype == torch.uint8 and mask.max() >= 128
 
     def test_nothing_above_the_threshold_is_no_object(self, spatial_dims):
         network = self.build(spatial_dims, score_threshold=1.1).eval()
         for found in network.predict_instances(self.image(spatial_dims)):
             assert found.scores.shape == found.classes.shape == (0,)
-            assert found.boxes.shape == (0, 4) and not found.masks
+            assert found.boxes.shape == (0, 2 * spatial_dims) and not found.masks
 
     def test_tiles_of_a_batch_do_not_see_each_other(self, spatial_dims):
         network = self.build(spatial_dims, score_threshold=0.0).eval()
@@ -75,7 +75,7 @@ class InstanceContract(NetworkContract):
         network = self.build(spatial_dims).train()
         image = self.image(spatial_dims)
         ids = torch.zeros(1, *image.shape[2:], dtype=torch.int16)
-        ids[0, :9, :7], ids[0, 20:30, 40:] = 1, 2
+        ids[0, ..., :9, :7], ids[0, ..., 20:30, 20:] = 1, 2
         number = torch.arange(1, objects + 1)
         targets = [SetTargets(ids, torch.zeros_like(number), number, number - 1)] * 2
         if network.from_image:
@@ -91,6 +91,8 @@ class InstanceContract(NetworkContract):
 
 
 class TestImageQueries(InstanceContract):
+    traced_dims = (2, 3)
+
     def test_training_output_has_the_promised_shapes(self):
         output = build()(torch.randn(2, 2, 32, 48))
         assert isinstance(output, QueryOutput)
@@ -100,6 +102,19 @@ class TestImageQueries(InstanceContract):
         assert [t.shape for t in output.dense_logits] == [(2, 3, 32, 48)]
         assert output.reference_points.shape == (2, 7, 2)
         assert output.centre_logits.shape == (2, 2, 16, 24)
+
+    def test_a_volume_has_an_axis_more(self):
+        network = build(3)
+        output = network(torch.randn(2, 2, 8, 16, 24))
+        assert network.divisor == (4, 8, 8) and network.mask_stride == (1, 1, 1)
+        assert output.mask_embeddings.shape == (3, 2, 7, (4 + 7 + 1) * 8 + 9 * 8 + 9)
+        assert output.mask_features.shape == (2, 7, 8, 16, 24)
+        assert output.reference_points.shape == (2, 7, 3)
+        assert output.centre_logits.shape == (2, 2, 8, 8, 12)
+
+    def test_no_convolution_of_the_pixel_decoder_spans_slices_that_the_encoder_keeps_apart(self):
+        outputs = build(3).pixel_decoder.outputs
+        assert [tuple(block[0].kernel_size) for block in outputs] == [(3, 3, 3), (1, 3, 3)]
 
 
 class TestImageQueriesWithMaskedAttention(InstanceContract):
@@ -121,7 +136,7 @@ class TestLearnedQueries(InstanceContract):
     def test_masks_have_the_grid_of_the_pyramid(self):
         network = self.build(2)
         output = network(torch.randn(2, 2, 32, 48))
-        assert network.mask_stride == 4
+        assert network.mask_stride == (4, 4)
         assert output.mask_features.shape == (2, 4, 8, 12)
         assert output.mask_embeddings.shape == (1, 2, 7, 5)
         assert output.reference_points is output.centre_logits is None
@@ -137,7 +152,7 @@ def test_published_configuration_counts_as_many_parameters(torchvision_ops):
     loss reaches, are not here (1,285), and masks have a bias (257)."""
     network = IAUNet(input_channels=3, num_classes=2, num_things=1, backbone="resnet50", **PUBLISHED)
     assert sum(p.numel() for p in network.parameters()) == 39_364_857
-    assert network.mask_stride == 4 and network.divisor == 32
+    assert network.mask_stride == (4, 4) and network.divisor == (32, 32)
 
 
 def test_published_network_predicts_after_its_nine_blocks_only():
@@ -204,8 +219,12 @@ def test_wrong_backbones_and_weights_are_told(torchvision_ops, tmp_path):
     [
         ({"queries": "magic"}, "queries 'magic'; legal values are image, learned"),
         ({"levels": 3, "pyramid": (8, 8)}, "3 levels and a pyramid of 2, but the encoder has only 4 scales"),
+        (
+            {"backbone": "resnet18", "conv_op": nn.Conv3d},
+            "backbone 'resnet18' for volumes, but timm's networks are for",
+        ),
         ({"query_stride": 8}, r"query_stride 8; legal are the strides of the pyramid, \[2, 1\]"),
-        ({"strides": [[1, 1], [2, 2], [2, 1], [2, 2]]}, r"stride \[2, 1\] differs between the axes"),
+        ({"window": [9, 9, 9]}, r"window \[9, 9, 9\] for 2 axes; legal is one edge for each"),
     ],
 )
 def test_wrong_settings_are_told(overrides, sentence):
@@ -226,7 +245,7 @@ def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points():
     coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, (5, 4))
     fine = F.interpolate(coarse.flatten(0, 1), scale_factor=4, mode="bilinear").view(2, 2, 6, -1)
     index = torch.randint(20 * 16, (2, 50))
-    at_points = DotProductMaskHead(stride=4).at_points(embeddings, features, index)
+    at_points = DotProductMaskHead(stride=(4, 4)).at_points(embeddings, features, index)
     torch.testing.assert_close(
         at_points, fine.gather(3, index[None, :, None].expand(2, 2, 6, 50)), rtol=1e-4, atol=1e-5
     )
@@ -242,7 +261,7 @@ def test_the_set_loss_on_a_coarse_grid_is_that_of_the_enlarged_masks(num_points)
     coarse = QueryOutput(torch.randn(2, 1, 4, 3), torch.randn(2, 1, 4, 4), torch.randn(1, 3, 4, 6))
     fine = coarse._replace(mask_features=F.interpolate(coarse.mask_features, scale_factor=4, mode="bilinear"))
     losses = []
-    for stride, output in ((4, coarse), (1, fine)):
+    for stride, output in (((4, 4), coarse), ((), fine)):
         torch.manual_seed(1)  # the same points
         criterion = SetCriterion(num_classes=2, mask_head=DotProductMaskHead(stride), num_points=num_points)
         losses.append(criterion(output, targets).total)
@@ -253,7 +272,7 @@ def test_full_frame_masks_are_cut_to_what_is_inside():
     features = torch.full((1, 6, 8), -1.0)
     features[0, 1:3, 2:4] = 1
     embeddings = torch.tensor([[8.0, 0.0], [0.0, -8.0]])  # the second query's mask is empty
-    boxes, masks, found = full_frame_instances(DotProductMaskHead(4), embeddings, features, shape=(24, 32))
+    boxes, masks, found = full_frame_instances(DotProductMaskHead((4, 4)), embeddings, features, shape=(24, 32))
     assert found.tolist() == [0]
     assert boxes.tolist() == [[3, 7, 13, 17]]  # one pixel more than the mask on each side
     assert (masks[0] >= 128)[1:-1, 1:-1].float().mean() > 0.9
