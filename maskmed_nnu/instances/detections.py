@@ -199,9 +199,13 @@ def to_instance_map(detections: Detections, max_layers: int) -> tuple[NDArray[np
             part = best[box]
             part[inside & (part == 0)] = i + 1
             keep[i] = True
-    new_id = np.zeros(len(detections) + 1, np.int32)
-    new_id[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
-    return new_id[np.stack(layers)], detections.classes[keep], int(np.count_nonzero(~keep))
+    ids = np.stack(layers) if len(layers) > 1 else layers[0][None]
+    if not keep.all():
+        new_id = np.zeros(len(detections) + 1, np.int32)
+        new_id[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+        for plane in ids.reshape(-1, *detections.shape[1:]):  # one at a time: a volume's ids take gigabytes
+            plane[...] = new_id[plane]
+    return ids, detections.classes[keep], int(np.count_nonzero(~keep))
 
 
 def flatten(detections: Detections) -> Detections:

@@ -15,8 +15,9 @@ from maskmed_nnu.instances.stitching.tiles import plan_tiles
 
 @st.composite
 def layouts(draw):
-    shape = draw(st.tuples(st.integers(1, 150), st.integers(1, 150)))
-    tile = draw(st.tuples(st.integers(8, 90), st.integers(8, 90)))
+    dim = draw(st.integers(2, 3))
+    shape = draw(st.tuples(*(st.integers(1, 150 if dim == 2 else 60) for _ in range(dim))))
+    tile = draw(st.tuples(*(st.integers(8, 90 if dim == 2 else 40) for _ in range(dim))))
     return shape, tile, tuple(draw(st.integers(1, size - 4)) for size in tile)
 
 
@@ -27,7 +28,7 @@ def is_inside(tile, low, high, margin):
 
 
 @given(layouts())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_cover_the_image_once_row_by_row(layout):
     shape, size, overlap = layout
     tiles = plan_tiles(shape, size, overlap)
@@ -74,6 +75,11 @@ def test_read_pads_below_and_to_the_right():
     assert np.array_equal(tile.read(image), np.pad(image, ((0, 0), (0, 2), (0, 2))))
     first, second = plan_tiles((3, 4), (3, 3), 2)
     assert np.array_equal(second.read(image), image[..., 1:])
+    volume = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    tiles = plan_tiles((3, 4, 5), (2, 5, 5), 1)
+    assert [tile.slices for tile in tiles] == [np.s_[0:2, 0:4, 0:5], np.s_[1:3, 0:4, 0:5]]
+    assert np.array_equal(tiles[1].read(volume), np.pad(volume[:, 1:], ((0, 0), (0, 0), (0, 1), (0, 0))))
+    assert tiles[1].inner_borders == (True, False, False, False, False, False)
     assert first.inner_borders == (False, False, False, True) and second.inner_borders == (False, True, False, False)
 
 

@@ -77,11 +77,11 @@ class InstanceTrainer(PluginTrainer):
     def get_dataloaders(self) -> tuple:
         if self.dataset_class is None:
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
-        self.inference_allowed_mirroring_axes = MIRROR_AXES
-        patch = self.configuration_manager.patch_size
+        patch, spacing = self.configuration_manager.patch_size, self.configuration_manager.spacing
+        self.inference_allowed_mirroring_axes = tuple(range(len(patch)))
         datasets = self.get_tr_and_val_datasets()
-        sizes = (initial_patch_size(patch), patch)
-        transforms = (training_transforms(patch), validation_transforms())
+        sizes = (initial_patch_size(patch, spacing), patch)
+        transforms = (training_transforms(patch, spacing), validation_transforms())
         loaders = [
             InstanceDataLoader(
                 dataset,
