@@ -165,7 +165,7 @@ def _window_shape(tile: Tile) -> tuple[int, ...]:
 
 
 class _StuffMap:
-    """Class probabilities ``[N, 1 + K, *shape]`` of N images summed over tiles and views; a tile's centre counts most."""
+    """Class probabilities ``[N, 1 + K, *shape]`` summed over tiles and views; a tile's centre counts most."""
 
     def __init__(
         self, images: int, shape: Sequence[int], stuff_classes: Sequence[int], tile_size: Sequence[int]

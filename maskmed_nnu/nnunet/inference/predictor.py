@@ -89,7 +89,8 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
 
 
 def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tuple[int, ...]:
-    """Pixels along each axis that neighbouring tiles share: nnU-Net's, and no less than a large object needs to lie within one tile.
+    """Pixels that neighbouring tiles share, along each axis: nnU-Net's, and no less than a large object needs to lie
+    within one tile.
 
     Hardly any object exceeds the planned ``window`` (one edge, or one for each axis), in which the network draws a
     mask. More than half a tile is left
