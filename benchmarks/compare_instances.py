@@ -197,7 +197,7 @@ def run_one(method: Method, commands: Commands, budget: dict) -> None:
         predicted = commands.run(f"predict_{key}", "nnUNetv2_predict", *command)
         predictions, results = output / "objects", None
         components(output, predictions, description["file_ending"])
-    scores, count = evaluate(truth / "labelsTs", predictions, dataset_json=description, results=results)
+    scores, count, _ = evaluate(truth / "labelsTs", predictions, dataset_json=description, results=results)
     record = {
         "label": method.label,
         "trainer": method.trainer,

@@ -40,6 +40,7 @@ def evaluate(
     max_detections: int = 1000,
     flat: bool = False,
     only_predicted: bool = False,
+    per_slice: bool = False,
     workers: int | None = None,
     seed: int = 0,
     progress: Report | None = None,
@@ -69,6 +70,9 @@ def evaluate(
     only_predicted : bool
         Whether cases of ``truth`` that have no prediction are left out, as for the validation of a fold,
         ``MODEL/fold_0/validation``; a note tells how many they are. Else they are refused.
+    per_slice : bool
+        Of objects in volumes only: whether each slice is an image of its own, as for the prediction of a 2d model,
+        whose ids are not linked from slice to slice. Else objects are counted in space, and a volume is one image.
     workers : int, optional
         Cases at a time, each in a thread; by default one for each core, 8 at most.
     seed : int
@@ -107,11 +111,12 @@ def evaluate(
             max_detections=max_detections,
             flat=flat,
             only_predicted=only_predicted,
+            per_slice=per_slice,
             progress=progress,
         )
-    if scores is not None or flat:
+    if scores is not None or flat or per_slice:
         found = f"{name} declares classes" if description is not None else "No dataset.json says that these are objects"
-        raise InputError(f"{found}, but only objects have scores and overlaps; leave scores and flat out.")
+        raise InputError(f"{found}, but only objects have scores and overlaps; leave scores, flat and per_slice out.")
     return _evaluate_classes(
         truth,
         prediction,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 IMAGE = "image.tif"
-COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ")
+COLUMNS = ("AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ", "FROC", "lesion Dice")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def evaluate_objects(
     max_detections: int = 1000,
     flat: bool = False,
     only_predicted: bool = False,
+    per_slice: bool = False,
     progress: Report | None = None,
 ) -> ObjectEvaluation:
     """Two folders of id maps, or one image.
@@ -126,6 +127,7 @@ def evaluate_objects(
                     scores=scores or found_scores,
                     max_detections=max_detections,
                     flat=flat,
+                    per_slice=per_slice,
                 )
             except InputError as error:  # the user knows no such files
                 sentence = str(error)
@@ -140,7 +142,7 @@ def evaluate_objects(
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(Path(scores)) if scores is not None else None
     cases, left_out = find_cases(truth, prediction, dataset_json["file_ending"], only_predicted=only_predicted)
-    found, images = evaluate(
+    found, images, how_counted = evaluate(
         truth,
         prediction,
         dataset_json=dataset_json,
@@ -148,9 +150,10 @@ def evaluate_objects(
         results=results,
         max_detections=max_detections,
         flat=flat,
+        per_slice=per_slice,
         progress=progress,
     )
-    notes = [*check_roles(truth, prediction, None, "")]
+    notes = [*check_roles(truth, prediction, None, ""), *how_counted]
     notes += [left_out_note(left_out, len(cases), truth)] if left_out else []
     notes += [] if results is None else results.notes
     return ObjectEvaluation(found, images, max_detections, names, results is not None, tuple(notes))

@@ -23,8 +23,9 @@ only), invented (in the prediction only) or not applicable; missed and invented 
 of what was found stand beside. --compare tests two predictions against each other.
 
 Objects: AP, AP50, AP75 are COCO's, with a cap of 1000 objects an image; F1, DSB AP (TP / (TP + FP + FN), mean over IoU
-0.50 to 0.95), AJI and panoptic quality (PQ = SQ * RQ) are summed over all images. A volume is evaluated slice by
-slice, as it is predicted."""
+0.50 to 0.95), AJI, panoptic quality (PQ = SQ * RQ) and lesion-wise Dice (missed and invented objects count 0) are
+summed over all images; FROC, with --scores, is the mean sensitivity at 1/8 to 8 false positives an image. Objects of a
+volume are counted in space; --slices counts slice by slice, as 2d models predict."""
 EXAMPLE = """\
 maskmed evaluate predicted labelsTs --csv scores.csv
 maskmed evaluate predicted labelsTs --compare predicted_by_another_model
@@ -74,6 +75,14 @@ def run(
             help="remove overlaps first: each pixel belongs to one object, the one with the highest score",
         ),
     ] = False,
+    slices: Annotated[
+        bool,
+        Option(
+            "--slices",
+            rich_help_panel=OBJECTS,
+            help="count volumes slice by slice, for 2d models, whose ids are not linked from slice to slice",
+        ),
+    ] = False,
     max_detections: Annotated[
         int,
         Option("--max-detections", metavar="N", rich_help_panel=OBJECTS, help="objects an image that count for AP"),
@@ -117,6 +126,7 @@ def run(
                 max_detections=max_detections,
                 flat=flat,
                 only_predicted=only_predicted,
+                per_slice=slices,
                 progress=report,
             )
     for path, kind in ((csv, ".csv"), (json_file, ".json")):

@@ -12,6 +12,6 @@ Integers: TypeAlias = NDArray[np.integer[Any]]
 """Ids, classes, indices or counts, whatever their width."""
 Mask: TypeAlias = NDArray[np.bool_]
 Box: TypeAlias = Sequence[int]
-"""``y0, x0, y1, x1``, half open."""
+"""All starts, then all stops: ``y0, x0, y1, x1``, in a volume ``z0, y0, x0, z1, y1, x1``, half open."""
 CroppedMask: TypeAlias = tuple[tuple[slice, ...], Mask]
 """A box of slices, one per axis, and the mask in it."""

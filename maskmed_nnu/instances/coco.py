@@ -30,7 +30,7 @@ from maskmed_nnu.instances.coco_document import (
     read_document,
     without_repeats,
 )
-from maskmed_nnu.instances.detections import Detections
+from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections
 from maskmed_nnu.instances.instance_map import InstanceMap, stack_layers
 from maskmed_nnu.instances.rle import SegmentationError
 from maskmed_nnu.instances.text import count, format_list
@@ -191,15 +191,22 @@ class CocoFile:
 def coco_results(detections: Detections, image_id: int | str) -> list[dict[str, Any]]:
     """COCO results of one image: RLE, box (x, y, width, height), score, ``category_id`` = class number.
 
-    An object none of whose pixels reaches probability one half has no mask and is left out.
+    An object of a volume has a result in each slice, whose image is ``image_id`` with ``_z`` behind it; the same
+    ``instance_id``, from 1 on, says that they are one object. What has no pixel of probability one half is left out.
     """
     results = []
-    for box, mask, score, number in zip(
-        detections.boxes, detections.masks, detections.scores, detections.classes, strict=True
+    volume = detections.dim == 3 and detections.shape[0] > 1
+    shape = (detections.shape[-2], detections.shape[-1])
+    for index, (box, mask, score, number) in enumerate(
+        zip(detections.boxes.tolist(), detections.masks, detections.scores, detections.classes, strict=True), 1
     ):
-        shape = _encode_mask(mask >= 128, (int(box[0]), int(box[1])), detections.shape)
-        if shape is not None:
-            results.append({"image_id": image_id, "category_id": int(number), **shape, "score": float(score)})
+        corner = (box[detections.dim - 2], box[detections.dim - 1])
+        for z, plane in enumerate((mask >= MASK_THRESHOLD).reshape(-1, *mask.shape[-2:]), box[0] if volume else 0):
+            encoded = _encode_mask(plane, corner, shape)
+            if encoded is not None:
+                name = f"{image_id}_{z}" if volume else image_id
+                result = {"image_id": name, "category_id": int(number), **encoded, "score": float(score)}
+                results.append({**result, "instance_id": index} if volume else result)
     return results
 
 

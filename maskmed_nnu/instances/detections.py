@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from maskmed_nnu.instances.array_types import Integers, Mask
+from maskmed_nnu.instances.boxes import box_slices
 
 MASK_THRESHOLD = 128
 """A pixel belongs to the object from this value of its soft mask on."""
@@ -19,23 +21,23 @@ MASK_THRESHOLD = 128
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """``N`` objects of one 2D image or tile; no array of ``[N, H, W]`` ever exists.
+    """``N`` objects of one image, volume or tile of ``dim`` axes; no array of ``[N, *spatial]`` ever exists.
 
     A soft mask is zero outside its box; the box may be larger than the object. Where objects cover stuff, they win.
     """
 
-    shape: tuple[int, int]
-    """Of the image."""
+    shape: tuple[int, ...]
+    """Of the image, ``dim`` numbers."""
     boxes: NDArray[np.int32]
-    """int32 ``[N, 4]``: ``y0, x0, y1, x1`` half open, within the image"""
+    """int32 ``[N, 2 * dim]``, all starts, then all stops (``y0, x0, y1, x1``), half open, within the image"""
     masks: list[NDArray[np.uint8]]
-    """``N`` times uint8 ``[h, w]`` of the box: probability * 255; a pixel belongs to the object from 128 on"""
+    """``N`` times uint8 of the box's shape: probability * 255; a pixel belongs to the object from 128 on"""
     scores: NDArray[np.float32]
     """float32 ``[N]``"""
     classes: NDArray[np.int64]
     """int64 ``[N]``, class numbers 1..K as in dataset.json"""
     stuff: Integers | None = None
-    """int16 ``[H, W]``, class number of stuff, 0 = none"""
+    """int16 ``[*spatial]``, class number of stuff, 0 = none"""
 
     def __post_init__(self) -> None:
         assert len(self.boxes) == len(self.masks) == len(self.scores) == len(self.classes)
@@ -43,8 +45,13 @@ class Detections:
     def __len__(self) -> int:
         return len(self.masks)
 
+    @property
+    def dim(self) -> int:
+        """How many axes the image has."""
+        return len(self.shape)
+
     @classmethod
-    def empty(cls, shape: tuple[int, int]) -> Detections:
+    def empty(cls, shape: Sequence[int]) -> Detections:
         """An image without objects."""
         return make_detections(shape, [], [], [], [])
 
@@ -57,55 +64,57 @@ class Detections:
             self, boxes=self.boxes[chosen], masks=masks, scores=self.scores[chosen], classes=self.classes[chosen]
         )
 
-    def shift(self, dy: int, dx: int, shape: tuple[int, int]) -> Detections:
-        """The same objects in an image of ``shape`` where pixel (0, 0) of this one lies at ``(dy, dx)``.
+    def shift(self, offset: Sequence[int], shape: Sequence[int]) -> Detections:
+        """The same objects in an image of ``shape`` where the first pixel of this one lies at ``offset``.
 
         What falls outside is cut off, and an object of which no pixel remains is left out. New area has no stuff.
         """
-        moved = self.boxes + np.array([dy, dx, dy, dx], np.int32)
+        shape = tuple(int(n) for n in shape)
+        moved = self.boxes + np.tile(np.asarray(offset, np.int32), 2)
         boxes = np.clip(moved, 0, np.array([*shape, *shape], np.int32))
         masks = list(self.masks)
-        keep: Mask = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
+        keep: Mask = np.all(boxes[:, : self.dim] < boxes[:, self.dim :], axis=1)
         for i in np.flatnonzero((boxes != moved).any(1) & keep):
-            y0, x0, y1, x1 = boxes[i] - moved[i, [0, 1, 0, 1]]
-            masks[i] = masks[i][y0:y1, x0:x1]
+            masks[i] = masks[i][box_slices(boxes[i], moved[i])]
             keep[i] = masks[i].size and masks[i].max() >= MASK_THRESHOLD
         stuff = None
         if self.stuff is not None:
             stuff = np.zeros(shape, self.stuff.dtype)
-            y0, x0 = max(dy, 0), max(dx, 0)
-            part = self.stuff[y0 - dy : max(shape[0] - dy, 0), x0 - dx : max(shape[1] - dx, 0)]
-            stuff[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] = part
-        return Detections((shape[0], shape[1]), boxes, masks, self.scores, self.classes, stuff).select(keep)
+            pairs = list(zip(offset, shape, strict=True))
+            part = self.stuff[tuple(slice(max(-by, 0), max(n - by, 0)) for by, n in pairs)]
+            stuff[tuple(slice(max(by, 0), max(by, 0) + n) for (by, _), n in zip(pairs, part.shape, strict=True))] = part
+        return Detections(shape, boxes, masks, self.scores, self.classes, stuff).select(keep)
 
     def flip(self, axes: Sequence[int]) -> Detections:
-        """Mirrored along ``axes`` (0 = y, 1 = x); its own inverse."""
+        """Mirrored along ``axes`` (0 = the first one of `shape`); its own inverse."""
         axes = tuple(axes)
         boxes = self.boxes.copy()
         for axis in axes:
-            boxes[:, [axis, axis + 2]] = self.shape[axis] - boxes[:, [axis + 2, axis]]
+            boxes[:, [axis, axis + self.dim]] = self.shape[axis] - boxes[:, [axis + self.dim, axis]]
         stuff = None if self.stuff is None else np.flip(self.stuff, axes)
         return replace(self, boxes=boxes, masks=[np.flip(mask, axes) for mask in self.masks], stuff=stuff)
 
-    def resize(self, shape: tuple[int, int]) -> Detections:
-        """On a grid of ``shape`` over the same field of view: soft masks bilinearly, stuff by the nearest pixel.
+    def resize(self, shape: Sequence[int]) -> Detections:
+        """On a grid of ``shape`` over the same field of view: soft masks linearly, stuff by the nearest pixel.
 
         Pixel centres as in torch's ``align_corners=False``. An object of which no pixel remains is left out.
         """
-        shape = (int(shape[0]), int(shape[1]))
+        shape = tuple(int(n) for n in shape)
         if shape == self.shape:
             return self
         boxes, masks = np.zeros_like(self.boxes), []
         for i, (box, mask) in enumerate(zip(self.boxes.tolist(), self.masks, strict=True)):
-            y0, rows = _interpolation(box[0], box[2], self.shape[0], shape[0])
-            x0, columns = _interpolation(box[1], box[3], self.shape[1], shape[1])
-            soft = _blend(_blend(mask.astype(np.float32), rows).T, columns).T
+            soft, corner = mask.astype(np.float32), []
+            for axis, (old, new) in enumerate(zip(self.shape, shape, strict=True)):
+                first, weights = _interpolation(box[axis], box[axis + self.dim], old, new)
+                soft = np.moveaxis(_blend(np.moveaxis(soft, axis, 0), weights), 0, axis)
+                corner.append(first)
             masks.append(np.rint(soft).astype(np.uint8))
-            boxes[i] = y0, x0, y0 + soft.shape[0], x0 + soft.shape[1]
+            boxes[i] = *corner, *(first + n for first, n in zip(corner, soft.shape, strict=True))
         stuff = self.stuff
         if stuff is not None:
-            y, x = (((2 * np.arange(new) + 1) * old // (2 * new)) for old, new in zip(self.shape, shape, strict=True))
-            stuff = stuff[np.ix_(y, x)]
+            nearest = (((2 * np.arange(n) + 1) * old // (2 * n)) for old, n in zip(self.shape, shape, strict=True))
+            stuff = stuff[np.ix_(*nearest)]
         keep = np.array([mask.max(initial=0) >= MASK_THRESHOLD for mask in masks], bool)
         return Detections(shape, boxes, masks, self.scores, self.classes, stuff).select(keep)
 
@@ -120,8 +129,8 @@ def make_detections(
 ) -> Detections:
     """Detections from plain lists, with the types that they promise."""
     return Detections(
-        (int(shape[0]), int(shape[1])),
-        np.asarray(boxes, np.int32).reshape(-1, 4),
+        tuple(int(n) for n in shape),
+        np.asarray(boxes, np.int32).reshape(-1, 2 * len(shape)),
         masks,
         np.asarray(scores, np.float32).reshape(-1),
         np.asarray(classes, np.int64).reshape(-1),
@@ -143,11 +152,11 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
 
 
 def from_instance_map(ids: Integers, classes: Integers | Sequence[int], stuff: Integers | None = None) -> Detections:
-    """The objects of a map of ids ``[L, H, W]`` as certain detections (masks 0 and 255, scores 1), in order of id.
+    """The objects of a map of ids ``[L, *spatial]`` as certain detections (masks 0 and 255, scores 1), in order of id.
 
     ``classes [N]`` is the class of object ``i + 1``. Ids without a pixel are left out.
     """
-    cropped: dict[int, tuple[tuple[slice, slice], NDArray[np.uint8]]] = {}
+    cropped: dict[int, tuple[tuple[slice, ...], NDArray[np.uint8]]] = {}
     for layer in ids:
         for number, slices in enumerate(ndimage.find_objects(layer, max_label=len(classes)), 1):
             if slices is not None:
@@ -167,18 +176,18 @@ def to_instance_map(detections: Detections, max_layers: int) -> tuple[NDArray[np
     allowed, it goes where it keeps most pixels and leaves the others to the higher scores, so that ``max_layers=1``
     flattens by score. One that keeps no pixel is dropped.
 
-    Returns ``ids`` int32 ``[L, H, W]`` with at least one layer and ids 1..M in the order of the detections,
+    Returns ``ids`` int32 ``[L, *spatial]`` with at least one layer and ids 1..M in the order of the detections,
     ``classes`` int64 ``[M]``, and how many objects were dropped.
     """
     layers = [np.zeros(detections.shape, np.int32)]
     keep = np.zeros(len(detections), bool)
     for i in np.argsort(-detections.scores, kind="stable"):
-        y0, x0, y1, x1 = detections.boxes[i]
+        box = box_slices(detections.boxes[i])
         inside = detections.masks[i] >= MASK_THRESHOLD
         area = np.count_nonzero(inside)
         best, most_free = None, 0
         for layer in layers:
-            free = np.count_nonzero(inside & (layer[y0:y1, x0:x1] == 0))
+            free = np.count_nonzero(inside & (layer[box] == 0))
             if free > most_free:
                 best, most_free = layer, free
             if free == area:
@@ -187,12 +196,16 @@ def to_instance_map(detections: Detections, max_layers: int) -> tuple[NDArray[np
             best = np.zeros(detections.shape, np.int32)
             layers.append(best)
         if best is not None:
-            part = best[y0:y1, x0:x1]
+            part = best[box]
             part[inside & (part == 0)] = i + 1
             keep[i] = True
-    new_id = np.zeros(len(detections) + 1, np.int32)
-    new_id[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
-    return new_id[np.stack(layers)], detections.classes[keep], int(np.count_nonzero(~keep))
+    ids = np.stack(layers) if len(layers) > 1 else layers[0][None]
+    if not keep.all():
+        new_id = np.zeros(len(detections) + 1, np.int32)
+        new_id[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
+        for plane in ids.reshape(-1, *detections.shape[1:]):  # one at a time: a volume's ids take gigabytes
+            plane[...] = new_id[plane]
+    return ids, detections.classes[keep], int(np.count_nonzero(~keep))
 
 
 def flatten(detections: Detections) -> Detections:
@@ -204,16 +217,17 @@ def flatten(detections: Detections) -> Detections:
 
 
 def pack(slices: Sequence[Detections]) -> NDArray[np.uint8]:
-    """One uint8 vector that holds the detections of all ``slices``; see `unpack`."""
+    """One uint8 vector that holds the detections of all ``slices``, or of the one volume; see `unpack`."""
+    dim = slices[0].dim if slices else 2
     masks = [mask.ravel() for part in slices for mask in part.masks]
     stuff = [part.stuff.ravel() for part in slices if part.stuff is not None]
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        shapes=np.array([part.shape for part in slices], np.int64).reshape(-1, 2),
+        shapes=np.array([part.shape for part in slices], np.int64).reshape(len(slices), dim),
         counts=np.array([len(part) for part in slices], np.int64),
         has_stuff=np.array([part.stuff is not None for part in slices], bool),
-        boxes=np.concatenate([part.boxes for part in slices]) if slices else np.zeros((0, 4), np.int32),
+        boxes=np.concatenate([part.boxes for part in slices]) if slices else np.zeros((0, 2 * dim), np.int32),
         scores=np.concatenate([part.scores for part in slices]) if slices else np.zeros(0, np.float32),
         classes=np.concatenate([part.classes for part in slices]) if slices else np.zeros(0, np.int64),
         masks=np.concatenate(masks) if masks else np.zeros(0, np.uint8),
@@ -226,17 +240,20 @@ def unpack(vector: NDArray[np.uint8]) -> list[Detections]:
     """The slices that `pack` put into the uint8 ``vector``."""
     with np.load(io.BytesIO(np.ascontiguousarray(vector).data), allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
-    sizes = (data["boxes"][:, 2:] - data["boxes"][:, :2]).astype(np.int64)
+    dim = data["boxes"].shape[1] // 2
+    sizes = (data["boxes"][:, dim:] - data["boxes"][:, :dim]).astype(np.int64)
     ends = np.cumsum(sizes.prod(1)).tolist()
-    masks = [data["masks"][end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes.tolist(), strict=True)]
+    masks = [
+        data["masks"][end - math.prod(size) : end].reshape(size) for end, size in zip(ends, sizes.tolist(), strict=True)
+    ]
     slices, first, pixel = [], 0, 0
     for shape, count, has_stuff in zip(
         data["shapes"].tolist(), data["counts"].tolist(), data["has_stuff"], strict=True
     ):
         stuff, part = None, slice(first, first + count)
         if has_stuff:
-            stuff = data["stuff"][pixel : pixel + shape[0] * shape[1]].reshape(shape)
-            pixel += shape[0] * shape[1]
+            stuff = data["stuff"][pixel : pixel + math.prod(shape)].reshape(shape)
+            pixel += math.prod(shape)
         boxes, scores, classes = data["boxes"][part], data["scores"][part], data["classes"][part]
         slices.append(Detections(tuple(shape), boxes, masks[part], scores, classes, stuff))
         first += count
@@ -267,6 +284,8 @@ def _interpolation(start: int, stop: int, old: int, new: int) -> tuple[int, Weig
 
 
 def _blend(rows: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
+    """``rows [n, *others]`` interpolated along their first axis."""
     low, high, low_weight, high_weight = weights
-    blended: NDArray[np.float32] = rows[low] * low_weight[:, None] + rows[high] * high_weight[:, None]
+    across = (-1, *(1 for _ in rows.shape[1:]))
+    blended: NDArray[np.float32] = rows[low] * low_weight.reshape(across) + rows[high] * high_weight.reshape(across)
     return blended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -15,7 +16,7 @@ from PIL import Image
 
 from maskmed_nnu.cli.main import main
 from maskmed_nnu.instances.coco import coco_results
-from maskmed_nnu.instances.detections import from_instance_map, make_detections
+from maskmed_nnu.instances.detections import concatenate, from_instance_map, make_detections
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import LabelFormat, decode
 from maskmed_nnu.instances.metrics import InstanceMetrics
@@ -62,9 +63,11 @@ def test_table_json_and_last_line(folders: tuple[Path, Path], tmp_path: Path, ca
 
     table = rows(text)
     assert list(table) == ["class", *list(label_format.classes), "mean"]
-    assert table["class"] == ["AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ"]
-    assert table["mean"] == [f"{scores[name]:.3f}" for name in table["class"]]
-    assert table["cell"] == [f"{scores['per_class'][1][name]:.3f}" for name in table["class"]]
+    names = ["AP", "AP50", "AP75", "F1@0.5", "F1@0.75", "DSB AP", "AJI", "PQ", "SQ", "RQ", "FROC", "lesion Dice"]
+    assert table["class"] == names
+    scores["FROC"] = scores["per_class"][1]["FROC"] = np.nan  # which takes scores
+    assert table["mean"] == [f"{scores[name]:.3f}".replace("nan", "–") for name in names]
+    assert table["cell"] == [f"{scores['per_class'][1][name]:.3f}".replace("nan", "–") for name in names]
     assert 0 < scores["AP"] < 1
     if stuff:
         assert table["matrix"][0] == "–"
@@ -118,7 +121,8 @@ def test_scores_rank_the_objects(cells: tuple[Path, Path], tmp_path: Path, capsy
         lines.append([float(value) for value in table])
     assert lines[0][1] == 1.0  # wrong ones come last
     assert 0.5 < lines[1][1] < 1.0
-    assert lines[0][3:] == lines[1][3:] == [1.0] * 7  # of the id maps
+    assert lines[0][3:10] == lines[1][3:10] == [1.0] * 7  # of the id maps
+    assert lines[1][10] < lines[0][10] == 1.0  # FROC
 
 
 def test_results_that_do_not_count_are_told(cells: tuple[Path, Path], tmp_path: Path, capsys) -> None:
@@ -171,18 +175,54 @@ def test_results_and_labels_that_differ_in_quotes_only(tmp_path: Path, capsys: p
     assert rows(capsys.readouterr().out)["cell"][1] == "1.000"
 
 
-def test_a_volume_is_evaluated_by_slices(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
-    """A prediction that numbers the objects of each slice anew, as slice by slice it must, is perfect."""
+def as_volumes(cells: tuple[Path, Path], *, linked: bool) -> None:
+    """Two slices of each image; in the prediction a slice's ids are its own where they are not `linked`."""
     for folder in cells:
         for path in folder.glob("*.tif"):
             ids = np.stack([tifffile.imread(path)] * 2)
-            if folder == cells[1]:
+            if folder == cells[1] and not linked:
                 ids[1][ids[1] > 0] += 1000
             tifffile.imwrite(path, ids, photometric="minisblack")
+
+
+PERFECT = "F1@0.5 1.000  AP50 1.000  PQ 1.000"
+
+
+def test_objects_of_volumes_are_counted_in_space_or_slice_by_slice(cells: tuple[Path, Path], capsys) -> None:
+    as_volumes(cells, linked=False)
+    for more, images, perfect in (((), 3, False), (("--slices",), 6, True)):
+        assert main(command(*cells, *more)) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"{images} images")
+        assert text.strip().endswith(PERFECT) == perfect
+        assert ("a 2d model predicts slice by slice and does not link the ids" in text) == (not perfect)
+
+
+def test_linked_ids_of_a_volume_are_perfect_in_space(cells: tuple[Path, Path], capsys) -> None:
+    as_volumes(cells, linked=True)
     assert main(command(*cells)) == 0
     text = capsys.readouterr().out
-    assert text.startswith("6 images")
-    assert text.strip().endswith("F1@0.5 1.000  AP50 1.000  PQ 1.000")
+    assert text.startswith("3 images") and text.strip().endswith(PERFECT) and "Note" not in text
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_results_of_slices_are_objects_in_space_where_they_are_linked(cells, tmp_path, capsys, linked) -> None:
+    as_volumes(cells, linked=True)
+    found = []
+    for path in sorted(cells[0].glob("*.tif")):
+        ids = decode(tifffile.imread(path)[None], LabelFormat({"cell": 1}))
+        objects = from_instance_map(ids.ids, ids.classes)
+        wrong = make_detections(objects.shape, [[0, 0, 0, 2, 2, 2]], [np.full((2, 2, 2), 255, np.uint8)], [0.4], [1])
+        found += coco_results(concatenate([replace(objects, scores=objects.scores * 0.5), wrong]), path.stem)
+    if not linked:
+        found = [{key: value for key, value in result.items() if key != "instance_id"} for result in found]
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    assert main(command(*cells, "--scores", tmp_path / "r.json")) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("3 images" if linked else "6 images")
+    assert ("counted slice by slice, because r.json has objects of single slices" in text) == (not linked)
+    mean = rows(text)["mean"]
+    assert (mean[1], mean[10]) == ("1.000", "1.000")  # the invented ones have the lowest scores
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture) -> str:

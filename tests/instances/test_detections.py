@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from maskmed_nnu.instances.boxes import box_slices, find_boxes
 from maskmed_nnu.instances.detections import (
     Detections,
     concatenate,
@@ -22,10 +25,10 @@ from maskmed_nnu.instances.detections import (
 
 
 def full(detections: Detections) -> np.ndarray:
-    """``[N, H, W]`` soft masks, which the package itself never builds."""
+    """``[N, *spatial]`` soft masks, which the package itself never builds."""
     out = np.zeros((len(detections), *detections.shape), np.uint8)
-    for i, ((y0, x0, y1, x1), mask) in enumerate(zip(detections.boxes, detections.masks, strict=True)):
-        out[i, y0:y1, x0:x1] = mask
+    for i, (box, mask) in enumerate(zip(detections.boxes, detections.masks, strict=True)):
+        out[i][box_slices(box)] = mask
     return out
 
 
@@ -39,32 +42,36 @@ def same(a: Detections, b: Detections) -> bool:
     )
 
 
-def random_detections(seed: int, shape: tuple[int, int] | None = None, count: int | None = None) -> Detections:
+def random_detections(
+    seed: int, shape: tuple[int, ...] | None = None, count: int | None = None, *, dim: int = 2
+) -> Detections:
     """Soft blobs with holes and loose boxes; half of the images have stuff."""
     rng = np.random.default_rng(seed)
-    shape = shape or tuple(rng.integers(1, 40, 2).tolist())
+    shape = shape or tuple(rng.integers(1, 40 if dim == 2 else 16, dim).tolist())
     boxes, masks = [], []
     for _ in range(rng.integers(0, 8) if count is None else count):
-        y0, x0 = (int(rng.integers(0, n)) for n in shape)
-        y1, x1 = int(rng.integers(y0 + 1, shape[0] + 1)), int(rng.integers(x0 + 1, shape[1] + 1))
-        boxes.append([y0, x0, y1, x1])
-        masks.append(rng.integers(0, 256, (y1 - y0, x1 - x0)).astype(np.uint8))
-        masks[-1][rng.integers(y1 - y0), rng.integers(x1 - x0)] = 255
+        low = rng.integers(0, shape)
+        high = rng.integers(low + 1, np.array(shape) + 1)
+        boxes.append([*low, *high])
+        masks.append(rng.integers(0, 256, high - low).astype(np.uint8))
+        masks[-1][tuple(rng.integers(high - low))] = 255
     stuff = rng.integers(0, 3, shape).astype(np.int16) if rng.random() < 0.5 else None
     return make_detections(shape, boxes, masks, rng.random(len(boxes)), rng.integers(1, 4, len(boxes)), stuff)
 
 
+dims = st.integers(2, 3)
 seeds = st.integers(0, 2**32 - 1)
 
 
-@given(st.lists(seeds, max_size=4))
-@settings(max_examples=50, deadline=None)
-def test_unpack_inverts_pack(seeds):
-    slices = [random_detections(seed) for seed in seeds]
+@given(st.lists(seeds, max_size=4), dims)
+@settings(max_examples=80, deadline=None)
+def test_unpack_inverts_pack(seeds, dim):
+    slices = [random_detections(seed, dim=dim) for seed in seeds]
     vector = pack(slices)
     assert vector.dtype == np.uint8 and vector.ndim == 1
     travelled = torch.from_numpy(vector).clone().cpu().detach().numpy()  # nnU-Net's export does this to it
-    assert all(same(a, b) for a, b in zip(slices, unpack(travelled), strict=True))
+    back = unpack(travelled)
+    assert len(back) == len(slices) and all(same(a, b) for a, b in zip(slices, back, strict=True))
 
 
 def test_pack_holds_thousands():
@@ -76,40 +83,47 @@ def test_pack_holds_thousands():
     assert same(many, back)
 
 
-@given(seeds, st.integers(-30, 30), st.integers(-30, 30), st.integers(1, 50), st.integers(1, 50))
-@settings(max_examples=100, deadline=None)
-def test_shift_is_a_crop_with_padding(seed, dy, dx, height, width):
-    detections = random_detections(seed)
-    padded = np.pad(full(detections), ((0, 0), (100, 100), (100, 100)))
-    expected = padded[:, 100 - dy : 100 - dy + height, 100 - dx : 100 - dx + width]
-    shifted = detections.shift(dy, dx, (height, width))
-    visible = (expected >= 128).any((1, 2))
-    assert np.array_equal(full(shifted), expected[visible])
+@given(seeds, dims, st.data())
+@settings(max_examples=150, deadline=None)
+def test_shift_is_a_crop_with_padding(seed, dim, data):
+    detections = random_detections(seed, dim=dim)
+    offset = [data.draw(st.integers(-30, 30)) for _ in range(dim)]
+    shape = [data.draw(st.integers(1, 50)) for _ in range(dim)]
+    window = tuple(slice(60 - by, 60 - by + n) for by, n in zip(offset, shape, strict=True))
+    expected = np.stack(
+        [np.pad(mask, ((60, 100),) * dim)[window] for mask in (*full(detections), np.zeros((1,) * dim))]
+    )
+    expected = expected[:-1]
+    shifted = detections.shift(offset, shape)
+    visible = (expected >= 128).reshape(len(expected), math.prod(shape)).any(1)
+    assert shifted.shape == tuple(shape) and np.array_equal(full(shifted), expected[visible])
     assert np.array_equal(shifted.scores, detections.scores[visible])
     if detections.stuff is not None:
-        stuff = np.pad(detections.stuff, 100)[100 - dy : 100 - dy + height, 100 - dx : 100 - dx + width]
-        assert np.array_equal(shifted.stuff, stuff)
+        assert np.array_equal(shifted.stuff, np.pad(detections.stuff, ((60, 100),) * dim)[window])
 
 
-@given(seeds, st.sampled_from([(), (0,), (1,), (0, 1)]))
-@settings(max_examples=50, deadline=None)
-def test_flip(seed, axes):
-    detections = random_detections(seed)
+@given(seeds, dims, st.data())
+@settings(max_examples=80, deadline=None)
+def test_flip(seed, dim, data):
+    detections = random_detections(seed, dim=dim)
+    axes = data.draw(st.lists(st.integers(0, dim - 1), unique=True))
     flipped = detections.flip(axes)
     assert np.array_equal(full(flipped), np.flip(full(detections), [axis + 1 for axis in axes]))
     assert same(flipped.flip(axes), detections)
 
 
-@given(seeds, st.integers(1, 70), st.integers(1, 70))
-@settings(max_examples=100, deadline=None)
-def test_resize_is_bilinear_on_the_full_grid(seed, height, width):
-    detections = random_detections(seed)
-    resized = detections.resize((height, width))
-    if (height, width) == detections.shape or not len(detections):
+@given(seeds, dims, st.data())
+@settings(max_examples=150, deadline=None)
+def test_resize_is_linear_on_the_full_grid(seed, dim, data):
+    detections = random_detections(seed, dim=dim)
+    shape = tuple(data.draw(st.integers(1, 70 if dim == 2 else 30)) for _ in range(dim))
+    resized = detections.resize(shape)
+    if shape == detections.shape or not len(detections):
         assert len(resized) == len(detections)
         return
     grid = torch.from_numpy(full(detections)).float()[None]
-    expected = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)[0].numpy()
+    mode = {2: "bilinear", 3: "trilinear"}[dim]
+    expected = F.interpolate(grid, shape, mode=mode, align_corners=False)[0].numpy()
     # On the two sides of one half, rounding may go either way.
     sure = [i for i, mask in enumerate(expected) if abs(mask.max() - 127.5) > 0.01]
     kept = [i for i in sure if expected[i].max() > 127.5]
@@ -127,22 +141,24 @@ def test_resize_takes_the_nearest_stuff():
     assert np.array_equal(resized.stuff, stuff.repeat(2, 0).repeat(2, 1))
     assert np.array_equal(resized.resize((2, 3)).stuff, stuff)
     assert detections.resize((4, 6)).stuff is None
+    volume = make_detections((2, 2, 3), [], [], [], [], np.stack([stuff, stuff + 6])).resize((2, 4, 3))
+    assert np.array_equal(volume.stuff, np.stack([stuff, stuff + 6]).repeat(2, 1))
 
 
-def disjoint_layers(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids ``[L, H, W]`` whose layers are filled as `to_instance_map` fills them: no object would fit a lower layer."""
+def disjoint_layers(seed: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids ``[L, *shape]`` whose layers are filled as `to_instance_map` does it: no object would fit a lower one."""
     rng = np.random.default_rng(seed)
-    ids = rng.integers(0, 5, (2, 12, 15)).astype(np.int32)
+    ids = rng.integers(0, 5, (2, *shape)).astype(np.int32)
     ids[1][ids[1] > 0] += 4
     present = np.unique(ids[ids > 0])
     ids = np.searchsorted(present, ids).astype(np.int32) + (ids > 0)
     return ids, rng.integers(1, 4, len(present))
 
 
-@given(seeds)
-@settings(max_examples=50, deadline=None)
-def test_object_map_round_trip(seed):
-    ids, classes = disjoint_layers(seed)
+@given(seeds, st.sampled_from([(12, 15), (3, 5, 12)]))
+@settings(max_examples=80, deadline=None)
+def test_object_map_round_trip(seed, shape):
+    ids, classes = disjoint_layers(seed, shape)
     detections = from_instance_map(ids, classes)
     assert (detections.scores == 1).all()
     back, back_classes, dropped = to_instance_map(detections, max_layers=len(classes) + 1)
@@ -151,10 +167,10 @@ def test_object_map_round_trip(seed):
     assert all(np.array_equal((back == i).any(0), mask) for i, mask in enumerate(masks, 1))
 
 
-@given(seeds, st.integers(1, 4))
-@settings(max_examples=100, deadline=None)
-def test_layers_lose_pixels_to_higher_scores_only(seed, max_layers):
-    detections = random_detections(seed)
+@given(seeds, dims, st.integers(1, 4))
+@settings(max_examples=150, deadline=None)
+def test_layers_lose_pixels_to_higher_scores_only(seed, dim, max_layers):
+    detections = random_detections(seed, dim=dim)
     ids, classes, dropped = to_instance_map(detections, max_layers)
     assert ids.dtype == np.int32 and 1 <= len(ids) <= max_layers
     assert len(classes) + dropped == len(detections) and ids.max() == len(classes)
@@ -165,7 +181,7 @@ def test_layers_lose_pixels_to_higher_scores_only(seed, max_layers):
     assert (written <= covered).all()
     assert all(len(np.unique(np.nonzero(ids == i)[0])) == 1 for i in range(1, len(classes) + 1))
     if max_layers == 1 and len(detections):
-        scores = np.where(inside, detections.scores[:, None, None], -1)
+        scores = np.where(inside, detections.scores.reshape(-1, *(1,) * dim), -1)
         kept = np.isin(np.arange(len(detections)), np.unique(scores.argmax(0)[covered > 0]))
         assert dropped == (~kept).sum()
         number = np.cumsum(kept)
@@ -190,6 +206,18 @@ def test_an_object_in_two_layers_is_refused():
     ids = np.ones((2, 3, 3), np.int32)
     with pytest.raises(AssertionError, match="two layers"):
         from_instance_map(ids, np.array([1]))
+
+
+@given(seeds, st.sampled_from([(12, 15), (3, 5, 12)]))
+@settings(max_examples=40, deadline=None)
+def test_boxes_are_those_of_the_masks(seed, shape):
+    ids, classes = disjoint_layers(seed, shape)
+    expected = from_instance_map(ids, classes)
+    found = find_boxes(ids * 5)  # ids need not be dense
+    assert np.array_equal(found.ids, 5 * np.arange(1, len(classes) + 1)) and np.array_equal(found.boxes, expected.boxes)
+    places = [np.argwhere((ids == i).any(0)) for i in range(1, len(classes) + 1)]
+    assert np.array_equal(found.areas, [len(place) for place in places])
+    assert np.allclose(found.centres, [place.mean(0) for place in places], rtol=1e-14)
 
 
 def test_concatenate_and_select():

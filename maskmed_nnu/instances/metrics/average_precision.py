@@ -6,21 +6,21 @@ overlap, keeps no masks, and has a detection cap of 1000 an image, because dense
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from maskmed_nnu.instances.array_types import Integers, Mask
-from maskmed_nnu.instances.metrics.comparison import ClassComparison, Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.comparison import ClassComparison
 from maskmed_nnu.instances.metrics.counted_metric import nan_mean
+from maskmed_nnu.instances.metrics.ranked_metric import RankedMetric
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
-AREA_RANGES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
-"""Pixels of an object, both ends included."""
+EDGE_RANGES = {"all": (0, 1e5), "small": (0, 32), "medium": (32, 96), "large": (96, 1e5)}
+"""Edges of a square, in a volume of a cube, of as many pixels as an object has, both ends included."""
 RECALL_CAPS = (1, 10, 100)
 AP50, AP75 = 0, 5  # indices into IOU_THRESHOLDS
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
@@ -34,7 +34,7 @@ class _ImageRecord(NamedTuple):
     positives: Integers  # int64 [areas], true objects that are not ignored
 
 
-class AveragePrecision:
+class AveragePrecision(RankedMetric):
     """Average precision over a set of images, with at most `max_detections` per image and class.
 
     >>> metric = AveragePrecision()
@@ -42,68 +42,52 @@ class AveragePrecision:
     >>> scores = metric.compute()  # one object at an IoU of 0.75, the other missed at 0.33
     >>> round(scores["AP50"], 3), round(scores["AP75"], 3), round(scores["AP"], 3), scores["AR@100"]
     (0.505, 0.505, 0.303, 0.3)
+
+    AP is the mean over IoU 0.50, 0.55, …, 0.95 and ``AR@n`` the same mean of the recall with at most n detections
+    an image; ``_small``, ``_medium`` and ``_large`` are objects below 32², up to 96² and above 96² pixels, in volumes
+    32³ and 96³.
     """
 
     def __init__(self, max_detections: int = 1000) -> None:
+        super().__init__()
         self.max_detections = max_detections
-        self._records: dict[int, list[_ImageRecord]] = defaultdict(list)
 
-    def update(self, prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -> None:
-        """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
-        self.add(compare(prediction, truth, crowd=crowd))
-
-    def add(self, comparison: Comparison) -> None:
-        """Add an image that was compared already."""
-        for number in comparison.classes:
-            self._records[number].append(_evaluate(comparison.of_class(number), self.max_detections))
-
-    def merge(self, other: AveragePrecision) -> None:
-        """Add all images of `other`, which another process may have counted."""
-        for number, records in other._records.items():
-            self._records[number].extend(records)
-
-    def compute(self) -> dict[str, Any]:
-        """The scores, and under ``per_class`` those of each class number that has true objects.
-
-        AP is the mean over IoU 0.50, 0.55, …, 0.95 and ``AR@n`` the same mean of the recall with at most n detections
-        an image; ``_small``, ``_medium`` and ``_large`` are objects below 32², up to 96² and above 96² pixels. The
-        mean over classes counts those with true objects; NaN where there is nothing at all.
-        """
-        per_class = {number: self._scores(records) for number, records in sorted(self._records.items())}
-        per_class = {number: scores for number, scores in per_class.items() if np.isfinite(scores["AP"])}
-        values = {name: [scores[name] for scores in per_class.values()] for name in self._scores([])}
-        means = {name: nan_mean(of_classes) for name, of_classes in values.items()}
-        return {**means, "per_class": per_class}
+    def _record(self, objects: ClassComparison) -> _ImageRecord:
+        return _evaluate(objects, self.max_detections)
 
     def _scores(self, records: list[_ImageRecord]) -> dict[str, float]:
         cap = self.max_detections
-        precision = {area: _precision(records, index) for index, area in enumerate(AREA_RANGES)}
+        precision = {area: _precision(records, index) for index, area in enumerate(EDGE_RANGES)}
         scores = {"AP": nan_mean(precision["all"])}
         scores["AP50"], scores["AP75"] = (nan_mean(precision["all"][index]) for index in (AP50, AP75))
-        scores |= {f"AP_{area}": nan_mean(precision[area]) for area in list(AREA_RANGES)[1:]}
+        scores |= {f"AP_{area}": nan_mean(precision[area]) for area in list(EDGE_RANGES)[1:]}
         caps = [*(n for n in RECALL_CAPS if n < cap), cap]
         scores |= {f"AR@{n}": nan_mean(_recall(records, 0, n)) for n in caps}
-        return scores | {f"AR_{area}": nan_mean(_recall(records, i, cap)) for i, area in enumerate(AREA_RANGES) if i}
+        return scores | {f"AR_{area}": nan_mean(_recall(records, i, cap)) for i, area in enumerate(EDGE_RANGES) if i}
 
 
 def _evaluate(objects: ClassComparison, max_detections: int) -> _ImageRecord:
     order = np.argsort(-objects.scores, kind="stable")[:max_detections]
-    low, high = (np.array(ends)[:, None] for ends in zip(*AREA_RANGES.values(), strict=True))
+    low, high = (np.array(ends)[:, None] for ends in zip(*EDGE_RANGES.values(), strict=True))
+    low, high = low**objects.dim, high**objects.dim
     ignored = objects.crowd | (objects.truth_area < low) | (objects.truth_area > high)
-    outcomes = _match(objects, order, ignored)
+    outcomes = match_by_score(objects, order, ignored, IOU_THRESHOLDS)
     area = objects.prediction_area[order]
     outside = (area < low) | (area > high)
     outcomes[(outcomes == FALSE_POSITIVE) & outside[:, None]] = IGNORED
     return _ImageRecord(objects.scores[order], outcomes, np.count_nonzero(~ignored, axis=1))
 
 
-def _match(objects: ClassComparison, order: Integers, ignored: Mask) -> NDArray[np.uint8]:
+def match_by_score(
+    objects: ClassComparison, order: Integers, ignored: Mask, thresholds: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
-    `order` [D]: the detections that take part; `ignored` [areas, M]: ignored true objects, taken only where nothing
-    else is left; a crowd region serves any number of detections. Returns outcomes uint8 [areas, thresholds, D].
+    `order` [D]: the detections that take part; `thresholds`: rising IoUs that are enough; `ignored` [areas, M]: ignored
+    true objects, taken only where nothing else is left; a crowd region serves any number of detections. Returns
+    outcomes uint8 [areas, thresholds, D].
     """
-    areas, thresholds = len(ignored), np.minimum(IOU_THRESHOLDS, 1 - 1e-10)[:, None]
+    areas, thresholds = len(ignored), np.minimum(thresholds, 1 - 1e-10)[:, None]
     outcomes = np.full((areas, len(thresholds), len(order)), FALSE_POSITIVE, dtype=np.uint8)
     rank = np.full(len(objects.scores), -1)
     rank[order] = np.arange(len(order))

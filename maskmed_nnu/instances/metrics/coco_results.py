@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import rle
+from maskmed_nnu.instances.array_types import Integers, Mask
+from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.coco_document import Id, References, describe_ids, without_repeats
 from maskmed_nnu.instances.detections import Detections, make_detections
 from maskmed_nnu.instances.text import count
@@ -25,6 +27,16 @@ class _Result(BaseModel):
     category_id: int
     segmentation: Any
     score: float
+    instance_id: int | None = None
+    """Of an object of a volume: which one in its slices are one"""
+
+
+class _Piece(NamedTuple):
+    """An object, or what a slice shows of it: starts and stops ``[2, dim]``, and the mask in between."""
+
+    result: _Result
+    box: Integers
+    mask: Mask
 
 
 class CocoResults:
@@ -51,6 +63,8 @@ class CocoResults:
         self._results: dict[int | str, list[_Result]] = {}
         for result in results:
             self._results.setdefault(result.image_id, []).append(result)
+        self.linked = all(result.instance_id is not None for result in results)
+        """Whether the results of slices say which of them are one object."""
         self._images = References(self._results)
         self._used: set[int | str] = set()
         self._empty = 0
@@ -69,15 +83,37 @@ class CocoResults:
                 f"are {', '.join(f'{number} ({name})' for name, number in classes.items())}."
             )
 
-    def detections(self, image: str, shape: tuple[int, int]) -> Detections:
-        """The objects of an image of the size `shape` (y, x).
+    def detections(self, image: str, shape: tuple[int, ...]) -> Detections:
+        """The objects of an image of the size `shape` (y, x), or of a volume (z, y, x) whose slices are `linked`.
 
         Raises:
             InputError: where a mask is none, or is that of an image of another size.
         """
+        if len(shape) == 2:
+            found = list(self._pieces(image, (shape[0], shape[1])))
+        else:
+            pieces: dict[int | None, list[_Piece]] = {}
+            for z in range(shape[0]):
+                for piece in self._pieces(f"{image}_{z}", (shape[1], shape[2])):
+                    where = np.array([[z], [z + 1]])
+                    in_space = piece._replace(box=np.hstack([where, piece.box]), mask=piece.mask[None])
+                    pieces.setdefault(piece.result.instance_id, []).append(in_space)
+            found = [_joined(parts) for parts in pieces.values()]
+        return make_detections(
+            shape,
+            [piece.box.ravel() for piece in found],
+            [piece.mask * np.uint8(255) for piece in found],
+            [piece.result.score for piece in found],
+            [piece.result.category_id for piece in found],
+        )
+
+    def _pieces(self, image: str, shape: tuple[int, int]) -> Iterator[_Piece]:
+        """The masks of an image or slice."""
         name = self._images.find(image)
-        boxes, masks, scores, classes = [], [], [], []
-        for result in () if name is None else self._results[name]:
+        if name is None:
+            return
+        self._used.add(name)
+        for result in self._results[name]:
             try:
                 positions = rle.decode(result.segmentation, shape)
             except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -89,13 +125,7 @@ class CocoResults:
                 self._empty += 1
                 continue
             (y, x), mask = rle.crop(positions, shape[0])
-            boxes.append([y.start, x.start, y.stop, x.stop])
-            masks.append(mask * np.uint8(255))
-            scores.append(result.score)
-            classes.append(result.category_id)
-        if name is not None:
-            self._used.add(name)
-        return make_detections(shape, boxes, masks, scores, classes)
+            yield _Piece(result, np.array([[y.start, x.start], [y.stop, x.stop]]), mask)
 
     def tell_unused(self, images: Sequence[str]) -> None:
         """Note what was not asked for after all `images` were.
@@ -116,3 +146,13 @@ class CocoResults:
             )
         if self._empty:
             self.notes.append(f"{count(self._empty, 'result')} with an empty mask, not counted")
+
+
+def _joined(pieces: Sequence[_Piece]) -> _Piece:
+    """One object from its slices, with the class and score of the first."""
+    low = np.min([piece.box[0] for piece in pieces], axis=0)
+    high = np.max([piece.box[1] for piece in pieces], axis=0)
+    mask = np.zeros(high - low, bool)
+    for piece in pieces:
+        mask[box_slices(piece.box.ravel().tolist(), low.tolist())] |= piece.mask
+    return _Piece(pieces[0].result, np.stack([low, high]), mask)

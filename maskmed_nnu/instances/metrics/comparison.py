@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.array_types import Integers, Mask
+from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, from_instance_map
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, decode
 from maskmed_nnu.instances.metrics.overlaps import Overlaps, label_overlaps, mask_overlaps
@@ -38,6 +39,8 @@ class ClassComparison(NamedTuple):
     """float64 [N]."""
     crowd: Mask
     """bool [M], regions of objects that are not annotated one by one; they count neither as found nor as missed."""
+    dim: int
+    """Spatial axes of the image."""
 
     @property
     def num_objects(self) -> int:
@@ -74,6 +77,8 @@ class Comparison:
     """bool [M], True for a region of stuff or, in a class of objects, of crowd."""
     crowd: Mask
     """bool [M], objects that the caller declared crowd."""
+    dim: int
+    """Spatial axes of the image."""
 
     @property
     def classes(self) -> list[int]:
@@ -102,7 +107,8 @@ class Comparison:
         area, shared = self.overlaps.prediction_area[predicted], self.overlaps.intersection[pairs]
         iou = np.where(crowd[truth], shared / area[prediction], self.overlaps.iou[pairs])
         truth_area = self.overlaps.truth_area[true]
-        return ClassComparison(prediction, truth, shared, iou, area, truth_area, self.scores[predicted], crowd)
+        scores = self.scores[predicted]
+        return ClassComparison(prediction, truth, shared, iou, area, truth_area, scores, crowd, self.dim)
 
 
 def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -> Comparison:
@@ -141,6 +147,7 @@ def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -
         prediction_regions=predicted.regions,
         truth_regions=true.regions,
         crowd=declared,
+        dim=len(true.shape),
     )
 
 
@@ -181,18 +188,19 @@ def _as_masks(objects: Objects) -> _ImageObjects:
     else:
         objects = _instance_map(objects)
         detections, stuff = from_instance_map(objects.ids, objects.classes), objects.stuff
-    boxes: Integers = detections.boxes.reshape(-1, 4)
+    dim = len(detections.shape)
+    boxes: Integers = detections.boxes.reshape(-1, 2 * dim)
     masks = [mask >= MASK_THRESHOLD for mask in detections.masks]
     numbers: Integers = np.zeros(0, dtype=np.int64)
     if stuff is not None and stuff.any():
         stuff = stuff.copy()
-        for (y0, x0, y1, x1), mask in zip(boxes.tolist(), masks, strict=True):
-            stuff[y0:y1, x0:x1][mask] = 0
+        for box, mask in zip(boxes.tolist(), masks, strict=True):
+            stuff[box_slices(box)][mask] = 0
         numbers, regions = np.unique(stuff[stuff > 0]), ndimage.find_objects(stuff)
         stuff_boxes = [regions[number - 1] for number in numbers]
         masks += [stuff[box] == number for box, number in zip(stuff_boxes, numbers, strict=True)]
-        corners = [[y.start, x.start, y.stop, x.stop] for y, x in stuff_boxes]
-        boxes = np.concatenate([boxes, np.array(corners, dtype=boxes.dtype).reshape(-1, 4)])
+        corners = [[axis.start for axis in box] + [axis.stop for axis in box] for box in stuff_boxes]
+        boxes = np.concatenate([boxes, np.array(corners, dtype=boxes.dtype).reshape(-1, 2 * dim)])
     classes = np.concatenate([detections.classes, numbers]).astype(np.int64)
     scores = np.concatenate([detections.scores, np.ones(len(numbers))]).astype(np.float64)
     is_region = np.arange(len(classes)) >= len(detections.classes)

@@ -21,6 +21,11 @@ from maskmed_nnu.instances.metrics.instance_metrics import InstanceMetrics
 from maskmed_nnu.instances.text import format_list, format_shape
 from maskmed_nnu.progress import Progress, Report
 
+SINGLE_SLICES = (
+    "each predicted object lies in a single slice, though true ones go through several: a 2d model predicts slice by "
+    "slice and does not link the ids, so objects in space score low; per_slice=True (--slices) counts slice by slice"
+)
+
 
 def check_folders(truth: Path, prediction: Path) -> None:
     """
@@ -73,9 +78,13 @@ def evaluate(
     results: CocoResults | None = None,
     max_detections: int = 1000,
     flat: bool = False,
+    per_slice: bool = False,
     progress: Report | None = None,
-) -> tuple[dict[str, Any], int]:
-    """Scores as `InstanceMetrics.compute` gives them, and the number of images; a volume's slices are images.
+) -> tuple[dict[str, Any], int, list[str]]:
+    """Scores as `InstanceMetrics.compute` gives them, the number of images, and notes on how volumes were counted.
+
+    A volume is one image, the objects of its truth are objects in space. With `per_slice` its slices are images, as
+    they are with results that do not say which of them are one object in several slices.
 
     `cases`: names, by default those of `find_cases`; `progress` is called after each.
     `results`: COCO results of the same images (of a volume CASE_z). Where they are given, their masks and scores make
@@ -90,8 +99,12 @@ def evaluate(
         results.check_classes(label_format.classes)
     names = find_cases(truth, prediction, ending)[0] if cases is None else list(cases)
     stuff_classes = _stuff_classes(truth, names, ending, label_format)
-    metrics = InstanceMetrics(max_detections=max_detections, stuff_classes=stuff_classes)
+    scored = results is not None
+    metrics = InstanceMetrics(max_detections=max_detections, stuff_classes=stuff_classes, scored=scored)
+    in_slices = per_slice or (results is not None and not results.linked)
     images: list[str] = []
+    notes: list[str] = []
+    going_on = np.zeros((2, 3), bool)
     for done, name in enumerate(names, 1):
         files = [folder / (name + ending) for folder in (prediction, truth)]
         (prediction_map, predicted_place), (truth_map, true_place) = (_read(path, label_format) for path in files)
@@ -105,24 +118,35 @@ def evaluate(
             found = difference(predicted_place.to(axes), true_place.to(axes), truth_map.stuff.shape[::-1])
             if found:
                 raise InputError(elsewhere_sentence(files[0], f"its truth {files[1]}", found))
-        slices = zip(_slices(prediction_map), _slices(truth_map), strict=True)
-        for image, pair in zip(_image_names(name, truth_map), slices, strict=True):
-            predicted, true = (flatten(from_instance_map(o.ids, o.classes, o.stuff)) if flat else o for o in pair)
+        volume = truth_map.stuff.ndim == 3
+        if volume and not in_slices:
+            going_on |= [_axes_gone_along(one) for one in (prediction_map, truth_map)]
+        elif volume and not per_slice and not notes:
+            notes.append(
+                f"volumes are counted slice by slice, because {results.path.name} has objects of single slices"
+            )
+        pairs = zip(_images(name, truth_map, in_slices), _images(name, prediction_map, in_slices), strict=True)
+        for (image, true_part), (_, predicted_part) in pairs:
+            predicted, true = (
+                flatten(from_instance_map(one.ids, one.classes, one.stuff)) if flat else one
+                for one in (predicted_part, true_part)
+            )
             comparison = compare(predicted, true)
             for metric in metrics.counted:
                 metric.add(comparison)
-            if results is None:
-                metrics.average_precision.add(comparison)
-            else:
-                shape = (truth_map.stuff.shape[-2], truth_map.stuff.shape[-1])
-                detections = results.detections(image, shape)
-                metrics.average_precision.update(flatten(detections) if flat else detections, true)
+            if results is not None:
+                detections = results.detections(image, true_part.stuff.shape)
+                comparison = compare(flatten(detections) if flat else detections, true)
+            for ranked in metrics.ranked:
+                ranked.add(comparison)
             images.append(image)
         if progress is not None:
             progress(Progress("evaluating", done, len(names)))
     if results is not None:
         results.tell_unused(images)
-    return metrics.compute(), len(images)
+    if (going_on[1] & ~going_on[0]).any() and going_on[0].any():
+        notes.append(SINGLE_SLICES)
+    return metrics.compute(), len(images), notes
 
 
 def _read(path: Path, label_format: LabelFormat) -> tuple[InstanceMap, Geometry | None]:
@@ -145,14 +169,19 @@ def _stuff_classes(truth: Path, names: list[str], ending: str, label_format: Lab
     return regions - things
 
 
-def _image_names(case: str, objects: InstanceMap) -> list[str]:
-    """As ``maskmed predict`` names them in its COCO results."""
-    return [case] if objects.stuff.ndim == 2 else [f"{case}_{z}" for z in range(len(objects.stuff))]
-
-
-def _slices(objects: InstanceMap) -> Iterator[InstanceMap]:
-    if objects.stuff.ndim == 2:
-        yield objects
+def _images(case: str, objects: InstanceMap, per_slice: bool) -> Iterator[tuple[str, InstanceMap]]:
+    """What counts as an image, by the name that ``maskmed predict`` gives it in its COCO results."""
+    if objects.stuff.ndim == 2 or not per_slice:
+        yield case, objects
         return
     for z, stuff in enumerate(objects.stuff):
-        yield InstanceMap(objects.ids[:, z], objects.classes, stuff)
+        yield f"{case}_{z}", InstanceMap(objects.ids[:, z], objects.classes, stuff)
+
+
+def _axes_gone_along(objects: InstanceMap) -> list[bool]:
+    """For each axis of a volume, whether some object has two voxels in a row along it."""
+    found = []
+    for axis in range(1, 4):
+        ids = np.moveaxis(objects.ids, axis, 0)
+        found.append(bool(((ids[1:] == ids[:-1]) & (ids[1:] > 0)).any()))
+    return found

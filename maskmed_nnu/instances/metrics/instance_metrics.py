@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from maskmed_nnu.instances.metrics.aggregated_jaccard import AggregatedJaccard
 from maskmed_nnu.instances.metrics.average_precision import AveragePrecision
 from maskmed_nnu.instances.metrics.comparison import Comparison, Objects, compare
+from maskmed_nnu.instances.metrics.detection_sensitivity import DetectionSensitivity
+from maskmed_nnu.instances.metrics.lesion_dice import LesionDice
 from maskmed_nnu.instances.metrics.matching import MatchingScores
 from maskmed_nnu.instances.metrics.panoptic_quality import PanopticQuality
+from maskmed_nnu.instances.metrics.ranked_metric import RankedMetric
 
 
 class InstanceMetrics:
-    """AP, F1, DSB average precision, AJI and panoptic quality of a set of images.
+    """AP, FROC, F1, DSB average precision, AJI, panoptic quality and lesion-wise Dice of a set of images.
 
     >>> metrics = InstanceMetrics()
     >>> ids = np.array([[1, 1, 0, 2, 2, 2]])
@@ -27,9 +30,12 @@ class InstanceMetrics:
     (1.0, 1.0, 1.0, 1.0, 1.0)
     """
 
-    def __init__(self, *, max_detections: int = 1000, stuff_classes: Iterable[int] = ()) -> None:
-        self.average_precision = AveragePrecision(max_detections)
-        self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes))
+    def __init__(self, *, max_detections: int = 1000, stuff_classes: Iterable[int] = (), scored: bool = True) -> None:
+        """Without scores (`scored`) there is no FROC, and every object has the score 1 in AP."""
+        self.ranked: tuple[RankedMetric, ...] = (AveragePrecision(max_detections),)
+        if scored:
+            self.ranked += (DetectionSensitivity(),)
+        self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes), LesionDice())
 
     def update(self, prediction: Objects, truth: Objects, *, crowd: NDArray[np.bool_] | None = None) -> None:
         """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
@@ -37,18 +43,19 @@ class InstanceMetrics:
 
     def add(self, comparison: Comparison) -> None:
         """Add an image that was compared already."""
-        for metric in (self.average_precision, *self.counted):
+        for metric in (*self.ranked, *self.counted):
             metric.add(comparison)
 
     def merge(self, other: InstanceMetrics) -> None:
         """Add all images of `other`, which another process may have counted."""
-        self.average_precision.merge(other.average_precision)
+        for ranked, more_ranked in zip(self.ranked, other.ranked, strict=True):
+            ranked.merge(more_ranked)
         for metric, more in zip(self.counted, other.counted, strict=True):
             metric.merge(more)
 
     def compute(self) -> dict[str, Any]:
         """Every metric's scores side by side; ``per_class`` and ``image_mean`` hold the same names."""
-        return join([metric.compute() for metric in (self.average_precision, *self.counted)])
+        return join([metric.compute() for metric in (*self.ranked, *self.counted)])
 
 
 def with_names(scores: dict[Any, Any], names: dict[int, str]) -> dict[str, Any]:

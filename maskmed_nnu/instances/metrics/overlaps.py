@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from maskmed_nnu.instances.array_types import Integers, Mask
+from maskmed_nnu.instances.boxes import box_slices
 
 CHUNK = 2**22  # box pairs compared at a time; bounds the memory for tens of thousands of objects
 
@@ -71,7 +72,7 @@ def mask_overlaps(
     truth_boxes: Integers,
     truth_masks: Sequence[Mask],
 ) -> Overlaps:
-    """Overlaps of objects given by boxes [N, 4] (y0, x0, y1, x1, half open) and boolean masks cropped to them.
+    """Overlaps of objects given by boxes [N, 2·dim] (starts, then stops, half open) and boolean masks cropped to them.
 
     >>> box, mask = np.array([[0, 0, 2, 2]]), [np.ones((2, 2), dtype=bool)]
     >>> overlaps = mask_overlaps(box, mask, box + 1, mask)
@@ -82,24 +83,28 @@ def mask_overlaps(
         np.array([np.count_nonzero(m) for m in masks], dtype=np.int64) for masks in (prediction_masks, truth_masks)
     ]
     first, second = box_pairs(prediction_boxes, truth_boxes)
+    dim = prediction_boxes.shape[1] // 2
     a, b = prediction_boxes[first].astype(np.int64), truth_boxes[second].astype(np.int64)
-    common = np.concatenate([np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])], axis=1)
-    windows = [(common - np.tile(box[:, :2], 2)).tolist() for box in (a, b)]
+    common = np.concatenate([np.maximum(a[:, :dim], b[:, :dim]), np.minimum(a[:, dim:], b[:, dim:])], axis=1)
+    windows = [(common - np.tile(box[:, :dim], 2)).tolist() for box in (a, b)]
     shared = np.zeros(len(first), dtype=np.int64)
     pairs = zip(first.tolist(), second.tolist(), *windows, strict=True)
-    for index, (i, j, (y0, x0, y1, x1), (v0, u0, v1, u1)) in enumerate(pairs):
-        shared[index] = np.count_nonzero(prediction_masks[i][y0:y1, x0:x1] & truth_masks[j][v0:v1, u0:u1])
+    for index, (i, j, one, other) in enumerate(pairs):
+        shared[index] = np.count_nonzero(prediction_masks[i][box_slices(one)] & truth_masks[j][box_slices(other)])
     meet = shared > 0
     return Overlaps(first[meet], second[meet], shared[meet], *areas)
 
 
 def box_pairs(boxes: Integers, others: Integers) -> tuple[Integers, Integers]:
-    """Indices (into `boxes` [N, 4], into `others` [M, 4]) of all pairs whose half-open boxes overlap, sorted."""
+    """Indices (into `boxes` [N, 2·dim] and `others` [M, 2·dim]) of all pairs whose half-open boxes overlap, sorted."""
+    dim = boxes.shape[1] // 2
     rows = max(1, CHUNK // max(1, len(others)))
     pairs: list[Integers] = [np.zeros((2, 0), dtype=np.int64)]
     for start in range(0, len(boxes), rows):
-        y0, x0, y1, x1 = (side[:, None] for side in boxes[start : start + rows].T)
-        overlap = (y0 < others[:, 2]) & (y1 > others[:, 0]) & (x0 < others[:, 3]) & (x1 > others[:, 1])
+        chunk = boxes[start : start + rows, :, None]
+        overlap = np.ones((len(chunk), len(others)), dtype=bool)
+        for low, high in zip(range(dim), range(dim, 2 * dim), strict=True):
+            overlap &= (chunk[:, low] < others[:, high]) & (chunk[:, high] > others[:, low])
         pair = np.stack(np.nonzero(overlap))
         pair[0] += start
         pairs.append(pair)

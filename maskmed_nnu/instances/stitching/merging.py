@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.array_types import Integers, Mask
+from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, concatenate, make_detections
 from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
 from maskmed_nnu.instances.stitching.groups import DetectionGroups
@@ -88,10 +89,11 @@ def _mean(
     if len(members) == 1:
         return detections.boxes[members[0]], detections.masks[members[0]], score / views, number
     boxes = detections.boxes[members]
-    box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
-    total = np.zeros(box[2:] - box[:2], np.int32)
-    for i, (y0, x0, y1, x1) in zip(members, (boxes - box[[0, 1, 0, 1]]).tolist(), strict=True):
-        total[y0:y1, x0:x1] += detections.masks[i]
+    dim = detections.dim
+    box = np.concatenate([boxes[:, :dim].min(0), boxes[:, dim:].max(0)])
+    total = np.zeros(box[dim:] - box[:dim], np.int32)
+    for i, part in zip(members, boxes, strict=True):
+        total[box_slices(part, box)] += detections.masks[i]
     mask = ((2 * total + len(members)) // (2 * len(members))).astype(np.uint8)
     if mask.max() < MASK_THRESHOLD:  # a chain of views may agree pair by pair and nowhere in common
         best = max(members, key=lambda i: float(detections.scores[i]))

@@ -17,23 +17,29 @@ What holds, whatever the layout, as long as neighbouring tiles share a pixel (`p
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.instances.array_types import Box, Integers, Mask
+from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, concatenate, make_detections
-from maskmed_nnu.instances.stitching.cropped_masks import CroppedMasks, overlapping_box_pairs, without_empty
+from maskmed_nnu.instances.stitching.cropped_masks import (
+    CroppedMasks,
+    intersection,
+    overlapping_box_pairs,
+    without_empty,
+)
 from maskmed_nnu.instances.stitching.groups import DetectionGroups
 from maskmed_nnu.instances.stitching.merging import MATCH_IOU, keep_best, vote
 from maskmed_nnu.instances.stitching.tiles import Tile
 
 MARGIN = 2
-"""Pixels from an inner border of its tile within which an object counts as cut off: masks are that uncertain."""
-MIN_OVERLAP_PIXELS = (2 * MARGIN + 1) ** 2
-"""Pixels below which what a fragment shares with an object of another tile, unless it is half of the fragment, may be
-the blurred border of a neighbour."""
+"""Pixels from an inner border of its tile within which an object counts as cut off: masks are that uncertain. Along an
+axis on which the tile has fewer than ``8 * MARGIN`` pixels, such as the thick slices of a volume, it is less."""
 MAX_FRACTION_BEYOND_TILE = 0.1
 """Share of a mask's area that other tiles may see beyond its tile's border without making it a fragment."""
 MAX_BORDER_DISTANCE = 64
@@ -43,7 +49,7 @@ MIN_SUPPORT = 0.1
 place, do not confirm."""
 
 
-def stitch(tiles: Sequence[Tile], detections_per_tile: Sequence[Detections], shape: tuple[int, int]) -> Detections:
+def stitch(tiles: Sequence[Tile], detections_per_tile: Sequence[Detections], shape: Sequence[int]) -> Detections:
     """The objects of an image of ``shape`` from each tile's detections (in the tile's own pixels), without stuff.
 
     A network's duplicates are to be removed in each tile before (`maskmed_nnu.instances.stitching.merging.mask_nms`).
@@ -59,8 +65,7 @@ def stitch(tiles: Sequence[Tile], detections_per_tile: Sequence[Detections], sha
        nothing, and a detection at a border where another tile, seeing on, found nothing sinks or is left out.
     """
     moved = [
-        without_empty(part.shift(tile.y0, tile.x0, shape))
-        for tile, part in zip(tiles, detections_per_tile, strict=True)
+        without_empty(part.shift(tile.start, shape)) for tile, part in zip(tiles, detections_per_tile, strict=True)
     ]
     if not any(map(len, moved)):
         return Detections.empty(shape)
@@ -87,16 +92,24 @@ class _TiledDetections:
         """The tile of each detection."""
         self.detections = detections
         self.cropped_masks = CroppedMasks(detections)
-        self.windows = np.array([(tile.y0, tile.x0, tile.y1, tile.x1) for tile in tiles])
-        self.boxes: list[tuple[int, int, int, int]] = [tuple(window) for window in self.windows.tolist()]
+        self.dim = detections.dim
+        self.boxes = [tile.window for tile in tiles]
+        self.windows = np.array(self.boxes)
+        inwards = np.repeat([1, -1], self.dim)
         inner = np.array([tile.inner_borders for tile in tiles])
-        self.inner_windows: list[list[int]] = (self.windows + 2 * MARGIN * inner * [1, 1, -1, -1]).tolist()
+        rims = np.minimum(2 * MARGIN, np.array([tile.size for tile in tiles]) // 4)
+        self.margins = np.tile(np.maximum(rims // 2, 1), 2)
+        """``[T, 2 * dim]`` `MARGIN` at the borders of each tile."""
+        self.blurred_pixels = (2 * self.margins[:, : self.dim] + 1).prod(1)
+        """``[T]`` pixels below which what a fragment shares with an object of another tile, unless it is half of the
+        fragment, may be the blurred border of a neighbour."""
+        self.inner_windows: list[list[int]] = (self.windows + np.tile(rims, 2) * inner * inwards).tolist()
         """The windows without what is seen too close to their inner borders."""
         self.border_distance = np.where(
-            inner[source], (self.cropped_masks.boxes - self.windows[source]) * [1, 1, -1, -1], 2**31
+            inner[source], (self.cropped_masks.boxes - self.windows[source]) * inwards, 2**31
         )
-        """``[N, 4]`` pixels between the object and its tile's top, left, bottom and right border, if inner."""
-        self.whole: Mask = np.all(self.border_distance >= MARGIN, axis=1)
+        """``[N, 2 * dim]`` pixels between the object and its tile's borders, in the order of a box, if inner."""
+        self.whole: Mask = np.all(self.border_distance >= self.margins[source], axis=1)
 
     def area_in_tile(self, i: int, tile: int) -> int:
         """How many pixels of detection ``i`` lie in a tile's window."""
@@ -111,33 +124,35 @@ class _TiledDetections:
         if 2 * self.cropped_masks.area_within(i, self.inner_windows[other]) < self.area_in_tile(i, other):
             return False
         window, seen = self.boxes[self.source[i]], self.boxes[other]
-        for side in np.flatnonzero(self.border_distance[i] < MARGIN).tolist():
-            sign = 1 if side < 2 else -1
+        margins = self.margins[self.source[i]]
+        for side in np.flatnonzero(self.border_distance[i] < margins).tolist():
+            sign = 1 if side < self.dim else -1
             if sign * (window[side] - seen[side]) > 0:
                 band = list(seen)
-                opposite = (side + 2) % 4
-                band[opposite] = sign * min(sign * seen[opposite], sign * window[side] + MARGIN)
+                opposite = (side + self.dim) % (2 * self.dim)
+                band[opposite] = sign * min(sign * seen[opposite], sign * window[side] + int(margins[side]))
                 if self.cropped_masks.area_within(i, band):
                     return True
         return False
 
     def overlapping_tiles(self, box: Box) -> list[int]:
         """The tiles that see a part of ``box``."""
-        windows = self.windows
-        apart = (windows[:, 0] >= box[2]) | (windows[:, 1] >= box[3]) | (windows[:, 2] <= box[0])
-        overlapping: list[int] = np.flatnonzero(~apart & (windows[:, 3] > box[1])).tolist()
+        before = (self.windows[:, : self.dim] < box[self.dim :]).all(1)
+        overlapping: list[int] = np.flatnonzero(
+            before & (self.windows[:, self.dim :] > box[: self.dim]).all(1)
+        ).tolist()
         return overlapping
 
     def border_weight(self, tile: int, box: Box) -> NDArray[np.int32]:
         """A tile's weight at the pixels of ``box``: their distance from its inner borders, 1 at these."""
         window, inner = self.boxes[tile], self.tiles[tile].inner_borders
         axes = []
-        for axis in (0, 1):
-            position = np.arange(box[axis], box[axis + 2], dtype=np.int32)
+        for axis in range(self.dim):
+            position = np.arange(box[axis], box[axis + self.dim], dtype=np.int32)
             low = position - window[axis] + 1 if inner[axis] else MAX_BORDER_DISTANCE
-            high = window[axis + 2] - position if inner[axis + 2] else MAX_BORDER_DISTANCE
+            high = window[axis + self.dim] - position if inner[axis + self.dim] else MAX_BORDER_DISTANCE
             axes.append(np.minimum(np.minimum(low, high), np.full_like(position, MAX_BORDER_DISTANCE)))
-        weight: NDArray[np.int32] = np.minimum.outer(*axes)
+        weight: NDArray[np.int32] = functools.reduce(np.minimum.outer, axes)
         return weight
 
 
@@ -170,7 +185,8 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
     cover = shared / np.maximum(seen.min(1), 1)
     order = np.argsort(-cover, kind="stable")
     order = order[(cover[order] >= MATCH_IOU) & ~other_class[order]]
-    proven = (shared >= MIN_OVERLAP_PIXELS)[:, None] | (shared[:, None] >= MATCH_IOU * cropped_masks.areas[pairs])
+    shared = shared[:, None]
+    proven = (shared >= tiled.blurred_pixels[tile[pairs]]) | (shared >= MATCH_IOU * cropped_masks.areas[pairs])
     for (i, j), (i_proven, j_proven) in zip(pairs[order].tolist(), proven[order].tolist(), strict=True):
         for fragment, other, is_proven in ((i, j, i_proven), (j, i, j_proven)):
             group = groups.find(fragment)
@@ -193,15 +209,14 @@ def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Box, NDAr
             owner = max(members, key=lambda i: float(detections.scores[i]))
     if owner is not None:
         box, mask = detections.boxes[owner].tolist(), detections.masks[owner]
-        inside, tight = cropped_masks.masks[owner], cropped_masks.box_tuples[owner]
+        inside, tight = cropped_masks.masks[owner] >= MASK_THRESHOLD, cropped_masks.box_tuples[owner]
     overlapping_tiles = tiled.overlapping_tiles(tight)
     if len(members) == len(overlapping_tiles) == 1:
         return box, mask, float(detections.scores[owner]), int(detections.classes[owner])
     tile_weight = {}
     for tile in overlapping_tiles:
-        y0, x0, y1, x1 = _intersection(tight, tiled.boxes[tile])
-        part = inside[y0 - tight[0] : y1 - tight[0], x0 - tight[1] : x1 - tight[1]]
-        tile_weight[tile] = int((tiled.border_weight(tile, (y0, x0, y1, x1)) * part).sum())
+        seen = intersection(tight, tiled.boxes[tile])
+        tile_weight[tile] = int((tiled.border_weight(tile, seen) * inside[box_slices(seen, tight)]).sum())
     reports: dict[tuple[int, int], float] = {}
     for i in members:  # two fragments of one tile are one report
         key = tiled.source[i], int(detections.classes[i])
@@ -218,8 +233,12 @@ def _deciding_member(tiled: _TiledDetections, members: list[int]) -> int | None:
     cropped_masks = tiled.cropped_masks
 
     def covers_group(i: int) -> bool:
-        beyond = sum(int(cropped_masks.areas[j]) - tiled.area_in_tile(j, tiled.source[i]) for j in members if j != i)
-        return beyond <= (MAX_FRACTION_BEYOND_TILE * cropped_masks.areas[i] if tiled.whole[i] else 0)
+        allowed = MAX_FRACTION_BEYOND_TILE * cropped_masks.areas[i] if tiled.whole[i] else 0
+        for j in members:
+            allowed -= int(cropped_masks.areas[j]) - tiled.area_in_tile(j, tiled.source[i])
+            if allowed < 0:  # a fragment of a large object has hundreds of others beyond
+                return False
+        return True
 
     candidates = [i for i in members if len(members) == 1 or covers_group(i)]
     rank = {i: (int(tiled.border_distance[i].min()), float(tiled.detections.scores[i]), -i) for i in candidates}
@@ -227,28 +246,31 @@ def _deciding_member(tiled: _TiledDetections, members: list[int]) -> int | None:
 
 
 def _mean(tiled: _TiledDetections, members: list[int]) -> tuple[list[int], NDArray[np.uint8]]:
-    """Box and mask of an object from its fragments: the mean over the tiles that report it, by `border_weight`."""
+    """Box and mask of an object from its fragments, in order: the mean over the tiles that report it, by
+    `border_weight`."""
     boxes = tiled.detections.boxes[members].astype(int)
-    box = [*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()]
-    height, width = box[2] - box[0], box[3] - box[1]
-    total, weight = np.zeros((height, width), np.int32), np.zeros((height, width), np.int32)
-    for tile in sorted({tiled.source[i] for i in members}):
-        y0, x0, y1, x1 = _intersection(box, tiled.boxes[tile])
-        soft = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        for i, (top, left, bottom, right) in zip(members, boxes.tolist(), strict=True):
-            if tiled.source[i] == tile:
-                part = soft[top - y0 : bottom - y0, left - x0 : right - x0]
-                np.maximum(part, tiled.detections.masks[i], out=part)
-        border_weight = tiled.border_weight(tile, (y0, x0, y1, x1))
-        window = slice(y0 - box[0], y1 - box[0]), slice(x0 - box[1], x1 - box[1])
+    box = [*boxes[:, : tiled.dim].min(0).tolist(), *boxes[:, tiled.dim :].max(0).tolist()]
+    total, weight = np.zeros(_edges(box), np.int32), np.zeros(_edges(box), np.int32)
+    for tile, of_tile in itertools.groupby(members, tiled.source.__getitem__):
+        seen = intersection(box, tiled.boxes[tile])
+        soft = np.zeros(_edges(seen), np.uint8)
+        for i in of_tile:
+            part = soft[box_slices(tiled.detections.boxes[i].tolist(), seen)]
+            np.maximum(part, tiled.detections.masks[i], out=part)
+        border_weight = tiled.border_weight(tile, seen)
+        window = box_slices(seen, box)
         total[window] += border_weight * soft
         weight[window] += border_weight
-    total += weight // 2
-    return box, (total // np.maximum(weight, 1)).astype(np.uint8)
+    total += weight // 2  # in place, as an object may be as large as the volume
+    np.maximum(weight, 1, out=weight)
+    total //= weight
+    return box, total.astype(np.uint8)
 
 
-def _intersection(a: Box, b: Box) -> tuple[int, int, int, int]:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+def _edges(box: Box) -> list[int]:
+    """The shape of what is in a box."""
+    dim = len(box) // 2
+    return [stop - start for start, stop in zip(box[:dim], box[dim:], strict=True)]
 
 
 def _remove_duplicates(result: Detections, sources: list[set[int]]) -> Detections:

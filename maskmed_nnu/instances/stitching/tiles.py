@@ -6,6 +6,8 @@ write to a part of its own: `maskmed_nnu.instances.stitching.stitch` chooses a t
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,39 +19,49 @@ from maskmed_nnu.errors import InputError
 
 @dataclass(frozen=True)
 class Tile:
-    """A window of an image, ``y0:y1, x0:x1``, within the image.
+    """A window of an image or volume, from ``start`` to ``stop`` (half open), within it.
 
-    Where the image is smaller than the tile, the network reads zeros below and to the right of it, so that pixel
-    ``(y, x)`` of the tile is always ``(y0 + y, x0 + x)`` of the image.
+    Where the image is smaller than the tile, the network reads zeros beyond its far ends, so that pixel ``p`` of the
+    tile is always ``start + p`` of the image.
     """
 
-    y0: int
-    x0: int
-    y1: int
-    x1: int
-    size: tuple[int, int]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    size: tuple[int, ...]
     """What the network reads, padding included."""
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     """Of the image."""
 
     @property
-    def inner_borders(self) -> tuple[bool, bool, bool, bool]:
-        """Whether the image goes on beyond the window's top, left, bottom and right border."""
-        return self.y0 > 0, self.x0 > 0, self.y1 < self.shape[0], self.x1 < self.shape[1]
+    def window(self) -> tuple[int, ...]:
+        """The numbers of `start`, then those of `stop`, as in the boxes of objects."""
+        return self.start + self.stop
 
     @property
-    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Zeros that the network reads (above, below), (left, right)."""
-        return (0, self.size[0] - (self.y1 - self.y0)), (0, self.size[1] - (self.x1 - self.x0))
+    def slices(self) -> tuple[slice, ...]:
+        """The window in the image, a slice for each axis."""
+        return tuple(map(slice, self.start, self.stop))
+
+    @property
+    def inner_borders(self) -> tuple[bool, ...]:
+        """Whether the image goes on beyond the window's border at the start of each axis, then at the stop of each."""
+        before = [start > 0 for start in self.start]
+        return *before, *(stop < length for stop, length in zip(self.stop, self.shape, strict=True))
+
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """Zeros that the network reads (before, after) the window along each axis."""
+        window = zip(self.size, self.start, self.stop, strict=True)
+        return tuple((0, size - (stop - start)) for size, start, stop in window)
 
     def read(self, image: NDArray[Any]) -> NDArray[Any]:
-        """The tile's part of an image ``[..., H, W]``, padded with zeros to ``[..., *size]``."""
-        window = image[..., self.y0 : self.y1, self.x0 : self.x1]
-        return np.pad(window, ((0, 0),) * (image.ndim - 2) + self.padding)
+        """The tile's part of an image ``[..., *spatial]``, padded with zeros to ``[..., *size]``."""
+        window: tuple[Any, ...] = (..., *self.slices)
+        return np.pad(image[window], ((0, 0),) * (image.ndim - len(self.shape)) + self.padding)
 
 
-def plan_tiles(shape: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int] | int) -> list[Tile]:
-    """The fewest tiles of one size that cover an image, evenly spread, row by row.
+def plan_tiles(shape: Sequence[int], tile: Sequence[int], overlap: Sequence[int] | int) -> list[Tile]:
+    """The fewest tiles of one size that cover an image or volume, evenly spread, row by row.
 
     Neighbours share at least ``overlap`` pixels (per axis), so that any object of up to ``overlap - 2 m + 1`` pixels
     along each axis lies in some tile at least ``m`` pixels from its inner borders. Larger objects are joined from
@@ -58,15 +70,18 @@ def plan_tiles(shape: tuple[int, int], tile: tuple[int, int], overlap: tuple[int
     Raises:
         InputError: where the overlap is less than 1 or not less than the tile.
     """
-    overlaps = (overlap, overlap) if isinstance(overlap, (int, np.integer)) else overlap
+    overlaps = (overlap,) * len(shape) if isinstance(overlap, (int, np.integer)) else tuple(overlap)
     for size, shared in zip(tile, overlaps, strict=True):
         if not 1 <= shared < size:
             raise InputError(
                 f"Tiles of {size} pixels cannot overlap by {shared} pixels; take an overlap from 1 to {size - 1}."
             )
-    rows, columns = (_starts(*axis) for axis in zip(shape, tile, overlaps, strict=True))
-    height, width = (min(n, size) for n, size in zip(shape, tile, strict=True))
-    return [Tile(y, x, y + height, x + width, (tile[0], tile[1]), (shape[0], shape[1])) for y in rows for x in columns]
+    window = [min(n, size) for n, size in zip(shape, tile, strict=True)]
+    starts = itertools.product(*(_starts(*axis) for axis in zip(shape, tile, overlaps, strict=True)))
+    return [
+        Tile(start, tuple(a + n for a, n in zip(start, window, strict=True)), tuple(tile), tuple(shape))
+        for start in starts
+    ]
 
 
 def _starts(length: int, size: int, overlap: int) -> list[int]:

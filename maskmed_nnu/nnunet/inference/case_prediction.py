@@ -138,7 +138,8 @@ def _pair(edges: Sequence[int]) -> tuple[int, int]:
 def _crop_tile(data: Tensor, z: int, tile: Tile) -> Tensor:
     """``[C, *tile.size]``, zeros below and to the right of a smaller image."""
     (_, below), (_, right) = tile.padding
-    return F.pad(data[:, z, tile.y0 : tile.y1, tile.x0 : tile.x1], (0, right, 0, below))
+    rows, columns = tile.slices
+    return F.pad(data[:, z, rows, columns], (0, right, 0, below))
 
 
 def _tile_detections(
@@ -152,7 +153,12 @@ def _tile_detections(
         output.scores.float().tolist(),
         np.asarray(thing_classes, np.int64)[output.classes.cpu().numpy()],
     )
-    return mask_nms(detections.flip(axes).shift(0, 0, (tile.y1 - tile.y0, tile.x1 - tile.x0)))
+    return mask_nms(detections.flip(axes).shift((0, 0), _window_shape(tile)))
+
+
+def _window_shape(tile: Tile) -> tuple[int, int]:
+    height, width = (stop - start for start, stop in zip(tile.start, tile.stop, strict=True))
+    return height, width
 
 
 class _StuffMap:
@@ -167,9 +173,10 @@ class _StuffMap:
     def add(self, probabilities: Tensor, z: int, tile: Tile) -> None:
         if self.total is None:
             self.total = torch.zeros(self.shape[0], len(probabilities), *self.shape[1:])
-        height, width = tile.y1 - tile.y0, tile.x1 - tile.x0
+        height, width = _window_shape(tile)
         part = (probabilities.float().cpu() * self.weight)[:, :height, :width]
-        self.total[z, :, tile.y0 : tile.y1, tile.x0 : tile.x1] += part
+        rows, columns = tile.slices
+        self.total[z, :, rows, columns] += part
 
     def classes(self, z: int) -> np.ndarray:
         """int16 ``[H, W]``: the most probable class where that is stuff, else 0. No weight divides it: all classes

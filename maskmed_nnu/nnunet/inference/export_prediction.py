@@ -155,7 +155,7 @@ def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Det
     depth, height, width = (int(n) for n in properties["shape_before_cropping"])
     slices = unpack(np.asarray(packed))
     assert len(slices) == cropped[0] == z1 - z0, "slices are not resampled"
-    restored = [part.resize(cropped[1:]).shift(int(y0), int(x0), (height, width)) for part in slices]
+    restored = [part.resize(cropped[1:]).shift((int(y0), int(x0)), (height, width)) for part in slices]
     nothing = Detections.empty((height, width))
     return [nothing] * int(z0) + restored + [nothing] * int(depth - z1)
 

@@ -18,7 +18,8 @@ from maskmed_nnu.instances.metrics.comparison import compare
 from maskmed_nnu.instances.metrics.overlaps import box_pairs, label_overlaps, mask_overlaps
 from tests.instances.metrics.random_objects import full_masks, perturbed, random_truth
 
-MODULES = "overlaps comparison average_precision matching aggregated_jaccard panoptic_quality instance_metrics"
+MODULES = """overlaps comparison average_precision detection_sensitivity matching aggregated_jaccard panoptic_quality
+lesion_dice instance_metrics"""
 
 
 @pytest.mark.parametrize("name", MODULES.split())

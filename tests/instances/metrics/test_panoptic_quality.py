@@ -38,14 +38,16 @@ def check(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_random_label_maps(seed: int) -> None:
-    truth, prediction = label_maps(np.random.default_rng(seed), 40)
+@pytest.mark.parametrize("shape", [(120, 140), (20, 56, 60)])
+def test_random_label_maps(seed: int, shape: tuple[int, ...]) -> None:
+    truth, prediction = label_maps(np.random.default_rng(seed), 40, shape)
     scores = check(prediction, truth)
     assert 0.2 < scores["PQ"] < 1
 
 
-def test_empty_truth_and_empty_prediction() -> None:
-    full, nothing = label_maps(np.random.default_rng(0), 5)[0], np.zeros((1, 120, 140), np.int32)
+@pytest.mark.parametrize("shape", [(120, 140), (10, 20, 24)])
+def test_empty_truth_and_empty_prediction(shape: tuple[int, ...]) -> None:
+    full, nothing = label_maps(np.random.default_rng(0), 5, shape)[0], np.zeros((1, *shape), np.int32)
     assert check(full, full) == {"PQ": 1, "SQ": 1, "RQ": 1}
     assert check(nothing, full) == {"PQ": 0, "SQ": 0, "RQ": 0}
     assert check(full, nothing) == {"PQ": 0, "SQ": 0, "RQ": 0}

@@ -14,9 +14,11 @@ from maskmed_nnu.instances.stitching.stitch import MARGIN, stitch
 from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from tests.instances.stitching.scenes import (
     crop,
+    distance,
     draw_arc,
     from_masks,
     full,
+    grid_of,
     iou_matrix,
     noisy,
     objects_of,
@@ -26,6 +28,8 @@ from tests.instances.stitching.scenes import (
 )
 
 SHAPE = (90, 110)
+VOLUME = (20, 40, 50)
+SHAPES = pytest.mark.parametrize("shape", [SHAPE, VOLUME])
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -42,72 +46,83 @@ def coincide(truth: Detections, tiles: list[Tile]) -> bool:
                 continue
             for n, a in enumerate(tiles):
                 for b in tiles[:n]:
-                    common = np.s_[max(a.y0, b.y0) : min(a.y1, b.y1), max(a.x0, b.x0) : min(a.x1, b.x1)]
+                    common = tuple(map(slice, np.maximum(a.start, b.start), np.minimum(a.stop, b.stop)))
                     if masks[i][common].any() and np.array_equal(masks[i][common], masks[j][common]):
                         return True
     return False
 
 
+@SHAPES
 @given(seeds, st.booleans())
 @settings(max_examples=80, deadline=None)
-def test_exact_from_the_truth_for_any_layout(seed, overlap):
+def test_exact_from_the_truth_for_any_layout(shape, seed, overlap):
     rng = np.random.default_rng(seed)
-    truth = random_scene(rng, SHAPE, count=int(rng.integers(0, 14)), overlap=overlap)
-    tiles = random_tiles(rng, SHAPE)
+    truth = random_scene(rng, shape, count=int(rng.integers(0, 14)), overlap=overlap)
+    tiles = random_tiles(rng, shape)
     assume(not overlap or not coincide(truth, tiles))
     result = stitched(truth, tiles)
     assert objects_of(result) == objects_of(truth)
     assert (result.scores == 1).all()
 
 
-@given(seeds, st.integers(12, 60), st.data())
+@SHAPES
+@given(seeds, st.data())
 @settings(max_examples=40, deadline=None)
-def test_exact_from_the_truth_for_planned_tiles(seed, size, data):
+def test_exact_from_the_truth_for_planned_tiles(shape, seed, data):
+    """Tiles of any proportions, thinner ones than `MARGIN` included."""
     rng = np.random.default_rng(seed)
-    truth = random_scene(rng, SHAPE, count=6, overlap=False)
-    tiles = plan_tiles(SHAPE, (size, size), data.draw(st.integers(1, size // 2)))
+    truth = random_scene(rng, shape, count=6, overlap=False)
+    thinnest = [12, 12] if len(shape) == 2 else [2, 16, 16]
+    size = [data.draw(st.integers(n, 60)) for n in thinnest]
+    tiles = plan_tiles(shape, size, [data.draw(st.integers(1, edge // 2)) for edge in size])
     assert objects_of(stitched(truth, tiles)) == objects_of(truth)
 
 
+@SHAPES
 @given(seeds)
 @settings(max_examples=40, deadline=None)
-def test_the_order_of_tiles_and_of_their_answers_does_not_matter(seed):
+def test_the_order_of_tiles_and_of_their_answers_does_not_matter(shape, seed):
     rng = np.random.default_rng(seed)
-    truth = random_scene(rng, SHAPE, count=8, overlap=False)
-    tiles = random_tiles(rng, SHAPE)
+    truth = random_scene(rng, shape, count=8, overlap=False)
+    tiles = random_tiles(rng, shape)
     order = rng.permutation(len(tiles))
     answers = [crop(truth, tile) for tile in tiles]
     mixed = [answers[i].select(rng.permutation(len(answers[i]))) for i in order]
-    result = stitch([tiles[i] for i in order], mixed, SHAPE)
+    result = stitch([tiles[i] for i in order], mixed, shape)
     assert objects_of(result) == objects_of(truth)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_ap_and_pq_are_one(overlap):
-    truth = random_scene(np.random.default_rng(0), SHAPE, count=25, overlap=overlap)
+@pytest.mark.parametrize(("shape", "size"), [(SHAPE, (40, 40)), ((24, 60, 70), (8, 28, 32))])
+def test_ap_and_pq_are_one(shape, size, overlap):
+    truth = random_scene(np.random.default_rng(0), shape, count=25, overlap=overlap)
     metrics = InstanceMetrics()
-    metrics.update(stitched(truth, plan_tiles(SHAPE, (40, 40), 12)), truth)
+    metrics.update(stitched(truth, plan_tiles(shape, size, [edge * 3 // 10 for edge in size])), truth)
     scores = metrics.compute()
     assert len(truth) > 15
     assert scores["AP"] == scores["PQ"] == scores["AJI"] == scores["F1@0.5"] == 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "overlap"), [(SHAPE, (44, 48), (20, 20)), ((32, 56, 56), (24, 34, 34), (18, 20, 20))]
+)
 @given(seeds)
 @settings(max_examples=80, deadline=None)
-def test_once_each_from_tiles_that_err(seed):
+def test_once_each_from_tiles_that_err(shape, size, overlap, seed):
     """Masks a pixel larger or smaller per tile, jittered scores, and fragments missing where another tile sees all."""
     rng = np.random.default_rng(seed)
-    truth = random_scene(rng, SHAPE, count=10, overlap=False)
+    truth = random_scene(rng, shape, count=10, overlap=False)
     truth = truth.select([i for i, mask in enumerate(truth.masks) if is_thick(mask)])
-    tiles = plan_tiles(SHAPE, (44, 48), 20)
+    tiles = plan_tiles(shape, size, overlap)
     answers = []
     for tile in tiles:
         answer = crop(truth, tile)
         areas = np.array([(mask > 0).sum() for mask in answer.masks])
         # A network sees no fragment of a few pixels, and now and then misses a larger one.
-        lost = (areas < 16) | ((areas < 40) & (rng.random(len(answer)) < 0.5))
+        edges = areas ** (1 / len(shape))
+        lost = (edges < 4) | ((edges**2 < 40) & (rng.random(len(answer)) < 0.5))
         answers.append(noisy(rng, answer.select(~lost)))
-    result = stitch(tiles, answers, SHAPE)
+    result = stitch(tiles, answers, shape)
     result = result.select(result.scores >= 0.5)
     assert len(result) == len(truth)
     if len(truth):
@@ -116,38 +131,40 @@ def test_once_each_from_tiles_that_err(seed):
         assert iou.max(1).min() > 0.5 and (result.classes == truth.classes[iou.argmax(1)]).all()
 
 
+@pytest.mark.parametrize(("depth", "thickness"), [((), ()), ((20,), (8,))])
 @given(seeds)
 @settings(max_examples=50, deadline=None)
-def test_legs_seen_apart_are_joined(seed):
+def test_legs_seen_apart_are_joined(depth, thickness, seed):
     """Tiles that call every connected piece an object, as networks do, where an arch is larger than the tile."""
     rng = np.random.default_rng(seed)
-    grid = np.stack(np.mgrid[: SHAPE[0], : SHAPE[1]]).astype(float)
-    centre = rng.uniform((40, 40), (50, 70))
-    truth = from_masks([draw_arc(grid, centre, 30, rng.uniform(0, 6.28), 5, 5)], [1], SHAPE)
-    tiles = plan_tiles(SHAPE, (50, 50), 16)
-    result = stitch(tiles, [pieces(crop(truth, tile)) for tile in tiles], SHAPE)
+    shape = (*depth, *SHAPE)
+    centre = np.array([*(n / 2 for n in depth), *rng.uniform((40, 40), (50, 70))])
+    truth = from_masks([draw_arc(grid_of(shape), centre, 30, rng.uniform(0, 6.28), 5, 5)], [1], shape)
+    tiles = plan_tiles(shape, (*thickness, 50, 50), (*(4 for _ in depth), 16, 16))
+    result = stitch(tiles, [pieces(crop(truth, tile)) for tile in tiles], shape)
     assert objects_of(result) == objects_of(truth)
 
 
+@SHAPES
 @given(seeds)
 @settings(max_examples=60, deadline=None)
-def test_anything_goes_in_and_detections_come_out(seed):
+def test_anything_goes_in_and_detections_come_out(shape, seed):
     """Tiles that answer at random, in nothing alike: no object has no pixel, nothing is invented."""
     rng = np.random.default_rng(seed)
-    tiles = random_tiles(rng, SHAPE)
+    tiles = random_tiles(rng, shape)
     answers = []
     for tile in tiles:
-        corner = rng.integers(0, tile.size, (int(rng.integers(0, 5)), 2))
+        corner = rng.integers(0, tile.size, (int(rng.integers(0, 5)), len(shape)))
         end = np.minimum(corner + rng.integers(1, 40, corner.shape), tile.size)
         sizes = end - corner
         masks = [rng.choice([0, 100, 200, 255], tuple(size)).astype(np.uint8) for size in sizes]
         boxes = np.concatenate([corner, end], 1)
         answers.append(make_detections(tile.size, boxes, masks, rng.random(len(boxes)), rng.integers(1, 4, len(boxes))))
-    result = stitch(tiles, answers, SHAPE)
-    seen = [full(answer.shift(tile.y0, tile.x0, SHAPE)) for tile, answer in zip(tiles, answers, strict=True)]
+    result = stitch(tiles, answers, shape)
+    seen = [full(answer.shift(tile.start, shape)) for tile, answer in zip(tiles, answers, strict=True)]
     assert len(result) <= sum(map(len, answers))
     assert not (full(result).any(0) & ~np.concatenate(seen).any(0)).any()
-    assert full(result).any((1, 2)).all() and ((result.scores >= 0) & (result.scores <= 1)).all()
+    assert all(mask.any() for mask in full(result)) and ((result.scores >= 0) & (result.scores <= 1)).all()
 
 
 def is_thick(mask: np.ndarray) -> bool:
@@ -162,7 +179,7 @@ def rectangle(y0: int, x0: int, y1: int, x1: int, shape: tuple[int, int] = (40, 
     return mask
 
 
-LEFT, RIGHT = Tile(0, 0, 40, 60, (40, 60), (40, 100)), Tile(0, 40, 40, 100, (40, 60), (40, 100))
+LEFT, RIGHT = Tile((0, 0), (40, 60), (40, 60), (40, 100)), Tile((0, 40), (40, 100), (40, 60), (40, 100))
 
 
 def answer(tile: Tile, *objects: tuple[np.ndarray, float, int]) -> Detections:
@@ -262,15 +279,30 @@ def test_padding_is_cut_off():
     assert result.boxes.tolist() == [[8, 0, 10, 6]] and result.scores.tolist() == [0.5]
 
 
-def test_many_tiles_meet_in_a_corner():
-    """Whole in one of four tiles, fragments in the others; and a ring around the corner that is whole in none."""
-    shape = (64, 64)
-    tiles = plan_tiles(shape, (36, 36), 8)
-    grid = np.stack(np.mgrid[:64, :64]).astype(float)
-    small = np.hypot(*(grid - 27)) <= 5
-    ring = draw_arc(grid, np.array([31.5, 31.5]), 24, 0, 7, 2)
-    truth = from_masks([small, ring], [1, 1], shape)
-    assert len(tiles) == 4 and MARGIN < 3
+@pytest.mark.parametrize("dim", [2, 3])
+def test_many_tiles_meet_in_a_corner(dim):
+    """Whole in one of the tiles, fragments in the others; and a ring around the corner that is whole in none."""
+    shape = (64,) * dim
+    tiles = plan_tiles(shape, (36,) * dim, 8)
+    grid = grid_of(shape)
+    ring = draw_arc(grid, np.full(dim, 31.5), 24, 0, 7, 2)
+    truth = from_masks([distance(grid, np.full(dim, 27)) <= 5, ring], [1, 1], shape)
+    assert len(tiles) == 2**dim and MARGIN < 3
+    assert objects_of(stitched(truth, tiles)) == objects_of(truth)
+
+
+@pytest.mark.parametrize("size", [(24, 24, 24), (8, 32, 32), (6, 20, 40)])
+def test_large_touching_and_overlapping_objects_in_a_volume(size):
+    """A ball larger than any tile, a hollow one around it, two halves that touch, and two balls that overlap."""
+    shape = (48, 60, 90)
+    grid = grid_of(shape)
+    far = distance(grid, np.array([24, 30, 30]))
+    right = distance(grid, np.array([24, 30, 72]))
+    above = distance(grid, np.array([14, 16, 72]))
+    masks = [far <= 18, (far >= 21) & (far <= 23), (right <= 14) & (grid[0] < 24), (right <= 14) & (grid[0] >= 24)]
+    truth = from_masks([*masks, above <= 8], [1] * 5, shape)
+    assert (full(truth)[2] & full(truth)[4]).any()
+    tiles = plan_tiles(shape, size, [edge // 3 for edge in size])
     assert objects_of(stitched(truth, tiles)) == objects_of(truth)
 
 

@@ -15,32 +15,30 @@ from maskmed_nnu.instances.stitching.tiles import plan_tiles
 
 @st.composite
 def layouts(draw):
-    shape = draw(st.tuples(st.integers(1, 150), st.integers(1, 150)))
-    tile = draw(st.tuples(st.integers(8, 90), st.integers(8, 90)))
+    dim = draw(st.integers(2, 3))
+    shape = draw(st.tuples(*(st.integers(1, 150 if dim == 2 else 60) for _ in range(dim))))
+    tile = draw(st.tuples(*(st.integers(8, 90 if dim == 2 else 40) for _ in range(dim))))
     return shape, tile, tuple(draw(st.integers(1, size - 4)) for size in tile)
 
 
 def is_inside(tile, low, high, margin):
     """Whether ``low..high`` (half open, per axis) lies in the tile, ``margin`` pixels from its inner borders."""
-    inner = np.array(tile.inner_borders) * margin
-    return (low >= np.array([tile.y0, tile.x0]) + inner[:2]).all() and (
-        high <= np.array([tile.y1, tile.x1]) - inner[2:]
-    ).all()
+    before, after = np.array(tile.inner_borders).reshape(2, -1) * margin
+    return (low >= tile.start + before).all() and (high <= tile.stop - after).all()
 
 
 @given(layouts())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_cover_the_image_once_row_by_row(layout):
     shape, size, overlap = layout
     tiles = plan_tiles(shape, size, overlap)
     seen = np.zeros(shape, int)
     for tile in tiles:
-        assert 0 <= tile.y0 < tile.y1 <= shape[0] and 0 <= tile.x0 < tile.x1 <= shape[1]
-        seen[tile.y0 : tile.y1, tile.x0 : tile.x1] += 1
-        read = (tile.y1 - tile.y0 + sum(tile.padding[0]), tile.x1 - tile.x0 + sum(tile.padding[1]))
-        assert read == tile.size == size
+        assert all(0 <= a < b <= n for a, b, n in zip(tile.start, tile.stop, shape, strict=True))
+        seen[tile.slices] += 1
+        assert tile.read(np.zeros(shape)).shape == tile.size == size
     assert seen.min() >= 1
-    assert tiles == sorted(tiles, key=lambda tile: (tile.y0, tile.x0)) and len(set(tiles)) == len(tiles)
+    assert tiles == sorted(tiles, key=lambda tile: tile.start) and len(set(tiles)) == len(tiles)
     assert tiles == plan_tiles(shape, size, overlap)
 
 
@@ -49,8 +47,8 @@ def test_cover_the_image_once_row_by_row(layout):
 def test_neighbours_share_the_overlap_and_no_tile_is_superfluous(layout):
     shape, size, overlap = layout
     tiles = plan_tiles(shape, size, overlap)
-    for axis, (start, stop) in enumerate((("y0", "y1"), ("x0", "x1"))):
-        spans = sorted({(getattr(tile, start), getattr(tile, stop)) for tile in tiles})
+    for axis in range(len(shape)):
+        spans = sorted({(tile.start[axis], tile.stop[axis]) for tile in tiles})
         shared = [a[1] - b[0] for a, b in pairwise(spans)]
         assert all(value >= overlap[axis] for value in shared)
         assert max(shared, default=0) - min(shared, default=0) <= 1
@@ -77,6 +75,11 @@ def test_read_pads_below_and_to_the_right():
     assert np.array_equal(tile.read(image), np.pad(image, ((0, 0), (0, 2), (0, 2))))
     first, second = plan_tiles((3, 4), (3, 3), 2)
     assert np.array_equal(second.read(image), image[..., 1:])
+    volume = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    tiles = plan_tiles((3, 4, 5), (2, 5, 5), 1)
+    assert [tile.slices for tile in tiles] == [np.s_[0:2, 0:4, 0:5], np.s_[1:3, 0:4, 0:5]]
+    assert np.array_equal(tiles[1].read(volume), np.pad(volume[:, 1:], ((0, 0), (0, 0), (0, 1), (0, 0))))
+    assert tiles[1].inner_borders == (True, False, False, False, False, False)
     assert first.inner_borders == (False, False, False, True) and second.inner_borders == (False, True, False, False)
 
 
