@@ -127,9 +127,9 @@ def _nucleus(
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Points:
-    """Smooth noise with a standard deviation of 1."""
+    """Smooth noise with a mean of 0 and a standard deviation of 1."""
     noise: Points = gaussian_filter(rng.normal(size=shape), scale, mode="wrap")
-    return noise / noise.std()
+    return (noise - noise.mean()) / noise.std()
 
 
 def _whole(owner: NDArray[np.uint16]) -> NDArray[np.uint16]:
