@@ -49,7 +49,7 @@ def test_planning_writes_both_configurations_and_says_which_to_take(touching):
 def test_a_killed_training_continues_and_validates_alone(touching):
     data, printed = touching
     assert "Epoch 1" not in printed["killed"] and "Epoch 0" not in printed["trained"]
-    assert "whole images: AP " in printed["trained"] and "Validation complete: AP " in printed["trained"]
+    assert "windows of volumes: AP " in printed["trained"] and "Validation complete: AP " in printed["trained"]
     written = data.fold / "validation" / "instances.json"
     before = written.read_text()
     written.unlink()
