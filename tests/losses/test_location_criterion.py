@@ -448,7 +448,7 @@ def test_a_network_overfits_one_case(dim, settings):
     )
     criterion = LocationCriterion(num_classes=1, mask_head=network.mask_head, window=network.window)
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
-    steps = 160 if dim == 2 else 60
+    steps = 160 if dim == 2 else 40
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 5e-3 * min(1, (step + 1) / 10) * (1 - step / steps) ** 0.9
         optimizer.zero_grad()
