@@ -78,8 +78,8 @@ class InstancePreprocessor(MaskMedPreprocessor):
         dim = len(configuration_manager.spacing)
         if data.ndim == 1 + dim and data.shape[1] == 1:
             raise InputError(
-                "the image has one slice, but 3d_fullres finds objects in volumes. Take a model of the configuration 2d "
-                "for it."
+                "the image has one slice, but 3d_fullres finds objects in volumes. Take a model of the configuration "
+                "2d for it."
             )
         spacing = _comparable_spacing(properties, plans_manager, dim)
         properties["shape_before_cropping"] = properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
@@ -117,8 +117,8 @@ def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int 
     if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
         raise InputError(
             f"the image tells no spacing of its pixels, but the plans were made of images with "
-            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or OME's metadata, or in a file "
-            '.json beside the image, {"spacing": [z, y, x]}.'
+            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or "
+            'OME\'s metadata, or in a file .json beside the image, {"spacing": [z, y, x]}.'
         )
     return spacing
 
