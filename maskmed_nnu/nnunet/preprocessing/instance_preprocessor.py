@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -182,8 +183,9 @@ def object_locations(layers: np.ndarray, layer_classes: list[int], dim: int = 2)
     rows: dict[int, list[np.ndarray]] = {number: [np.zeros((0, 4 + dim), np.int32)] for number in layer_classes}
     for number in rows:
         of_class = layers[[number == kind for kind in layer_classes]]
-        for place in np.ndindex(of_class.shape[1:-dim]):
-            found = find_boxes(of_class[(slice(None), *place)])
-            places = np.tile(np.array(place, np.int32), (len(found.ids), 1))
-            rows[number].append(np.column_stack((found.ids, places, found.boxes)).astype(np.int32))
+        images = of_class.reshape(len(of_class), math.prod(of_class.shape[1:-dim]), *of_class.shape[-dim:])
+        for z, image in enumerate(np.moveaxis(images, 1, 0)):
+            found = find_boxes(image)
+            slices = np.full((len(found.ids), 3 - dim), z)
+            rows[number].append(np.column_stack((found.ids, slices, found.boxes)).astype(np.int32))
     return {number: np.concatenate(parts) for number, parts in rows.items()}

@@ -108,9 +108,9 @@ def _objects(trainer: Any, patch: list[int]) -> Any:
     side = max(4, min(patch) // 8)
     corners = itertools.product(*(range(0, max(edge - side, 1), 2 * side) for edge in patch))
     for number, corner in enumerate(corners, start=1):
-        place = tuple(slice(start, start + side) for start in corner)
-        target[(slice(None), 0, *place)] = settings["layer_classes"][0]
-        target[(slice(None), 1, *place)] = number
+        place = [slice(start, start + side) for start in corner]
+        target[(slice(None), slice(0, 1), *place)] = settings["layer_classes"][0]
+        target[(slice(None), slice(1, 2), *place)] = number
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import math
 import re
@@ -11,12 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from maskmed_nnu.nnunet.experiment_planning import patch_rules
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner
 from tests.instances.cells import write_cells
@@ -60,26 +56,6 @@ def plan(nnunet_env) -> Callable:
         return json.loads(json.dumps(planner(11, **(arguments or {})).plan_experiment()))
 
     return make
-
-
-def test_examples():
-    assert doctest.testmod(patch_rules).failed == 0
-
-
-EDGES = st.tuples(st.floats(2, 900), st.floats(4, 2000), st.floats(4, 2000))
-
-
-@settings(deadline=None)
-@given(EDGES, st.sampled_from([0.3, 1, 1.4, 2, 5, 30]), st.floats(1, 1e7))
-def test_patches_are_legal_whatever_the_volumes(image: tuple[float, ...], thick: float, voxels: float):
-    voxel = (thick, 1.0, 1.0)
-    patch = patch_rules.largest_patch(image, voxel, lambda patch: math.prod(patch) <= voxels)
-    encoder = patch_rules.topology(patch, voxel)
-    deepest = encoder.total_strides()[-1]
-    assert 4 <= len(encoder.strides) == len(encoder.kernels) <= 6
-    assert all(edge % stride == 0 for edge, stride in zip(patch, deepest, strict=True)) and min(patch[1:]) >= 32
-    assert math.prod(patch) <= voxels or patch == (1, 32, 32)
-    assert all(edge <= limit + 64 for edge, limit in zip(patch, image, strict=True))
 
 
 def test_nuclei_in_isotropic_volumes(plan, capsys):
