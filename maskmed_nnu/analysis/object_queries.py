@@ -71,7 +71,7 @@ def object_queries(network: IAUNet, patch: Patch) -> ObjectQueries:
         (y0, x0), (y1, x1) = low + offset - box[:2], high + offset - box[:2]
         masks[index] = mask[y0:y1, x0:x1].numpy().astype(np.float32) / 255
     heat = peaks = votes = None
-    heat_stride = vote_stride = network.mask_stride
+    heat_stride = vote_stride = max(network.mask_stride)
     if output.centre_logits is not None:
         heat = output.centre_logits[0].float().sigmoid().cpu().numpy()
         heat_stride = edges[0] // heat.shape[1]
@@ -79,7 +79,7 @@ def object_queries(network: IAUNet, patch: Patch) -> ObjectQueries:
         share = output.reference_points[0, order].flip(-1).double().cpu().numpy()
         peaks = share * np.array(edges) - 0.5 - offset
     if isinstance(network.mask_head, DynamicMaskHead):
-        scale = network.mask_head.scale * vote_stride
+        scale = np.multiply(network.mask_head.scale[::-1], network.mask_stride)[:, None, None]
         channels = network.mask_head.mask_channels
         votes = output.mask_features[0, channels:].float().flip(0).cpu().numpy() * scale
     return ObjectQueries(

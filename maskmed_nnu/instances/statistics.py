@@ -1,7 +1,8 @@
-"""Statistics of a data set's objects: number, size, distance, overlap.
+"""Statistics of a data set's objects: number, size, distance, overlap; of whole volumes, or of their slices.
 
-Every slice of a volume counts as an image of its own, and an object as one object per slice that shows it, because
-that is what a 2D network sees. Lengths and areas are in units of the spacing given (pixels where it is 1).
+For a 2D network every slice of a volume counts as an image of its own, and an object as one object per slice that
+shows it, because that is what it sees. Lengths, areas and volumes are in units of the spacing given (pixels where it
+is 1).
 """
 
 from __future__ import annotations
@@ -18,24 +19,32 @@ from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
 
+AXES = "zyx"
 PERCENTILES = (0.5, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5)
 
 
 class InstanceTable(NamedTuple):
-    """Measurements of some images: ``N`` objects on ``S`` slices of ``I`` images, ``K`` classes."""
+    """Measurements of some images of ``dim`` axes: ``N`` objects, ``K`` classes.
+
+    Of volumes that are measured slice by slice, ``S`` counts slices and ``I`` volumes, else both count images.
+    """
 
     classes: NDArray[np.int64]
     """``[N]`` class number"""
     areas: NDArray[np.float64]
-    """``[N]``"""
+    """``[N]`` areas, or volumes"""
     extents: NDArray[np.float64]
-    """``[N, 2]`` edges of the box, y and x"""
+    """``[N, dim]`` edges of the box"""
+    cut: Mask
+    """``[N, dim]`` whether the border of a volume cuts the object off along the axis; False of slices"""
+    spans: NDArray[np.int64]
+    """``[N]`` positions along the first axis that show the object: of a volume, slices"""
     spacings: NDArray[np.float64]
-    """``[N]`` distance to the nearest centre of the same class; NaN for the only object of its class in a slice"""
+    """``[N]`` distance to the nearest centre of the same class; NaN for the only object of its class"""
     counts: Integers
     """``[S, K]`` objects of each class"""
     sizes: NDArray[np.float64]
-    """``[S, 2]`` edges of the slice, y and x"""
+    """``[S, dim]`` edges of the image"""
     depths: Integers
     """``[I, K]`` most objects of a class at one pixel"""
     layers: NDArray[np.int64]
@@ -45,25 +54,35 @@ class InstanceTable(NamedTuple):
 
 
 def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] = (1.0, 1.0)) -> InstanceTable:
-    """The table of one image; ``objects.ids`` is ``[L, Y, X]`` or ``[L, Z, Y, X]``, ``spacing`` that of y and x."""
-    ids = objects.ids if objects.ids.ndim == 4 else objects.ids[:, None]
+    """The table of one image; ``objects.ids`` is ``[L, Y, X]`` or ``[L, Z, Y, X]``.
+
+    ``spacing`` has an entry for each axis that is measured: a volume with that of y and x is measured slice by slice.
+    """
+    dim, ids = len(spacing), objects.ids
     class_of = np.concatenate([[0], objects.classes]).astype(np.int64)
     unit = np.asarray(spacing, float)
-    columns: dict[str, list[NDArray[Any]]] = {"classes": [], "areas": [], "extents": [], "spacings": [], "counts": []}
-    for z in range(ids.shape[1]):
-        in_slice = find_boxes(ids[:, z])
-        classes = class_of[in_slice.ids]
+    names = ("classes", "areas", "extents", "cut", "spans", "spacings", "counts", "sizes")
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for place in np.ndindex(ids.shape[1:-dim]):
+        image = ids[(slice(None), *place)]
+        found = find_boxes(image)
+        starts, stops = found.boxes[:, :dim], found.boxes[:, dim:]
+        classes = class_of[found.ids]
+        # what reaches from border to border is as large as one can see
+        cut = (starts == 0) != (stops == image.shape[1:])
         columns["classes"].append(classes)
-        columns["areas"].append(in_slice.areas * unit.prod())
-        columns["extents"].append((in_slice.boxes[:, 2:] - in_slice.boxes[:, :2]) * unit)
-        columns["spacings"].append(_spacings(in_slice.centres * unit, classes))
+        columns["areas"].append(found.areas * unit.prod())
+        columns["extents"].append((stops - starts) * unit)
+        columns["cut"].append(cut & (dim == len(AXES)))
+        columns["spans"].append(stops[:, 0] - starts[:, 0])
+        columns["spacings"].append(_spacings(found.centres * unit, classes))
         columns["counts"].append(np.bincount(classes, minlength=num_classes + 1)[None, 1:])
+        columns["sizes"].append(image.shape[1:] * unit[None])
     layer = assign_layers(objects)
     needed = np.zeros((1, num_classes), np.int64)
     np.maximum.at(needed[0], objects.classes - 1, layer + 1)
     return InstanceTable(
         **{name: np.concatenate(parts) for name, parts in columns.items()},
-        sizes=np.tile(np.array(ids.shape[2:]) * unit, (ids.shape[1], 1)),
         depths=_depths(objects, class_of, num_classes)[None],
         layers=needed,
         unindexed=np.bincount(objects.stuff.ravel(), minlength=num_classes + 1)[None, 1:],
@@ -80,6 +99,9 @@ def summarise(table: InstanceTable, classes: dict[str, int]) -> dict[str, Any]:
 
     A class with objects is a ``thing``, and its pixels without an object are a crowd. A class with only such pixels is
     ``stuff``. A class without pixels is ``absent``.
+
+    Volumes have the keys of slices: ``slices`` counts volumes, ``area`` is the volume of an object. Besides, ``z``
+    stands among the axes, and ``spans`` tells how many slices show an object.
     """
     per_class = {}
     for name, number in classes.items():
@@ -96,7 +118,7 @@ def summarise(table: InstanceTable, classes: dict[str, int]) -> dict[str, Any]:
     all_objects = np.ones(len(table.classes), bool)
     return {
         "slices": len(table.sizes),
-        "size": {"y": describe(table.sizes[:, 0]), "x": describe(table.sizes[:, 1])},
+        "size": _by_axis(table.sizes),
         "all": _summary(table, all_objects, table.counts.sum(1)),
         "classes": per_class,
     }
@@ -117,9 +139,10 @@ def describe(values: NDArray[Any]) -> dict[str, float] | None:
 
 
 def _summary(table: InstanceTable, selected: Mask, counts: Integers) -> dict[str, Any]:
-    extents = table.extents[selected]
+    extents = _whole_extents(table.extents[selected], table.cut[selected])
+    in_plane = extents[:, -2:]
     occupied = counts > 0
-    return {
+    summary = {
         "objects": int(selected.sum()),
         "slices_without": int((~occupied).sum()),
         "objects_per_slice": describe(counts),
@@ -127,13 +150,25 @@ def _summary(table: InstanceTable, selected: Mask, counts: Integers) -> dict[str
         "density": describe(counts[occupied] / table.sizes[occupied].prod(1)),
         "area": describe(table.areas[selected]),
         "extent": {
-            "y": describe(extents[:, 0]),
-            "x": describe(extents[:, 1]),
-            "shorter": describe(extents.min(1)),
-            "longer": describe(extents.max(1)),
+            **_by_axis(extents),
+            "shorter": describe(in_plane.min(1)),
+            "longer": describe(in_plane.max(1)),
         },
         "spacing": describe(table.spacings[selected]),
     }
+    if extents.shape[1] == len(AXES):
+        summary["spans"] = describe(table.spans[selected])
+    return summary
+
+
+def _whole_extents(extents: NDArray[np.float64], cut: Mask) -> NDArray[np.float64]:
+    """NaN where an object is cut off, along axes where others are whole: the border cuts off a third of the objects of
+    a small volume, which would pass for small ones."""
+    return np.where(cut & ~cut.all(0), np.nan, extents)
+
+
+def _by_axis(edges: NDArray[np.float64]) -> dict[str, dict[str, float] | None]:
+    return {name: describe(column) for name, column in zip(AXES[-edges.shape[1] :], edges.T, strict=True)}
 
 
 def _spacings(centres: NDArray[np.float64], classes: Integers) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ Masks are compared at a fixed number of points per batch, however many objects t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,12 +17,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskmed_nnu.losses.centres import Centres, find_centres, heatmap, vote_targets
+from maskmed_nnu.losses.centres import Centres, at_cells, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.matcher import assign
 from maskmed_nnu.losses.pair_loss import pair_loss
 from maskmed_nnu.losses.points import valid_voxels
 from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 from maskmed_nnu.losses.targets import SetTargets
+from maskmed_nnu.networks.layers.dimensions import MAX_POOL, unravel
+from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import window_corner
 from maskmed_nnu.networks.output import QueryOutput
 
 UNRELATED_COST = 1e4
@@ -29,9 +32,10 @@ UNRELATED_COST = 1e4
 
 
 class WindowMaskHead(Protocol):
-    """Mask logits at positions given relative to the query; see ``networks.layers.iaunet.dynamic_head``."""
+    """Mask logits at positions given relative to the query; see ``networks.layers.iaunet.dynamic_mask_head``."""
 
-    scale: float
+    @property
+    def scale(self) -> Sequence[float]: ...
 
     def __call__(self, embeddings: Tensor, features: Tensor, relative: Tensor) -> Tensor: ...
 
@@ -52,7 +56,8 @@ class LocationLoss(NamedTuple):
 class LocationCriterion(nn.Module):
     """``num_points`` mask positions per batch are divided among the matched objects, at most a whole window each.
 
-    ``window`` is the edge of a query's window in cells of the mask grid. ``duplicate_weight`` is the weight of "no
+    ``window`` are the edges (z, y, x) of a query's window in cells of the mask grid. Distances are measured as if it were
+    a cube: an axis along which it has fewer cells, because they are coarser, counts more. ``duplicate_weight`` is the weight of "no
     object" for a query that lies inside an object which another query was matched with. Where the truth is unknown,
     masks, votes, heatmap and unmatched queries have no loss.
     """
@@ -62,7 +67,7 @@ class LocationCriterion(nn.Module):
         *,
         num_classes: int,
         mask_head: WindowMaskHead,
-        window: int,
+        window: Sequence[int],
         class_weight: float = 1.0,
         bce_weight: float = 2.0,
         dice_weight: float = 2.0,
@@ -72,16 +77,18 @@ class LocationCriterion(nn.Module):
         num_points: int = 2**17,
     ) -> None:
         super().__init__()
-        self.num_classes, self.mask_head, self.window, self.num_points = num_classes, mask_head, window, num_points
+        self.num_classes, self.mask_head, self.num_points = num_classes, mask_head, num_points
+        self.window = tuple(window)
         self.class_weight, self.bce_weight, self.dice_weight = class_weight, bce_weight, dice_weight
         self.heat_weight, self.vote_weight, self.duplicate_weight = heat_weight, vote_weight, duplicate_weight
 
     def forward(self, output: QueryOutput, targets: list[SetTargets]) -> LocationLoss:
         """Loss of ``QueryOutput`` against one ``SetTargets`` per sample."""
         logits = at_least_float32(output.class_logits)
-        centres = [find_centres(t) for t in targets]
-        shape = targets[0].maps.shape[-2:]
-        stride = shape[0] // output.mask_features.shape[2]
+        shape = targets[0].maps.shape[1:]
+        stride = _stride(shape, output.mask_features)
+        edges = [length * step for length, step in zip(self.window, stride, strict=True)]
+        centres = [find_centres(t, weights=[min(edges) / edge for edge in reversed(edges)]) for t in targets]
         pairs, weight = self._match(output, targets, centres, shape)
         num_targets = self._num_targets(sum(len(t.ids) for t in targets), logits.device)
         bce, dice, iou, has_points = self._masks(output, targets, pairs, stride)
@@ -115,23 +122,22 @@ class LocationCriterion(nn.Module):
         The second result is the weight of "no object" for queries that are not matched, ``[B, Q]``.
         """
         assert output.reference_points is not None and output.centre_logits is not None
-        reference = output.reference_points * output.reference_points.new_tensor([shape[1], shape[0]])
+        reference = output.reference_points * output.reference_points.new_tensor(shape[::-1])
         score = at_least_float32(output.class_logits.detach()).softmax(-1).mean(0)  # [B, Q, K + 1]
-        cell = shape[0] // output.centre_logits.shape[2]
+        half_cell = reference.new_tensor(_stride(shape, output.centre_logits)[::-1]) / 2
         counts = [len(t.ids) for t in targets]
         batch, queries = score.shape[:2]
         cost = score.new_full((1, batch, queries, max(max(counts), 1)), UNRELATED_COST)
         weight = score.new_ones(batch, queries)
         for b, (sample_targets, sample_centres) in enumerate(zip(targets, centres, strict=True)):
-            column, row = reference[b].long().unbind(1)
-            pixel = row * shape[1] + column
+            pixel = _flat(reference[b].long().unbind(1)[::-1], shape)
             if counts[b]:
                 inside = sample_targets.at_points(pixel).T  # [Q, T]
                 weight[b] = torch.where(inside.any(1), self.duplicate_weight, 1.0)
                 offset = reference[b][:, None] - sample_centres.centre
-                distance = offset.norm(dim=-1) / sample_centres.radius.clamp(min=1)
+                distance = (offset * sample_centres.weights).norm(dim=-1) / sample_centres.radius.clamp(min=1)
                 # the centre of the peak's cell may lie outside a tiny object
-                peak = (offset.abs() <= cell / 2).all(-1)
+                peak = (offset.abs() <= half_cell).all(-1)
                 is_candidate = inside | (distance < 0.5) | peak
                 pair_cost = distance - score[b][:, sample_targets.classes]
                 cost[0, b, :, : counts[b]] = torch.where(is_candidate, pair_cost, UNRELATED_COST)
@@ -149,7 +155,7 @@ class LocationCriterion(nn.Module):
         return (sample, query, target), weight
 
     def _masks(
-        self, output: QueryOutput, targets: list[SetTargets], pairs: tuple[Tensor, Tensor, Tensor], stride: int
+        self, output: QueryOutput, targets: list[SetTargets], pairs: tuple[Tensor, Tensor, Tensor], stride: Sequence[int]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """BCE, Dice loss and IoU of the matched pairs, and whether any point is on their masks, each ``[L, pairs]``."""
         sample, query, target = pairs
@@ -158,20 +164,14 @@ class LocationCriterion(nn.Module):
             zero = at_least_float32(embeddings.sum(-1))  # a zero gradient for every parameter, as DDP needs
             return zero, zero, zero.detach(), zero.bool()
         assert output.reference_points is not None
-        height, width = output.mask_features.shape[2:]
-        reference = output.reference_points[sample, query] * output.reference_points.new_tensor([width, height])
-        offset = self._sample_cells(len(sample), reference.device)  # [P, 2] x, y
-        corner = (reference - self.window / 2 + 0.5).floor().long()
-        cell = corner[:, None] + offset
-        column, row = cell.unbind(-1)
-        weight = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-        relative = (cell + 0.5 - reference[:, None]) / self.mask_head.scale
-        rows = output.mask_features.permute(0, 2, 3, 1).flatten(0, 2)
-        features = F.embedding((sample[:, None] * height + row) * width + column, rows)
+        grid = output.mask_features.shape[2:]
+        reference = output.reference_points[sample, query] * output.reference_points.new_tensor(grid[::-1])
+        cells, relative, weight = self._window_points(reference, grid)
+        rows = output.mask_features.movedim(1, -1).flatten(0, -2)
+        features = F.embedding(_flat([sample[:, None], *cells], (len(targets), *grid)), rows)
         with no_autocast(rows):
             logits = self.mask_head(at_least_float32(embeddings), at_least_float32(features), relative)  # [L, n, P]
-            truth, valid = _target_masks(targets, sample, target, row, column, stride)
+            truth, valid = _target_masks(targets, sample, target, cells, stride)
             weight &= valid
             truth &= weight
             bce, dice = pair_loss(logits.transpose(0, 1)[:, None], truth[:, None], weight)
@@ -180,12 +180,30 @@ class LocationCriterion(nn.Module):
             intersection, union = (inside & truth).sum(-1), (inside | truth).sum(-1)
         return bce[:, 0].T, dice[:, 0].T, intersection / union.clamp(min=1), union > 0
 
-    def _sample_cells(self, objects: int, device: torch.device) -> Tensor:
-        """Positions in the window, all of them or a random subset, to stay within ``num_points``, ``[P, 2]``."""
-        cells = self.window**2
+    def _window_points(self, reference: Tensor, grid: Sequence[int]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Positions in the windows around ``reference [n, dim]`` (x, y, z), in cells of the ``grid``.
+
+        The cells (z, y, x), each ``[n, P]``, their coordinates relative to the reference point in units of the head's
+        scale ``[n, P, dim]``, and which of them are on the grid; one that is not is replaced by the nearest.
+        """
+        corner = window_corner(reference, self.window)
+        on_grid, cells, relative = None, [], []
+        places = zip(self._sample_cells(len(reference), reference.device), reversed(grid), strict=True)
+        for axis, (offset, edge) in enumerate(places):
+            cell = corner[:, axis, None] + offset
+            inside = (cell >= 0) & (cell < edge)
+            on_grid = inside if on_grid is None else on_grid & inside
+            relative.append((cell + 0.5 - reference[:, axis, None]) / self.mask_head.scale[axis])
+            cells.append(cell.clamp_(0, edge - 1))
+        assert on_grid is not None
+        return cells[::-1], torch.stack(relative, -1), on_grid
+
+    def _sample_cells(self, objects: int, device: torch.device) -> list[Tensor]:
+        """Positions (x, y, z) in the window, all of them or a random subset, to stay within ``num_points``: ``[P]``."""
+        cells = math.prod(self.window)
         count = min(cells, max(16, self.num_points // objects))
         index = torch.arange(cells, device=device) if count == cells else torch.randperm(cells, device=device)[:count]
-        return torch.stack((index % self.window, index.div(self.window, rounding_mode="floor")), -1)
+        return unravel(index, self.window)
 
     def _heatmap_loss(
         self,
@@ -195,7 +213,7 @@ class LocationCriterion(nn.Module):
         num_targets: Tensor,
         shape: Sequence[int],
     ) -> Tensor:
-        stride = shape[0] // logits.shape[2]
+        stride = _stride(shape, logits)
         with torch.no_grad():
             target = torch.stack(
                 [
@@ -210,20 +228,23 @@ class LocationCriterion(nn.Module):
         valid = valid_voxels(targets)
         if valid is not None:
             unknown = (~valid).view(-1, 1, *shape).float()
-            focal = focal * F.max_pool2d(unknown, stride).eq(0)
+            focal = focal * MAX_POOL[len(shape)](unknown, stride).eq(0)
         return focal.sum() / num_targets
 
-    def _vote_loss(self, features: Tensor, targets: list[SetTargets], centres: list[Centres], stride: int) -> Tensor:
+    def _vote_loss(
+        self, features: Tensor, targets: list[SetTargets], centres: list[Centres], stride: Sequence[int]
+    ) -> Tensor:
+        scale = self.mask_head.scale
         with torch.no_grad():
             per_sample = (vote_targets(c, t, stride=stride) for c, t in zip(centres, targets, strict=True))
             target, has_target = (torch.stack(part) for part in zip(*per_sample, strict=True))
-            target, valid = target / (stride * self.mask_head.scale), valid_voxels(targets)
+            units = target.new_tensor([step * one for step, one in zip(reversed(stride), scale, strict=True)])
+            target, valid = target / units.view(-1, *[1] * len(stride)), valid_voxels(targets)
             if valid is not None:
-                start = stride // 2
-                has_target &= valid.view(-1, *targets[0].maps.shape[-2:])[:, start::stride, start::stride]
-        predicted = at_least_float32(features[:, -2:])
+                has_target &= at_cells(valid.view(-1, *targets[0].maps.shape[1:]), stride)
+        predicted = at_least_float32(features[:, -len(stride) :])
         error = F.smooth_l1_loss(predicted, target.to(predicted.dtype), reduction="none", beta=0.05).sum(1)
-        return (error * has_target).sum() / has_target.sum().clamp(min=1) * self.mask_head.scale / 10
+        return (error * has_target).sum() / has_target.sum().clamp(min=1) * max(scale) / 10
 
     @staticmethod
     def _num_targets(count: int, device: torch.device) -> Tensor:
@@ -236,15 +257,29 @@ class LocationCriterion(nn.Module):
         return (num_targets / ranks).clamp(min=1)
 
 
+def _stride(shape: Sequence[int], maps: Tensor) -> list[int]:
+    """Voxels of the image of ``shape`` along each edge of a cell of ``maps [B, C, *grid]``."""
+    return [edge // cells for edge, cells in zip(shape, maps.shape[2:], strict=True)]
+
+
+def _flat(coordinates: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    """Flat positions of ``coordinates`` in the order of ``shape``."""
+    flat = coordinates[0]
+    for place, edge in zip(coordinates[1:], shape[1:], strict=True):
+        flat = flat * edge + place
+    return flat
+
+
 def _target_masks(
-    targets: list[SetTargets], sample: Tensor, target: Tensor, row: Tensor, column: Tensor, stride: int
+    targets: list[SetTargets], sample: Tensor, target: Tensor, cells: Sequence[Tensor], stride: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Whether each position of each pair is inside its target, and whether the truth is known there, ``[n, P]``."""
-    width = targets[0].maps.shape[-1]
-    pixel = (row * stride + stride // 2) * width + column * stride + stride // 2
+    voxel = _flat(
+        [cell * step + step // 2 for cell, step in zip(cells, stride, strict=True)], targets[0].maps.shape[1:]
+    )
     layers = torch.cat([t.layers for t in targets])[target]
     ids = torch.cat([t.ids for t in targets])[target]
     maps = torch.stack([t.maps for t in targets]).flatten(2)
-    truth = maps[sample[:, None], layers[:, None], pixel] == ids[:, None].to(maps.dtype)
+    truth = maps[sample[:, None], layers[:, None], voxel] == ids[:, None].to(maps.dtype)
     valid = valid_voxels(targets)
-    return truth, torch.ones_like(truth) if valid is None else valid[sample[:, None], pixel]
+    return truth, torch.ones_like(truth) if valid is None else valid[sample[:, None], voxel]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.networks.layers.dimensions import ADAPTIVE_AVG_POOL, CONV, INSTANCE_NORM, LINEAR
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import PlannedBackbone, TimmBackbone
 from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead
@@ -42,14 +43,15 @@ QUERIES = ("image", "learned")
 
 
 class IAUNet(nn.Module):
-    """Instance segmentation of 2D images.
+    """Instance segmentation of images and volumes.
 
     ``num_classes`` counts the labels with background, which the ``dense`` head predicts, ``num_things`` those of them
-    whose instances are segmented. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels) or
-    ``learned`` (dot product masks of the full frame). ``levels`` scales are read by the queries, the deepest first;
-    ``pyramid`` are the widths of the next finer ones, and the last of them carries the masks. ``query_stride`` is the
-    scale whose peaks become queries. The encoder is nnU-Net's, described by the rest of the arguments, or timm's
-    ``backbone`` with the file ``backbone_weights``.
+    whose instances are segmented. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels, of one
+    edge or one along each axis) or ``learned`` (dot product masks of the full frame). ``levels`` scales are read by the
+    queries, the deepest first; ``pyramid`` are the widths of the next finer ones, and the last of them carries the
+    masks. ``query_stride``, the largest edge of a stride, is the scale whose peaks become queries. The encoder is
+    nnU-Net's, described by the rest of the arguments and ``conv_op``, or timm's ``backbone`` with the file
+    ``backbone_weights`` (2D).
 
     The output is a :class:`QueryOutput` in both modes; ``predict_instances`` returns the objects of tiles. nnU-Net
     passes ``deep_supervision`` and ``n_conv_per_stage_decoder`` to every network; every block is supervised here, and
@@ -76,11 +78,12 @@ class IAUNet(nn.Module):
         queries: str = "image",
         num_queries: int = 100,
         query_stride: int = 4,
-        window: int = 96,
+        window: int | Sequence[int] = 96,
         mask_channels: int = 16,
         mask_hidden: int = 8,
         masked_attention: bool = False,
-        norm_op: type[nn.Module] = nn.InstanceNorm2d,
+        conv_op: type[nn.Module] | None = None,
+        norm_op: type[nn.Module] | None = None,
         norm_op_kwargs: dict[str, Any] | None = None,
         backbone: str | None = None,
         backbone_weights: str | None = None,
@@ -95,9 +98,16 @@ class IAUNet(nn.Module):
         self.input_channels, self.num_queries = input_channels, num_queries
         self.from_image, self.masked_attention, self.width = queries == "image", masked_attention, width
         self.score_threshold = score_threshold
+        self.dim = 3 if conv_op is nn.Conv3d else 2
+        conv, norm = CONV[self.dim], norm_op or INSTANCE_NORM[self.dim]
         if backbone is None:
             self.backbone = PlannedBackbone(
-                input_channels=input_channels, norm_op=norm_op, norm_op_kwargs=norm_op_kwargs, **plan
+                input_channels=input_channels, conv_op=conv, norm_op=norm, norm_op_kwargs=norm_op_kwargs, **plan
+            )
+        elif self.dim == 3:
+            raise InputError(
+                f"The plans give IAUNet the backbone '{backbone}' for volumes, but timm's networks are for images; set "
+                "backbone to null, or train the configuration 2d."
             )
         else:
             self.backbone = TimmBackbone(name=backbone, input_channels=input_channels, weights=backbone_weights)
@@ -111,30 +121,42 @@ class IAUNet(nn.Module):
         self.divisor, self.mask_stride = strides[0], strides[-1]
         self.pixel_decoder = PixelDecoder(
             channels=self.backbone.channels,
+            kernels=self.backbone.kernels,
             width=width,
             levels=levels,
             pyramid=pyramid,
-            norm=lambda channels: norm_op(channels, **(norm_op_kwargs or {})),
+            norm=lambda channels: norm(channels, **(norm_op_kwargs or {})),
         )
         if self.from_image:
-            if query_stride not in strides[levels:]:
+            largest = [max(stride) for stride in strides[levels:]]
+            if query_stride not in largest:
                 raise InputError(
-                    f"The plans ask for query_stride {query_stride}; legal are the strides of the pyramid, "
-                    f"{strides[levels:]}."
+                    f"The plans ask for query_stride {query_stride}; legal are the strides of the pyramid, {largest}."
                 )
-            self.query_level = strides[levels:].index(query_stride)
-            self.window = math.ceil(window / self.mask_stride)
+            self.query_level = largest.index(query_stride)
+            edges = (window,) * self.dim if isinstance(window, int) else tuple(window)
+            if len(edges) != self.dim:
+                raise InputError(
+                    f"The plans give the window {list(edges)} for {self.dim} axes; legal is one edge for each of them."
+                )
+            self.window = tuple(math.ceil(edge / step) for edge, step in zip(edges, self.mask_stride, strict=True))
             self.mask_head = DynamicMaskHead(
-                mask_channels=mask_channels, hidden=mask_hidden, scale=max(self.window / 2, 1.0)
+                mask_channels=mask_channels,
+                hidden=mask_hidden,
+                scale=[max(edge / 2, 1.0) for edge in reversed(self.window)],
             )
             self.image_queries = ImageQueries(
-                channels=pyramid[self.query_level], dim=width, num_classes=num_things, num_queries=num_queries
+                channels=pyramid[self.query_level],
+                dim=width,
+                spatial_dims=self.dim,
+                num_classes=num_things,
+                num_queries=num_queries,
             )
         else:
             self.mask_head = DotProductMaskHead(stride=self.mask_stride)
             self.content = nn.Embedding(num_queries, width)
             self.position = nn.Embedding(num_queries, width)
-        self.mask_features = nn.Conv2d(pyramid[-1], mask_channels + 2 * self.from_image, 1)
+        self.mask_features = conv(pyramid[-1], mask_channels + self.dim * self.from_image, 1)
         self.decoder = QueryDecoder(
             dim=width,
             levels=levels,
@@ -150,7 +172,7 @@ class IAUNet(nn.Module):
             prior=0.5 if self.from_image else 0.01,
         )
         # what depends on the number of classes is called .seg_layers. for nnU-Net's loader of pretrained weights
-        self.dense = nn.ModuleDict({"seg_layers": nn.Conv2d(pyramid[-1], num_classes, 1)}) if dense else None
+        self.dense = nn.ModuleDict({"seg_layers": conv(pyramid[-1], num_classes, 1)}) if dense else None
 
     def forward(self, image: Tensor) -> QueryOutput:
         self._check_input(image)
@@ -175,7 +197,7 @@ class IAUNet(nn.Module):
 
     @torch.no_grad()
     def predict_instances(self, image: Tensor) -> list[TileInstances]:
-        """The objects of each tile of ``image [B, C, h, w]``; scores below ``score_threshold`` are left out."""
+        """The objects of each tile of ``image [B, C, *spatial]``; scores below ``score_threshold`` are left out."""
         output = self.forward(image)
         scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
         semantic: Sequence[Tensor | None] = [None] * len(image)
@@ -203,13 +225,14 @@ class IAUNet(nn.Module):
         return windowed_instances(self.mask_head, embeddings, features, reference, window=self.window, shape=shape)
 
     def tile_tensors(self, image: Tensor) -> dict[str, Tensor]:
-        """What ``predict_instances`` takes the objects of ``image [B, C, h, w]`` from, in shapes that do not depend on
-        the image: the outputs of a graph for other programs.
+        """What ``predict_instances`` takes the objects of ``image [B, C, *spatial]`` from, in shapes that do not depend
+        on the image: the outputs of a graph for other programs.
 
-        ``scores [B, Q]``, ``classes [B, Q]`` int64 (index into the things), ``masks [B, Q, W, W]``, probabilities: of
-        learned queries those of the tile; of image queries those of a window, whose first pixel ``corners [B, Q, 2]``
-        (x, y) int64 may lie off the tile. These have also ``peaks [B, Q, 2]`` (x, y) in pixels and the ``heatmap
-        [B, K, h / stride, w / stride]``, probabilities of centres. With a dense head, ``semantic [B, 1 + K, h, w]``.
+        ``scores [B, Q]``, ``classes [B, Q]`` int64 (index into the things), ``masks [B, Q, *window]``, probabilities:
+        of learned queries those of the tile; of image queries those of a window, whose first pixel ``corners [B, Q,
+        dim]`` (x, y, z) int64 may lie off the tile. These have also ``peaks [B, Q, dim]`` (x, y, z) in pixels and the
+        ``heatmap [B, K, *spatial / stride]``, probabilities of centres. With a dense head, ``semantic [B, 1 + K,
+        *spatial]``.
         """
         output = self.forward(image)
         scores, classes = output.class_logits[-1].float().softmax(-1)[..., :-1].max(-1)
@@ -221,11 +244,11 @@ class IAUNet(nn.Module):
             masks, corners = window_masks(
                 self.mask_head, embeddings, features, reference, window=self.window, stride=self.mask_stride
             )
-            size = reference.new_tensor([image.shape[3], image.shape[2]])
+            size = reference.new_tensor(image.shape[:1:-1])
             tensors = {"corners": corners, "peaks": reference * size, "heatmap": heat.float().sigmoid()}
         else:
             logits = torch.unflatten(self.mask_head.dense(embeddings[None], features)[0], -1, features.shape[2:])
-            masks = F.interpolate(logits, image.shape[2:], mode="bilinear").sigmoid()
+            masks = F.interpolate(logits, image.shape[2:], mode=LINEAR[self.dim]).sigmoid()
             scores = scores * dense_maskness(masks)
         tensors = {"scores": scores, "classes": classes, "masks": masks, **tensors}
         if output.dense_logits:
@@ -234,18 +257,19 @@ class IAUNet(nn.Module):
 
     @torch.no_grad()
     def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:
-        """Positions of ``scale [B, dim, h, w]`` inside each query's mask; all where it is empty. ``[B, Q, h * w]``."""
-        shape = scale.shape[2], scale.shape[3]
-        grid_shape, features = features.shape[2:], F.adaptive_avg_pool2d(features, shape)
+        """Positions of ``scale [B, C, *shape]`` inside each query's mask; all where it is empty. ``[B, Q, N]``."""
+        shape = scale.shape[2:]
+        grid_shape, features = features.shape[2:], ADAPTIVE_AVG_POOL[self.dim](features, shape)
         if isinstance(self.mask_head, DynamicMaskHead):
             assert reference is not None
             grid = voxel_centres(shape, features.device)
             size = grid.new_tensor(grid_shape[::-1])
-            relative = (grid - reference[:, :, None]) * size / self.mask_head.scale  # [B, Q, N, 2]
+            units = grid.new_tensor(self.mask_head.scale)
+            relative = (grid - reference[:, :, None]) * size / units  # [B, Q, N, dim]
             rows = features.flatten(2).mT[:, None].expand(-1, embeddings.shape[1], -1, -1)
             logits = self.mask_head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
             # masks are not trained outside their windows
-            in_window = relative.abs().amax(-1) <= self.window / 2 / self.mask_head.scale
+            in_window = (relative.abs() <= grid.new_tensor(self.window[::-1]) / 2 / units).all(-1)
             inside = (torch.unflatten(logits[0], 0, embeddings.shape[:2]) >= 0) & in_window
         else:
             inside = self.mask_head.dense(embeddings[None], features)[0] >= 0
@@ -254,7 +278,10 @@ class IAUNet(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit."""
         size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
-        scales = [math.prod(edge // stride for edge in input_size) for stride in self.backbone.strides[::-1]]
+        scales = [
+            math.prod(edge // step for edge, step in zip(input_size, stride, strict=True))
+            for stride in self.backbone.strides[::-1]
+        ]
         size += self.pixel_decoder.compute_conv_feature_map_size(scales)
         layers = [len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks]
         tokens = sum(n * blocks for n, blocks in zip(scales, layers, strict=False))
@@ -266,8 +293,9 @@ class IAUNet(nn.Module):
                 f"The image has {image.shape[1]} channel(s), but the network was planned for {self.input_channels}; "
                 "give the channels of channel_names in dataset.json."
             )
-        if any(edge % self.divisor for edge in image.shape[2:]):
-            legal = tuple(math.ceil(edge / self.divisor) * self.divisor for edge in image.shape[2:])
+        edges = list(zip(image.shape[2:], self.divisor, strict=True))
+        if any(edge % divisor for edge, divisor in edges):
+            legal = tuple(math.ceil(edge / divisor) * divisor for edge, divisor in edges)
             raise InputError(
                 f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, as the network's scales ask; "
                 f"the next legal patch is {legal} (patch_size in the plans)."

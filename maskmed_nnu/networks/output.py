@@ -48,8 +48,8 @@ class TileInstances(NamedTuple):
     classes: Tensor
     """``[N]`` int64, index into the thing classes"""
     boxes: Tensor
-    """``[N, 4]`` int64 ``y0, x0, y1, x1``, half open, in the tile"""
+    """``[N, 2 * dim]`` int64: all starts, then all stops (``y0, x0, y1, x1``), half open, in the tile"""
     masks: list[Tensor]
-    """``N`` times uint8 ``[h, w]``, probability * 255; a pixel belongs to the object from 128 on"""
+    """``N`` times uint8 of the box's shape, probability * 255; a pixel belongs to the object from 128 on"""
     semantic: Tensor | None = None
-    """``[1 + K, h, w]`` probabilities of the dense head, if there are stuff classes"""
+    """``[1 + K, *spatial]`` probabilities of the dense head, if there are stuff classes"""

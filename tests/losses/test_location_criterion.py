@@ -4,28 +4,62 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from operator import floordiv
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from maskmed_nnu.losses.centres import find_centres, heatmap, vote_targets
+from maskmed_nnu.losses.centres import at_cells, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
+from maskmed_nnu.networks.layers.dimensions import MAX_POOL
 from maskmed_nnu.networks.layers.iaunet.tile_instances import to_pixels
 from maskmed_nnu.networks.output import QueryOutput
 from tests.networks.small_iaunet import encoder_kwargs
 
-HEIGHT, WIDTH, STRIDE, HEAT_STRIDE, WINDOW = 24, 32, 2, 4, 6
 CLASSES, CHANNELS = 2, 2
+
+
+class Grid(NamedTuple):
+    """Sizes of an image or a volume with slices of four pixels, (z, y, x)."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    heat_stride: tuple[int, ...]
+    window: tuple[int, ...]
+    weights: tuple[float, ...]
+    """of (x, y, z) in distances"""
+
+    @property
+    def dim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        return tuple(edge / 2 for edge in reversed(self.window))
+
+    def pixel(self, place: Tensor) -> tuple[int, ...]:
+        """Where a point (x, y, z) in [0, 1] is."""
+        return tuple((place * torch.tensor(self.shape[::-1])).int().tolist()[::-1])
+
+
+IMAGE = Grid((24, 32), (2, 2), (4, 4), (6, 6), (1.0, 1.0))
+VOLUME = Grid((6, 24, 32), (1, 2, 2), (2, 4, 4), (3, 6, 6), (0.25, 0.25, 1.0))
+HEIGHT, WIDTH = IMAGE.shape
+STRIDE, HEAT_STRIDE, WINDOW = IMAGE.stride[0], IMAGE.heat_stride[0], IMAGE.window[0]
+grids = pytest.mark.parametrize("grid", [IMAGE, VOLUME], ids=["2d", "3d"])
 
 
 class LinearHead:
     """A mask head that is short enough to be repeated: embedding · (features, votes, coordinates)."""
 
-    scale = 3.0
+    def __init__(self, scale: tuple[float, ...] = IMAGE.scale) -> None:
+        self.scale = scale
 
     def __call__(self, embeddings: Tensor, features: Tensor, relative: Tensor) -> Tensor:
         inputs = torch.cat([features, relative.to(features.dtype)], -1)
@@ -33,41 +67,46 @@ class LinearHead:
 
 
 def make_output(
-    *, queries: int = 9, layers: int = 2, batch: int = 2, seed: int = 0, dtype=torch.float64
+    grid: Grid = IMAGE, *, queries: int = 9, layers: int = 2, batch: int = 2, seed: int = 0, dtype=torch.float64
 ) -> QueryOutput:
     random = torch.Generator().manual_seed(seed)
 
     def leaf(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
 
-    place = torch.tensor([(x, y) for y in (2, 6, 10, 14, 18, 22) for x in (2, 6, 14, 18, 26, 30)])
+    place = torch.tensor([(x, y, 3) for y in (2, 6, 10, 14, 18, 22) for x in (2, 6, 14, 18, 26, 30)])[:, : grid.dim]
+    if grid.dim == 3:
+        place[::3, 2], place[1::3, 2] = 1, 5
     place = torch.stack([place[torch.randperm(36, generator=random)[:queries]] for _ in range(batch)])
     return QueryOutput(
         leaf(layers, batch, queries, CLASSES + 1),
-        leaf(layers, batch, queries, CHANNELS + 4),
-        leaf(batch, CHANNELS + 2, HEIGHT // STRIDE, WIDTH // STRIDE),
-        reference_points=place / torch.tensor([WIDTH, HEIGHT]),
-        centre_logits=leaf(batch, CLASSES, HEIGHT // HEAT_STRIDE, WIDTH // HEAT_STRIDE),
+        leaf(layers, batch, queries, CHANNELS + 2 * grid.dim),
+        leaf(batch, CHANNELS + grid.dim, *map(floordiv, grid.shape, grid.stride)),
+        reference_points=place / torch.tensor(grid.shape[::-1]),
+        centre_logits=leaf(batch, CLASSES, *map(floordiv, grid.shape, grid.heat_stride)),
     )
 
 
-def make_targets() -> list[SetTargets]:
+def make_targets(grid: Grid = IMAGE) -> list[SetTargets]:
     """Overlapping objects of two classes; two objects and a piece of unknown truth with junk in it."""
-    maps = torch.zeros(2, 2, HEIGHT, WIDTH, dtype=torch.int16)
-    maps[0, 0, 1:9, 1:8], maps[0, 0, 10:20, 10:22], maps[0, 0, 4:7, 24:31] = 3, 1, 7
-    maps[0, 1, 12:23, 16:28], maps[0, 1, 18:24, 0:5] = 4, 2
-    maps[1, 0, 0:16, 10:19], maps[1, 1, 3:20, 14:32] = 2, 5
-    valid = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
-    valid[15:, :12] = False
-    maps[1, :, 17:, :11] = 9
+    maps = torch.zeros(2, 2, *grid.shape, dtype=torch.int16)
+    maps[0, 0, ..., 1:9, 1:8], maps[0, 0, ..., 10:20, 10:22], maps[0, 0, ..., 4:7, 24:31] = 3, 1, 7
+    maps[0, 1, ..., 12:23, 16:28], maps[0, 1, ..., 18:24, 0:5] = 4, 2
+    maps[1, 0, ..., 0:16, 10:19], maps[1, 1, ..., 3:20, 14:32] = 2, 5
+    if grid.dim == 3:  # none of them in all slices
+        maps[:, 0, 4:], maps[:, 1, :2] = 0, 0
+    valid = torch.ones(grid.shape, dtype=torch.bool)
+    valid[..., 15:, :12] = False
+    maps[1, ..., 17:, :11] = 9
     return [
         SetTargets(maps[0], *torch.tensor([(0, 3, 0), (1, 4, 1), (0, 1, 1), (0, 7, 0), (1, 2, 1)]).unbind(1)),
         SetTargets(maps[1], *torch.tensor([(1, 5, 1), (0, 2, 0)]).unbind(1), valid),
     ]
 
 
-def make_criterion(**settings) -> LocationCriterion:
-    return LocationCriterion(num_classes=CLASSES, mask_head=LinearHead(), window=WINDOW, **settings)
+def make_criterion(grid: Grid = IMAGE, **settings) -> LocationCriterion:
+    head = LinearHead(grid.scale)
+    return LocationCriterion(num_classes=CLASSES, mask_head=head, window=grid.window, **settings)
 
 
 def permuted(output: QueryOutput, order: Tensor) -> QueryOutput:
@@ -78,7 +117,9 @@ def permuted(output: QueryOutput, order: Tensor) -> QueryOutput:
     )
 
 
-def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_weight: float) -> dict[str, Tensor]:
+def reference_loss(
+    grid: Grid, output: QueryOutput, targets: list[SetTargets], duplicate_weight: float
+) -> dict[str, Tensor]:
     """Everything once more, one query, object, cell and layer at a time."""
     layers, batch, queries, _ = output.class_logits.shape
     probability = output.class_logits.softmax(-1)
@@ -86,21 +127,24 @@ def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_wei
     parts = {name: torch.zeros((), dtype=torch.float64) for name in ("classes", "bce", "dice", "heat", "votes")}
     vote_error, voters = 0.0, 0
     for b, sample in enumerate(targets):
-        found = find_centres(sample)
-        masks = sample.at_points(None).view(-1, HEIGHT, WIDTH)
-        valid = torch.ones(HEIGHT, WIDTH, dtype=torch.bool) if sample.valid is None else sample.valid
+        found = find_centres(sample, weights=grid.weights)
+        masks = sample.at_points(None).view(-1, *grid.shape)
+        valid = torch.ones(grid.shape, dtype=torch.bool) if sample.valid is None else sample.valid
         cost = torch.full((queries, len(masks)), 1e4, dtype=torch.float64)
         inside = torch.zeros(queries, dtype=torch.bool)
         known = torch.zeros(queries, dtype=torch.bool)
         for q in range(queries):
-            x, y = (output.reference_points[b, q] * torch.tensor([WIDTH, HEIGHT])).tolist()
-            known[q] = valid[int(y), int(x)]
+            pixel = grid.pixel(output.reference_points[b, q])
+            place = (output.reference_points[b, q] * torch.tensor(grid.shape[::-1])).tolist()
+            known[q] = valid[pixel]
             for t, mask in enumerate(masks):
-                cx, cy = found.centre[t].tolist()
-                distance = math.hypot(x - cx, y - cy) / max(math.sqrt(int(mask.sum()) / math.pi), 1)
-                inside[q] |= mask[int(y), int(x)]
-                same_cell = max(abs(x - cx), abs(y - cy)) <= HEAT_STRIDE / 2
-                if mask[int(y), int(x)] or distance < 0.5 or same_cell:
+                steps = [abs(a - c) for a, c in zip(place, found.centre[t].tolist(), strict=True)]
+                size = int(mask.sum()) * math.prod(grid.weights)
+                radius = math.sqrt(size / math.pi) if grid.dim == 2 else (size * 0.75 / math.pi) ** (1 / 3)
+                distance = math.hypot(*(a * w for a, w in zip(steps, grid.weights, strict=True))) / max(radius, 1)
+                inside[q] |= mask[pixel]
+                same_cell = all(a <= edge / 2 for a, edge in zip(steps, reversed(grid.heat_stride), strict=True))
+                if mask[pixel] or distance < 0.5 or same_cell:
                     cost[q, t] = distance - probability[:, b, q, sample.classes[t]].mean().item()
         row, column = linear_sum_assignment(cost.numpy())
         pairs = {q: t for q, t in zip(row.tolist(), column.tolist(), strict=True) if cost[q, t] < 1e4}
@@ -109,7 +153,7 @@ def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_wei
             wanted[-1] = 1
             weight = (duplicate_weight if inside[q] else 1.0) * known[q]
             if q in pairs:
-                bce, dice, iou = reference_masks(output, layer, b, q, masks[pairs[q]], valid)
+                bce, dice, iou = reference_masks(grid, output, layer, b, q, masks[pairs[q]], valid)
                 parts["bce"] += bce / layers / count
                 parts["dice"] += dice / layers / count
                 wanted = torch.zeros(CLASSES + 1, dtype=torch.float64)
@@ -118,35 +162,38 @@ def reference_loss(output: QueryOutput, targets: list[SetTargets], duplicate_wei
                     wanted[sample.classes[pairs[q]]], wanted[-1] = iou, 1 - iou
             entropy = -(wanted * output.class_logits[layer, b, q].log_softmax(0)).sum() * weight
             parts["classes"] += entropy / layers / (count + batch)
-        peaks = heatmap(found, sample, num_classes=CLASSES, stride=HEAT_STRIDE).double()
-        for c, i, j in product(*map(range, peaks.shape)):
-            cell = valid[i * HEAT_STRIDE : (i + 1) * HEAT_STRIDE, j * HEAT_STRIDE : (j + 1) * HEAT_STRIDE]
-            if cell.all():
-                p = output.centre_logits[b, c, i, j].sigmoid()
-                on, off = -((1 - p) ** 2) * p.log(), -((1 - peaks[c, i, j]) ** 4) * p**2 * (1 - p).log()
-                parts["heat"] += (on if peaks[c, i, j] == 1 else off) / count
-        vote, has = vote_targets(found, sample, stride=STRIDE)
-        has &= valid[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-        for i, j in has.nonzero().tolist():
-            for axis in (0, 1):
-                error = output.mask_features[b, CHANNELS + axis, i, j] - vote[axis, i, j] / STRIDE / LinearHead.scale
+        peaks = heatmap(found, sample, num_classes=CLASSES, stride=grid.heat_stride).double()
+        for c, *cell in product(*map(range, peaks.shape)):
+            voxels = [slice(i * step, (i + 1) * step) for i, step in zip(cell, grid.heat_stride, strict=True)]
+            if valid[tuple(voxels)].all():
+                peak, p = peaks[(c, *cell)], output.centre_logits[(b, c, *cell)].sigmoid()
+                on, off = -((1 - p) ** 2) * p.log(), -((1 - peak) ** 4) * p**2 * (1 - p).log()
+                parts["heat"] += (on if peak == 1 else off) / count
+        vote, has = vote_targets(found, sample, stride=grid.stride)
+        has &= at_cells(valid, grid.stride)
+        for cell in has.nonzero().tolist():
+            for axis in range(grid.dim):
+                unit = grid.stride[::-1][axis] * grid.scale[axis]
+                error = output.mask_features[(b, CHANNELS + axis, *cell)] - vote[(axis, *cell)] / unit
                 vote_error += 0.5 * error**2 / 0.05 if error.abs() < 0.05 else error.abs() - 0.025
         voters += len(has.nonzero())
-    parts["votes"] += vote_error / voters * LinearHead.scale / 10
+    parts["votes"] += vote_error / voters * max(grid.scale) / 10
     return parts
 
 
-def reference_masks(output: QueryOutput, layer: int, b: int, q: int, mask: Tensor, valid: Tensor) -> tuple:
+def reference_masks(
+    grid: Grid, output: QueryOutput, layer: int, b: int, q: int, mask: Tensor, valid: Tensor
+) -> tuple[Tensor, Tensor, float | None]:
     """BCE, Dice and IoU (None: nothing to see) of one query's window."""
-    height, width = output.mask_features.shape[2:]
-    x, y = (output.reference_points[b, q] * torch.tensor([width, height])).tolist()
-    x0, y0 = math.floor(x - WINDOW / 2 + 0.5), math.floor(y - WINDOW / 2 + 0.5)
+    cells = output.mask_features.shape[2:]
+    place = (output.reference_points[b, q] * torch.tensor(cells[::-1])).tolist()
+    first = [math.floor(at - edge / 2 + 0.5) for at, edge in zip(reversed(place), grid.window, strict=True)]
     logits, truth = [], []
-    for i, j in product(range(y0, y0 + WINDOW), range(x0, x0 + WINDOW)):
-        pixel = (i * STRIDE + STRIDE // 2, j * STRIDE + STRIDE // 2)
-        if 0 <= i < height and 0 <= j < width and valid[pixel]:
-            place = torch.tensor([j + 0.5 - x, i + 0.5 - y], dtype=torch.float64) / LinearHead.scale
-            inputs = torch.cat([output.mask_features[b, :, i, j], place])
+    for cell in product(*(range(at, at + edge) for at, edge in zip(first, grid.window, strict=True))):
+        pixel = tuple(i * step + step // 2 for i, step in zip(cell, grid.stride, strict=True))
+        if all(0 <= i < edge for i, edge in zip(cell, cells, strict=True)) and valid[pixel]:
+            relative = [(i + 0.5 - at) / one for i, at, one in zip(reversed(cell), place, grid.scale, strict=True)]
+            inputs = torch.cat([output.mask_features[(b, slice(None), *cell)], torch.tensor(relative).double()])
             logits.append((output.mask_embeddings[layer, b, q] * inputs).sum())
             truth.append(mask[pixel])
     logits, truth = torch.stack(logits), torch.stack(truth)
@@ -160,10 +207,11 @@ def reference_masks(output: QueryOutput, layer: int, b: int, q: int, mask: Tenso
 # ------------------------------------------------------------------------------------------------------------- value
 @pytest.mark.parametrize("duplicate_weight", [1.0, 0.3])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_it_equals_plain_loops(seed, duplicate_weight):
-    output, targets = make_output(seed=seed, queries=12), make_targets()
-    loss = make_criterion(duplicate_weight=duplicate_weight)(output, targets)
-    expected = reference_loss(output, targets, duplicate_weight)
+@grids
+def test_it_equals_plain_loops(grid, seed, duplicate_weight):
+    output, targets = make_output(grid, seed=seed, queries=12), make_targets(grid)
+    loss = make_criterion(grid, duplicate_weight=duplicate_weight)(output, targets)
+    expected = reference_loss(grid, output, targets, duplicate_weight)
     for name, value in expected.items():
         torch.testing.assert_close(getattr(loss, name), value, rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
     weights = {"classes": 1, "bce": 2, "dice": 2, "heat": 1, "votes": 1}
@@ -172,9 +220,10 @@ def test_it_equals_plain_loops(seed, duplicate_weight):
     assert (expected["bce"] > 0.1) and (0 < loss.quality < 1)
 
 
-def test_gradients():
-    output, targets = make_output(queries=4, layers=1, batch=1), make_targets()[:1]
-    criterion = make_criterion()
+@grids
+def test_gradients(grid):
+    output, targets = make_output(grid, queries=4, layers=1, batch=1), make_targets(grid)[:1]
+    criterion = make_criterion(grid)
     leaves = [output.class_logits, output.mask_embeddings, output.mask_features, output.centre_logits]
 
     def total(classes: Tensor, embeddings: Tensor, features: Tensor, centres: Tensor) -> Tensor:
@@ -189,16 +238,17 @@ def test_gradients():
     assert torch.autograd.gradcheck(total, leaves, eps=1e-7, atol=1e-5, fast_mode=True)
 
 
-def test_neither_the_order_of_the_targets_nor_of_the_queries_matters():
-    output, targets = make_output(), make_targets()
-    loss = make_criterion()(output, targets).total
+@grids
+def test_neither_the_order_of_the_targets_nor_of_the_queries_matters(grid):
+    output, targets, criterion = make_output(grid), make_targets(grid), make_criterion(grid)
+    loss = criterion(output, targets).total
     order = torch.tensor([3, 0, 4, 2, 1])
     first = targets[0]._replace(
         layers=targets[0].layers[order], ids=targets[0].ids[order], classes=targets[0].classes[order]
     )
-    torch.testing.assert_close(make_criterion()(output, [first, targets[1]]).total, loss)
+    torch.testing.assert_close(criterion(output, [first, targets[1]]).total, loss)
     shuffled = permuted(output, torch.tensor([8, 1, 6, 3, 0, 5, 2, 7, 4]))
-    torch.testing.assert_close(make_criterion()(shuffled, targets).total, loss)
+    torch.testing.assert_close(criterion(shuffled, targets).total, loss)
     swapped = QueryOutput(
         output.class_logits.flip(1),
         output.mask_embeddings.flip(1),
@@ -206,48 +256,50 @@ def test_neither_the_order_of_the_targets_nor_of_the_queries_matters():
         reference_points=output.reference_points.flip(0),
         centre_logits=output.centre_logits.flip(0),
     )
-    torch.testing.assert_close(make_criterion()(swapped, targets[::-1]).total, loss)
+    torch.testing.assert_close(criterion(swapped, targets[::-1]).total, loss)
 
 
 # ----------------------------------------------------------------------------------------------------- unknown truth
-def test_where_the_truth_is_unknown_nothing_matters():
-    output, targets = make_output(queries=12), make_targets()
+@grids
+def test_where_the_truth_is_unknown_nothing_matters(grid):
+    output, targets, criterion = make_output(grid, queries=12), make_targets(grid), make_criterion(grid)
     valid = targets[1].valid
-    loss = make_criterion()(output, targets).total
+    loss = criterion(output, targets).total
     loss.backward()
-    unknown = ~valid[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    unknown = ~at_cells(valid, grid.stride)
     assert not output.mask_features.grad[1, :, unknown].any()
     assert output.mask_features.grad[1].any()
-    touched = nn.functional.max_pool2d((~valid)[None].float(), HEAT_STRIDE)[0] > 0
+    touched = MAX_POOL[grid.dim]((~valid)[None].float(), grid.heat_stride)[0] > 0
     assert touched.any() and not output.centre_logits.grad[1, :, touched].any()
     assert output.centre_logits.grad[1][:, ~touched].all()
-    pixel = (output.reference_points[1] * torch.tensor([WIDTH, HEIGHT])).long()
-    lost = ~valid[pixel[:, 1], pixel[:, 0]]
+    lost = torch.tensor([not valid[grid.pixel(place)] for place in output.reference_points[1]])
     assert lost.any() and not lost.all()
     assert not output.class_logits.grad[:, 1, lost].any()
     assert output.class_logits.grad[:, 1, ~lost].any(-1).all()
     other = targets[1].maps.clone()
-    other[:, 17:, :11] = 12
-    assert make_criterion()(output, [targets[0], targets[1]._replace(maps=other)]).total == loss
+    other[..., 17:, :11] = 12
+    assert criterion(output, [targets[0], targets[1]._replace(maps=other)]).total == loss
 
 
-def test_no_truth_at_all_is_finite():
-    output, targets = make_output(), make_targets()
-    nowhere = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+@grids
+def test_no_truth_at_all_is_finite(grid):
+    output, targets = make_output(grid), make_targets(grid)
+    nowhere = torch.zeros(grid.shape, dtype=torch.bool)
     empty = [
         SetTargets(torch.full_like(t.maps, -1), *[torch.zeros(0, dtype=torch.int64)] * 3, nowhere) for t in targets
     ]
-    loss = make_criterion()(output, empty)
+    loss = make_criterion(grid)(output, empty)
     assert loss.total == 0
     loss.total.backward()
     assert all(leaf.grad.isfinite().all() for leaf in (output.class_logits, output.mask_features))
 
 
 @pytest.mark.parametrize("batch", ["no object", "one empty sample"])
-def test_empty_samples_teach_that_there_is_nothing(batch):
-    output, targets = make_output(), make_targets()
-    empty = SetTargets(torch.zeros(2, HEIGHT, WIDTH, dtype=torch.int16), *[torch.zeros(0, dtype=torch.int64)] * 3)
-    loss = make_criterion()(output, [empty, targets[1] if batch == "one empty sample" else empty])
+@grids
+def test_empty_samples_teach_that_there_is_nothing(grid, batch):
+    output, targets = make_output(grid), make_targets(grid)
+    empty = SetTargets(torch.zeros(2, *grid.shape, dtype=torch.int16), *[torch.zeros(0, dtype=torch.int64)] * 3)
+    loss = make_criterion(grid)(output, [empty, targets[1] if batch == "one empty sample" else empty])
     loss.total.backward()
     for leaf in (output.class_logits, output.mask_embeddings, output.mask_features, output.centre_logits):
         assert leaf.grad is not None and leaf.grad.isfinite().all()
@@ -310,14 +362,14 @@ def test_fewer_points_than_the_window_are_right_on_average():
     with torch.no_grad():  # masks that are not far from the truth: inside the circle around the query
         output.mask_embeddings[..., :CHANNELS] *= 0.3
     head = LinearHead()
-    criterion = LocationCriterion(num_classes=CLASSES, mask_head=head, window=window)
+    criterion = LocationCriterion(num_classes=CLASSES, mask_head=head, window=(window, window))
     found = [find_centres(t) for t in targets]
     pairs, _ = criterion._match(output, targets, found, (HEIGHT, WIDTH))
     with torch.no_grad():
-        bce, dice, iou, _ = criterion._masks(output, targets, pairs, STRIDE)
+        bce, dice, iou, _ = criterion._masks(output, targets, pairs, IMAGE.stride)
         criterion.num_points = count * len(pairs[0])
-        assert len(criterion._sample_cells(len(pairs[0]), bce.device)) == count
-        draws = [torch.stack([*criterion._masks(output, targets, pairs, STRIDE)]) for _ in range(1500)]
+        assert len(criterion._sample_cells(len(pairs[0]), bce.device)[0]) == count
+        draws = [torch.stack([*criterion._masks(output, targets, pairs, IMAGE.stride)]) for _ in range(1500)]
     sampled = torch.stack(draws)  # [draws, 4, L, pairs]
     seen = sampled[:, 3]
     assert 0.5 < seen.mean() < 1
@@ -346,15 +398,16 @@ def test_an_object_that_no_point_fell_on_is_not_taught_to_be_none():
     assert output.class_logits.grad[:, 0].any(-1).sum() == 2 * 35
 
 
-def test_the_points_of_a_batch_do_not_grow_with_the_objects():
-    criterion = LocationCriterion(num_classes=1, mask_head=LinearHead(), window=96, num_points=2**14)
+@pytest.mark.parametrize("window", [(96, 96), (12, 24, 32)], ids=["2d", "3d"])
+def test_the_points_of_a_batch_do_not_grow_with_the_objects(window):
+    criterion = LocationCriterion(num_classes=1, mask_head=LinearHead(), window=window, num_points=2**14)
     for objects in (1, 2, 30, 300):
-        cells = criterion._sample_cells(objects, torch.device("cpu"))
+        cells = torch.stack(criterion._sample_cells(objects, torch.device("cpu")), 1)
         assert len(cells) * objects <= 2**14
-        assert len(cells.unique(dim=0)) == len(cells) and cells.min() >= 0 and cells.max() < 96
-    assert torch.equal(
-        criterion._sample_cells(1, torch.device("cpu"))[:97], torch.tensor([*((x, 0) for x in range(96)), (0, 1)])
-    )
+        assert len(cells.unique(dim=0)) == len(cells) and cells.min() >= 0
+        assert (cells.amax(0) < torch.tensor(window[::-1])).all()
+    whole = torch.stack(criterion._sample_cells(1, torch.device("cpu")), 1)
+    assert whole.tolist() == [list(cell[::-1]) for cell in np.ndindex(*window)]
 
 
 # -------------------------------------------------------------------------------------------------- it trains a network
@@ -409,10 +462,9 @@ def test_a_network_overfits_one_case(settings):
     assert ((iou >= bar).sum(0) == 1).all() and ((iou >= 0.5).sum(0) == 1).all()
 
 
-def best_possible_iou(truth: Tensor, stride: int) -> Tensor:
+def best_possible_iou(truth: Tensor, stride: tuple[int, ...]) -> Tensor:
     """IoU of the true masks ``[T, H, W]`` with themselves as a grid of ``stride`` draws them (2: 0.90 to 0.93)."""
-    start = stride // 2
-    drawn = to_pixels(truth[:, None, start::stride, start::stride].float() * 2 - 1, stride)[:, 0] >= 0
+    drawn = to_pixels(at_cells(truth[:, None], stride).float() * 2 - 1, stride)[:, 0] >= 0
     return (drawn & truth).sum((1, 2)) / (drawn | truth).sum((1, 2))
 
 

@@ -121,7 +121,7 @@ class TestLearnedQueries(InstanceContract):
     def test_masks_have_the_grid_of_the_pyramid(self):
         network = self.build(2)
         output = network(torch.randn(2, 2, 32, 48))
-        assert network.mask_stride == 4
+        assert network.mask_stride == (4, 4)
         assert output.mask_features.shape == (2, 4, 8, 12)
         assert output.mask_embeddings.shape == (1, 2, 7, 5)
         assert output.reference_points is output.centre_logits is None
@@ -137,7 +137,7 @@ def test_published_configuration_counts_as_many_parameters(torchvision_ops):
     loss reaches, are not here (1,285), and masks have a bias (257)."""
     network = IAUNet(input_channels=3, num_classes=2, num_things=1, backbone="resnet50", **PUBLISHED)
     assert sum(p.numel() for p in network.parameters()) == 39_364_857
-    assert network.mask_stride == 4 and network.divisor == 32
+    assert network.mask_stride == (4, 4) and network.divisor == (32, 32)
 
 
 def test_published_network_predicts_after_its_nine_blocks_only():
@@ -205,7 +205,7 @@ def test_wrong_backbones_and_weights_are_told(torchvision_ops, tmp_path):
         ({"queries": "magic"}, "queries 'magic'; legal values are image, learned"),
         ({"levels": 3, "pyramid": (8, 8)}, "3 levels and a pyramid of 2, but the encoder has only 4 scales"),
         ({"query_stride": 8}, r"query_stride 8; legal are the strides of the pyramid, \[2, 1\]"),
-        ({"strides": [[1, 1], [2, 2], [2, 1], [2, 2]]}, r"stride \[2, 1\] differs between the axes"),
+        ({"window": [9, 9, 9]}, r"window \[9, 9, 9\] for 2 axes; legal is one edge for each"),
     ],
 )
 def test_wrong_settings_are_told(overrides, sentence):
@@ -226,7 +226,7 @@ def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points():
     coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, (5, 4))
     fine = F.interpolate(coarse.flatten(0, 1), scale_factor=4, mode="bilinear").view(2, 2, 6, -1)
     index = torch.randint(20 * 16, (2, 50))
-    at_points = DotProductMaskHead(stride=4).at_points(embeddings, features, index)
+    at_points = DotProductMaskHead(stride=(4, 4)).at_points(embeddings, features, index)
     torch.testing.assert_close(
         at_points, fine.gather(3, index[None, :, None].expand(2, 2, 6, 50)), rtol=1e-4, atol=1e-5
     )
@@ -242,7 +242,7 @@ def test_the_set_loss_on_a_coarse_grid_is_that_of_the_enlarged_masks(num_points)
     coarse = QueryOutput(torch.randn(2, 1, 4, 3), torch.randn(2, 1, 4, 4), torch.randn(1, 3, 4, 6))
     fine = coarse._replace(mask_features=F.interpolate(coarse.mask_features, scale_factor=4, mode="bilinear"))
     losses = []
-    for stride, output in ((4, coarse), (1, fine)):
+    for stride, output in (((4, 4), coarse), ((), fine)):
         torch.manual_seed(1)  # the same points
         criterion = SetCriterion(num_classes=2, mask_head=DotProductMaskHead(stride), num_points=num_points)
         losses.append(criterion(output, targets).total)
@@ -253,7 +253,7 @@ def test_full_frame_masks_are_cut_to_what_is_inside():
     features = torch.full((1, 6, 8), -1.0)
     features[0, 1:3, 2:4] = 1
     embeddings = torch.tensor([[8.0, 0.0], [0.0, -8.0]])  # the second query's mask is empty
-    boxes, masks, found = full_frame_instances(DotProductMaskHead(4), embeddings, features, shape=(24, 32))
+    boxes, masks, found = full_frame_instances(DotProductMaskHead((4, 4)), embeddings, features, shape=(24, 32))
     assert found.tolist() == [0]
     assert boxes.tolist() == [[3, 7, 13, 17]]  # one pixel more than the mask on each side
     assert (masks[0] >= 128)[1:-1, 1:-1].float().mean() > 0.9

@@ -11,7 +11,7 @@ from maskmed_nnu.networks.layers.iaunet.image_queries import PRIOR, ImageQueries
 
 def make_queries(num_queries: int = 6, num_classes: int = 2) -> ImageQueries:
     torch.manual_seed(0)
-    return ImageQueries(channels=5, dim=8, num_classes=num_classes, num_queries=num_queries)
+    return ImageQueries(channels=5, dim=8, spatial_dims=2, num_classes=num_classes, num_queries=num_queries)
 
 
 def test_peaks_are_the_local_maxima_of_scipy_in_the_order_of_their_heat():

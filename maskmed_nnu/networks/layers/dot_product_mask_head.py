@@ -7,20 +7,24 @@ is a bias. No full-resolution tensor of the transformer's width exists.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from maskmed_nnu.networks.layers.dimensions import unravel
 
 
 class DotProductMaskHead:
     """Mask logit = embedding · feature + bias; ``E = C + 1``.
 
-    ``stride``: how many voxels of the masks make one of the features along each axis. Logits between the features are
-    interpolated, in 2D; those of ``dense`` are not.
+    ``stride``: how many voxels of the masks make one of the features along each axis, one by default. Logits between
+    the features are interpolated; those of ``dense`` are not.
     """
 
-    def __init__(self, stride: int = 1) -> None:
-        self.stride = stride
+    def __init__(self, stride: Sequence[int] = ()) -> None:
+        self.stride = tuple(stride)
 
     def at_points(self, embeddings: Tensor, features: Tensor, index: Tensor) -> Tensor:
         """Logits at voxels.
@@ -28,7 +32,7 @@ class DotProductMaskHead:
         ``embeddings [L, B, Q, C + 1]``, ``features [B, C, *spatial]``, ``index [B, P]`` (flat voxel numbers on a grid
         ``stride`` times as fine) → ``[L, B, Q, P]``.
         """
-        if self.stride > 1:
+        if any(step > 1 for step in self.stride):
             return self._product(embeddings, _interpolate(features, index, self.stride))
         flat = features.flatten(2)
         return self._product(embeddings, flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)))
@@ -46,11 +50,11 @@ class DotProductMaskHead:
         return logits.view(b, layers, q, features.shape[-1]).transpose(0, 1)
 
 
-def _interpolate(features: Tensor, index: Tensor, stride: int) -> Tensor:
-    """``features [B, C, h, w]`` enlarged by ``stride``, at the flat pixels ``index [B, P]`` only: ``[B, C, P]``."""
-    height, width = (stride * n for n in features.shape[2:])
-    x = (2 * (index % width) + 1) / width - 1
-    y = (2 * index.div(width, rounding_mode="floor") + 1) / height - 1
+def _interpolate(features: Tensor, index: Tensor, stride: Sequence[int]) -> Tensor:
+    """``features [B, C, *spatial]`` enlarged by ``stride``, at the flat voxels ``index [B, P]`` only: ``[B, C, P]``."""
+    shape = tuple(step * n for step, n in zip(stride, features.shape[2:], strict=True))
+    grid = [(2 * place + 1) / edge - 1 for place, edge in zip(unravel(index, shape), shape[::-1], strict=True)]
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    grid = torch.stack((x, y), -1)[:, None].to(features.dtype)
-    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)[:, :, 0]
+    points = torch.stack(grid, -1).to(features.dtype)
+    points = points.view(len(index), *[1] * (len(shape) - 1), -1, len(shape))
+    return F.grid_sample(features, points, padding_mode="border", align_corners=False).flatten(2)

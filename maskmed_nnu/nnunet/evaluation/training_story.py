@@ -14,7 +14,7 @@ from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.json_file import read_optional_object
 from maskmed_nnu.nnunet.evaluation.training_curves import NOTES
 from maskmed_nnu.nnunet.experiment_planning import iaunet_report, maskattn_rules, maskmed_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEY
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEYS
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION as MIRRORING
 from maskmed_nnu.nnunet.plans_handling.settings.networks import NETWORKS
@@ -99,12 +99,12 @@ def planner_words(plans: dict[str, Any], names: Names, fingerprint: Mapping[str,
     try:
         if network == "MaskMed":
             words.append(maskmed_rules.explain(names.configuration, one, num_classes=classes))
-        elif network == "IAUNet" and FINGERPRINT_KEY in fingerprint:
-            words.append(iaunet_report.explain(one, fingerprint[FINGERPRINT_KEY]))
+        elif network == "IAUNet" and (measured := fingerprint.get(FINGERPRINT_KEYS[len(one["patch_size"])])):
+            words.append(iaunet_report.explain(one, measured))
         elif network == "MaskAttnUNet":
             words.append(maskattn_rules.explain_keys(one).strip())
-            if "instances" in one and FINGERPRINT_KEY in fingerprint:
-                words[-1] += "\n" + maskattn_rules.explain_objects(one, fingerprint[FINGERPRINT_KEY]).strip()
+            if "instances" in one and FINGERPRINT_KEYS[2] in fingerprint:
+                words[-1] += "\n" + maskattn_rules.explain_objects(one, fingerprint[FINGERPRINT_KEYS[2]]).strip()
         elif network in ("SimpleUNet", "SimpleESKNet"):
             words.append("Patch, batch, strides and kernels are what nnU-Net plans for its own network.")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
@@ -155,7 +155,7 @@ def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, 
                 "(0.5th to 99.5th percentile)",
             )
         )
-    for name, of_class in (fingerprint.get(FINGERPRINT_KEY) or {}).get("classes", {}).items():
+    for name, of_class in (fingerprint.get(FINGERPRINT_KEYS[2]) or {}).get("classes", {}).items():
         if of_class.get("kind") == "thing":
             per_image = of_class["objects_per_slice"]
             rows.append(

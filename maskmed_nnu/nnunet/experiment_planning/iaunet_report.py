@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskmed_nnu.instances.text import count
-from maskmed_nnu.nnunet.experiment_planning import instance_rules
+from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.experiment_planning.patch_rules import Topology
 
 
 def explain(configuration: dict, statistics: dict) -> str:
     """What was found in the data set, what was chosen for this configuration, and why."""
     kwargs = configuration["architecture"]["arch_kwargs"]
     sizes = InstanceSizes.from_statistics(statistics, configuration["spacing"])
-    patch = configuration["patch_size"]
-    stride = 2 ** (len(instance_rules.PYRAMID) - len(kwargs["pyramid"]))
+    patch, volumes = configuration["patch_size"], len(configuration["patch_size"]) == 3
+    unit = "voxels" if volumes else "pixels"
     return "\n".join(
         (
-            f"IAUNet 2d: patch {_format_edges(patch)}, batch size {configuration['batch_size']}, "
-            f"{kwargs['n_stages']} scales",
-            "  found (lengths in pixels of the planned images):",
-            *(f"  - {line}" for line in _data_set_lines(statistics, min(configuration["spacing"]))),
+            f"IAUNet {'3d_fullres' if volumes else '2d'}: patch {_format_edges(patch)}, batch size "
+            f"{configuration['batch_size']}, {kwargs['n_stages']} scales",
+            f"  found (lengths in {unit} of the planned images):",
+            *(f"  - {line}" for line in _data_set_lines(statistics, min(configuration["spacing"][-2:]))),
             "  chosen:",
-            *(f"  - {line}" for line in _choice_lines(configuration, statistics, sizes, stride)),
+            *(f"  - {line}" for line in _choice_lines(configuration, statistics, sizes)),
         )
     )
 
@@ -35,22 +36,35 @@ def _data_set_lines(statistics: dict, pixel: float) -> list[str]:
         elif one["kind"] == "stuff":
             lines.append(f"{name}: a region without objects (only index 0), segmented but not counted")
         else:
-            counts, extent = one["objects_per_slice"], one["extent"]["longer"]
+            counts, extent, spans = one["objects_per_slice"], one["extent"]["longer"], one.get("spans")
+            images, unit = ("volumes", "voxel") if spans else ("images", "pixel")
             lines.append(
-                f"{name}: {one['objects']:,} objects in {statistics['slices']:,} images, {counts['50']:g} in the "
+                f"{name}: {one['objects']:,} objects in {statistics['slices']:,} {images}, {counts['50']:g} in the "
                 f"median and {counts['max']:g} in the fullest one, none in {one['slices_without']:,}; longer edges of "
                 f"{extent['5'] / pixel:.0f} to {extent['95'] / pixel:.0f} (5th and 95th percentile); "
-                + ("no overlaps" if one["overlap_depth"] < 2 else f"up to {one['overlap_depth']} share a pixel")
+                + (f"seen in {spans['5']:g} to {spans['95']:g} slices; " if spans else "")
+                + ("no overlaps" if one["overlap_depth"] < 2 else f"up to {one['overlap_depth']} share a {unit}")
             )
             if one["unindexed_pixels"]:
                 lines.append(f"{name}: regions without ids are crowds, ignored in training")
     return lines
 
 
-def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes, stride: int) -> list[str]:
+def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -> list[str]:
     kwargs, patch = configuration["architecture"]["arch_kwargs"], configuration["patch_size"]
-    fits = min(patch) >= instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large
-    seen = "shows whole images" if all(p >= i for p, i in zip(patch, sizes.image, strict=True)) else "as memory allows"
+    volumes, unit = len(patch) == 3, "voxels" if len(patch) == 3 else "pixels"
+    strides = Topology(kwargs["strides"], kwargs["kernel_sizes"]).total_strides()
+    mask_stride = strides[len(instance_rules.PYRAMID) - len(kwargs["pyramid"])]
+    fits = all(
+        edge >= instance_rules.LARGE_OBJECTS_PER_PATCH * large for edge, large in zip(patch, sizes.large, strict=True)
+    )
+    visible = patch_rules.visible_size(sizes.image, sizes.large, sizes.voxel)
+    if all(p >= i for p, i in zip(patch, sizes.image, strict=True)):
+        seen = "shows whole images"
+    elif all(p >= v for p, v in zip(patch, visible, strict=True)):
+        seen = "as large as its objects need"
+    else:
+        seen = "as memory allows"
     context = "holds two large objects side by side" if fits else "is smaller than two large objects side by side"
     expected = instance_rules.instances_per_patch(sizes, patch)
     depth = instance_rules.overlap_depth(statistics)
@@ -63,29 +77,48 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes, s
         )
     )
     return [
-        _scale_line(configuration["instances"]["scale"], sizes, stride),
+        _scale_line(configuration["instances"]["scale"], sizes, mask_stride),
         f"patch {_format_edges(patch)}: {seen}, of {_format_edges(sizes.image)} in the median; it {context} "
-        f"({sizes.large:.0f} pixels at the 95th percentile)",
-        f"masks are drawn in windows of {kwargs['window']} pixels: objects have {sizes.largest:.0f} at the 99th "
+        f"({_format_lengths(sizes.large)} {unit} at the 95th percentile)",
+        *_large_lines(sizes, patch),
+        f"masks are drawn in windows of {_format_window(kwargs['window'])} {unit}: objects have "
+        f"{_format_lengths(sizes.largest)} at the 99th "
         f"percentile, times {instance_rules.WINDOW_MARGIN:g}, rounded up to a multiple of "
-        f"{instance_rules.WINDOW_MULTIPLE} and no more than the patch",
+        f"{instance_rules.WINDOW_MULTIPLE[len(patch)]} and no more than the patch",
         f"{kwargs['num_queries']} queries: a patch of a dense image shows {expected:.0f} objects, times "
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
-        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} pixel: close neighbours are "
-        f"{sizes.spacing:.0f} pixels apart (5th percentile)",
+        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: close neighbours are "
+        f"{sizes.spacing * max(sizes.voxel) / min(sizes.voxel[-2:]) if volumes else sizes.spacing:.0f} {unit} apart (5th percentile)",
         f"{count(kwargs['blocks_per_level'], 'decoder block')} on each of {count(kwargs['levels'], 'level')}: "
-        f"up to {depth} objects of a class share a pixel, which the queries settle among themselves"
+        f"up to {depth} objects of a class share a {unit[:-1]}, which the queries settle among themselves"
         if kwargs["blocks_per_level"]
         else "no decoder blocks: objects of a class do not overlap, their place alone tells them apart",
         f"{count(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold "
         "all objects without overlap",
-        f"an object cut off by the patch's border counts from {fragments} visible pixels on: a quarter of the area of "
-        "very small objects",
+        f"an object cut off by the patch's border counts from {fragments} visible {unit} on: a quarter of the "
+        f"{'volume' if volumes else 'area'} of very small objects",
     ]
 
 
-def _scale_line(factor: float, sizes: InstanceSizes, stride: int) -> str:
-    cells = f"{sizes.small / stride:.0f} cells of the mask grid"
+def _large_lines(sizes: InstanceSizes, patch: Sequence[int]) -> list[str]:
+    """What becomes of objects that are large beside a volume."""
+    share = [large / edge for large, edge in zip(sizes.largest, sizes.image, strict=True)]
+    if len(patch) == 2 or max(share) <= instance_rules.LARGE_SHARE:
+        return []
+    fate = (
+        "they fit into the patch"
+        if all(edge >= large for edge, large in zip(patch, sizes.largest, strict=True))
+        else "those larger than the patch are joined from the parts that its tiles show"
+    )
+    return [
+        f"large objects take up to {max(share):.0%} of the median volume along {'zyx'[share.index(max(share))]} (99th "
+        f"percentile): {fate}"
+    ]
+
+
+def _scale_line(factor: float, sizes: InstanceSizes, mask_stride: Sequence[int]) -> str:
+    edges = [edge / stride for edge, stride in zip(sizes.small, mask_stride, strict=True)]
+    cells = f"{_format_lengths(edges)} cells of the mask grid"
     if factor > 1:
         return f"images are enlarged {factor:.3g} times, so that small objects (10th percentile) cover {cells}"
     if factor < 1:
@@ -98,6 +131,16 @@ def _scale_line(factor: float, sizes: InstanceSizes, stride: int) -> str:
 
 def _format_edges(edges: Sequence[float]) -> str:
     return "×".join(f"{edge:.0f}" for edge in edges)
+
+
+def _format_lengths(edges: Sequence[float]) -> str:
+    """One number where all are alike."""
+    words = [f"{edge:.0f}" for edge in edges]
+    return words[0] if len(set(words)) == 1 else "×".join(words)
+
+
+def _format_window(window: int | Sequence[int]) -> str:
+    return str(window) if isinstance(window, int) else _format_edges(window)
 
 
 def _ordinal(number: int) -> str:

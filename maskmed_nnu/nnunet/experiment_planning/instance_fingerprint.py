@@ -1,4 +1,4 @@
-"""The objects' part of a data set's fingerprint, kept in ``dataset_fingerprint.json`` under ``objects``."""
+"""The objects' part of a data set's fingerprint, kept in ``dataset_fingerprint.json``: of slices, and of volumes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 from nnunetv2.configuration import default_num_processes
@@ -19,34 +20,43 @@ from maskmed_nnu.instances.statistics import InstanceTable, measure, merge, summ
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
-FINGERPRINT_KEY = "objects"
+FINGERPRINT_KEYS = {2: "objects", 3: "objects_in_volumes"}
+"""Where the statistics are, by the number of axes that were measured; the latter only of data sets of volumes."""
 SECONDS_BEFORE_POOL = 20.0
 """Seconds. Most data sets are measured by then, which is sooner than new processes have started."""
 
 
 def instance_statistics(
-    label_files: Sequence[str | Path], classes: dict[str, int], *, transpose: Sequence[int] = (0, 1, 2)
-) -> dict:
-    """Statistics of all label files; what is left after ``SECONDS_BEFORE_POOL`` is measured
-    in nnU-Net's number of processes.
+    label_files: Sequence[str | Path],
+    classes: dict[str, int],
+    *,
+    transpose: Sequence[int] = (0, 1, 2),
+    dims: Sequence[int] = (2,),
+) -> dict[str, dict]:
+    """Statistics of all label files, as they stand in the fingerprint; what is left after ``SECONDS_BEFORE_POOL`` is
+    measured in nnU-Net's number of processes.
 
     ``classes`` maps the foreground names to 1..K; ``transpose`` is the plan's, the first axis after it is sliced.
+    ``dims``: 2 for slices, 3 for volumes.
 
     Raises
     ------
     InputError
         Where a label file is not what ``dataset.json`` declares.
     """
-    jobs = [(str(file), len(classes), tuple(transpose)) for file in label_files]
+    jobs = [(str(file), len(classes), tuple(transpose), tuple(dims)) for file in label_files]
     with tqdm(desc="Measuring objects", total=len(jobs)) as progress:
         tables = []
-        for table in _measure_all(jobs):
-            tables.append(table)
+        for of_file in _measure_all(jobs):
+            tables.append(of_file)
             progress.update()
-    return summarise(merge(tables), classes)
+    return {
+        FINGERPRINT_KEYS[dim]: summarise(merge(of_dim), classes)
+        for dim, of_dim in zip(dims, zip(*tables, strict=True), strict=True)
+    }
 
 
-def _measure_all(jobs: list[tuple]) -> Iterator[InstanceTable]:
+def _measure_all(jobs: list[tuple]) -> Iterator[list[InstanceTable]]:
     start = monotonic()
     while jobs and monotonic() - start < SECONDS_BEFORE_POOL:
         yield measure_file(*jobs[0])
@@ -62,10 +72,12 @@ def _measure_all(jobs: list[tuple]) -> Iterator[InstanceTable]:
             raise
 
 
-def measure_file(file: str, num_classes: int, transpose: tuple[int, ...]) -> InstanceTable:
+def measure_file(file: str, num_classes: int, transpose: tuple[int, ...], dims: tuple[int, ...]) -> list[InstanceTable]:
+    """A table for each of ``dims``."""
     objects, properties = InstanceIO().read_instances(file)
     spacing = [properties["spacing"][axis] for axis in transpose]
-    return measure(transposed(objects, transpose), num_classes=num_classes, spacing=spacing[1:])
+    objects = transposed(objects, transpose)
+    return [measure(objects, num_classes=num_classes, spacing=spacing[-dim:]) for dim in dims]
 
 
 def transposed(objects: InstanceMap, transpose: Sequence[int]) -> InstanceMap:
@@ -74,8 +86,8 @@ def transposed(objects: InstanceMap, transpose: Sequence[int]) -> InstanceMap:
     return InstanceMap(ids, objects.classes, np.transpose(objects.stuff, transpose))
 
 
-def add_to_fingerprint(file: Path, statistics: dict) -> None:
+def add_to_fingerprint(file: Path, statistics: dict[str, Any]) -> None:
     """Write the statistics into nnU-Net's fingerprint, whole or not at all."""
     fingerprint = read_json(file, expected="nnU-Net's fingerprint of the data set")
-    text = json.dumps({**fingerprint, FINGERPRINT_KEY: statistics}, indent=4)
+    text = json.dumps({**fingerprint, **statistics}, indent=4)
     write_atomically(file, lambda partial: partial.write_text(text))

@@ -1,26 +1,36 @@
 """How IAUNet's numbers follow from a data set's objects: pure functions from statistics to settings.
 
-Lengths are pixels of the planned images, after resampling. A cell is one position of the mask grid, on which masks are
+Lengths are pixels of the planned images, after resampling; vectors have an entry for each axis, z first. A cell is one position of the mask grid, on which masks are
 drawn; the query grid is the one whose peaks become queries. "Small" and "large" objects are those at a percentile of
 their class, and the class for which it matters most decides, so that a frequent class does not hide a rare one. What
-is the same for every data set stands in `plans_handling.settings`.
+is the same for every data set stands in `plans_handling.settings`, what is about patch and scales in `patch_rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import ceil, log2, prod
+from math import ceil, inf, prod
 from typing import NamedTuple
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.statistics import AXES
+from maskmed_nnu.nnunet.experiment_planning.patch_rules import Topology
 from maskmed_nnu.nnunet.plans_handling.settings.iaunet import IAUNetSettings, ImageQueryLoss
 
 MIN_CELLS = 5
 """Cells of the mask grid across a small object, below which its mask has no shape."""
 MAX_UPSAMPLING = 4.0
+COARSE = {2: inf, 3: 1.5}
+"""An axis is coarse whose spacing is so many times the finest: the images' own resolution is kept along it. Pixels of
+2D are squares, or nearly so."""
 LARGE_OBJECTS_PER_PATCH = 2
 """How often a large object fits along an edge of the patch."""
-WINDOW_MARGIN, WINDOW_MULTIPLE, MAX_WINDOW_CELLS = 1.25, 16, 128
+WINDOW_MARGIN, MIN_WINDOW_MARGIN = 1.25, 2
+"""Of the largest objects, and in pixels: a window is placed by a guess of the object's centre."""
+WINDOW_MULTIPLE = {2: 16, 3: 2}
+"""The cells of a window grow with the third power of its edge, and thick slices are few."""
+MAX_WINDOW_CELLS = {2: 128, 3: 64}
+"""Along each axis."""
 QUERY_MARGIN, QUERY_MULTIPLE, MIN_QUERIES = 1.5, 50, 50
 QUERY_STRIDES = (4, 2)
 PEAK_CELLS = 1.5
@@ -28,64 +38,106 @@ PEAK_CELLS = 1.5
 FRAGMENT_SHARE, MIN_FRAGMENT = 0.25, 4
 BLOCKS_WITHOUT_OVERLAP, BLOCKS_WITH_OVERLAP = 0, 3
 """Objects that do not overlap are found from their place alone: on nuclei a block cost time and gained nothing."""
-MIN_STAGES, MAX_STAGES, MIN_BOTTLENECK = 4, 6, 4
-MIN_PATCH = MIN_BOTTLENECK * 2 ** (MIN_STAGES - 1)
-"""Smaller images are padded."""
 PYRAMID = (48, 32, 16)
-MAX_PIXELS = 2048**2
-"""Where the search for a patch starts, as in nnU-Net."""
+LARGE_SHARE = 1 / 3
+"""Of a volume's edge, from which on an object is called large for it."""
+MIN_SPAN = 2
+"""Slices that show the median object, from which on volumes are better seen whole."""
 
 
 class InstanceSizes(NamedTuple):
     """What the rules need to know of the things in a data set."""
 
-    small: float
-    """shorter edge of a small object (10th percentile)"""
-    large: float
-    """longer edge of a large object (95th percentile)"""
-    largest: float
-    """longer edge that hardly any object exceeds (99th percentile)"""
+    small: tuple[float, ...]
+    """edges of a small object (10th percentile); both edges in the plane of a slice are the shorter one"""
+    large: tuple[float, ...]
+    """edges of a large object (95th percentile); both edges in the plane of a slice are the longer one"""
+    largest: tuple[float, ...]
+    """edges that hardly any object exceeds (99th percentile), likewise"""
     spacing: float
-    """between centres of a class where objects are close (5th percentile); infinite where they are always alone"""
+    """between centres of a class where objects are close (5th percentile), in units of the coarsest edge of a pixel;
+    infinite where they are always alone"""
     small_areas: tuple[float, ...]
-    """area of a very small object (5th percentile) of each thing class"""
+    """area, or volume, of a very small object (5th percentile) of each thing class"""
     density: float
     """objects per pixel in dense images (99th percentile)"""
     max_count: int
     """objects in the fullest image"""
-    mean: tuple[float, float]
-    """mean edges of an object, y and x"""
-    image: tuple[float, float]
-    """edges of the median image, y and x"""
+    mean: tuple[float, ...]
+    """mean edges of an object"""
+    image: tuple[float, ...]
+    """edges of the median image"""
+    voxel: tuple[float, ...]
+    """spacing of the planned images"""
 
     @classmethod
     def from_statistics(cls, statistics: dict, spacing: Sequence[float]) -> InstanceSizes:
-        """From `maskmed_nnu.instances.statistics.summarise`, for images resampled to ``spacing`` (y, x)."""
+        """From `maskmed_nnu.instances.statistics.summarise`, for images resampled to ``spacing``."""
         things = [one for one in statistics["classes"].values() if one["kind"] == "thing"]
-        # box edges are measured along the axes; in a pixel that is not square the coarser edge is the cautious one
-        coarse, fine, area = max(spacing), min(spacing), prod(spacing)
-        everything = statistics["all"]
+        # In its plane an object may be turned, so that neither of the edges of its box tells the other; in a pixel
+        # that is not square the coarser edge is the cautious one.
+        coarse, fine = max(spacing[-2:]), min(spacing[-2:])
+        across = list(zip(AXES[-len(spacing) :], spacing, strict=True))[:-2]
+        everything, voxel = statistics["all"], prod(spacing)
         close = [one["spacing"]["5"] for one in things if one["spacing"]]
+
+        def edges(choose: Callable[[Iterable[float]], float], in_plane: str, percentile: str, unit: float) -> tuple:
+            named = [(axis, edge) for axis, edge in across] + [(in_plane, unit)] * 2
+            return tuple(choose(one["extent"][name][percentile] for one in things) / edge for name, edge in named)
+
         return cls(
-            small=min(one["extent"]["shorter"]["10"] for one in things) / coarse,
-            large=max(one["extent"]["longer"]["95"] for one in things) / fine,
-            largest=max(one["extent"]["longer"]["99"] for one in things) / fine,
-            spacing=min(close, default=float("inf")) / coarse,
-            small_areas=tuple(one["area"]["5"] / area for one in things),
-            density=everything["density"]["99"] * area,
+            small=edges(min, "shorter", "10", coarse),
+            large=edges(max, "longer", "95", fine),
+            largest=edges(max, "longer", "99", fine),
+            spacing=min(close, default=inf) / max(spacing),
+            small_areas=tuple(one["area"]["5"] / voxel for one in things),
+            density=everything["density"]["99"] * voxel,
             max_count=int(everything["objects_per_slice"]["max"]),
-            mean=tuple(everything["extent"][axis]["mean"] / edge for axis, edge in zip("yx", spacing, strict=True)),
-            image=tuple(statistics["size"][axis]["50"] / edge for axis, edge in zip("yx", spacing, strict=True)),
+            mean=_along_axes(everything["extent"], "mean", spacing),
+            image=_along_axes(statistics["size"], "50", spacing),
+            voxel=tuple(spacing),
         )
 
 
-def upsampling(small: float) -> float:
+def _along_axes(by_axis: dict, statistic: str, spacing: Sequence[float]) -> tuple[float, ...]:
+    names = AXES[-len(spacing) :]
+    return tuple(by_axis[axis][statistic] / edge for axis, edge in zip(names, spacing, strict=True))
+
+
+def coarse_axes(spacing: Sequence[float]) -> list[bool]:
+    """
+    >>> coarse_axes((5, 1, 1)), coarse_axes((1.2, 1, 1)), coarse_axes((1, 2))
+    ([True, False, False], [False, False, False], [False, False])
+    """
+    return [edge >= COARSE[len(spacing)] * min(spacing) for edge in spacing]
+
+
+def scaled_spacing(spacing: Sequence[float], scale: float) -> list[float]:
+    """The spacing of images enlarged by ``scale``: a coarse axis stays until the others are nearly as coarse.
+
+    >>> scaled_spacing((1, 1), 0.5), scaled_spacing((5, 1, 1), 2), scaled_spacing((5, 1, 1), 0.25)
+    ([2.0, 2.0], [5, 0.5, 0.5], [6.0, 4.0, 4.0])
+    """
+    limit = COARSE[len(spacing)] * min(spacing) / scale
+    coarse = coarse_axes(spacing)
+    return [max(edge, limit) if far else edge / scale for edge, far in zip(spacing, coarse, strict=True)]
+
+
+def upsampling(sizes: InstanceSizes) -> float:
     """Factor on the images' edges that gives a small object its cells; 1 where it has them, at most 4.
 
-    >>> upsampling(12.0), upsampling(2.5), upsampling(0.5)
-    (1.0, 2.0, 4.0)
+    >>> sizes = InstanceSizes((12, 12), (40, 40), (61, 61), 12, (40,), 1e-3, 99, (20, 20), (256, 256), (1, 1))
+    >>> [upsampling(sizes._replace(small=(edge, edge))) for edge in (12.0, 2.5, 0.5)]
+    [1.0, 2.0, 4.0]
+    >>> upsampling(sizes._replace(small=(2, 2.5, 2.5), voxel=(5, 1, 1)))  # not finer than the data along z
+    2.0
     """
-    return min(max(MIN_CELLS / small, 1.0), MAX_UPSAMPLING)
+    return min(max(MIN_CELLS / _small(sizes), 1.0), MAX_UPSAMPLING)
+
+
+def _small(sizes: InstanceSizes) -> float:
+    """Shortest edge along the axes whose scale can be chosen."""
+    return min(edge for edge, far in zip(sizes.small, coarse_axes(sizes.voxel), strict=True) if not far)
 
 
 def downsampling(sizes: InstanceSizes, patch: Sequence[int]) -> float:
@@ -93,87 +145,83 @@ def downsampling(sizes: InstanceSizes, patch: Sequence[int]) -> float:
 
     An axis along which the patch shows the whole image asks for nothing, and small objects keep their cells.
 
-    >>> sizes = InstanceSizes(20, 600, 700, 50, (99,), 1e-5, 9, (300, 300), (4000, 4000))
+    >>> square = {"mean": (300, 300), "image": (4000, 4000), "voxel": (1, 1)}
+    >>> sizes = InstanceSizes((20, 20), (600, 600), (700, 700), 50, (99,), 1e-5, 9, **square)
     >>> downsampling(sizes, (800, 800)), downsampling(sizes._replace(image=(800, 800)), (800, 800))
     (1.5, 1.0)
-    >>> downsampling(sizes._replace(small=6), (800, 800))
+    >>> downsampling(sizes._replace(small=(6, 6)), (800, 800))
     1.2
     """
     needed = max(
-        min(LARGE_OBJECTS_PER_PATCH * sizes.large, image) / edge for image, edge in zip(sizes.image, patch, strict=True)
+        min(LARGE_OBJECTS_PER_PATCH * large, image) / edge
+        for large, image, edge in zip(sizes.large, sizes.image, patch, strict=True)
     )
-    return max(1.0, min(needed, sizes.small / MIN_CELLS))
+    return max(1.0, min(needed, _small(sizes) / MIN_CELLS))
 
 
-def num_stages(patch: Sequence[float]) -> int:
-    """Scales of the encoder, each half of the one before: the last has stride 32, or less in small patches.
+def mask_window(sizes: InstanceSizes, patch: Sequence[int]) -> tuple[int, ...]:
+    """Edges of the box that a mask is drawn in: hardly any object exceeds it, and it stays within the patch.
 
-    >>> num_stages((512, 512)), num_stages((128, 300)), num_stages((64, 64)), num_stages((32, 99))
-    (6, 6, 5, 4)
-    """
-    return min(int(log2(min(patch) / MIN_BOTTLENECK)) + 1, MAX_STAGES)
+    It is square in the plane of a slice.
 
-
-def divisible_patch(patch: Sequence[float]) -> tuple[int, ...]:
-    """Each edge rounded up to what the deepest stride divides, and to the smallest patch.
-
-    >>> divisible_patch((250, 257)), divisible_patch((120, 140)), divisible_patch((9, 50))
-    ((256, 288), (128, 160), (32, 56))
-    """
-    patch = tuple(max(edge, MIN_PATCH) for edge in patch)
-    stride = 2 ** (num_stages(patch) - 1)
-    rounded = tuple(ceil(edge / stride) * stride for edge in patch)
-    # a larger patch may have one stage more
-    return rounded if num_stages(rounded) == num_stages(patch) else divisible_patch(rounded)
-
-
-def largest_patch(image: Sequence[float], fits: Callable[[tuple[int, ...]], bool]) -> tuple[int, ...]:
-    """As much of the median image as ``fits`` into memory, as nnU-Net searches it.
-
-    The edge that is largest beside the image's is shortened first. A patch of the smallest size is never refused.
-    """
-    shrink = min((MAX_PIXELS / prod(image)) ** 0.5, 1.0)
-    patch = divisible_patch([edge * shrink for edge in image])
-    while not fits(patch) and max(patch) > MIN_PATCH:
-        axes = [axis for axis, edge in enumerate(patch) if edge > MIN_PATCH]
-        axis = max(axes, key=lambda axis: patch[axis] / image[axis])
-        stride = 2 ** (num_stages(patch) - 1)
-        patch = divisible_patch([edge - stride * (index == axis) for index, edge in enumerate(patch)])
-    return patch
-
-
-def mask_window(sizes: InstanceSizes, patch: Sequence[int]) -> int:
-    """Edge of the square that a mask is drawn in: hardly any object exceeds it, and it stays within the patch.
-
-    >>> sizes = InstanceSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
+    >>> sizes = InstanceSizes((9, 9), (40, 40), (61, 61), 12, (40,), 1e-3, 99, (20, 20), (256, 256), (1, 1))
     >>> mask_window(sizes, (256, 256)), mask_window(sizes, (64, 64))
-    (80, 64)
+    ((80, 80), (64, 64))
+    >>> thick = sizes._replace(largest=(3, 22.2, 22.2))
+    >>> mask_window(thick, (20, 96, 96)), mask_window(thick, (5, 96, 96))
+    ((6, 28, 28), (5, 28, 28))
     """
-    needed = ceil(sizes.largest * WINDOW_MARGIN / WINDOW_MULTIPLE) * WINDOW_MULTIPLE
-    return min(needed, max(patch))
+    multiple = WINDOW_MULTIPLE[len(patch)]
+    limits = (*patch[:-2], max(patch[-2:]), max(patch[-2:]))
+    needed = [max(edge * WINDOW_MARGIN, edge + MIN_WINDOW_MARGIN) for edge in sizes.largest]
+    return tuple(min(ceil(edge / multiple) * multiple, limit) for edge, limit in zip(needed, limits, strict=True))
 
 
-def mask_stride(sizes: InstanceSizes, window: int) -> int:
-    """1, or 2 and 4 where windows would have too many cells and small objects are large enough for coarser ones.
+def mask_level(sizes: InstanceSizes, window: Sequence[int], total_strides: Sequence[Sequence[int]]) -> int:
+    """The scale that carries the masks: 0, or 1 and 2 where windows would have too many cells and small objects are
+    large enough for coarser ones.
 
-    >>> sizes = InstanceSizes(25, 300, 400, 90, (600,), 1e-5, 9, (200, 200), (1024, 1024))
-    >>> mask_stride(sizes, 96), mask_stride(sizes, 512), mask_stride(sizes._replace(small=9), 512)
-    (1, 4, 1)
+    >>> sizes = InstanceSizes((25, 25), (9, 9), (9, 9), 90, (600,), 1e-5, 9, (200, 200), (1024, 1024), (1, 1))
+    >>> strides = [(1, 1), (2, 2), (4, 4), (8, 8)]
+    >>> mask_level(sizes, (96, 96), strides), mask_level(sizes, (512, 512), strides)
+    (0, 2)
+    >>> mask_level(sizes._replace(small=(9, 9)), (512, 512), strides)
+    0
+    >>> thick = sizes._replace(small=(2, 25, 25))
+    >>> mask_level(thick, (8, 512, 512), [(1, 1, 1), (1, 2, 2), (2, 4, 4)])  # z is not halved below two slices
+    1
     """
-    stride = 1
-    while stride < QUERY_STRIDES[0] and window / stride > MAX_WINDOW_CELLS and sizes.small >= 2 * stride * MIN_CELLS:
-        stride *= 2
-    return stride
+    level, dim = 0, len(window)
+    while level < len(PYRAMID) - 1:
+        now, coarser = total_strides[level : level + 2]
+        cells = prod(edge / stride for edge, stride in zip(window, now, strict=True))
+        halved = zip(sizes.small, now, coarser, strict=True)
+        if cells <= MAX_WINDOW_CELLS[dim] ** dim or any(b > a and edge < b * MIN_CELLS for edge, a, b in halved):
+            break
+        level += 1
+    return level
 
 
-def query_stride(sizes: InstanceSizes) -> int:
-    """4, or 2 where close neighbours would fall onto one peak.
+def query_stride(sizes: InstanceSizes, total_strides: Sequence[Sequence[int]]) -> int:
+    """4, or 2 where close neighbours would fall onto one peak: the largest edge of a cell of the query grid in pixels.
 
-    >>> sizes = InstanceSizes(9, 40, 61, 12, (40,), 1e-3, 99, (20, 20), (256, 256))
-    >>> query_stride(sizes), query_stride(sizes._replace(spacing=5))
+    Axes that are not halved up to there are not counted: a finer grid would not tell more along them.
+
+    >>> sizes = InstanceSizes((9, 9), (40, 40), (61, 61), 12, (40,), 1e-3, 99, (20, 20), (256, 256), (1, 1))
+    >>> strides = [(1, 1), (2, 2), (4, 4), (8, 8)]
+    >>> query_stride(sizes, strides), query_stride(sizes._replace(spacing=5), strides)
+    (4, 2)
+    >>> thick = sizes._replace(spacing=1.3, voxel=(5, 1, 1))
+    >>> query_stride(thick, [(1, 1, 1), (1, 2, 2), (1, 4, 4)]), query_stride(thick, [(1, 1, 1), (1, 2, 2), (2, 4, 4)])
     (4, 2)
     """
-    return next((stride for stride in QUERY_STRIDES if sizes.spacing >= PEAK_CELLS * stride), QUERY_STRIDES[-1])
+    for stride in QUERY_STRIDES:
+        cell = next((one for one in total_strides if max(one) == stride), None)
+        if cell is not None:
+            edges = [step * edge for step, edge in zip(cell, sizes.voxel, strict=True) if step > 1]
+            if sizes.spacing >= PEAK_CELLS * max(edges) / max(sizes.voxel):
+                return stride
+    return QUERY_STRIDES[-1]
 
 
 def instances_per_patch(sizes: InstanceSizes, patch: Sequence[int]) -> float:
@@ -185,7 +233,7 @@ def instances_per_patch(sizes: InstanceSizes, patch: Sequence[int]) -> float:
 def num_queries(sizes: InstanceSizes, patch: Sequence[int]) -> int:
     """Half as many again as a dense patch has objects, rounded up to a multiple of 50.
 
-    >>> sizes = InstanceSizes(9, 40, 61, 12, (40,), 0.001, 99, (20, 20), (256, 256))
+    >>> sizes = InstanceSizes((9, 9), (40, 40), (61, 61), 12, (40,), 0.001, 99, (20, 20), (256, 256), (1, 1))
     >>> num_queries(sizes, (256, 256)), num_queries(sizes, (64, 64))
     (150, 50)
     """
@@ -210,29 +258,58 @@ def instance_settings(statistics: dict, sizes: InstanceSizes) -> dict:
     }
 
 
-def network_settings(statistics: dict, sizes: InstanceSizes, patch: Sequence[int], stages: int) -> dict:
+def network_settings(statistics: dict, sizes: InstanceSizes, patch: Sequence[int], encoder: Topology) -> dict:
     """What `maskmed_nnu.networks.iaunet.IAUNet` needs beside nnU-Net's own arguments; ready for JSON.
 
-    ``patch`` and ``stages`` are those of the planned encoder. The three finest scales carry masks and queries, the
-    deeper ones are read by the queries.
+    ``patch`` and ``encoder`` are those planned. The three finest scales carry masks and queries, the deeper ones are
+    read by the queries.
     """
     classes = statistics["classes"].values()
+    strides = encoder.total_strides()
     window = mask_window(sizes, patch)
-    stride = mask_stride(sizes, window)
+    level = mask_level(sizes, window, strides)
     return IAUNetSettings.plan(
         num_things=sum(one["kind"] == "thing" for one in classes),
-        levels=stages - len(PYRAMID),
+        levels=len(strides) - len(PYRAMID),
         blocks_per_level=BLOCKS_WITHOUT_OVERLAP if overlap_depth(statistics) < 2 else BLOCKS_WITH_OVERLAP,
-        pyramid=list(PYRAMID[: len(PYRAMID) - int(log2(stride))]),
+        pyramid=list(PYRAMID[: len(PYRAMID) - level]),
         num_queries=num_queries(sizes, patch),
-        query_stride=max(query_stride(sizes), stride),
-        window=window,
+        query_stride=max(query_stride(sizes, strides), max(strides[level])),
+        window=list(window) if len(window) > 2 else window[0],
     )
 
 
 def loss_settings() -> dict:
     """What the trainer builds `LocationCriterion` from, and the weight of the dense head beside it; ready for JSON."""
     return ImageQueryLoss.plan()
+
+
+def recommendation(statistics: dict[int, dict]) -> str:
+    """Which configuration to take, in words; nothing to say of images. ``statistics`` by the number of axes measured.
+
+    >>> recommendation({2: {}, 3: {"all": {"spans": {"50": 1.0}}}})
+    'Take 2d: at least half of the objects are seen in one slice only, so that 3d_fullres has no shape to learn along z.'
+    """
+    if 3 not in statistics:
+        return ""
+    span = statistics[3]["all"]["spans"]["50"]
+    if span < MIN_SPAN:
+        return (
+            "Take 2d: at least half of the objects are seen in one slice only, so that 3d_fullres has no shape to learn "
+            "along z."
+        )
+    return (
+        f"Take 3d_fullres: the median object spans {span:g} slices, and gets one id in all of them; 2d finds objects "
+        "slice by slice and does not link their ids."
+    )
+
+
+def mixed_sentence(name: str, flat: int, images: int) -> str:
+    """Why a data set with ``flat`` images of one slice among volumes has no 3d_fullres."""
+    return (
+        f"Only 2d is planned: {flat:,} of the {images:,} images of {name} {'has' if flat == 1 else 'have'} one slice, "
+        "which 3d_fullres cannot learn from; take them out of the data set for that."
+    )
 
 
 def no_instances_error(name: str, images: int, classes: Iterable[str]) -> InputError:

@@ -75,19 +75,20 @@ def loss_settings(sizes: InstanceSizes) -> dict:
 
     ``reach`` is how far the pixels of two large objects that touch can be apart.
     """
-    return EmbeddingLossSettings.plan(reach=ceil(2 * sizes.large))
+    return EmbeddingLossSettings.plan(reach=ceil(2 * max(sizes.large)))
 
 
-def visible_size(sizes: InstanceSizes) -> tuple[float, float]:
+def visible_size(sizes: InstanceSizes) -> tuple[float, ...]:
     """What a patch has to show: 128 pixels or two large objects side by side, and no more than the median image.
 
-    >>> sizes = InstanceSizes(9, 28, 34, 8, (30,), 1e-3, 89, (18, 18), (256, 100))
-    >>> visible_size(sizes), visible_size(sizes._replace(large=90))
+    >>> sizes = InstanceSizes((9, 9), (28, 28), (34, 34), 8, (30,), 1e-3, 89, (18, 18), (256, 100), (1, 1))
+    >>> visible_size(sizes), visible_size(sizes._replace(large=(90, 90)))
     ((128, 100), (180, 100))
     """
-    needed = max(LOW_RESOLUTION, instance_rules.LARGE_OBJECTS_PER_PATCH * sizes.large)
-    height, width = sizes.image
-    return min(height, needed), min(width, needed)
+    return tuple(
+        min(edge, max(LOW_RESOLUTION, instance_rules.LARGE_OBJECTS_PER_PATCH * large))
+        for edge, large in zip(sizes.image, sizes.large, strict=True)
+    )
 
 
 def explain(configuration: dict, *, parameters: int, macs: float) -> str:
@@ -122,7 +123,7 @@ def explain_objects(configuration: dict, statistics: dict) -> str:
     return "\n".join(
         (
             f"  {count:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
-            f"{sizes.small:.0f} pixels (10th percentile), large ones {sizes.large:.0f} (95th percentile).",
+            f"{min(sizes.small):.0f} pixels (10th percentile), large ones {max(sizes.large):.0f} (95th percentile).",
             f"  Scale {instances['scale']:.3g}; an object has at least {smallest} pixels, and its embedding is to "
             f"differ from those of others within {loss['reach']} pixels.",
             *(

@@ -101,6 +101,9 @@ def check_iaunet_plans(plans: dict, configuration: dict) -> None:
             f"number of the thing_classes {things}, {len(things)}. Plan again with "
             f"{planning_command(plans, IAUNET.planner)}."
         )
+    if kwargs.get("backbone") is None:
+        check_patch(plans.get("plans_name"), configuration["patch_size"], kwargs["strides"])
+        check_network(plans, configuration)
 
 
 def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> None:

@@ -35,8 +35,9 @@ class InstancePreprocessor(MaskMedPreprocessor):
     image, and in microscopy they are a dark background that must be learned. ``properties`` say the same as after a
     crop that removed nothing.
 
-    ``properties["class_locations"]`` maps a thing class to rows ``[object, z, y0, x0, y1, x1]``, int32, the box of each
-    object on each slice. `InstanceDataLoader` draws objects from them.
+    ``properties["class_locations"]`` maps a thing class to rows of int32, from which `InstanceDataLoader` draws: of a
+    configuration for slices ``[object, z, y0, x0, y1, x1]``, the box of each object on each slice; of one for volumes
+    ``[object, z0, y0, x0, z1, y1, x1]``, one row for each object.
     """
 
     def run_case(
@@ -74,24 +75,34 @@ class InstancePreprocessor(MaskMedPreprocessor):
         axes = [0, *(axis + 1 for axis in plans_manager.transpose_forward)]
         data = data.astype(np.float32).transpose(axes)
         labels = np.zeros((1, *data.shape[1:]), np.int16) if seg is None else seg.transpose(axes)
-        spacing = _comparable_spacing(properties, plans_manager)
+        dim = len(configuration_manager.spacing)
+        if data.ndim == 1 + dim and data.shape[1] == 1:
+            raise InputError(
+                "the image has one slice, but 3d_fullres finds objects in volumes. Take a model of the configuration 2d "
+                "for it."
+            )
+        spacing = _comparable_spacing(properties, plans_manager, dim)
         properties["shape_before_cropping"] = properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
         properties["bbox_used_for_cropping"] = [[0, edge] for edge in data.shape[1:]]
 
         intensities = plans_manager.foreground_intensity_properties_per_channel
         data = self._normalize(data, labels, configuration_manager, intensities)
-        target = [spacing[0], *configuration_manager.spacing]
+        target = [*spacing[:-dim], *configuration_manager.spacing]
         shape = compute_new_shape(data.shape[1:], spacing, target)
         data = configuration_manager.resampling_fn_data(data, shape, spacing, target)
-        labels = nearest(labels, shape)
+        original, labels = labels, nearest(labels, shape)
         if seg is not None:
             classes = configuration_manager.configuration["instances"]["layer_classes"]
-            properties["class_locations"] = object_locations(labels[1:], classes)
+            if data.ndim == 1 + dim:
+                keep_a_voxel(labels, original, classes)
+            properties["class_locations"] = object_locations(labels[1:], classes, dim)
         return data, labels, properties
 
 
-def _comparable_spacing(properties: dict, plans_manager: PlansManager) -> list[float]:
+def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int = 2) -> list[float]:
     """The image's spacing, slices first, in the unit of the plans: those made of images without one count pixels.
+
+    ``dim`` axes are resampled, those of a slice or all.
 
     Raises
     ------
@@ -99,14 +110,14 @@ def _comparable_spacing(properties: dict, plans_manager: PlansManager) -> list[f
         The plans know a spacing and the image does not.
     """
     spacing = [properties["spacing"][axis] for axis in plans_manager.transpose_forward]
-    planned = plans_manager.plans.get("original_median_spacing_after_transp", spacing)[1:]
+    planned = plans_manager.plans.get("original_median_spacing_after_transp", spacing)[-dim:]
     in_pixels = bool(np.allclose(planned, 1))
     if in_pixels and properties.get("spacing_of_metadata"):
-        return [spacing[0], 1.0, 1.0]
+        return [*spacing[:-dim], *[1.0] * dim]
     if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
         raise InputError(
-            f"the image tells no spacing of its pixels, but the plans were made of images with {planned[0]:g} × "
-            f"{planned[1]:g}. Give it as stacks do in docs/formats.md: in ImageJ's or OME's metadata, or in a file "
+            f"the image tells no spacing of its pixels, but the plans were made of images with "
+            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or OME's metadata, or in a file "
             '.json beside the image, {"spacing": [z, y, x]}.'
         )
     return spacing
@@ -151,13 +162,28 @@ def nearest(labels: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return labels[np.ix_(np.arange(len(labels)), *index)]
 
 
-def object_locations(layers: np.ndarray, layer_classes: list[int]) -> dict[int, np.ndarray]:
-    """Rows ``[object, z, y0, x0, y1, x1]`` of the objects in ``layers [L, Z, Y, X]``, by class."""
-    rows: dict[int, list[np.ndarray]] = {number: [np.zeros((0, 6), np.int32)] for number in layer_classes}
+def keep_a_voxel(labels: np.ndarray, original: np.ndarray, layer_classes: list[int]) -> None:
+    """Give each object of ``original [1 + L, Z, Y, X]`` that resampling has left out of ``labels`` the voxel nearest to
+    its middle, in place: an object that is finer than the planned grid can still be found."""
+    for layer, kind in enumerate(layer_classes, start=1):
+        lost = np.setdiff1d(original[layer], labels[layer])
+        if not len(lost):
+            continue
+        found = find_boxes(np.where(np.isin(original[layer], lost), original[layer], 0)[None])
+        factor = np.divide(labels.shape[1:], original.shape[1:])
+        places = ((found.centres + 0.5) * factor).astype(np.int64)
+        for number, place in zip(found.ids, places, strict=True):
+            labels[(layer, *place)], labels[(0, *place)] = number, kind
+
+
+def object_locations(layers: np.ndarray, layer_classes: list[int], dim: int = 2) -> dict[int, np.ndarray]:
+    """Rows of the objects in ``layers [L, Z, Y, X]``, by class: ``[object, z, y0, x0, y1, x1]`` for each slice that
+    shows it, or, with ``dim`` 3, ``[object, z0, y0, x0, z1, y1, x1]``."""
+    rows: dict[int, list[np.ndarray]] = {number: [np.zeros((0, 4 + dim), np.int32)] for number in layer_classes}
     for number in rows:
         of_class = layers[[number == kind for kind in layer_classes]]
-        for z in range(of_class.shape[1]):
-            boxes = find_boxes(of_class[:, z])
-            slices = np.full(len(boxes.ids), z)
-            rows[number].append(np.column_stack((boxes.ids, slices, boxes.boxes)).astype(np.int32))
+        for place in np.ndindex(of_class.shape[1:-dim]):
+            found = find_boxes(of_class[(slice(None), *place)])
+            places = np.tile(np.array(place, np.int32), (len(found.ids), 1))
+            rows[number].append(np.column_stack((found.ids, places, found.boxes)).astype(np.int32))
     return {number: np.concatenate(parts) for number, parts in rows.items()}

@@ -13,8 +13,8 @@ class InstanceDataLoader(nnUNetDataLoader):
 
     nnU-Net draws a pixel of a class, so that a large object is drawn more often than a small one, and centres the patch
     on it. Here an object is drawn, and the patch the network sees is placed at random among the places that show the
-    object whole. Patches stay within the image where the image is larger than they are. In a volume one of the slices
-    that show the object is drawn.
+    object whole. Patches stay within the image where the image is larger than they are. For patches of 2D one of the
+    slices of a volume that show the object is drawn.
 
     Where ``patch_size`` is larger than ``final_patch_size``, the latter is placed; augmentation uses the margin
     around it and cuts it off.
@@ -30,17 +30,15 @@ class InstanceDataLoader(nnUNetDataLoader):
     ) -> tuple[list[int], list[int]]:
         """The box ``[z, y, x]`` to cut out, half open; it may reach beyond the image.
 
-        ``class_locations`` maps a class to rows of ``[object, z, y0, x0, y1, x1]``, one per object and slice, as
-        `InstancePreprocessor` writes them.
+        ``class_locations`` maps a class to rows of ``[object, z, y0, x0, y1, x1]``, one per object and slice, or of
+        ``[object, z0, y0, x0, z1, y1, x1]``, one per object, as `InstancePreprocessor` writes them.
         """
         target = draw_object(class_locations) if force_fg else None
-        z = int(target[1]) if target is not None else np.random.randint(data_shape[0])
-        lower = [z]
-        for axis, (edge, length, cut) in enumerate(
-            zip(self.final_patch_size[1:], data_shape[1:], self.patch_size[1:], strict=True)
-        ):
-            box = (int(target[2 + axis]), int(target[4 + axis])) if target is not None else None
-            lower.append(draw_start(int(edge), int(length), box) - (int(cut) - int(edge)) // 2)
+        box = [None] * len(data_shape) if target is None else box_of(target)
+        lower = [
+            draw_start(int(edge), int(length), interval) - (int(cut) - int(edge)) // 2
+            for edge, length, cut, interval in zip(self.final_patch_size, data_shape, self.patch_size, box, strict=True)
+        ]
         return lower, [start + int(edge) for start, edge in zip(lower, self.patch_size, strict=True)]
 
 
@@ -53,6 +51,16 @@ def draw_object(class_locations: dict[int, np.ndarray] | None) -> np.ndarray | N
     objects = np.unique(rows[:, 0])
     rows = rows[rows[:, 0] == objects[np.random.randint(len(objects))]]
     return rows[np.random.randint(len(rows))]
+
+
+def box_of(row: np.ndarray) -> list[tuple[int, int]]:
+    """Start and stop along z, y and x; a row of a slice has no stop along z.
+
+    >>> box_of(np.array([7, 5, 1, 2, 3, 4])), box_of(np.array([7, 5, 1, 2, 6, 3, 4]))
+    ([(5, 6), (1, 3), (2, 4)], [(5, 6), (1, 3), (2, 4)])
+    """
+    starts, stops = row[1:4].tolist(), row[4:].tolist()
+    return list(zip(starts, [*(start + 1 for start in starts[: 3 - len(stops)]), *stops], strict=True))
 
 
 def draw_start(edge: int, length: int, box: tuple[int, int] | None) -> int:

@@ -18,7 +18,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import MaskAttention
 from maskmed_nnu.networks.maskattn_unet import MaskAttnUNet
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEY
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEYS
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner, MaskAttnUNetPlannerLowRes
 from tests.instances.cells import write_cells
 
@@ -187,7 +187,10 @@ def make_plans(make_cell_planner, nnunet_env) -> Callable:
         folder = nnunet_env.preprocessed / "Dataset011_Cells"
         written = json.loads((folder / f"{plans['plans_name']}.json").read_text())
         assert written == as_json(plans)
-        return {**written, "statistics": json.loads((folder / "dataset_fingerprint.json").read_text())[FINGERPRINT_KEY]}
+        return {
+            **written,
+            "statistics": json.loads((folder / "dataset_fingerprint.json").read_text())[FINGERPRINT_KEYS[2]],
+        }
 
     return make
 

@@ -14,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.statistics import measure, merge, summarise
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEY
+from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEYS
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from maskmed_nnu.nnunet.preprocessing import instance_preprocessor as module
@@ -49,7 +49,7 @@ class Case:
             "shapes_after_crop": [[1, 96, 112]] * 3,
             "foreground_intensity_properties_per_channel": {"0": intensities},
             "median_relative_size_after_cropping": 1.0,
-            FINGERPRINT_KEY: summarise(merge(tables), classes),
+            FINGERPRINT_KEYS[2]: summarise(merge(tables), classes),
         }
         preprocessed = env.preprocessed / folder.name
         preprocessed.mkdir()

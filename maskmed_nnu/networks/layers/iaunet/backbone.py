@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Sequence
 from pickle import UnpicklingError
 from typing import Any
 
@@ -14,19 +16,16 @@ from maskmed_nnu.networks.layers.unet import build_encoder
 
 
 class PlannedBackbone(nn.Module):
-    """nnU-Net's encoder; ``channels`` and ``strides`` (relative to the image) of the scales, full resolution first."""
+    """nnU-Net's encoder; ``channels``, ``kernels`` and ``strides`` (per axis, relative to the image) of the scales, full
+    resolution first."""
 
     def __init__(self, *, input_channels: int, **plan: Any) -> None:
         super().__init__()
         self.encoder = build_encoder(input_channels=input_channels, **plan)
         self.channels: list[int] = list(self.encoder.output_channels)
-        self.strides: list[int] = []
-        stride = 1
-        for steps in self.encoder.strides:
-            if len(set(steps)) > 1:
-                raise InputError(f"The plan's stride {list(steps)} differs between the axes; give one number for all.")
-            stride *= steps[0]
-            self.strides.append(stride)
+        self.strides = [tuple(stride) for stride in itertools.accumulate(self.encoder.strides, _product)]
+        dim = len(self.strides[0])
+        self.kernels = [(kernel,) * dim if isinstance(kernel, int) else tuple(kernel) for kernel in self.encoder.kernel_sizes]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.encoder(image)
@@ -37,7 +36,7 @@ class PlannedBackbone(nn.Module):
 
 
 class TimmBackbone(nn.Module):
-    """``name`` is any of timm's models that gives a pyramid of features, ``weights`` a file with its weights."""
+    """``name`` is any of timm's models that gives a pyramid of features, ``weights`` a file with its weights; 2D."""
 
     def __init__(self, *, name: str, input_channels: int, weights: str | None = None) -> None:
         super().__init__()
@@ -45,7 +44,8 @@ class TimmBackbone(nn.Module):
         self.model = _create_model(name, input_channels, weights)
         info: Any = self.model.feature_info
         self.channels: list[int] = list(info.channels())
-        self.strides: list[int] = list(info.reduction())
+        self.strides: list[tuple[int, ...]] = [(stride, stride) for stride in info.reduction()]
+        self.kernels: list[tuple[int, ...]] = [(3, 3) for _ in self.strides]
         # Swin and its relatives
         self.channels_last = self.model.output_fmt == "NHWC"
 
@@ -69,6 +69,10 @@ class TimmBackbone(nn.Module):
         with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
             model(image)
         return sum(storage.nbytes() for storage in stored.values()) // (2 * image.element_size())
+
+
+def _product(stride: Sequence[int], steps: Sequence[int]) -> list[int]:
+    return [edge * step for edge, step in zip(stride, steps, strict=True)]
 
 
 def _create_model(name: str, input_channels: int, weights: str | None) -> nn.Module:

@@ -14,19 +14,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-COORDINATES = 5
-"""x and y of the position, x and y of its vote, and the vote's squared distance, all relative to the query."""
-
 
 class DynamicMaskHead:
-    """``mask_channels`` features and two votes per position, ``hidden`` numbers in the two inner layers.
+    """``mask_channels`` features and a vote (x, y, z) per position, ``hidden`` numbers in the two inner layers.
 
-    Coordinates and votes are measured in units of ``scale`` cells of the mask grid.
+    Coordinates and votes are measured in units of ``scale`` cells of the mask grid, one for each of x, y and z. A layer
+    reads the position and its vote, both relative to the query, and the vote's squared distance.
     """
 
-    def __init__(self, *, mask_channels: int, hidden: int, scale: float) -> None:
-        self.mask_channels, self.hidden, self.scale = mask_channels, hidden, scale
-        inputs = mask_channels + COORDINATES
+    def __init__(self, *, mask_channels: int, hidden: int, scale: Sequence[float]) -> None:
+        self.mask_channels, self.hidden, self.scale = mask_channels, hidden, tuple(scale)
+        inputs = mask_channels + 2 * len(self.scale) + 1
         self.sizes = [inputs * hidden, hidden, hidden * hidden, hidden, hidden, 1]
 
     @property
@@ -36,8 +34,8 @@ class DynamicMaskHead:
     def __call__(self, embeddings: Tensor, features: Tensor, relative: Tensor) -> Tensor:
         """Mask logits ``[L, N, P]``.
 
-        ``embeddings [L, N, E]`` of ``N`` queries after ``L`` layers, ``features [N, P, mask_channels + 2]`` at ``P``
-        positions each, the votes last, ``relative [N, P, 2]`` their coordinates (x, y) relative to the query.
+        ``embeddings [L, N, E]`` of ``N`` queries after ``L`` layers, ``features [N, P, mask_channels + dim]`` at
+        ``P`` positions each, the votes last, ``relative [N, P, dim]`` their coordinates relative to the query.
         """
         layers, queries, _ = embeddings.shape
         vote = relative + features[..., self.mask_channels :]
@@ -53,23 +51,29 @@ class DynamicMaskHead:
         return x.view(queries, layers, -1).transpose(0, 1)
 
 
-def window_cells(reference: Tensor, *, window: int, shape: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
-    """The cells of square windows around reference points.
+def window_cells(
+    reference: Tensor, *, window: Sequence[int], shape: Sequence[int], scale: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """The cells of windows around reference points.
 
-    ``reference [N, 2]`` (x, y) in cells of a grid of ``shape`` (rows, columns). Returns flat cell numbers
-    ``[N, W * W]`` and the cells' coordinates relative to the reference point in units of ``scale``, ``[N, W * W, 2]``.
-    A cell off the grid is replaced by the nearest one at the border.
+    ``reference [N, dim]`` (x, y, z) in cells of a grid of ``shape`` (z, y, x), as ``window`` is; ``scale`` is that of the
+    head. Returns flat cell numbers ``[N, prod(window)]`` and the cells' coordinates relative to the reference point in
+    units of ``scale``, ``[N, prod(window), dim]``. A cell off the grid is replaced by the nearest one at the border.
     """
-    corner = window_corner(reference, window)
-    steps = torch.arange(window, device=reference.device)
-    columns = (corner[:, :1] + steps).clamp(0, shape[1] - 1)  # [N, W]
-    rows = (corner[:, 1:] + steps).clamp(0, shape[0] - 1)
-    flat = rows[:, :, None] * shape[1] + columns[:, None]
-    x = ((columns + 0.5 - reference[:, :1]) / scale)[:, None].expand(-1, window, -1)
-    y = ((rows + 0.5 - reference[:, 1:]) / scale)[:, :, None].expand(-1, -1, window)
-    return flat.flatten(1), torch.stack((x, y), -1).flatten(1, 2)
+    corner, dim = window_corner(reference, window), len(window)
+    flat: Tensor | int = 0
+    relative = []
+    for axis, (length, edge) in enumerate(zip(window, shape, strict=True)):
+        place = slice(dim - 1 - axis, dim - axis)
+        cells = (corner[:, place] + torch.arange(length, device=reference.device)).clamp(0, edge - 1)  # [N, length]
+        offset = (cells + 0.5 - reference[:, place]) / scale[dim - 1 - axis]
+        along = (-1, *(length if other == axis else 1 for other in range(dim)))
+        flat = flat * edge + cells.view(along)
+        relative.append(offset.view(along).expand(-1, *window))
+    assert isinstance(flat, Tensor)
+    return flat.flatten(1), torch.stack(relative[::-1], -1).flatten(1, dim)
 
 
-def window_corner(reference: Tensor, window: int) -> Tensor:
-    """First cell (x, y) of the window around each reference point, ``[N, 2]`` int64; it may lie off the grid."""
-    return (reference - window / 2 + 0.5).floor().long()
+def window_corner(reference: Tensor, window: Sequence[int]) -> Tensor:
+    """First cell (x, y, z) of the window around each reference point, ``[N, dim]`` int64; it may lie off the grid."""
+    return (reference - reference.new_tensor(window[::-1]) / 2 + 0.5).floor().long()

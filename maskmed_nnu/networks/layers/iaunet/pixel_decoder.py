@@ -14,16 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmed_nnu.networks.layers.dimensions import CONV, LINEAR, spatial_axes
+
 Norm = Callable[[int], nn.Module]
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise 3x3, pointwise, norm, ReLU; twice, with a skip connection."""
+    """Depthwise ``kernel``, pointwise, norm, ReLU; twice, with a skip connection."""
 
-    def __init__(self, *, inputs: int, outputs: int, norm: Norm) -> None:
+    def __init__(self, *, inputs: int, outputs: int, kernel: Sequence[int], norm: Norm) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_separable(inputs, outputs, norm), *_separable(outputs, outputs, norm))
-        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.body = nn.Sequential(
+            *_separable(inputs, outputs, kernel, norm), *_separable(outputs, outputs, kernel, norm)
+        )
+        self.skip = CONV[len(kernel)](inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.body(x) + self.skip(x)
@@ -41,22 +45,34 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        gates: Tensor = self.gate(x.mean((2, 3)))
-        return x * gates[..., None, None]
+        gates: Tensor = self.gate(x.mean(spatial_axes(x)))
+        return x * gates.view(*gates.shape, *[1] * len(spatial_axes(x)))
 
 
 class PixelDecoder(nn.Module):
-    """``channels`` of the encoder's scales, finest first; ``width`` of the scales that queries read.
+    """``channels`` and ``kernels`` of the encoder's scales, finest first; ``width`` of the scales that queries read.
 
     ``levels`` scales, counted from the deepest, are decoded in full and read by the queries; the ``pyramid`` widths
-    belong to the next finer ones, in the order deep to fine.
+    belong to the next finer ones, in the order deep to fine. A convolution spans one cell along an axis along which the
+    encoder's does (slices that are far apart), and three along the others.
     """
 
-    def __init__(self, *, channels: Sequence[int], width: int, levels: int, pyramid: Sequence[int], norm: Norm) -> None:
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int],
+        kernels: Sequence[Sequence[int]],
+        width: int,
+        levels: int,
+        pyramid: Sequence[int],
+        norm: Norm,
+    ) -> None:
         super().__init__()
         deepest_first = list(reversed(channels))
+        sizes = [tuple(3 if edge > 1 else 1 for edge in kernel) for kernel in reversed(kernels)]
+        conv = CONV[len(sizes[0])]
         self.width, self.pyramid = width, pyramid
-        skips = [nn.Conv2d(c, width, 1) for c in deepest_first[:levels]]
+        skips = [conv(c, width, 1) for c in deepest_first[:levels]]
         self.skips = nn.ModuleList(skips)
         for skip in skips:
             assert skip.bias is not None
@@ -64,24 +80,28 @@ class PixelDecoder(nn.Module):
             nn.init.zeros_(skip.bias)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                SeparableBlock(inputs=(width if i == 0 else 2 * width) + 2, outputs=width, norm=norm),
+                SeparableBlock(
+                    inputs=(width if i == 0 else 2 * width) + len(size), outputs=width, kernel=size, norm=norm
+                ),
                 SqueezeExcite(channels=width),
             )
-            for i in range(levels)
+            for i, size in enumerate(sizes[:levels])
         )
         self.mask_branch = nn.ModuleList(
-            nn.Sequential(*_conv(width, width, norm), *_conv(width, width, norm)) for _ in range(levels)
+            nn.Sequential(*_conv(width, width, size, norm), *_conv(width, width, size, norm)) for size in sizes[:levels]
         )
         finer = deepest_first[levels : levels + len(pyramid)]
         assert len(finer) == len(pyramid), "the encoder has no scale that fine"
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, w, 1, bias=False), norm(w)) for c, w in zip(finer, pyramid, strict=True)
+            nn.Sequential(conv(c, w, 1, bias=False), norm(w)) for c, w in zip(finer, pyramid, strict=True)
         )
         self.reductions = nn.ModuleList(
-            nn.Conv2d(before, w, 1, bias=False) if before != w else nn.Identity()
+            conv(before, w, 1, bias=False) if before != w else nn.Identity()
             for before, w in zip([width, *pyramid[:-1]], pyramid, strict=True)
         )
-        self.outputs = nn.ModuleList(nn.Sequential(*_conv(w, w, norm)) for w in pyramid)
+        self.outputs = nn.ModuleList(
+            nn.Sequential(*_conv(w, w, size, norm)) for w, size in zip(pyramid, sizes[levels:], strict=False)
+        )
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """``features`` of the encoder, finest first.
@@ -121,26 +141,27 @@ class PixelDecoder(nn.Module):
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)
+    return F.interpolate(x, like.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=True)
 
 
 def _with_coordinates(x: Tensor) -> Tensor:
-    """CoordConv (arXiv 1807.03247): x and y in [-1, 1] as two more channels, in front."""
-    rows, columns = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in x.shape[2:])
-    columns, rows = columns[None, :].expand(x.shape[2:]), rows[:, None].expand(x.shape[2:])
-    return torch.cat((torch.stack((columns, rows)).expand(x.shape[0], -1, -1, -1), x), 1)
+    """CoordConv (arXiv 1807.03247): x, y and z in [-1, 1] as more channels, in front."""
+    axes = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in x.shape[2:])
+    coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])
+    return torch.cat((coordinates.expand(x.shape[0], *coordinates.shape), x), 1)
 
 
-def _conv(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+def _conv(inputs: int, outputs: int, kernel: Sequence[int], norm: Norm) -> list[nn.Module]:
+    conv = CONV[len(kernel)](inputs, outputs, kernel, padding=[edge // 2 for edge in kernel], bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return [conv, norm(outputs), nn.ReLU(inplace=True)]
 
 
-def _separable(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
+def _separable(inputs: int, outputs: int, kernel: Sequence[int], norm: Norm) -> list[nn.Module]:
+    conv, padding = CONV[len(kernel)], [edge // 2 for edge in kernel]
     return [
-        nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
-        nn.Conv2d(inputs, outputs, 1, bias=False),
+        conv(inputs, inputs, kernel, padding=padding, groups=inputs, bias=False),
+        conv(inputs, outputs, 1, bias=False),
         norm(outputs),
         nn.ReLU(inplace=True),
     ]

@@ -20,10 +20,10 @@ from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.files import LABEL_ENDINGS
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.nnunet.experiment_planning import instance_rules
+from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
-    FINGERPRINT_KEY,
+    FINGERPRINT_KEYS,
     add_to_fingerprint,
     instance_statistics,
 )
@@ -43,7 +43,8 @@ MAX_PIXEL_ASPECT = 2.0
 
 
 class InstancePlanner(ExperimentPlanner):
-    """One configuration, 2d; volumes are sliced along the axis of the largest spacing, as nnU-Net slices them.
+    """2d, for which volumes are sliced along the axis of the largest spacing, as nnU-Net slices them; and for volumes
+    3d_fullres, where the planner makes it (`planned_configurations`).
 
     The rules are in `instance_rules`; what they need to know of the objects is measured once and kept in the data set's
     fingerprint. Memory is estimated as nnU-Net does, of the whole network with the settings that the candidate patch
@@ -106,8 +107,9 @@ class InstancePlanner(ExperimentPlanner):
 
     def plan_experiment(self) -> dict:
         forward, backward = self.determine_transpose()
-        statistics = self._statistics(forward)
-        if not any(one["kind"] == "thing" for one in statistics["classes"].values()):
+        configurations, refusal = self._possible_configurations()
+        statistics = self._statistics(forward, [dim for dim, _ in configurations])
+        if not any(one["kind"] == "thing" for one in statistics[2]["classes"].values()):
             raise instance_rules.no_instances_error(self.dataset_name, len(self.dataset), self.label_format.classes)
         shutil.copy(Path(self.raw_dataset_folder) / "dataset.json", self.folder / "dataset.json")
         median_spacing = np.median(self.dataset_fingerprint["spacings"], 0)[forward]
@@ -120,7 +122,10 @@ class InstancePlanner(ExperimentPlanner):
             "image_reader_writer": self.determine_reader_writer().__name__,
             "transpose_forward": [int(axis) for axis in forward],
             "transpose_backward": [int(axis) for axis in backward],
-            "configurations": {"2d": self._configuration(statistics, self._in_plane_spacing(forward))},
+            "configurations": {
+                name: self._configuration(name, statistics[dim], self._full_spacing(forward)[-dim:])
+                for dim, name in configurations
+            },
             "experiment_planner_used": type(self).__name__,
             "label_manager": LABEL_MANAGER,
             "foreground_intensity_properties_per_channel": self.dataset_fingerprint[
@@ -128,7 +133,11 @@ class InstancePlanner(ExperimentPlanner):
             ],
             "maskmed_nnu": Origin.plan(version=package_version()),
         }
-        print(self._explain(plans["configurations"]["2d"], statistics), end="\n\n")
+        for dim, name in configurations:
+            print(self._explain(plans["configurations"][name], statistics[dim]), end="\n\n")
+        advice = refusal or instance_rules.recommendation(statistics)
+        if advice:
+            print(advice, end="\n\n")
         self.plans = plans
         self.save_plans(plans)
         return plans
@@ -160,18 +169,32 @@ class InstancePlanner(ExperimentPlanner):
         data, data_kwargs, seg, seg_kwargs = super().determine_resampling(*args, **kwargs)
         return data, data_kwargs, seg, {**seg_kwargs, "order": 0}
 
-    def _statistics(self, transpose: Sequence[int]) -> dict:
-        if FINGERPRINT_KEY not in self.dataset_fingerprint:
+    def _possible_configurations(self) -> tuple[list[tuple[int, str]], str]:
+        """Number of axes and name of those that the images allow, and why one is left out if that needs a word."""
+        possible = [(2, "2d")]
+        if "3d_fullres" not in self.planned_configurations:
+            return possible, ""
+        shapes = self.dataset_fingerprint["shapes_after_crop"]
+        flat = sum(1 in shape for shape in shapes)
+        if flat == 0:
+            return [*possible, (3, "3d_fullres")], ""
+        return possible, instance_rules.mixed_sentence(self.dataset_name, flat, len(shapes)) if flat < len(
+            shapes
+        ) else ""
+
+    def _statistics(self, transpose: Sequence[int], dims: Sequence[int]) -> dict[int, dict]:
+        """By the number of axes that are measured."""
+        if any(FINGERPRINT_KEYS[dim] not in self.dataset_fingerprint for dim in dims):
             files = [case["label"] for case in self.dataset.values()]
-            statistics = instance_statistics(files, self.label_format.classes, transpose=transpose)
+            statistics = instance_statistics(files, self.label_format.classes, transpose=transpose, dims=dims)
             add_to_fingerprint(self.folder / "dataset_fingerprint.json", statistics)
             # as a later run will read them
-            self.dataset_fingerprint[FINGERPRINT_KEY] = json.loads(json.dumps(statistics))
-        return self.dataset_fingerprint[FINGERPRINT_KEY]
+            self.dataset_fingerprint.update(json.loads(json.dumps(statistics)))
+        return {dim: self.dataset_fingerprint[FINGERPRINT_KEYS[dim]] for dim in dims}
 
-    def _in_plane_spacing(self, transpose: Sequence[int]) -> list[float]:
-        spacing = [float(self.determine_fullres_target_spacing()[axis]) for axis in transpose[1:]]
-        return [min(spacing)] * 2 if max(spacing) > MAX_PIXEL_ASPECT * min(spacing) else spacing
+    def _full_spacing(self, transpose: Sequence[int]) -> list[float]:
+        across, *spacing = (float(self.determine_fullres_target_spacing()[axis]) for axis in transpose)
+        return [across, *([min(spacing)] * 2 if max(spacing) > MAX_PIXEL_ASPECT * min(spacing) else spacing)]
 
     def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
         """The network for this patch, as plans describe it."""
@@ -192,9 +215,9 @@ class InstancePlanner(ExperimentPlanner):
         """
         free = self.overwrite_target_spacing is None
         sizes = InstanceSizes.from_statistics(statistics, spacing)
-        scale = instance_rules.upsampling(sizes.small) if free else 1.0
+        scale = instance_rules.upsampling(sizes) if free else 1.0
         for may_shrink in (free, False):
-            planned = [edge / scale for edge in spacing]
+            planned = instance_rules.scaled_spacing(spacing, scale)
             sizes = InstanceSizes.from_statistics(statistics, planned)
             patch = self._largest_patch(statistics, sizes)
             shrink = instance_rules.downsampling(sizes, patch) if may_shrink else 1.0
@@ -203,14 +226,14 @@ class InstancePlanner(ExperimentPlanner):
             scale /= shrink
         return scale, planned, patch
 
-    def _configuration(self, statistics: dict, spacing: list[float]) -> dict:
+    def _configuration(self, name: str, statistics: dict, spacing: list[float]) -> dict:
         scale, planned, patch = self._scale(statistics, spacing)
         sizes = InstanceSizes.from_statistics(statistics, planned)
         resampling, resampling_kwargs, resampling_seg, resampling_seg_kwargs = self.determine_resampling()
         probabilities, probabilities_kwargs = self.determine_segmentation_softmax_export_fn()
         schemes, masks = self.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
         return {
-            "data_identifier": self.generate_data_identifier("2d"),
+            "data_identifier": self.generate_data_identifier(name),
             "preprocessor_name": self.preprocessor_name,
             "batch_size": self._batch_size(patch, statistics, sizes),
             "patch_size": [int(edge) for edge in patch],
@@ -225,7 +248,7 @@ class InstancePlanner(ExperimentPlanner):
             "resampling_fn_probabilities": probabilities.__name__,
             "resampling_fn_probabilities_kwargs": probabilities_kwargs,
             "architecture": self._architecture(patch, statistics, sizes),
-            "batch_dice": True,
+            "batch_dice": len(spacing) == 2,  # as nnU-Net
             "instances": InstanceSettings.plan(
                 **instance_rules.instance_settings(statistics, sizes),
                 label_divisor=self.label_format.label_divisor,
@@ -235,15 +258,19 @@ class InstancePlanner(ExperimentPlanner):
             **self._training_settings(statistics, sizes),
         }
 
-    @property
-    def _memory_reference(self) -> float:
-        return self.UNet_reference_val_2d * self.UNet_vram_target_GB / self.UNet_reference_val_corresp_GB
+    def _memory_reference(self, dim: int) -> tuple[float, int]:
+        """nnU-Net's, and the batch that it is said of."""
+        reference = getattr(self, f"UNet_reference_val_{dim}d") * self.UNet_vram_target_GB
+        batch: int = getattr(self, f"UNet_reference_val_corresp_bs_{dim}d")
+        return reference / self.UNet_reference_val_corresp_GB, batch
 
     def _largest_patch(self, statistics: dict, sizes: InstanceSizes) -> tuple[int, ...]:
         """Two samples of it fit."""
-        limit = self._memory_reference * self.UNet_reference_val_corresp_bs_2d / 2
-        return instance_rules.largest_patch(
-            sizes.image, lambda patch: self._estimate_memory(patch, statistics, sizes) <= limit
+        reference, batch = self._memory_reference(len(sizes.voxel))
+        limit = reference * batch / 2
+        visible = patch_rules.visible_size(sizes.image, sizes.large, sizes.voxel)
+        return patch_rules.largest_patch(
+            visible, sizes.voxel, lambda patch: self._estimate_memory(patch, statistics, sizes) <= limit
         )
 
     def _estimate_memory(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> float:
@@ -260,7 +287,8 @@ class InstancePlanner(ExperimentPlanner):
     def _batch_size(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> int:
         """As nnU-Net's: what fits, but no more than 5% of the data set, and at least 2."""
         estimate = self._estimate_memory(patch, statistics, sizes)
-        fits = round(self._memory_reference / estimate * self.UNet_reference_val_corresp_bs_2d)
+        reference, batch = self._memory_reference(len(patch))
+        fits = round(reference / estimate * batch)
         covered = round(statistics["slices"] * prod(sizes.image) * self.max_dataset_covered / prod(patch))
         return max(min(fits, covered), self.UNet_min_batch_size)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from maskmed_nnu.nnunet.experiment_planning import instance_rules, maskattn_rules
+from maskmed_nnu.nnunet.experiment_planning import maskattn_rules, patch_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import InstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, meta_network
@@ -38,7 +38,7 @@ class MaskAttnInstancePlanner(InstancePlanner):
         return super()._largest_patch(statistics, sizes._replace(image=maskattn_rules.visible_size(sizes)))
 
     def _architecture(self, patch: Sequence[int], statistics: dict, sizes: InstanceSizes) -> dict:
-        strides = [[1, 1]] + [[2, 2]] * (instance_rules.num_stages(patch) - 1)
+        strides = patch_rules.topology(patch, sizes.voxel).strides
         return maskattn_rules.architecture(patch, strides, **maskattn_rules.object_settings(statistics, sizes))
 
     def _training_settings(self, statistics: dict, sizes: InstanceSizes) -> dict:

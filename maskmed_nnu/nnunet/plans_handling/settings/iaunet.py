@@ -49,10 +49,11 @@ class IAUNetSettings(Settings):
         used_by="network, prediction",
     )
     query_stride: Count = setting(
-        "grid whose peaks become queries, a stride of the pyramid", chosen_by="4, or 2 for close neighbours"
+        "grid whose peaks become queries: the largest edge of a stride of the pyramid",
+        chosen_by="4, or 2 for close neighbours",
     )
-    window: Count = setting(
-        "edge of the square that a mask is drawn in, pixels",
+    window: Count | Annotated[list[Count], MinLen(1)] = setting(
+        "edge of the window that a mask is drawn in, pixels; in a volume one for each axis",
         chosen_by="1.25 × the 99th percentile of the objects' edges, next multiple of 16",
         used_by="network, loss, prediction",
     )
@@ -72,6 +73,13 @@ class IAUNetSettings(Settings):
     def _heads_divide_the_width(self) -> IAUNetSettings:
         if self.width % self.heads:
             raise misfit("heads", f"a divisor of width, which is {self.width}")
+        return self
+
+    @model_validator(mode="after")
+    def _window_has_the_axes_of_the_strides(self) -> IAUNetSettings:
+        strides = getattr(self, "strides", None)
+        if strides and isinstance(self.window, list) and len(self.window) != len(strides[0]):
+            raise misfit("window", f"one edge, or {len(strides[0])} of them, one for each axis, as strides have")
         return self
 
 

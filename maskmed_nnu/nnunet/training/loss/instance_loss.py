@@ -9,6 +9,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
+from maskmed_nnu.losses.centres import at_cells
 from maskmed_nnu.networks.output import QueryOutput
 from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 
@@ -16,12 +17,19 @@ from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 class InstanceLoss(nn.Module):
     """``criterion`` on the objects, ``dense_weight`` · (Dice + cross-entropy) on the semantic map.
 
-    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, H, W]``. ``instances`` are the plan's settings of that
+    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, *spatial]``. ``instances`` are the plan's settings of that
     name, ``num_classes`` counts the labels with background.
     """
 
     def __init__(
-        self, *, criterion: nn.Module, instances: dict, num_classes: int, dense_weight: float, is_ddp: bool
+        self,
+        *,
+        criterion: nn.Module,
+        instances: dict,
+        num_classes: int,
+        dense_weight: float,
+        batch_dice: bool,
+        is_ddp: bool,
     ) -> None:
         super().__init__()
         self.criterion, self.dense_weight, self.ignore_label = criterion, dense_weight, num_classes
@@ -29,7 +37,7 @@ class InstanceLoss(nn.Module):
         self.thing_classes: Sequence[int] = instances["thing_classes"]
         self.min_fragment: Sequence[int] = instances["min_fragment"]
         self.dense = DC_and_CE_loss(
-            {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": is_ddp},
+            {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": is_ddp},
             {},
             ignore_label=self.ignore_label,
             dice_class=MemoryEfficientSoftDiceLoss,
@@ -45,8 +53,8 @@ class InstanceLoss(nn.Module):
         loss = self.criterion(output, objects).total
         if output.dense_logits:
             logits = output.dense_logits[0]
-            stride = target.shape[-1] // logits.shape[-1]
-            semantic = target[:, :1, stride // 2 :: stride, stride // 2 :: stride]
+            stride = [edge // cells for edge, cells in zip(target.shape[2:], logits.shape[2:], strict=True)]
+            semantic = at_cells(target[:, :1], stride)
             semantic = torch.where(semantic < 0, self.ignore_label, semantic)
             loss = loss + self.dense_weight * self.dense(logits, semantic)
         return loss

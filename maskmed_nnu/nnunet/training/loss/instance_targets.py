@@ -18,7 +18,7 @@ def instance_targets(
 ) -> list[SetTargets]:
     """The objects of every sample: one target per id that is present, on the device of ``seg``.
 
-    ``seg`` is ``[B, 1 + L, H, W]`` of integers as `InstancePreprocessor` writes it: the semantic map, then ``L`` layers
+    ``seg`` is ``[B, 1 + L, *spatial]`` of integers as `InstancePreprocessor` writes it: the semantic map, then ``L`` layers
     of ids, all of layer ``l`` being of class ``layer_classes[l]``. A target's class is its index in ``thing_classes``.
 
     ``valid`` is False where the target is unknown:
@@ -61,5 +61,6 @@ def instance_targets(
 
 
 def _border_pixels(layers: Tensor) -> Tensor:
-    """The outermost pixels of ``[B, L, H, W]``, as ``[B, L, N]``."""
-    return torch.cat([layers[..., 0, :], layers[..., -1, :], layers[..., 0], layers[..., -1]], 2)
+    """The outermost pixels of ``[B, L, *spatial]``, as ``[B, L, N]``."""
+    faces = [layers.select(axis, side).flatten(2) for axis in range(2, layers.ndim) for side in (0, -1)]
+    return torch.cat(faces, 2)

@@ -54,6 +54,7 @@ class nnUNetTrainerIAUNet(InstanceTrainer):
             instances=configuration["instances"],
             num_classes=self.label_manager.num_segmentation_heads,
             dense_weight=dense_weight,
+            batch_dice=configuration["batch_dice"],
             is_ddp=self.is_ddp,
         )
 
