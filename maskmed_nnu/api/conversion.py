@@ -96,8 +96,8 @@ def convert(
     id, name
         Number, 1 to 999, and name of the data set, which becomes ``DatasetXXX_NAME``.
     classes
-        COCO: the categories to take (default: all); `semantic` and `components`: a name for each value; else the name
-        of the objects.
+        COCO, and `components` of a raw data set: the classes to take (default: all); `semantic` and `components`: a
+        name for each value; else the name of the objects.
     split_pieces
         Whether each piece of an object in several pieces gets an id of its own.
     test

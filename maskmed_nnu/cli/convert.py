@@ -91,8 +91,8 @@ def run(
         Option(
             "--classes",
             metavar="CLASS",
-            help="COCO: the categories to take (default: all); --semantic, --components: a name for each value; else "
-            "the objects' name (default: object)",
+            help="COCO, and --components of a raw data set: the classes to take (default: all); --semantic, "
+            "--components: a name for each value; else the objects' name (default: object)",
         ),
     ] = None,
     split_pieces: Annotated[

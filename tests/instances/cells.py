@@ -1,4 +1,4 @@
-"""Generated cells: noisy pictures and volumes of ellipses with known objects, and nnU-Net data sets of them."""
+"""Generated cells: noisy pictures of ellipses with known objects, and nnU-Net data sets of them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def draw_cells(
 ) -> tuple[np.ndarray, InstanceMap]:
     """A picture or volume, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
 
-    ``radius`` is in units of the ``spacing``, by default pixels.
-    Class 1 is bright. ``overlapping`` puts every second cell half over the one before it, else nothing overlaps.
-    Two classes: each cell of class 1 has a darker nucleus inside (in a hole of the cell, where nothing may
-    overlap). Three: the last third of the first axis is stuff.
+    ``radius`` is in units of ``spacing``, by default pixels. Class 1 is bright. ``overlapping`` puts every second cell
+    half over the one before it, else nothing overlaps. Two classes: each cell of class 1 has a darker nucleus inside
+    (in a hole of the cell, where nothing may overlap). Three: the last third of the first axis is stuff.
     """
     image = rng.normal(0, 0.3, shape).astype(np.float32)
-    grid, dim = np.moveaxis(np.indices(shape), 0, -1), len(shape)
+    grid = np.indices(shape)
     free = np.ones(shape, bool)
     masks, numbers = [], []
+    dim = len(shape)
     centre = np.zeros(dim)
     for index in range(count):
-        radii = rng.uniform(*radius, dim) / (spacing or 1)
+        radii = rng.uniform(*radius, dim) / (np.ones(dim) if spacing is None else np.asarray(spacing))
         on_top = overlapping and index % 2 == 1
         centre = centre + radii * np.eye(dim)[-1] if on_top else rng.uniform(0, shape)
-        distance = (((grid - centre) / radii) ** 2).sum(-1)
+        distance = sum(((axis - middle) / edge) ** 2 for axis, middle, edge in zip(grid, centre, radii, strict=True))
         mask = (distance < 1) & (free | overlapping)
         nucleus = (distance < 0.2) & mask
         free &= ~mask
@@ -71,8 +71,8 @@ def write_cells(
     seed: int = 0,
     **cells: object,
 ) -> Path:
-    """An nnU-Net data set, ``raw/Dataset011_Cells``, of TIFFs or, with ``spacing`` of its axes, of NIfTI volumes; one
-    more image than ``images`` has no object."""
+    """An nnU-Net data set, ``raw/Dataset011_Cells``, of TIFFs or, with that ``ending``, of NIfTIs; one more image than
+    ``images`` has no object."""
     folder = raw / f"Dataset{dataset_id:03d}_Cells"
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
@@ -94,13 +94,19 @@ def write_cells(
         image, objects = draw_cells(rng, overlapping=overlapping, classes=classes, **settings)
         ids = encode(objects, label_format)
         picture = np.clip(1000 + 500 * image, 0, 2**16 - 1).astype(np.uint16)
-        labels = ids if overlapping else ids[0]
-        for name, array in ((f"imagesTr/cells_{index:03d}_0000", picture), (f"labelsTr/cells_{index:03d}", labels)):
-            if cells.get("spacing") is None:
-                tifffile.imwrite(folder / f"{name}{ending}", array, photometric="minisblack")
-                continue
-            volume = sitk.GetImageFromArray(array, isVector=False)
-            volume.SetSpacing([*cells["spacing"][::-1], 1.0][: array.ndim])
-            sitk.WriteImage(volume, str(folder / f"{name}{ending}"))
+        _write(folder / "imagesTr" / f"cells_{index:03d}_0000{ending}", picture, settings.get("spacing"))
+        label = ids if overlapping else ids[0]
+        if overlapping and len(ids) == 1 and ids.ndim == 4:  # as InstanceIO writes a volume in one layer
+            label = np.concatenate([ids, np.zeros_like(ids)])
+        _write(folder / "labelsTr" / f"cells_{index:03d}{ending}", label, settings.get("spacing"))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder
+
+
+def _write(path: Path, array: np.ndarray, spacing: Sequence[float] | None) -> None:
+    if not path.name.endswith(".nii.gz"):
+        tifffile.imwrite(path, array, photometric="minisblack")
+        return
+    image = sitk.GetImageFromArray(array, isVector=False)
+    image.SetSpacing([*(spacing or [1.0] * array.ndim)][::-1] + [1.0] * (array.ndim - len(spacing or array.shape)))
+    sitk.WriteImage(image, str(path))

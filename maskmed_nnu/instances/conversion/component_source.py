@@ -22,6 +22,7 @@ from maskmed_nnu.instances.conversion.paired_cases import (
 from maskmed_nnu.instances.conversion.source_case import Annotations, SourceCase
 from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.label_values import cast
+from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.progress import Report, counted
 
 NEIGHBOURS = {1: "at a face (in 2D at an edge)", 2: "at an edge (in 2D at a corner)", 3: "at a corner"}
@@ -34,8 +35,9 @@ class ComponentSource:
     2D a corner), 3 those at a corner; None takes the widest. Components below ``min_volume`` (mm³, in 2D mm²; voxels or
     pixels where a file tells no spacing) become background and are refused, each with its class, size and place.
 
-    The values are read first, because the classes are those of all masks. ``class_names`` name them in their order;
-    else they are named by the ``dataset.json`` of a raw data set.
+    The values are read first, because the classes are those of all masks. The ``dataset.json`` of a raw data set names
+    them, and ``class_names`` choose some of them, the others becoming background; else ``class_names`` name all values
+    in their order.
 
     Raises:
         InputError: where the files do not pair, hold no value, or too many to be classes, or `raw_description` says so.
@@ -64,12 +66,25 @@ class ComponentSource:
                 found |= set(np.unique(source_images.read_mask(case.files[1], order=order)[0]).tolist())
             except InputError as error:  # `read` tells it with all others
                 broken.append(error)
-        self._values = tuple(sorted(found - {0}))
-        if broken and not self._values:
+        if broken and not found - {0}:
             raise broken[0]
-        self.classes = semantic_classes(self._values, class_names or _names(images, self._values))
+        named = _named(images)
+        chosen = sorted(value for value, name in named.items() if name in (class_names or ()))
+        if class_names and len(chosen) == len(class_names):
+            self._values: tuple[int, ...] = tuple(chosen)
+            left = [named.get(value, str(value)) for value in sorted(found - {0, *chosen})]
+            if left:
+                self.notes.append(f"{format_list(left)} became background, as the classes to take are others")
+            class_names = None
+        else:
+            self._values = tuple(sorted(found - {0}))
+        if not class_names and set(self._values) <= set(named):
+            class_names = [named[value] for value in self._values]
+        self.classes = semantic_classes(self._values, class_names)
         touching = NEIGHBOURS.get(connectivity or 0, "at a corner or more")
         self.notes.append(f"objects are connected components of a class; what touches {touching} is one")
+        if min_volume:
+            self.notes.append(f"components below {min_volume:g} mm³ (of images mm²) are refused and become background")
 
     def read(self, case: SourceCase) -> Annotations:
         mask, picture = mask_and_picture(case, self._reading, semantic=True)
@@ -78,7 +93,7 @@ class ComponentSource:
                 f"connectivity is {self._connectivity}, but {case.files[1]} has {mask.ndim} axes; give 1 to "
                 f"{mask.ndim}, or leave it out for all neighbours."
             )
-        pieces = components(mask, self._connectivity)
+        pieces = components(np.where(np.isin(mask, self._values), mask, 0), self._connectivity)
         inside = np.flatnonzero(pieces)
         numbers = pieces.reshape(-1)[inside]
         first = np.zeros(numbers.max(initial=0) + 1, np.int64)
@@ -97,11 +112,11 @@ class ComponentSource:
         return Annotations(picture, InstanceMap(ids, cast(classes[kept], np.int64), np.zeros_like(ids[0])), refused)
 
 
-def _names(images: Path, values: Sequence[int]) -> list[str] | None:
-    """The names of the values in the ``dataset.json`` of a raw data set; None where it does not name them all."""
+def _named(images: Path) -> dict[int, str]:
+    """Value → name of the classes in the ``dataset.json`` of a raw data set, without regions and background."""
     labels = raw_description(images).get("labels", {})
-    named = {label_number(value): name for name, value in labels.items() if not isinstance(value, list)}
-    return [named[value] for value in values] if values and set(values) <= set(named) else None
+    numbers = {name: label_number(value) for name, value in labels.items() if not isinstance(value, list)}
+    return {number: name for name, number in numbers.items() if number}
 
 
 def _place(index: int, shape: Sequence[int]) -> str:

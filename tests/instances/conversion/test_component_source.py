@@ -94,6 +94,7 @@ def test_components_below_a_volume_in_mm3_are_left_out_and_told(tmp_path, least,
     assert len(objects(target).classes) == kept
     text = (target / "conversion.txt").read_text()
     assert ("refused    nothing" in done.lines) == (kept == 3)
+    assert any(f"components below {least:g} mm³" in line for line in done.lines) == (least > 0)
     assert ("component of foreground at 0, 0, 0: 1.5 mm³" in text) == (kept < 3)
     assert ("component of foreground at 2, 5, 5: 3 mm³" in text) == (kept < 2)
 
@@ -148,6 +149,20 @@ def test_a_raw_data_set_of_nnunet_with_its_channels_and_names(tmp_path):
         np.testing.assert_array_equal(np.asarray(before.dataobj), np.asarray(after.dataobj))
         np.testing.assert_array_equal(before.affine, after.affine)
     assert done.cases == ["a"] and done.volumes and len(objects(target).classes) == 2
+
+
+def test_some_classes_of_a_raw_data_set(tmp_path):
+    parts = raw_data_set(tmp_path / "Dataset001_A", {"background": 0, "liver": 1, "tumour": 2})
+    done, target, description = run(tmp_path, *parts, class_names=["tumour"])
+    assert description["labels"] == {"background": 0, "tumour": 1} and "label_divisor" not in description
+    found = objects(target)
+    assert found.ids.sum() == 8 and len(found.classes) == 1
+    assert "note       liver became background, as the classes to take are others" in done.lines
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    assert run(renamed, *parts, class_names=["a", "b"])[2]["labels"] == {"background": 0, "a": 1, "b": 2}
+    with pytest.raises(InputError, match="gives 1 name, but the masks hold 2 values beside 0: 1, 2"):
+        ComponentSource(*parts, ["tumor"])
 
 
 @pytest.mark.parametrize(
