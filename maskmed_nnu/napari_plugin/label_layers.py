@@ -53,7 +53,7 @@ def _features(prediction: Prediction, model: Model) -> pandas.DataFrame:
     import pandas
 
     table = prediction.to_table().rename(columns={"id": "index"})
-    table = table[table["index"] > 0]
+    table = table[table["index"] > 0].drop(columns=["area"], errors="ignore")  # it is there with its unit
     if prediction.spacing is not None and max(prediction.spacing[-2:]) < MICROSCOPIC:
         for column, name, times in (("area_mm2", "area_um2", 1e6), ("volume_mm3", "volume_um3", 1e9)):
             if column in table:

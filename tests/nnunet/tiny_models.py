@@ -10,7 +10,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 NETWORKS = ("MaskMed", "SimpleUNet", "MaskAttnUNet", "IAUNet", "MaskAttnUNetPanoptic")
-VOLUMES = ("MaskMed", "SimpleUNet")
+VOLUMES = ("MaskMed", "SimpleUNet", "IAUNet")
 """Those that have a 3D configuration."""
 OBJECTS = ("IAUNet", "MaskAttnUNetPanoptic")
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
@@ -216,7 +216,7 @@ def _architecture(network: str, dim: int, heads: int, regions: bool) -> dict[str
             "ffn": 16,
             "num_queries": 9,
             "query_stride": 2,
-            "window": 12,
+            "window": 12 if dim == 2 else [6, 12, 12],
             "mask_channels": 4,
         }
     else:
