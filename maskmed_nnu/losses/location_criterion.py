@@ -155,7 +155,11 @@ class LocationCriterion(nn.Module):
         return (sample, query, target), weight
 
     def _masks(
-        self, output: QueryOutput, targets: list[SetTargets], pairs: tuple[Tensor, Tensor, Tensor], stride: Sequence[int]
+        self,
+        output: QueryOutput,
+        targets: list[SetTargets],
+        pairs: tuple[Tensor, Tensor, Tensor],
+        stride: Sequence[int],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """BCE, Dice loss and IoU of the matched pairs, and whether any point is on their masks, each ``[L, pairs]``."""
         sample, query, target = pairs

@@ -40,6 +40,8 @@ from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
 from maskmed_nnu.networks.output import QueryOutput, TileInstances
 
 QUERIES = ("image", "learned")
+WINDOW_POINTS = 2**16
+"""Positions of a sample's windows at which its masks are trained: half of those that the loss takes per batch."""
 
 
 class IAUNet(nn.Module):
@@ -133,7 +135,7 @@ class IAUNet(nn.Module):
                 raise InputError(
                     f"The plans ask for query_stride {query_stride}; legal are the strides of the pyramid, {largest}."
                 )
-            self.query_level = largest.index(query_stride)
+            self.query_level = len(largest) - 1 - largest[::-1].index(query_stride)  # of several the finest
             edges = (window,) * self.dim if isinstance(window, int) else tuple(window)
             if len(edges) != self.dim:
                 raise InputError(
@@ -276,7 +278,10 @@ class IAUNet(nn.Module):
         return inside | ~inside.any(-1, keepdim=True)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit."""
+        """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit.
+
+        In volumes also masks, votes and heatmap; images keep the estimates, and so the patches, that they always had.
+        """
         size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
         scales = [
             math.prod(edge // step for edge, step in zip(input_size, stride, strict=True))
@@ -285,7 +290,22 @@ class IAUNet(nn.Module):
         size += self.pixel_decoder.compute_conv_feature_map_size(scales)
         layers = [len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks]
         tokens = sum(n * blocks for n, blocks in zip(scales, layers, strict=False))
-        return size + tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
+        size += tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
+        # what the heads give is stored once, and nnU-Net's unit is two numbers
+        return size + self._given_by_heads(scales, len(layers)) // 2 * (self.dim > 2)
+
+    def _given_by_heads(self, scales: Sequence[int], levels: int) -> int:
+        """Numbers of masks, votes, semantic map, heatmap and sampled windows; ``scales`` as the pixel decoder takes them."""
+        channels = self.mask_features.out_channels
+        if self.dense is not None:
+            channels += cast(nn.Conv3d, self.dense["seg_layers"]).out_channels
+        size = channels * scales[levels + len(self.pixel_decoder.pyramid) - 1]
+        if isinstance(self.mask_head, DynamicMaskHead):
+            heat = cast(nn.Conv3d, self.image_queries.seg_layers["heat"])
+            size += (heat.in_channels + heat.out_channels) * scales[levels + self.query_level]
+            points = min(self.num_queries * math.prod(self.window), WINDOW_POINTS)
+            size += points * (self.mask_features.out_channels + self.dim + 1 + 2 * self.mask_head.hidden)
+        return size
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:

@@ -20,7 +20,7 @@ from maskmed_nnu.instances.statistics import describe
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.nnunet.experiment_planning import instance_fingerprint, instance_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
-    FINGERPRINT_KEY,
+    FINGERPRINT_KEYS,
     add_to_fingerprint,
     instance_statistics,
 )
@@ -76,7 +76,7 @@ def make_plans(nnunet_env) -> Callable:
             "shapes_after_crop": [[1, statistics["size"]["y"]["50"], statistics["size"]["x"]["50"]]] * 9,
             "foreground_intensity_properties_per_channel": {"0": intensities},
             "median_relative_size_after_cropping": 0.5,
-            FINGERPRINT_KEY: statistics,
+            FINGERPRINT_KEYS[2]: statistics,
         }
         (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
         plans = IAUNetPlanner(11, **kwargs).plan_experiment()
@@ -263,7 +263,7 @@ def test_statistics_are_measured_once_and_kept(nnunet_env, monkeypatch):
     file.write_text(json.dumps(stock))
     first = IAUNetPlanner(11).plan_experiment()
     kept = json.loads(file.read_text())
-    assert {key: kept[key] for key in stock} == stock and kept[FINGERPRINT_KEY]["slices"] == 4
+    assert {key: kept[key] for key in stock} == stock and kept[FINGERPRINT_KEYS[2]]["slices"] == 4
     assert [other.name for other in file.parent.glob("*.tmp")] == []
     again = IAUNetPlanner(11).plan_experiment()
     assert len(calls) == 1 and json.dumps(again) == json.dumps(first)

@@ -25,7 +25,9 @@ class PlannedBackbone(nn.Module):
         self.channels: list[int] = list(self.encoder.output_channels)
         self.strides = [tuple(stride) for stride in itertools.accumulate(self.encoder.strides, _product)]
         dim = len(self.strides[0])
-        self.kernels = [(kernel,) * dim if isinstance(kernel, int) else tuple(kernel) for kernel in self.encoder.kernel_sizes]
+        self.kernels = [
+            (kernel,) * dim if isinstance(kernel, int) else tuple(kernel) for kernel in self.encoder.kernel_sizes
+        ]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.encoder(image)
