@@ -308,7 +308,7 @@ def mixed_sentence(name: str, flat: int, images: int) -> str:
     """Why a data set with ``flat`` images of one slice among volumes has no 3d_fullres."""
     return (
         f"Only 2d is planned: {flat:,} of the {images:,} images of {name} {'has' if flat == 1 else 'have'} one slice, "
-        "which 3d_fullres cannot learn from; take them out of the data set for that."
+        f"which 3d_fullres cannot learn from; take {'it' if flat == 1 else 'them'} out of the data set for that."
     )
 
 
