@@ -69,7 +69,9 @@ def test_objects_lie_where_their_boxes_and_masks_say(cells, nuclei, dim):
 @pytest.mark.parametrize("dim", [2, 3])
 def test_sizes_and_places_are_those_of_scikit_image(cells, nuclei, dim):
     spacing = (3.0, 0.5, 0.25)[-dim:]
-    result = cells.predict(picture((80, 200)), spacing=spacing) if dim == 2 else nuclei.predict(stack(), spacing=spacing)
+    result = (
+        cells.predict(picture((80, 200)), spacing=spacing) if dim == 2 else nuclei.predict(stack(), spacing=spacing)
+    )
     table = result.to_table()
     assert len(table) > 5
     apart = np.zeros((len(table), *result.labels.shape), np.uint8)  # they overlap
