@@ -69,7 +69,7 @@ def tiny_model(
     labels = labels or ({"background": 0, "cell": 1} if network == "IAUNet" else LABELS)
     if network == "MaskAttnUNetPanoptic":
         dataset = {"label_divisor": 1000, **dataset}
-    ending = ending or (".png" if objects else ".nii.gz")
+    ending = ending or (".png" if objects and dim == 2 else ".nii.gz")
     description = {
         "channel_names": {str(index): channel for index, channel in enumerate(channels)},
         "labels": labels,
