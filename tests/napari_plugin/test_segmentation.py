@@ -37,7 +37,7 @@ def test_objects_have_a_row_for_each_label(tmp_path):
 
 
 def test_objects_of_a_volume_have_a_row_each(tmp_path):
-    model = mm.load(tiny_model(tmp_path / "model", "IAUNet", dim=3), device="cpu")
+    model = mm.load(tiny_model(tmp_path / "model", "IAUNet", dim=3, ending=".tif"), device="cpu")
     volume = noise(8, 14, 16)
     layer = fake_layer(volume, name="nuclei", scale=np.array([2, 0.5, 0.5]), units=(UM,) * 3)
     ((labels, arguments, kind),) = segment(layer, model)
