@@ -127,8 +127,9 @@ def main() -> None:
             f"| {busy_of[n]:.3f} | {busy_of[n] / busy_of[first]:.2f} |"
         )
     print(
-        f"\nmedians of {args.repeats} interleaved repeats; tile {'×'.join([str(args.tile)] * args.dims)}, batch {args.batch_size}, "
-        f"{args.queries} queries, window {args.window}, {args.device}, {args.threads} thread(s)"
+        f"\nmedians of {args.repeats} interleaved repeats; tile {'×'.join([str(args.tile)] * args.dims)}, "
+        f"batch {args.batch_size}, {args.queries} queries, window {args.window}, {args.device}, "
+        f"{args.threads} thread(s)"
     )
 
 

@@ -13,11 +13,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from maskmed_nnu.dimensions import MAX_POOL
 from maskmed_nnu.losses.centres import at_cells, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
-from maskmed_nnu.networks.layers.dimensions import MAX_POOL
 from maskmed_nnu.networks.layers.iaunet.tile_instances import to_pixels
 from maskmed_nnu.networks.output import QueryOutput
 from tests.networks.small_iaunet import encoder_kwargs

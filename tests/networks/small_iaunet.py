@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from maskmed_nnu.dimensions import CONV, INSTANCE_NORM
 from maskmed_nnu.networks import IAUNet
-from maskmed_nnu.networks.layers.dimensions import CONV, INSTANCE_NORM
 
 
 def encoder_kwargs(features: tuple[int, ...] = (4, 8, 12, 12), convolutions: int = 1, spatial_dims: int = 2) -> dict:
-    """What nnU-Net's plan says of an encoder with strides 1, 2, 4, ...; a volume's slices are as thick as two pixels."""
+    """What nnU-Net's plan says of an encoder with strides 1, 2, 4, ...; a volume's slices are as thick as 2 pixels."""
     stages = len(features)
     strides, kernels = [[1] * spatial_dims, *[[2] * spatial_dims] * (stages - 1)], [[3] * spatial_dims] * stages
     if spatial_dims == 3:

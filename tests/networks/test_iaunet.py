@@ -13,6 +13,7 @@ from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks import IAUNet, QueryOutput
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
+from maskmed_nnu.networks.layers.iaunet.masked_attention import allowed_positions
 from maskmed_nnu.networks.layers.iaunet.tile_instances import full_frame_instances
 from tests.networks.contract import NetworkContract, tensors
 from tests.networks.small_iaunet import PUBLISHED, build, encoder_kwargs
@@ -298,7 +299,8 @@ def test_masked_attention_reads_the_mask_within_its_window_only():
     scale = torch.zeros(1, 16, 8, 8)
     embeddings = torch.zeros(1, 2, network.mask_head.embedding_size)
     embeddings[0, 0, -1], embeddings[0, 1, -1] = 1, -1  # all of the window; nothing
-    allowed = network._allowed(features, reference, embeddings, scale).view(2, 8, 8)
+    allowed = allowed_positions(network.mask_head, network.window, features, reference, embeddings, scale)
+    allowed = allowed.view(2, 8, 8)
     assert allowed[1].all()
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[1:4, 1:4] = True  # 12 of 32 pixels around (10, 10): the cells whose middles are at 6, 10 and 14

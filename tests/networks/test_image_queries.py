@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from maskmed_nnu.networks.layers.iaunet.image_queries import PRIOR, ImageQueries
 
-
 dims = pytest.mark.parametrize("shape", [(12, 15), (6, 9, 7)], ids=["2d", "3d"])
 
 

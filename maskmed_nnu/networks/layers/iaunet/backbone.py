@@ -16,8 +16,10 @@ from maskmed_nnu.networks.layers.unet import build_encoder
 
 
 class PlannedBackbone(nn.Module):
-    """nnU-Net's encoder; ``channels``, ``kernels`` and ``strides`` (per axis, relative to the image) of the scales, full
-    resolution first."""
+    """nnU-Net's encoder; ``channels``, ``kernels`` and ``strides`` of the scales, full resolution first.
+
+    A stride is relative to the image and, as a kernel, a number for each axis.
+    """
 
     def __init__(self, *, input_channels: int, **plan: Any) -> None:
         super().__init__()

@@ -94,6 +94,12 @@ class ResidualIAUNet(IAUNetSettings, ResidualEncoder):
 class TimmIAUNet(IAUNetSettings, UnusedEncoder):
     """``arch_kwargs`` with a backbone."""
 
+    @model_validator(mode="after")
+    def _for_images(self) -> TimmIAUNet:
+        if (self.conv_op or "").endswith("3d"):
+            raise misfit("backbone", "null in a configuration of volumes, because timm's networks are for images")
+        return self
+
 
 class DenseHead(Settings):
     """The loss of the dense head."""
