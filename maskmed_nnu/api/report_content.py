@@ -35,7 +35,7 @@ RELEASES = ("maskmed-nnu", "nnunetv2", "torch", "numpy")
 def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Report | None = None) -> Page:
     """The page of a training; the cases that it shows are drawn here."""
     names = record.names
-    fingerprint = fingerprint_rows(record.fingerprint, record.dataset_json, in_space=record.in_space)
+    fingerprint = fingerprint_rows(record.fingerprint, record.dataset_json)
     notes = [*_notes_on_training(record.curves), *record.validations.notes, *(_ended(note) for note in scores.notes)]
     if not record.fingerprint:
         notes.append("The folder holds no dataset_fingerprint.json, so that little is known of the training images.")

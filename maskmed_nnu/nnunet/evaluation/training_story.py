@@ -133,8 +133,8 @@ def setting_rows(plans: dict[str, Any], names: Names) -> list[SettingRow]:
     return rows
 
 
-def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, Any], *, in_space: bool) -> Rows:
-    """What was measured in the training images; lengths along z, y, x. Of objects in volumes or in their slices."""
+def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, Any]) -> Rows:
+    """What was measured in the training images; lengths along z, y, x."""
     rows = [("Training cases", str(dataset_json.get("numTraining", "–")))]
     flat = all(shape[:1] == [1] for shape in fingerprint.get("shapes_after_crop") or ())  # pictures
     for name, key in (("Image size [voxels]", "shapes_after_crop"), ("Spacing [mm]", "spacings")):
@@ -155,7 +155,9 @@ def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, 
                 "(0.5th to 99.5th percentile)",
             )
         )
-    for name, of_class in (fingerprint.get(FINGERPRINT_KEYS[3 if in_space else 2]) or {}).get("classes", {}).items():
+    for name, of_class in (
+        (fingerprint.get(FINGERPRINT_KEYS[3]) or fingerprint.get(FINGERPRINT_KEYS[2]) or {}).get("classes", {}).items()
+    ):
         if of_class.get("kind") == "thing":
             per_image = of_class["objects_per_slice"]
             rows.append(

@@ -132,8 +132,8 @@ def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.nda
     broken = data.size - np.count_nonzero(np.isfinite(data))
     if broken:
         faults.append(
-            f"{', '.join(images)}: {broken} of {data.size} values are NaN or infinite; replace them, for example with the "
-            "background's intensity."
+            f"{', '.join(images)}: {broken} of {data.size} values are NaN or infinite; replace them, for example with "
+            "the background's intensity."
         )
     grid = raw.shape[1:] if raw.ndim == 4 else (1, *raw.shape[1:])
     if grid != data.shape[1:]:
