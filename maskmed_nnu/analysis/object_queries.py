@@ -62,7 +62,8 @@ class ObjectQueries(NamedTuple):
                 peaks = np.where((cells == cell)[:, None], peaks, np.nan)
         if votes is not None:
             votes = votes[1:, (index + self.offset[0]) // self.vote_stride[0]]
-        boxes, masks = np.zeros((len(self.boxes), 4), np.int64), [np.zeros((0, 0), np.float32) for _ in self.masks]
+        boxes = np.zeros((len(self.boxes), 4), np.int64)
+        masks: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32) for _ in self.masks]
         for i in np.flatnonzero((self.boxes[:, 0] <= index) & (index < self.boxes[:, 3])):
             boxes[i], masks[i] = self.boxes[i, [1, 2, 4, 5]], self.masks[i][index - self.boxes[i, 0]]
         return self._replace(

@@ -170,8 +170,8 @@ class Prediction:
             from maskmed_nnu.api.grids import place
 
             shape = self.labels.shape[-len(self.axes) :]
-            columns = table_of(self._list, self.axes, shape, self.spacing, self.names, place(self._image))
-            return pandas.DataFrame(columns)
+            of_objects = table_of(self._list, self.axes, shape, self.spacing, self.names, place(self._image))
+            return pandas.DataFrame(of_objects)
         pixels = np.bincount(self.labels.ravel(), minlength=max(self.names, default=0) + 1)
         columns: dict[str, Any] = {
             "id": list(self.names),

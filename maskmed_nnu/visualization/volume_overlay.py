@@ -25,7 +25,7 @@ def draw_planes(
 
     Pixels are square, all planes have one scale. Where the middle shows no object, the slice that shows most is taken.
     """
-    found = (ids > 0).any(0)
+    found: NDArray[np.bool_] = np.any(ids > 0, axis=0)
     channels = image if len(image) == 3 else image[:1]
     low, high = np.percentile(channels[:, ::2, ::4, ::4], (0.5, 99.5))  # a part of the voxels is enough
     edges = {plane: _edges(view, plane) for plane in view.planes}
