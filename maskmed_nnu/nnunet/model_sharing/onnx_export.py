@@ -116,8 +116,8 @@ def load_tiled(model: ModelSource, folds: Sequence[int | str] | int | str | None
         )
     if of_objects and len(configuration["patch_size"]) > 2:
         raise InputError(
-            f"{model.name} finds objects in volumes, and only those in images are written as a graph; export a package, "
-            "which predicts wherever maskmed_nnu is installed."
+            f"{model.name} finds objects in volumes, and only those in images are written as a graph; export a "
+            "package, which predicts wherever maskmed_nnu is installed."
         )
     if of_objects and len(chosen) > 1:
         raise InputError(
