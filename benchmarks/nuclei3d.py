@@ -23,6 +23,8 @@ import tifffile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 TRAINING, TEST = 16, 8
+SHAPE = (50, 96, 96)
+"""Of the space that is drawn: with an anisotropy of 5 a volume has 10 slices."""
 GAP = 4
 """Rows between the halves of the real volume."""
 REAL_SPACING = (2.0, 1.0, 1.0)
@@ -34,7 +36,7 @@ def draw(folder: Path, anisotropy: int, *, training: int = TRAINING, test: int =
     from maskmed_nnu.demo.cells3d import draw_stack
 
     for index in range(training + test):
-        stack = draw_stack(np.random.default_rng([seed, anisotropy, index]), anisotropy=anisotropy)
+        stack = draw_stack(np.random.default_rng([seed, anisotropy, index]), anisotropy=anisotropy, shape=SHAPE)
         save(folder, f"nuclei_{index:02d}", (anisotropy, 1.0, 1.0), images=stack.image, masks=stack.ids)
     return test
 

@@ -18,11 +18,12 @@ from scipy.ndimage import find_objects, gaussian_filter, label
 
 DATASET = "Dataset903_Cells3D"
 IMAGES, MASKS = "images", "masks"
-SHAPE = (50, 96, 96)
-"""Of the space that is drawn, in pixels of a slice: with an anisotropy of 5 a stack has 10 slices."""
+SHAPE = (36, 64, 64)
+"""Of the space that is drawn, in pixels of a slice."""
 ANISOTROPY = 2
-TRAINING, TEST = 12, 4
-NUCLEI = (25, 50)
+TRAINING, TEST = 24, 6
+NUCLEI = (25 / 460_800, 50 / 460_800)
+"""For each voxel of the space."""
 RADIUS = (6.0, 9.0)
 PIXEL = 0.5
 """Micrometres."""
@@ -90,7 +91,7 @@ def write_stacks(
 def _places(rng: np.random.Generator, shape: tuple[int, int, int]) -> list[tuple[Points, float]]:
     """Centres and radii: most nuclei lie beside another one, none lies inside."""
     places: list[tuple[Points, float]] = []
-    wanted = rng.integers(*NUCLEI, endpoint=True)
+    wanted = rng.integers(*(round(density * np.prod(shape)) for density in NUCLEI), endpoint=True)
     for _ in range(40 * wanted):
         radius = rng.uniform(*RADIUS)
         centre = rng.uniform(0, shape)

@@ -37,12 +37,7 @@ def test_the_halves_of_the_real_volume_share_no_nucleus_that_counts(tmp_path):
 
 
 def test_the_drawn_volumes_tell_their_spacing_and_depend_on_the_seed(tmp_path, monkeypatch):
-    from maskmed_nnu.demo import cells3d
-
-    small = cells3d.draw_stack
-    monkeypatch.setattr(
-        cells3d, "draw_stack", lambda rng, anisotropy: small(rng, anisotropy=anisotropy, shape=(20, 32, 32))
-    )
+    monkeypatch.setattr(nuclei3d, "SHAPE", (20, 32, 32))
     for seed in range(2):
         assert nuclei3d.draw(tmp_path / str(seed), 5, training=1, test=1, seed=seed) == 1
     paths = [tmp_path / str(seed) / "images" / f"nuclei_0{case}.nii.gz" for seed in range(2) for case in range(2)]

@@ -229,10 +229,9 @@ def test_cells_are_converted_found_and_scored_by_commands(tmp_path, monkeypatch,
 
 
 def test_stacks_are_converted_found_and_scored_in_three_dimensions(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cells3d, "SHAPE", (20, 40, 40))
     small = functools.partial(cells3d.draw_stack, shape=(20, 40, 40))
     monkeypatch.setattr(cells3d, "draw_stack", small)
-    monkeypatch.setattr(cells3d, "write_stacks", functools.partial(cells3d.write_stacks, training=2, test=4))
+    monkeypatch.setattr(cells3d, "write_stacks", functools.partial(cells3d.write_stacks, training=2))
     monkeypatch.setattr(cells3d, "TRAINING", 2)
     steps = []
 

@@ -12,15 +12,15 @@ from maskmed_nnu.demo import cells3d
 from maskmed_nnu.demo.cells3d import draw_stack, write_stacks
 from maskmed_nnu.instances.formats import read_tiff_spacing
 
-SHAPE = (50, 64, 64)
+SHAPE = (50, 96, 96)
 
 
 @pytest.mark.parametrize("anisotropy", [1, 2, 5])
 def test_nuclei_touch_and_are_brighter_than_what_is_around_them(anisotropy):
     stack = draw_stack(np.random.default_rng(0), anisotropy=anisotropy, shape=SHAPE)
-    assert stack.image.shape == stack.ids.shape == (50 // anisotropy, 64, 64)
+    assert stack.image.shape == stack.ids.shape == (50 // anisotropy, 96, 96)
     numbers = np.unique(stack.ids)
-    assert len(numbers) > 10 and numbers.tolist() == list(range(len(numbers)))
+    assert len(numbers) > 24 and numbers.tolist() == list(range(len(numbers)))
     assert label(stack.ids > 0)[1] < 0.7 * (len(numbers) - 1)  # components of the foreground, which peers count
     assert stack.image.max() < 5000  # as photons are, not at the end of the range
     assert stack.image[stack.ids > 0].mean() > 2 * stack.image[stack.ids == 0].mean()

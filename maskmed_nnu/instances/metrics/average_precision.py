@@ -6,7 +6,7 @@ overlap, keeps no masks, and has a detection cap of 1000 an image, because dense
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def _evaluate(objects: ClassComparison, max_detections: int) -> _ImageRecord:
 
 
 def match_by_score(
-    objects: ClassComparison, order: Integers, ignored: Mask, thresholds: NDArray[np.float64]
+    objects: ClassComparison, order: Integers, ignored: Mask, thresholds: NDArray[np.floating[Any]]
 ) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
