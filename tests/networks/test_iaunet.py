@@ -14,7 +14,7 @@ from maskmed_nnu.networks import IAUNet, QueryOutput
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
 from maskmed_nnu.networks.layers.iaunet.masked_attention import allowed_positions
-from maskmed_nnu.networks.layers.iaunet.tile_instances import full_frame_instances
+from maskmed_nnu.networks.layers.iaunet.tile_instances import crop_masks, full_frame_instances
 from tests.networks.contract import NetworkContract, tensors
 from tests.networks.small_iaunet import PUBLISHED, build, encoder_kwargs
 
@@ -145,6 +145,24 @@ class TestLearnedQueries(InstanceContract):
 
 class TestLearnedQueriesWithMaskedAttention(InstanceContract):
     settings = {"queries": "learned", "masked_attention": True}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3], ids=["2d", "3d"])
+def test_tensors_of_a_graph_are_those_that_objects_are_taken_from(spatial_dims):
+    torch.manual_seed(0)
+    network = build(spatial_dims, score_threshold=0.0, levels=2, pyramid=(8,)).eval()
+    with torch.no_grad():
+        network.decoder.mask_embedding[-1].bias[-1] += 3  # masks that are not empty
+        image = torch.randn(2, 2, *NetworkContract.patch[spatial_dims])
+        tensors = network.tile_tensors(image)
+    for b, tile in enumerate(network.predict_instances(image)):
+        assert len(tile.masks) > 3
+        boxes, masks, found = crop_masks(
+            (tensors["masks"][b] * 255).round().byte(), tensors["corners"][b], image.shape[2:]
+        )
+        torch.testing.assert_close(tensors["scores"][b, found], tile.scores)
+        assert torch.equal(boxes, tile.boxes)
+        assert all((ours.int() - theirs.int()).abs().max() <= 1 for ours, theirs in zip(masks, tile.masks, strict=True))
 
 
 # ------------------------------------------------------------------------------------------------ the paper's network
