@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from maskmed_nnu.dimensions import LINEAR
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses import SetCriterion, SetTargets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
@@ -14,7 +15,7 @@ from maskmed_nnu.networks import IAUNet, QueryOutput
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
 from maskmed_nnu.networks.layers.iaunet.masked_attention import allowed_positions
-from maskmed_nnu.networks.layers.iaunet.tile_instances import full_frame_instances
+from maskmed_nnu.networks.layers.iaunet.tile_instances import crop_masks, full_frame_instances
 from tests.networks.contract import NetworkContract, tensors
 from tests.networks.small_iaunet import PUBLISHED, build, encoder_kwargs
 
@@ -147,6 +148,24 @@ class TestLearnedQueriesWithMaskedAttention(InstanceContract):
     settings = {"queries": "learned", "masked_attention": True}
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3], ids=["2d", "3d"])
+def test_tensors_of_a_graph_are_those_that_objects_are_taken_from(spatial_dims):
+    torch.manual_seed(0)
+    network = build(spatial_dims, score_threshold=0.0, levels=2, pyramid=(8,)).eval()
+    with torch.no_grad():
+        network.decoder.mask_embedding[-1].bias[-1] += 3  # masks that are not empty
+        image = torch.randn(2, 2, *NetworkContract.patch[spatial_dims])
+        tensors = network.tile_tensors(image)
+    for b, tile in enumerate(network.predict_instances(image)):
+        assert len(tile.masks) > 3
+        boxes, masks, found = crop_masks(
+            (tensors["masks"][b] * 255).round().byte(), tensors["corners"][b], image.shape[2:]
+        )
+        torch.testing.assert_close(tensors["scores"][b, found], tile.scores)
+        assert torch.equal(boxes, tile.boxes)
+        assert all((ours.int() - theirs.int()).abs().max() <= 1 for ours, theirs in zip(masks, tile.masks, strict=True))
+
+
 # ------------------------------------------------------------------------------------------------ the paper's network
 def test_published_configuration_counts_as_many_parameters(torchvision_ops):
     """The paper says 39 M. Counted from its released code there are 39.37 M; the boxes' and objectness layers, which no
@@ -241,12 +260,14 @@ def test_pretrained_weights_fit_a_data_set_with_other_classes():
 
 
 # ------------------------------------------------------------------------------------------------------------ masks
-def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points():
-    features, embeddings = torch.randn(2, 3, 5, 4), torch.randn(2, 2, 6, 4)
-    coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, (5, 4))
-    fine = F.interpolate(coarse.flatten(0, 1), scale_factor=4, mode="bilinear").view(2, 2, 6, -1)
-    index = torch.randint(20 * 16, (2, 50))
-    at_points = DotProductMaskHead(stride=(4, 4)).at_points(embeddings, features, index)
+@pytest.mark.parametrize("stride", [(4, 4), (1, 4, 4), (2, 4, 4)], ids=str)
+def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points(stride):
+    grid = (3, 5, 4)[-len(stride) :]
+    features, embeddings = torch.randn(2, 3, *grid), torch.randn(2, 2, 6, 4)
+    coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, grid)
+    fine = F.interpolate(coarse.flatten(0, 1), scale_factor=stride, mode=LINEAR[len(stride)]).view(2, 2, 6, -1)
+    index = torch.randint(fine.shape[-1], (2, 50))
+    at_points = DotProductMaskHead(stride).at_points(embeddings, features, index)
     torch.testing.assert_close(
         at_points, fine.gather(3, index[None, :, None].expand(2, 2, 6, 50)), rtol=1e-4, atol=1e-5
     )

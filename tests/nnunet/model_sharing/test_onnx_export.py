@@ -26,7 +26,8 @@ from maskmed_nnu.networks import SimpleESKNet, SimpleUNet
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.inference.model_source import open_model
 from maskmed_nnu.nnunet.model_sharing import output_file, prediction_settings
-from maskmed_nnu.nnunet.model_sharing.onnx_export import export_onnx, load_tiled
+from maskmed_nnu.nnunet.model_sharing.onnx_export import Outputs, TiledModel, export_onnx, load_tiled, trace
+from tests.networks.small_iaunet import build as build_iaunet
 from tests.nnunet.tiny_models import OBJECTS, tiny_model
 
 ORDERS = {"data": 3, "probabilities": 1, "seg": 1}
@@ -422,17 +423,10 @@ def test_each_fold_finds_objects_of_its_own(tmp_path):
         export_onnx(folder, tmp_path / "x.onnx")
 
 
-@pytest.mark.parametrize("kind", ["onnx", "bioimageio"])
-def test_objects_in_volumes_are_no_graph(tmp_path, kind):
-    words = {}
-    if kind == "bioimageio":
-        pytest.importorskip("bioimageio.spec")
-        (tmp_path / "a.nii.gz").touch()
-        words = {"authors": ["A. Name"], "licence": "MIT", "example": tmp_path / "a.nii.gz"}
-    file = tmp_path / {"onnx": "x.onnx", "bioimageio": "x.zip"}[kind]
-    with pytest.raises(InputError, match="objects in volumes, and only those in images are written as a graph; export"):
-        mm.export(tiny_model(tmp_path / "model", "IAUNet", dim=3), file, format=kind, **words)
-    assert not file.exists()
+def test_settings_of_objects_in_volumes_have_three_axes(tmp_path):
+    tiled = load_tiled(open_model(tiny_model(tmp_path / "model", "IAUNet", dim=3)), None)
+    assert tiled.settings["sliding_window"]["patch_size"] == [8, 16, 16]
+    assert len(tiled.settings["sliding_window"]["overlap"]) == 3
 
 
 FAST = [("MaskMed", 3), ("IAUNet", 2)]
@@ -466,6 +460,22 @@ def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
     predictor.network = onnx_speed.RuntimeNetwork(runtime, predictor.network)
     by_runtime = model.predict(picture, spacing=spacing).labels
     assert (by_torch == by_runtime).mean() >= 0.999 and len(np.unique(by_torch)) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queries", ["image", "learned"])
+def test_a_graph_of_objects_in_volumes_answers_as_torch(queries):
+    torch.manual_seed(0)
+    network = build_iaunet(3, queries=queries).eval()
+    settings = {"channels": [0, 1], "sliding_window": {"patch_size": [8, 16, 24]}}
+    model = TiledModel(Outputs([network], of_objects=True).eval(), settings, None)
+    runtime = onnxruntime.InferenceSession(trace(model).model_proto.SerializeToString())
+    image = torch.randn(3, 2, 8, 16, 24)
+    with torch.no_grad():
+        expected = network.tile_tensors(image)
+    found = runtime.run(None, {"image": image.numpy()})
+    for output, numbers in zip(runtime.get_outputs(), found, strict=True):
+        torch.testing.assert_close(torch.from_numpy(numbers), expected[output.name], atol=1e-5, rtol=1e-4)
 
 
 def test_learned_queries_have_masks_of_the_whole_patch(tmp_path):
