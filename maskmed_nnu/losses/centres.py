@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maskmed_nnu.dimensions import MAX_POOL, unravel
 from maskmed_nnu.losses.targets import SetTargets
-from maskmed_nnu.networks.layers.dimensions import MAX_POOL, unravel
 
 PEAK_SIGMA = 0.35
 """Standard deviation of an object's peak in the heatmap, in units of its radius (that of a ball of its size)."""
@@ -78,9 +78,9 @@ def heatmap(centres: Centres, targets: SetTargets, *, num_classes: int, stride: 
     full_resolution.scatter_reduce_(0, classes, heat, "amax")
     pooled = MAX_POOL[len(shape)](full_resolution.view(1, num_classes, *shape), list(stride))[0]
     # the cell that contains the centre is the peak, despite rounding
-    cells = (centres.centre / centres.centre.new_tensor(stride[::-1])).long().unbind(1)[::-1]
-    cells = [cell.clamp(max=edge - 1) for cell, edge in zip(cells, pooled.shape[1:], strict=True)]
-    pooled[(targets.classes, *cells)] = 1.0
+    cells = (centres.centre / centres.centre.new_tensor(stride[::-1])).long().flip(1).unbind(1)
+    inside = [cell.clamp(max=edge - 1) for cell, edge in zip(cells, pooled.shape[1:], strict=True)]
+    pooled[(targets.classes, *inside)] = 1.0
     return pooled
 
 
@@ -101,4 +101,7 @@ def vote_targets(centres: Centres, targets: SetTargets, *, stride: Sequence[int]
 
 def at_cells(maps: Tensor, stride: Sequence[int]) -> Tensor:
     """What stands at the pixels that the cells of a grid of ``stride`` take their truth from, ``[..., *grid]``."""
-    return maps[(..., *(slice(step // 2, None, step) for step in stride))]
+    start = maps.ndim - len(stride)
+    for axis, step in enumerate(stride, start):
+        maps = maps[(slice(None),) * axis + (slice(step // 2, None, step),)]
+    return maps

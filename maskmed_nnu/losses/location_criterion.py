@@ -17,14 +17,13 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskmed_nnu.dimensions import MAX_POOL, unravel
 from maskmed_nnu.losses.centres import Centres, at_cells, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.matcher import assign
 from maskmed_nnu.losses.pair_loss import pair_loss
 from maskmed_nnu.losses.points import valid_voxels
 from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 from maskmed_nnu.losses.targets import SetTargets
-from maskmed_nnu.networks.layers.dimensions import MAX_POOL, unravel
-from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import window_corner
 from maskmed_nnu.networks.output import QueryOutput
 
 UNRELATED_COST = 1e4
@@ -56,10 +55,10 @@ class LocationLoss(NamedTuple):
 class LocationCriterion(nn.Module):
     """``num_points`` mask positions per batch are divided among the matched objects, at most a whole window each.
 
-    ``window`` are the edges (z, y, x) of a query's window in cells of the mask grid. Distances are measured as if it were
-    a cube: an axis along which it has fewer cells, because they are coarser, counts more. ``duplicate_weight`` is the weight of "no
-    object" for a query that lies inside an object which another query was matched with. Where the truth is unknown,
-    masks, votes, heatmap and unmatched queries have no loss.
+    ``window`` are the edges (z, y, x) of a query's window in cells of the mask grid. Distances are measured as if it
+    were a cube: an axis along which it has fewer cells, because they are coarser, counts more. ``duplicate_weight`` is
+    the weight of "no object" for a query that lies inside an object which another query was matched with. Where the
+    truth is unknown, masks, votes, heatmap and unmatched queries have no loss.
     """
 
     def __init__(
@@ -155,7 +154,11 @@ class LocationCriterion(nn.Module):
         return (sample, query, target), weight
 
     def _masks(
-        self, output: QueryOutput, targets: list[SetTargets], pairs: tuple[Tensor, Tensor, Tensor], stride: Sequence[int]
+        self,
+        output: QueryOutput,
+        targets: list[SetTargets],
+        pairs: tuple[Tensor, Tensor, Tensor],
+        stride: Sequence[int],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """BCE, Dice loss and IoU of the matched pairs, and whether any point is on their masks, each ``[L, pairs]``."""
         sample, query, target = pairs
@@ -186,7 +189,7 @@ class LocationCriterion(nn.Module):
         The cells (z, y, x), each ``[n, P]``, their coordinates relative to the reference point in units of the head's
         scale ``[n, P, dim]``, and which of them are on the grid; one that is not is replaced by the nearest.
         """
-        corner = window_corner(reference, self.window)
+        corner = (reference - reference.new_tensor(self.window[::-1]) / 2 + 0.5).floor().long()
         on_grid, cells, relative = None, [], []
         places = zip(self._sample_cells(len(reference), reference.device), reversed(grid), strict=True)
         for axis, (offset, edge) in enumerate(places):

@@ -13,18 +13,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from operator import floordiv
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmed_nnu.dimensions import CONV, INSTANCE_NORM, LINEAR
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.networks.layers.dimensions import ADAPTIVE_AVG_POOL, CONV, INSTANCE_NORM, LINEAR
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import PlannedBackbone, TimmBackbone
 from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead
 from maskmed_nnu.networks.layers.iaunet.image_queries import ImageQueries
+from maskmed_nnu.networks.layers.iaunet.masked_attention import allowed_positions
 from maskmed_nnu.networks.layers.iaunet.pixel_decoder import PixelDecoder
 from maskmed_nnu.networks.layers.iaunet.query_decoder import QueryDecoder
 from maskmed_nnu.networks.layers.iaunet.tile_instances import (
@@ -36,21 +38,23 @@ from maskmed_nnu.networks.layers.iaunet.tile_instances import (
     window_masks,
     windowed_instances,
 )
-from maskmed_nnu.networks.layers.position import encode_positions, voxel_centres
+from maskmed_nnu.networks.layers.position import encode_positions
 from maskmed_nnu.networks.output import QueryOutput, TileInstances
 
 QUERIES = ("image", "learned")
+WINDOW_POINTS = 2**16
+"""Positions of a sample's windows at which its masks are trained: half of those that the loss takes per batch."""
 
 
 class IAUNet(nn.Module):
     """Instance segmentation of images and volumes.
 
     ``num_classes`` counts the labels with background, which the ``dense`` head predicts, ``num_things`` those of them
-    whose instances are segmented. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels, of one
-    edge or one along each axis) or ``learned`` (dot product masks of the full frame). ``levels`` scales are read by the
+    whose instances are segmented. ``queries`` are taken from the ``image`` (masks in windows of ``window`` pixels, one
+    number or one for each axis) or ``learned`` (dot product masks of the full frame). ``levels`` scales are read by the
     queries, the deepest first; ``pyramid`` are the widths of the next finer ones, and the last of them carries the
     masks. ``query_stride``, the largest edge of a stride, is the scale whose peaks become queries. The encoder is
-    nnU-Net's, described by the rest of the arguments and ``conv_op``, or timm's ``backbone`` with the file
+    nnU-Net's, described by ``conv_op`` and the rest of the arguments, or timm's ``backbone`` with the file
     ``backbone_weights`` (2D).
 
     The output is a :class:`QueryOutput` in both modes; ``predict_instances`` returns the objects of tiles. nnU-Net
@@ -60,6 +64,7 @@ class IAUNet(nn.Module):
 
     backbone: PlannedBackbone | TimmBackbone
     mask_head: DynamicMaskHead | DotProductMaskHead
+    window: tuple[int, ...]
 
     def __init__(
         self,
@@ -133,18 +138,15 @@ class IAUNet(nn.Module):
                 raise InputError(
                     f"The plans ask for query_stride {query_stride}; legal are the strides of the pyramid, {largest}."
                 )
-            self.query_level = largest.index(query_stride)
+            self.query_level = len(largest) - 1 - largest[::-1].index(query_stride)  # of several the finest
             edges = (window,) * self.dim if isinstance(window, int) else tuple(window)
             if len(edges) != self.dim:
                 raise InputError(
                     f"The plans give the window {list(edges)} for {self.dim} axes; legal is one edge for each of them."
                 )
             self.window = tuple(math.ceil(edge / step) for edge, step in zip(edges, self.mask_stride, strict=True))
-            self.mask_head = DynamicMaskHead(
-                mask_channels=mask_channels,
-                hidden=mask_hidden,
-                scale=[max(edge / 2, 1.0) for edge in reversed(self.window)],
-            )
+            scale = [max(edge / 2, 1.0) for edge in reversed(self.window)]
+            self.mask_head = DynamicMaskHead(mask_channels=mask_channels, hidden=mask_hidden, scale=scale)
             self.image_queries = ImageQueries(
                 channels=pyramid[self.query_level],
                 dim=width,
@@ -153,7 +155,7 @@ class IAUNet(nn.Module):
                 num_queries=num_queries,
             )
         else:
-            self.mask_head = DotProductMaskHead(stride=self.mask_stride)
+            self.mask_head, self.window = DotProductMaskHead(stride=self.mask_stride), ()
             self.content = nn.Embedding(num_queries, width)
             self.position = nn.Embedding(num_queries, width)
         self.mask_features = conv(pyramid[-1], mask_channels + self.dim * self.from_image, 1)
@@ -185,13 +187,15 @@ class IAUNet(nn.Module):
             content = self.content.weight.expand(image.shape[0], -1, -1)
             position = self.position.weight.expand(image.shape[0], -1, -1)
             reference, heat = None, None
-        features = self.mask_features(pyramid[-1])
+        features, allowed = self.mask_features(pyramid[-1]), None
+        if self.masked_attention:
+            allowed = partial(allowed_positions, self.mask_head, self.window, features.detach(), reference)
         classes, embeddings = self.decoder(
             content,
             position,
             memory,
             predict_initial=self.from_image or self.masked_attention,
-            allowed=partial(self._allowed, features.detach(), reference) if self.masked_attention else None,
+            allowed=allowed,
         )
         return QueryOutput(classes, embeddings, features, dense, reference, centre_logits=heat)
 
@@ -255,37 +259,32 @@ class IAUNet(nn.Module):
             tensors["semantic"] = to_pixels(output.dense_logits[0].float(), self.mask_stride).softmax(1)
         return tensors
 
-    @torch.no_grad()
-    def _allowed(self, features: Tensor, reference: Tensor | None, embeddings: Tensor, scale: Tensor) -> Tensor:
-        """Positions of ``scale [B, C, *shape]`` inside each query's mask; all where it is empty. ``[B, Q, N]``."""
-        shape = scale.shape[2:]
-        grid_shape, features = features.shape[2:], ADAPTIVE_AVG_POOL[self.dim](features, shape)
-        if isinstance(self.mask_head, DynamicMaskHead):
-            assert reference is not None
-            grid = voxel_centres(shape, features.device)
-            size = grid.new_tensor(grid_shape[::-1])
-            units = grid.new_tensor(self.mask_head.scale)
-            relative = (grid - reference[:, :, None]) * size / units  # [B, Q, N, dim]
-            rows = features.flatten(2).mT[:, None].expand(-1, embeddings.shape[1], -1, -1)
-            logits = self.mask_head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
-            # masks are not trained outside their windows
-            in_window = (relative.abs() <= grid.new_tensor(self.window[::-1]) / 2 / units).all(-1)
-            inside = (torch.unflatten(logits[0], 0, embeddings.shape[:2]) >= 0) & in_window
-        else:
-            inside = self.mask_head.dense(embeddings[None], features)[0] >= 0
-        return inside | ~inside.any(-1, keepdim=True)
-
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit."""
+        """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit.
+
+        In volumes also masks, votes and heatmap; images keep the estimates, and so the patches, that they always had.
+        """
         size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
-        scales = [
-            math.prod(edge // step for edge, step in zip(input_size, stride, strict=True))
-            for stride in self.backbone.strides[::-1]
-        ]
+        scales: list[int] = [math.prod(map(floordiv, input_size, stride)) for stride in self.backbone.strides[::-1]]
         size += self.pixel_decoder.compute_conv_feature_map_size(scales)
         layers = [len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks]
         tokens = sum(n * blocks for n, blocks in zip(scales, layers, strict=False))
-        return size + tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
+        size += tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
+        # what the heads give is stored once, and nnU-Net's unit is two numbers
+        return size + self._given_by_heads(scales, len(layers)) // 2 * (self.dim > 2)
+
+    def _given_by_heads(self, scales: Sequence[int], levels: int) -> int:
+        """Numbers of masks, votes, semantic map, heatmap and sampled windows; ``scales`` as in the pixel decoder."""
+        channels = self.mask_features.out_channels
+        if self.dense is not None:
+            channels += cast(nn.Conv3d, self.dense["seg_layers"]).out_channels
+        size = channels * scales[levels + len(self.pixel_decoder.pyramid) - 1]
+        if isinstance(self.mask_head, DynamicMaskHead):
+            heat = cast(nn.Conv3d, self.image_queries.seg_layers["heat"])
+            size += (heat.in_channels + heat.out_channels) * scales[levels + self.query_level]
+            points = min(self.num_queries * math.prod(self.window), WINDOW_POINTS)
+            size += points * (self.mask_features.out_channels + self.dim + 1 + 2 * self.mask_head.hidden)
+        return size
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:
@@ -293,9 +292,8 @@ class IAUNet(nn.Module):
                 f"The image has {image.shape[1]} channel(s), but the network was planned for {self.input_channels}; "
                 "give the channels of channel_names in dataset.json."
             )
-        edges = list(zip(image.shape[2:], self.divisor, strict=True))
-        if any(edge % divisor for edge, divisor in edges):
-            legal = tuple(math.ceil(edge / divisor) * divisor for edge, divisor in edges)
+        legal = tuple(math.ceil(edge / step) * step for edge, step in zip(image.shape[2:], self.divisor, strict=True))
+        if legal != tuple(image.shape[2:]):
             raise InputError(
                 f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, as the network's scales ask; "
                 f"the next legal patch is {legal} (patch_size in the plans)."

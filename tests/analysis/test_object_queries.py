@@ -88,7 +88,7 @@ def test_votes_are_in_pixels_and_in_the_order_of_the_axes():
         network.mask_features.weight.zero_()
         network.mask_features.bias[-2:] = torch.tensor([1.0, 0.5])  # x, y, in units of half a window
     found = object_queries(network, patch_of())
-    assert found.vote_stride == network.mask_stride
+    assert (found.vote_stride,) * 2 == network.mask_stride
     np.testing.assert_allclose(found.votes[:, 0, 0], (3, 6), rtol=1e-6)
 
 

@@ -13,11 +13,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from maskmed_nnu.dimensions import MAX_POOL
 from maskmed_nnu.losses.centres import at_cells, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks import IAUNet
-from maskmed_nnu.networks.layers.dimensions import MAX_POOL
 from maskmed_nnu.networks.layers.iaunet.tile_instances import to_pixels
 from maskmed_nnu.networks.output import QueryOutput
 from tests.networks.small_iaunet import encoder_kwargs
@@ -412,16 +412,21 @@ def test_the_points_of_a_batch_do_not_grow_with_the_objects(window):
 
 # -------------------------------------------------------------------------------------------------- it trains a network
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"masked_attention": True}, {"pyramid": (16,), "query_stride": 2}],
-    ids=["default", "masked attention", "masks of stride 2"],
+    ("dim", "settings"),
+    [
+        (2, {}),
+        (2, {"masked_attention": True}),
+        (2, {"pyramid": (16,), "query_stride": 2}),
+        (3, {"window": [8, 24, 24], "blocks_per_level": 0}),
+    ],
+    ids=["default", "masked attention", "masks of stride 2", "volume"],
 )
-def test_a_network_overfits_one_case(settings):
-    """Six cells, two of them each half over another one: all of them found once, with their whole masks."""
+def test_a_network_overfits_one_case(dim, settings):
+    """Six cells, in 2D two of them each half over another one: all of them found once, with their whole masks."""
     torch.manual_seed(0)
-    image, targets = touching_and_overlapping_cells()
+    image, targets = touching_and_overlapping_cells() if dim == 2 else touching_balls_in_thick_slices()
     network = IAUNet(
-        **encoder_kwargs((8, 16, 24), convolutions=2),
+        **encoder_kwargs((8, 16, 24), convolutions=2, spatial_dims=dim),
         input_channels=1,
         num_classes=2,
         num_things=1,
@@ -443,7 +448,7 @@ def test_a_network_overfits_one_case(settings):
     )
     criterion = LocationCriterion(num_classes=1, mask_head=network.mask_head, window=network.window)
     optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
-    steps = 160
+    steps = 160 if dim == 2 else 40
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 5e-3 * min(1, (step + 1) / 10) * (1 - step / steps) ** 0.9
         optimizer.zero_grad()
@@ -451,21 +456,22 @@ def test_a_network_overfits_one_case(settings):
         nn.utils.clip_grad_norm_(network.parameters(), 12)
         optimizer.step()
     found = network.eval().predict_instances(image)[0]
-    masks = torch.zeros(len(found.scores), 64, 64, dtype=torch.bool)
-    for mask, (y0, x0, y1, x1), crop in zip(masks, found.boxes.tolist(), found.masks, strict=True):
-        mask[y0:y1, x0:x1] = crop >= 128
-    masks = masks[found.scores >= 0.5][:, None]
-    truth = targets.at_points(None).view(-1, 64, 64)
-    iou = (masks & truth).sum((2, 3)) / (masks | truth).sum((2, 3))
+    masks = torch.zeros(len(found.scores), *image.shape[2:], dtype=torch.bool)
+    for mask, box, crop in zip(masks, found.boxes.tolist(), found.masks, strict=True):
+        mask[tuple(map(slice, box[:dim], box[dim:]))] = crop >= 128
+    masks = masks[found.scores >= 0.5].flatten(1)[:, None]
+    truth = targets.at_points(None)
+    iou = (masks & truth).sum(2) / (masks | truth).sum(2)
     assert iou.shape == (6, 6)
+    truth = truth.view(-1, *image.shape[2:])
     bar = (0.95 * best_possible_iou(truth, network.mask_stride)).clamp(max=0.9)
     assert ((iou >= bar).sum(0) == 1).all() and ((iou >= 0.5).sum(0) == 1).all()
 
 
 def best_possible_iou(truth: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """IoU of the true masks ``[T, H, W]`` with themselves as a grid of ``stride`` draws them (2: 0.90 to 0.93)."""
+    """IoU of the true masks ``[T, *spatial]`` with themselves as a grid of ``stride`` draws them (2: 0.90 to 0.93)."""
     drawn = to_pixels(at_cells(truth[:, None], stride).float() * 2 - 1, stride)[:, 0] >= 0
-    return (drawn & truth).sum((1, 2)) / (drawn | truth).sum((1, 2))
+    return (drawn & truth).flatten(1).sum(1) / (drawn | truth).flatten(1).sum(1)
 
 
 def touching_and_overlapping_cells() -> tuple[Tensor, SetTargets]:
@@ -481,3 +487,17 @@ def touching_and_overlapping_cells() -> tuple[Tensor, SetTargets]:
     layers = torch.tensor([layer for *_, layer in cells])
     targets = SetTargets(maps, layers, torch.arange(1, 7), torch.zeros(6, dtype=torch.int64))
     return (image + 0.1 * torch.randn(64, 64))[None, None], targets
+
+
+def touching_balls_in_thick_slices() -> tuple[Tensor, SetTargets]:
+    """Six balls in 10 slices, each as thick as three pixels; some touch within a slice, some along z."""
+    z, y, x = torch.meshgrid(*(torch.arange(n) + 0.5 for n in (10, 32, 48)), indexing="ij")
+    ids, image = torch.zeros(10, 32, 48, dtype=torch.int16), torch.zeros(10, 32, 48)
+    balls = [(3, 9, 9, 8), (3, 9, 25, 8), (7.5, 11, 10, 7), (5, 24, 18, 7), (4, 22, 38, 9), (8, 8, 34, 6)]
+    for number, (slice_, row, column, radius) in enumerate(balls, 1):
+        distance = ((3 * (z - slice_)) ** 2 + (y - row) ** 2 + (x - column) ** 2).sqrt() / radius
+        mask = (distance < 1) & (ids == 0)
+        ids[mask] = number
+        image += mask * (1.5 - distance.clamp(max=1) ** 2)
+    number = torch.arange(1, 7)
+    return (image + 0.1 * torch.randn(image.shape))[None, None], SetTargets(ids[None], number * 0, number, number * 0)

@@ -45,7 +45,7 @@ def mask_network(embedding: Tensor, dim: int) -> nn.Sequential:
 
 
 def full_frame(head: DynamicMaskHead, embeddings: Tensor, features: Tensor, cells: Tensor) -> Tensor:
-    """Logits ``[N, *grid]`` of every query at every cell, by a plain loop; ``cells [N, dim]`` are the queries' places."""
+    """Logits ``[N, *grid]`` of every query at every cell, by a plain loop; ``cells [N, dim]`` are their places."""
     grid = features.shape[1:]
     logits = torch.empty(len(embeddings), *grid, dtype=torch.float64)
     for n, embedding in enumerate(embeddings):

@@ -13,6 +13,7 @@ from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks import IAUNet, QueryOutput
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
+from maskmed_nnu.networks.layers.iaunet.masked_attention import allowed_positions
 from maskmed_nnu.networks.layers.iaunet.tile_instances import full_frame_instances
 from tests.networks.contract import NetworkContract, tensors
 from tests.networks.small_iaunet import PUBLISHED, build, encoder_kwargs
@@ -23,11 +24,10 @@ SWIN = "swin_tiny_patch4_window7_224"
 class InstanceContract(NetworkContract):
     """Both modes answer a ``QueryOutput``; ``predict_instances`` is what a trained network is asked for."""
 
-    dims = (2,)
     settings: dict = {}
 
     def build(self, spatial_dims, **overrides):
-        return build(**(self.settings | overrides))
+        return build(spatial_dims, **(self.settings | overrides))
 
     def evaluate(self, network, image):
         output = network(image)
@@ -51,15 +51,16 @@ class InstanceContract(NetworkContract):
             assert found.classes.max() < 2
             assert found.semantic.shape == (3, *image.shape[2:])
             torch.testing.assert_close(found.semantic.sum(0), torch.ones(image.shape[2:]))
-            for (y0, x0, y1, x1), mask in zip(found.boxes.tolist(), found.masks, strict=True):
-                assert 0 <= y0 < y1 <= image.shape[2] and 0 <= x0 < x1 <= image.shape[3]
-                assert mask.shape == (y1 - y0, x1 - x0) and mask.dtype == torch.uint8 and mask.max() >= 128
+            starts, stops = found.boxes.split(spatial_dims, 1)
+            assert (starts >= 0).all() and (starts < stops).all() and (stops <= torch.tensor(image.shape[2:])).all()
+            for extent, mask in zip((stops - starts).tolist(), found.masks, strict=True):
+                assert list(mask.shape) == extent and mask.dtype == torch.uint8 and mask.max() >= 128
 
     def test_nothing_above_the_threshold_is_no_object(self, spatial_dims):
         network = self.build(spatial_dims, score_threshold=1.1).eval()
         for found in network.predict_instances(self.image(spatial_dims)):
             assert found.scores.shape == found.classes.shape == (0,)
-            assert found.boxes.shape == (0, 4) and not found.masks
+            assert found.boxes.shape == (0, 2 * spatial_dims) and not found.masks
 
     def test_tiles_of_a_batch_do_not_see_each_other(self, spatial_dims):
         network = self.build(spatial_dims, score_threshold=0.0).eval()
@@ -75,7 +76,7 @@ class InstanceContract(NetworkContract):
         network = self.build(spatial_dims).train()
         image = self.image(spatial_dims)
         ids = torch.zeros(1, *image.shape[2:], dtype=torch.int16)
-        ids[0, :9, :7], ids[0, 20:30, 40:] = 1, 2
+        ids[0, ..., :9, :7], ids[0, ..., 20:30, 20:] = 1, 2
         number = torch.arange(1, objects + 1)
         targets = [SetTargets(ids, torch.zeros_like(number), number, number - 1)] * 2
         if network.from_image:
@@ -91,6 +92,8 @@ class InstanceContract(NetworkContract):
 
 
 class TestImageQueries(InstanceContract):
+    traced_dims = (2, 3)
+
     def test_training_output_has_the_promised_shapes(self):
         output = build()(torch.randn(2, 2, 32, 48))
         assert isinstance(output, QueryOutput)
@@ -100,6 +103,19 @@ class TestImageQueries(InstanceContract):
         assert [t.shape for t in output.dense_logits] == [(2, 3, 32, 48)]
         assert output.reference_points.shape == (2, 7, 2)
         assert output.centre_logits.shape == (2, 2, 16, 24)
+
+    def test_a_volume_has_an_axis_more(self):
+        network = build(3)
+        output = network(torch.randn(2, 2, 8, 16, 24))
+        assert network.divisor == (4, 8, 8) and network.mask_stride == (1, 1, 1)
+        assert output.mask_embeddings.shape == (3, 2, 7, (4 + 7 + 1) * 8 + 9 * 8 + 9)
+        assert output.mask_features.shape == (2, 7, 8, 16, 24)
+        assert output.reference_points.shape == (2, 7, 3)
+        assert output.centre_logits.shape == (2, 2, 8, 8, 12)
+
+    def test_no_convolution_of_the_pixel_decoder_spans_slices_that_the_encoder_keeps_apart(self):
+        outputs = build(3).pixel_decoder.outputs
+        assert [tuple(block[0].kernel_size) for block in outputs] == [(3, 3, 3), (1, 3, 3)]
 
 
 class TestImageQueriesWithMaskedAttention(InstanceContract):
@@ -204,6 +220,10 @@ def test_wrong_backbones_and_weights_are_told(torchvision_ops, tmp_path):
     [
         ({"queries": "magic"}, "queries 'magic'; legal values are image, learned"),
         ({"levels": 3, "pyramid": (8, 8)}, "3 levels and a pyramid of 2, but the encoder has only 4 scales"),
+        (
+            {"backbone": "resnet18", "conv_op": nn.Conv3d},
+            "backbone 'resnet18' for volumes, but timm's networks are for",
+        ),
         ({"query_stride": 8}, r"query_stride 8; legal are the strides of the pyramid, \[2, 1\]"),
         ({"window": [9, 9, 9]}, r"window \[9, 9, 9\] for 2 axes; legal is one edge for each"),
     ],
@@ -279,7 +299,8 @@ def test_masked_attention_reads_the_mask_within_its_window_only():
     scale = torch.zeros(1, 16, 8, 8)
     embeddings = torch.zeros(1, 2, network.mask_head.embedding_size)
     embeddings[0, 0, -1], embeddings[0, 1, -1] = 1, -1  # all of the window; nothing
-    allowed = network._allowed(features, reference, embeddings, scale).view(2, 8, 8)
+    allowed = allowed_positions(network.mask_head, network.window, features, reference, embeddings, scale)
+    allowed = allowed.view(2, 8, 8)
     assert allowed[1].all()
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[1:4, 1:4] = True  # 12 of 32 pixels around (10, 10): the cells whose middles are at 6, 10 and 14

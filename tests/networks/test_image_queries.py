@@ -8,16 +8,19 @@ from scipy import ndimage
 
 from maskmed_nnu.networks.layers.iaunet.image_queries import PRIOR, ImageQueries
 
+dims = pytest.mark.parametrize("shape", [(12, 15), (6, 9, 7)], ids=["2d", "3d"])
 
-def make_queries(num_queries: int = 6, num_classes: int = 2) -> ImageQueries:
+
+def make_queries(num_queries: int = 6, num_classes: int = 2, spatial_dims: int = 2) -> ImageQueries:
     torch.manual_seed(0)
-    return ImageQueries(channels=5, dim=8, spatial_dims=2, num_classes=num_classes, num_queries=num_queries)
+    return ImageQueries(channels=5, dim=8, spatial_dims=spatial_dims, num_classes=num_classes, num_queries=num_queries)
 
 
-def test_peaks_are_the_local_maxima_of_scipy_in_the_order_of_their_heat():
+@dims
+def test_peaks_are_the_local_maxima_of_scipy_in_the_order_of_their_heat(shape):
     torch.manual_seed(1)
-    heat = torch.randn(2, 12, 15)
-    index = make_queries(num_queries=180)._peaks(heat[:, None])
+    heat = torch.randn(2, *shape)
+    index = make_queries(num_queries=heat[0].numel(), spatial_dims=len(shape))._peaks(heat[:, None])
     for sample, order in zip(heat, index, strict=True):
         highest = ndimage.maximum_filter(sample.numpy(), size=3, mode="nearest") == sample.numpy()
         peaks = [i for i in sample.flatten().argsort(descending=True).tolist() if highest.flat[i]]
@@ -26,21 +29,26 @@ def test_peaks_are_the_local_maxima_of_scipy_in_the_order_of_their_heat():
         assert order.tolist() == peaks + others
 
 
-def test_a_query_brings_its_place_and_the_features_there():
-    module = make_queries()
-    features = torch.randn(2, 5, 9, 7)
+@dims
+def test_a_query_brings_its_place_and_the_features_there(shape):
+    dim, cells = len(shape), torch.Size(shape).numel()
+    module = make_queries(spatial_dims=dim)
+    features = torch.randn(2, 5, *shape)
     content, reference, logits = module(features)
-    assert content.shape == (2, 6, 8) and reference.shape == (2, 6, 2) and logits.shape == (2, 2, 9, 7)
+    assert content.shape == (2, 6, 8) and reference.shape == (2, 6, dim) and logits.shape == (2, 2, *shape)
     hidden = module.hidden(features)
     torch.testing.assert_close(logits, module.seg_layers["heat"](hidden))
-    classes = module._peaks(logits) // 63
+    peaks = module._peaks(logits)
+    classes, places = peaks // cells, peaks % cells
     assert 0 < classes.sum() < classes.numel()
     embedding = module.seg_layers["classes"].weight
     for b in range(2):
         for q in range(6):
-            x, y = reference[b, q, 0] * 7 - 0.5, reference[b, q, 1] * 9 - 0.5
-            torch.testing.assert_close((x, y), (x.round(), y.round()), atol=1e-4, rtol=0)
-            there = hidden[b, :, round(y.item()), round(x.item())]
+            place = reference[b, q].flip(0) * torch.tensor(shape) - 0.5
+            torch.testing.assert_close(place, place.round(), atol=1e-4, rtol=0)
+            cell = tuple(place.round().int().tolist())
+            assert torch.arange(cells).view(shape)[cell] == places[b, q]
+            there = hidden[(b, slice(None), *cell)]
             torch.testing.assert_close(content[b, q], module.content(there) + embedding[classes[b, q]])
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from torch import nn
+from torch import Tensor, nn
 
+from maskmed_nnu.losses import SetTargets
+from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks import IAUNet, MaskAttnUNet, MaskMed
+from maskmed_nnu.networks.iaunet import WINDOW_POINTS
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
 from maskmed_nnu.networks.layers.maskmed import deformable
 from tests.networks.saved import kept_for_backward
@@ -56,6 +60,37 @@ def test_estimate_of_iaunet_beside_the_stock_network_is_what_autograd_keeps(sett
     stock = PlainConvUNet(1, num_classes=2, deep_supervision=True, n_conv_per_stage_decoder=[2] * 5, **plan)
     image = torch.randn(1, 1, *patch)
     measured = kept_for_backward(ours, image) / kept_for_backward(stock, image)
+    estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)
+    assert 0.9 * measured < estimated < 1.35 * measured
+
+
+class Trained(nn.Module):
+    """A network with its loss of objects."""
+
+    def __init__(self, network: IAUNet, targets: list[SetTargets]) -> None:
+        super().__init__()
+        self.network, self.targets = network, targets
+        head, window = network.mask_head, network.window
+        self.loss = LocationCriterion(num_classes=1, mask_head=head, window=window, num_points=WINDOW_POINTS)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.loss(self.network(image), self.targets).total
+
+
+def test_estimate_of_a_volume_is_what_autograd_keeps_of_network_and_loss():
+    """Masks, votes and heatmap among it."""
+    plan = encoder_kwargs((16, 32, 64, 128), convolutions=2, spatial_dims=3)
+    patch = (16, 64, 64)
+    ours = IAUNet(input_channels=1, num_classes=2, num_things=1, levels=1, **plan, window=[8, 24, 24])
+    ids = torch.zeros(1, *patch, dtype=torch.int16)
+    for index, (z, y, x) in enumerate(np.ndindex(2, 3, 3)):  # as many as fill the windows' points
+        ids[0, 8 * z : 8 * z + 7, 21 * y : 21 * y + 20, 21 * x : 21 * x + 20] = index + 1
+    number = torch.arange(1, 19)
+    trained = Trained(ours, [SetTargets(ids, number * 0, number, number * 0)])
+    plan["features_per_stage"] = [32, 64, 128, 256]  # nnU-Net's own, with which it compares
+    stock = PlainConvUNet(1, num_classes=2, deep_supervision=True, n_conv_per_stage_decoder=[2] * 3, **plan)
+    image = torch.randn(1, 1, *patch)
+    measured = kept_for_backward(trained, image) / kept_for_backward(stock, image)
     estimated = ours.compute_conv_feature_map_size(patch) / stock.compute_conv_feature_map_size(patch)
     assert 0.9 * measured < estimated < 1.35 * measured
 

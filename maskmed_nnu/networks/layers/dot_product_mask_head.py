@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmed_nnu.networks.layers.dimensions import unravel
+from maskmed_nnu.dimensions import unravel
 
 
 class DotProductMaskHead:

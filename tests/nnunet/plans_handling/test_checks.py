@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -104,4 +105,51 @@ def test_other_numbers_of_things():
     with pytest.raises(
         InputError, match=r"arch_kwargs.num_things to 2; legal is the number of .* \[1\], 1. Plan again"
     ):
+        check_iaunet_plans(plans, configuration)
+
+
+def volume_plans() -> tuple[dict, dict]:
+    """Plans of objects in volumes with thick slices, and their 3d_fullres."""
+    plans = plans_of_version_0_1("iaunet")
+    configuration = copy.deepcopy(plans["configurations"]["2d"])
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    stages = kwargs["n_stages"]
+    kwargs |= {
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * (stages - 1)],
+        "strides": [[1, 1, 1], [1, 2, 2], *[[2, 2, 2]] * (stages - 2)],
+        "window": [8, 32, 32],
+    }
+    configuration |= {"patch_size": [2 * 2 ** (stages - 2), *[2**stages] * 2], "batch_dice": False}
+    plans["configurations"]["3d_fullres"] = configuration
+    return plans, configuration
+
+
+def test_plans_of_objects_in_volumes_pass():
+    check_iaunet_plans(*volume_plans())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"patch_size": [9, 64, 64]}, r"patch size \[9, 64, 64\] .* axis 0 by 16, and 9 is no .* it: 16 or 16"),
+        ({"window": [8, 32]}, r"arch_kwargs.window to \[8, 32\]; legal is one edge, or 3 of them, one for each axis"),
+        (
+            {"window": [8, 32, 0]},
+            "window to .* legal is an integer of 1 or more or a list of one or more integers of 1 or",
+        ),
+        ({"query_stride": 3}, r"query_stride 3; legal are the strides of the pyramid, \[4, 2, 1\]"),
+        (
+            {"backbone": "resnet18"},
+            r"arch_kwargs.backbone to \"resnet18\"; legal is null in a configuration of volumes, because timm",
+        ),
+    ],
+)
+def test_plans_of_objects_in_volumes_that_do_not_fit(settings, sentence):
+    plans, configuration = volume_plans()
+    for key, value in settings.items():
+        place = configuration if key == "patch_size" else configuration["architecture"]["arch_kwargs"]
+        place[key] = value
+    with pytest.raises(InputError, match=sentence):
         check_iaunet_plans(plans, configuration)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+from maskmed_nnu.nnunet.training import data_loader
 from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, training_transforms
 from maskmed_nnu.nnunet.training.data_loader import InstanceDataLoader, draw_start
 
@@ -86,17 +89,48 @@ def test_slices_of_a_volume():
     assert next(loader(cases, batch_size=50, foreground=0.0))["target"].numpy()[:, 1].max((1, 2)).min() == 0
 
 
+def make_volume(boxes: list[tuple[int, ...]], shape: tuple[int, int, int] = (20, 60, 70)):
+    seg = np.zeros((2, *shape), np.int16)
+    for number, (z0, y0, x0, z1, y1, x1) in enumerate(boxes, start=1):
+        seg[0, z0:z1, y0:y1, x0:x1], seg[1, z0:z1, y0:y1, x0:x1] = 1, number
+    rows = np.array([(number, *box) for number, box in enumerate(boxes, start=1)], np.int32).reshape(-1, 7)
+    return Cases(np.zeros((1, *shape), np.float32), seg, {1: rows})
+
+
+def test_patches_of_a_volume_show_the_object_whole():
+    np.random.seed(4)
+    boxes = [(0, 0, 0, 3, 4, 5), (9, 30, 30, 15, 40, 50), (18, 56, 66, 20, 60, 70)]
+    cases = make_volume(boxes)
+    target = next(loader(cases, patch=(8, 24, 32), batch_size=300))["target"].numpy()
+    sizes = [60, 6 * 10 * 20, 2 * 4 * 4]
+    whole = [(target[:, 1] == number).sum((1, 2, 3)) == size for number, size in enumerate(sizes, start=1)]
+    assert target.shape == (300, 2, 8, 24, 32) and (np.sum(whole, 0) == 1).all() and target.min() == 0
+    assert np.allclose(np.mean(whole, 1), 1 / 3, atol=0.09)
+    places = np.array([np.argwhere(patch == 2)[0] for patch in target[whole[1], 1]])
+    assert (np.ptp(places, 0) > (1, 8, 8)).all()  # anywhere in the patch
+    # an object larger than the patch fills it, a volume smaller than the patch is shown whole
+    assert (next(loader(cases, patch=(4, 8, 8), batch_size=60))["target"][:, 1] == 2).flatten(1).all(1).sum() > 10
+    padded = next(loader(cases, patch=(32, 64, 80), batch_size=2))["target"].numpy()
+    assert ((padded[:, 1] > 0).sum((1, 2, 3)) == sum(sizes)).all() and padded.min() == -1
+
+
+def test_examples():
+    assert doctest.testmod(data_loader).failed == 0
+
+
 def test_images_without_objects():
+    assert next(loader(make_volume([]), patch=(8, 24, 32)))["target"].max() == 0
+
     assert next(loader(make_case([])))["target"].max() == 0
 
 
 def test_the_margin_for_augmentation_is_cut_off_again():
     """Whatever the scale did not touch shows the object whole, so the patch is the centre of what was cut out."""
     np.random.seed(5)
-    initial = initial_patch_size((32, 48))
+    initial = initial_patch_size((32, 48), (1, 1))
     cut = next(loader(make_case(BOXES), initial=initial, batch_size=50))["target"]
     assert list(cut.shape[2:]) == initial == [48, 72]
-    batches = loader(make_case(BOXES), initial=initial, batch_size=50, transforms=training_transforms((32, 48)))
+    batches = loader(make_case(BOXES), initial=initial, batch_size=50, transforms=training_transforms((32, 48), (1, 1)))
     target = next(batches)["target"].numpy()
     areas = {1: 4, 2: 30 * 45, 3: 6}
     whole = sum((target[:, 1] == number).sum((1, 2)) == area for number, area in areas.items())

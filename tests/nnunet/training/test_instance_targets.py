@@ -11,21 +11,22 @@ from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 PLAN = {"layer_classes": [2, 2, 5], "thing_classes": [2, 5]}
 
 
-def random_batch(seed: int, edge: int = 40) -> np.ndarray:
-    """Squares of two classes in three layers, stuff of class 3, a crowd of class 5, padding at the bottom."""
+def random_batch(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Boxes of two classes in three layers, stuff of class 3, a crowd of class 5, padding at the bottom."""
     rng = np.random.default_rng(seed)
-    seg = np.zeros((2, 4, edge, edge), np.int16)
+    seg = np.zeros((2, 4, *shape), np.int16)
     for sample in seg:
-        sample[0, 30:34, 5:20] = 3
-        sample[0, 3:7, 30:38] = 5
+        sample[0, ..., 30:34, 5:20] = 3
+        sample[0, ..., 3:7, 30:38] = 5
         for number in range(1, 40):
             layer = int(rng.integers(1, 4))
-            y, x = rng.integers(-4, edge, 2)
-            box = slice(max(y, 0), max(y + 6, 0)), slice(max(x, 0), max(x + 5, 0))
+            start = rng.integers(-4, shape)
+            sizes = (3, 6, 5)[-len(shape) :]
+            box = tuple(slice(max(at, 0), max(at + size, 0)) for at, size in zip(start, sizes, strict=True))
             free = sample[layer][box] == 0
             sample[layer][box][free] = number * 800
             sample[0][box] = PLAN["layer_classes"][layer - 1]
-        sample[:, 36:] = -1
+        sample[..., 36:, :] = -1
     return seg
 
 
@@ -38,7 +39,7 @@ def expected(sample: np.ndarray, min_fragment: list[int]) -> tuple[dict, np.ndar
     for layer, ids in enumerate(sample[1:]):
         for number in set(ids[ids > 0].tolist()):
             mask = ids == number
-            at_border = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
+            at_border = any(mask.take(side, axis).any() for axis in range(mask.ndim) for side in (0, -1))
             index = PLAN["thing_classes"].index(PLAN["layer_classes"][layer])
             if at_border and mask.sum() < min_fragment[index]:
                 valid &= ~mask
@@ -48,9 +49,9 @@ def expected(sample: np.ndarray, min_fragment: list[int]) -> tuple[dict, np.ndar
 
 
 @pytest.mark.parametrize("min_fragment", [[0, 0], [12, 8], [0, 10**6]])
-@pytest.mark.parametrize("seed", range(3))
-def test_same_as_a_loop_over_objects(seed: int, min_fragment: list[int]):
-    batch = random_batch(seed)
+@pytest.mark.parametrize(("seed", "shape"), [(0, (40, 40)), (1, (40, 40)), (2, (40, 40)), (0, (9, 40, 40))])
+def test_same_as_a_loop_over_objects(seed: int, shape: tuple[int, ...], min_fragment: list[int]):
+    batch = random_batch(seed, shape)
     targets = instance_targets(torch.from_numpy(batch), **PLAN, min_fragment=min_fragment)
     for sample, target in zip(batch, targets, strict=True):
         found, valid = expected(sample, min_fragment)

@@ -16,8 +16,10 @@ from maskmed_nnu.networks.layers.unet import build_encoder
 
 
 class PlannedBackbone(nn.Module):
-    """nnU-Net's encoder; ``channels``, ``kernels`` and ``strides`` (per axis, relative to the image) of the scales, full
-    resolution first."""
+    """nnU-Net's encoder; ``channels``, ``kernels`` and ``strides`` of the scales, full resolution first.
+
+    A stride is relative to the image and, as a kernel, a number for each axis.
+    """
 
     def __init__(self, *, input_channels: int, **plan: Any) -> None:
         super().__init__()
@@ -25,7 +27,9 @@ class PlannedBackbone(nn.Module):
         self.channels: list[int] = list(self.encoder.output_channels)
         self.strides = [tuple(stride) for stride in itertools.accumulate(self.encoder.strides, _product)]
         dim = len(self.strides[0])
-        self.kernels = [(kernel,) * dim if isinstance(kernel, int) else tuple(kernel) for kernel in self.encoder.kernel_sizes]
+        self.kernels = [
+            (kernel,) * dim if isinstance(kernel, int) else tuple(kernel) for kernel in self.encoder.kernel_sizes
+        ]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.encoder(image)

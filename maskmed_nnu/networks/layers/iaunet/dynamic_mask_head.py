@@ -56,9 +56,9 @@ def window_cells(
 ) -> tuple[Tensor, Tensor]:
     """The cells of windows around reference points.
 
-    ``reference [N, dim]`` (x, y, z) in cells of a grid of ``shape`` (z, y, x), as ``window`` is; ``scale`` is that of the
-    head. Returns flat cell numbers ``[N, prod(window)]`` and the cells' coordinates relative to the reference point in
-    units of ``scale``, ``[N, prod(window), dim]``. A cell off the grid is replaced by the nearest one at the border.
+    ``reference [N, dim]`` (x, y, z) in cells of a grid of ``shape`` (z, y, x), as ``window`` is; ``scale`` is that of
+    the head. Returns flat cell numbers ``[N, prod(window)]`` and the cells' coordinates relative to the reference point
+    in units of ``scale``, ``[N, prod(window), dim]``. A cell off the grid is replaced by the nearest at the border.
     """
     corner, dim = window_corner(reference, window), len(window)
     flat: Tensor | int = 0

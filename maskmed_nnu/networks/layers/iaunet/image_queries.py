@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from maskmed_nnu.networks.layers.dimensions import CONV, MAX_POOL, spatial_axes, unravel
+from maskmed_nnu.dimensions import CONV, MAX_POOL, spatial_axes, unravel
 
 PRIOR = 0.05
 """Probability of a centre at the start of the training, as in "Focal Loss" (arXiv 1708.02002)."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskmed_nnu.networks.layers.dimensions import CONV, LINEAR, spatial_axes
+from maskmed_nnu.dimensions import CONV, LINEAR, spatial_axes
 
 Norm = Callable[[int], nn.Module]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmed_nnu.networks.layers.dimensions import LINEAR, spatial_axes
+from maskmed_nnu.dimensions import LINEAR, spatial_axes
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead, window_cells, window_corner
 
@@ -102,8 +102,8 @@ def to_pixels(cells: Tensor, stride: Sequence[int]) -> Tensor:
     size = [(edge + 1) * step + 1 for edge, step in zip(edges, stride, strict=True)]
     fine = F.interpolate(F.pad(cells, (1, 1) * dim, mode="replicate"), size, mode=LINEAR[dim], align_corners=True)
     starts = [step - step // 2 for step in stride]
-    inside = (slice(start, start + edge * step) for start, edge, step in zip(starts, edges, stride, strict=True))
-    return fine[(..., *inside)]
+    inside = [slice(start, start + edge * step) for start, edge, step in zip(starts, edges, stride, strict=True)]
+    return fine[(slice(None), slice(None), *inside)]
 
 
 def maskness(masks: list[Tensor]) -> Tensor:

@@ -17,8 +17,8 @@ from maskmed_nnu.nnunet.training.loss.instance_targets import instance_targets
 class InstanceLoss(nn.Module):
     """``criterion`` on the objects, ``dense_weight`` · (Dice + cross-entropy) on the semantic map.
 
-    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, *spatial]``. ``instances`` are the plan's settings of that
-    name, ``num_classes`` counts the labels with background.
+    The target is what `InstanceDataLoader` gives, ``[B, 1 + L, *spatial]``. ``instances`` are the plan's settings of
+    that name, ``num_classes`` counts the labels with background; ``batch_dice`` is nnU-Net's setting.
     """
 
     def __init__(

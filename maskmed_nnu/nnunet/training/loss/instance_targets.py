@@ -18,8 +18,9 @@ def instance_targets(
 ) -> list[SetTargets]:
     """The objects of every sample: one target per id that is present, on the device of ``seg``.
 
-    ``seg`` is ``[B, 1 + L, *spatial]`` of integers as `InstancePreprocessor` writes it: the semantic map, then ``L`` layers
-    of ids, all of layer ``l`` being of class ``layer_classes[l]``. A target's class is its index in ``thing_classes``.
+    ``seg`` is ``[B, 1 + L, *spatial]`` of integers as `InstancePreprocessor` writes it: the semantic map, then ``L``
+    layers of ids, all of layer ``l`` being of class ``layer_classes[l]``. A target's class is its index in
+    ``thing_classes``.
 
     ``valid`` is False where the target is unknown:
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable, Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 INSTANCE_NORM: dict[int, type[nn.Module]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
-MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
-ADAPTIVE_AVG_POOL = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+MAX_POOL: dict[int, Callable[..., Tensor]] = {2: F.max_pool2d, 3: F.max_pool3d}
+ADAPTIVE_AVG_POOL: dict[int, Callable[..., Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
 """Modes of ``interpolate``."""
 
@@ -19,9 +20,10 @@ def spatial_axes(maps: Tensor) -> tuple[int, ...]:
     return tuple(range(2, maps.ndim))
 
 
-def unravel(index: Tensor, shape: torch.Size | tuple[int, ...]) -> list[Tensor]:
+def unravel(index: Tensor, shape: Sequence[int]) -> list[Tensor]:
     """Coordinates (x, y, z) of flat positions on a grid of ``shape``, the last axis of the grid first.
 
+    >>> import torch
     >>> [axis.tolist() for axis in unravel(torch.tensor([5, 23]), (2, 3, 4))]
     [[1, 3], [1, 2], [0, 1]]
     """
