@@ -262,7 +262,7 @@ class IAUNet(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit.
 
-        In volumes also masks, votes and heatmap; images keep the estimates, and so the patches, that they always had.
+        In volumes also masks, votes and heatmap; images keep the estimates, and the patches, that they always had.
         """
         size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
         scales: list[int] = [math.prod(map(floordiv, input_size, stride)) for stride in self.backbone.strides[::-1]]
@@ -270,19 +270,19 @@ class IAUNet(nn.Module):
         layers = [len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks]
         tokens = sum(n * blocks for n, blocks in zip(scales, layers, strict=False))
         size += tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
-        # what the heads give is stored once, and nnU-Net's unit is two numbers
         return size + self._given_by_heads(scales, len(layers)) // 2 * (self.dim > 2)
 
     def _given_by_heads(self, scales: Sequence[int], levels: int) -> int:
-        """Numbers of masks, votes, semantic map, heatmap and sampled windows; ``scales`` as in the pixel decoder."""
+        """Numbers, two of which are a unit, of masks, votes, semantic map, heatmap and sampled windows."""
         channels = self.mask_features.out_channels
         if self.dense is not None:
             channels += cast(nn.Conv3d, self.dense["seg_layers"]).out_channels
-        size = channels * scales[levels + len(self.pixel_decoder.pyramid) - 1]
+        cells = scales[levels + len(self.pixel_decoder.pyramid) - 1]
+        size = channels * cells
         if isinstance(self.mask_head, DynamicMaskHead):
             heat = cast(nn.Conv3d, self.image_queries.seg_layers["heat"])
             size += (heat.in_channels + heat.out_channels) * scales[levels + self.query_level]
-            points = min(self.num_queries * math.prod(self.window), WINDOW_POINTS)
+            points = min(self.num_queries * min(math.prod(self.window), cells), WINDOW_POINTS)
             size += points * (self.mask_features.out_channels + self.dim + 1 + 2 * self.mask_head.hidden)
         return size
 

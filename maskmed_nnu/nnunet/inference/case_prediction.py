@@ -178,8 +178,9 @@ class _StuffMap:
     def add(self, probabilities: Tensor, number: int, tile: Tile) -> None:
         if self.total is None:
             self.total = torch.zeros(self.images, len(probabilities), *self.shape)
-        window = (slice(None), *map(slice, _window_shape(tile)))
-        self.total[(number, slice(None), *tile.slices)] += (probabilities.float().cpu() * self.weight)[window]
+        window = tuple(map(slice, _window_shape(tile)))
+        part = (probabilities.float().cpu() * self.weight)[(slice(None), *window)]
+        self.total[number][(slice(None), *tile.slices)] += part
 
     def classes(self, number: int) -> np.ndarray:
         """int16 ``[*shape]``: the most probable class where that is stuff, else 0. No weight divides it: all classes

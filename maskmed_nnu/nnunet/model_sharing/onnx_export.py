@@ -114,6 +114,11 @@ def load_tiled(model: ModelSource, folds: Sequence[int | str] | int | str | None
             f"{model.name} finds objects by {type(network).__name__}, which has no tile_tensors, the outputs of a "
             "graph; export a model of IAUNet or MaskAttnUNet."
         )
+    if of_objects and len(configuration["patch_size"]) > 2:
+        raise InputError(
+            f"{model.name} finds objects in volumes, and only those in images are written as a graph; export a "
+            "package, which predicts wherever maskmed_nnu is installed."
+        )
     if of_objects and len(chosen) > 1:
         raise InputError(
             f"{model.name} finds objects with {len(chosen)} folds, and each fold finds its own, which a graph cannot "

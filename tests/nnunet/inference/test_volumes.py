@@ -99,7 +99,7 @@ def test_empty_slices_and_empty_volumes_are_predicted_like_others(tmp_path):
 def test_memory_is_that_of_the_label_map_and_the_objects():
     """stardist/stardist#130: tens of GB for the candidates of 355 × 500 × 1200 voxels, a hundred bytes a voxel.
 
-    Eight views of a volume a third of which is cells: what numpy holds at most, beside the image, is a few label maps of 4 bytes.
+    Eight views of a volume a third of which is cells: beside the image, numpy holds a few label maps of 4 bytes.
     """
     tile = (24, 24, 24)
     truth = grid_of_cells((36, 60, 48), pitch=12, edge=11)

@@ -27,7 +27,7 @@ from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.inference.model_source import open_model
 from maskmed_nnu.nnunet.model_sharing import output_file, prediction_settings
 from maskmed_nnu.nnunet.model_sharing.onnx_export import export_onnx, load_tiled
-from tests.nnunet.tiny_models import OBJECTS, VOLUMES, tiny_model
+from tests.nnunet.tiny_models import OBJECTS, tiny_model
 
 ORDERS = {"data": 3, "probabilities": 1, "seg": 1}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
@@ -422,6 +422,19 @@ def test_each_fold_finds_objects_of_its_own(tmp_path):
         export_onnx(folder, tmp_path / "x.onnx")
 
 
+@pytest.mark.parametrize("kind", ["onnx", "bioimageio"])
+def test_objects_in_volumes_are_no_graph(tmp_path, kind):
+    words = {}
+    if kind == "bioimageio":
+        pytest.importorskip("bioimageio.spec")
+        (tmp_path / "a.nii.gz").touch()
+        words = {"authors": ["A. Name"], "licence": "MIT", "example": tmp_path / "a.nii.gz"}
+    file = tmp_path / {"onnx": "x.onnx", "bioimageio": "x.zip"}[kind]
+    with pytest.raises(InputError, match="objects in volumes, and only those in images are written as a graph; export"):
+        mm.export(tiny_model(tmp_path / "model", "IAUNet", dim=3), file, format=kind, **words)
+    assert not file.exists()
+
+
 FAST = [("MaskMed", 3), ("IAUNet", 2)]
 SLOW = [("MaskMed", 2), ("MaskAttnUNet", 2), ("MaskAttnUNetPanoptic", 2)]
 GRAPHS = [*FAST, *(pytest.param(*graph, marks=pytest.mark.slow) for graph in SLOW)]
@@ -447,7 +460,7 @@ def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
     model = mm.load(source, device="cpu")
     noise = np.random.default_rng(0).normal(size=(6, 20, 17) if dim == 3 else (40, 45)).astype(np.float32)
     picture = mm.example("nuclei") if trained else noise
-    spacing = (1.0,) * dim if network in VOLUMES else None
+    spacing = (1.0,) * dim if network == "MaskMed" else None
     by_torch = model.predict(picture, spacing=spacing).labels
     predictor = model._load()
     predictor.network = onnx_speed.RuntimeNetwork(runtime, predictor.network)
