@@ -152,8 +152,9 @@ def _summary(table: InstanceTable, selected: Mask, counts: Integers) -> dict[str
         "area": describe(table.areas[selected]),
         "extent": {
             **_by_axis(extents),
-            "shorter": describe(in_plane.min(1)),
-            "longer": describe(in_plane.max(1)),
+            # of an object that is cut off along one of them the other one
+            "shorter": describe(np.fmin(*in_plane.T)),
+            "longer": describe(np.fmax(*in_plane.T)),
         },
         "spacing": describe(table.spacings[selected]),
     }
