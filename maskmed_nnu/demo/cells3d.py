@@ -21,7 +21,7 @@ IMAGES, MASKS = "images", "masks"
 SHAPE = (36, 64, 64)
 """Of the space that is drawn, in pixels of a slice."""
 ANISOTROPY = 2
-TRAINING, TEST = 24, 6
+TRAINING, TEST = 16, 4
 NUCLEI = (25 / 460_800, 50 / 460_800)
 """For each voxel of the space."""
 RADIUS = (6.0, 9.0)

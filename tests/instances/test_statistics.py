@@ -77,6 +77,12 @@ def test_objects_of_a_volume_that_its_border_cuts_off():
         summarise(measure(alone, num_classes=1, spacing=(5.0, 1.0, 1.0)), {"cell": 1})["all"]["extent"]["z"]["50"] == 10
     )
     assert not measure(objects, num_classes=1).cut.any()  # slices count as they are seen
+    # of one that is cut off along an axis of the plane the other edge counts
+    corner = np.zeros((1, 8, 20, 30), np.int32)
+    corner[0, 2:5, 0:3, 5:12], corner[0, 2:5, 8:13, 0:2] = 1, 2
+    two = InstanceMap(corner, np.ones(2, np.int64), objects.stuff)
+    extent = summarise(measure(two, num_classes=1, spacing=(5.0, 1.0, 1.0)), {"cell": 1})["all"]["extent"]
+    assert (extent["shorter"]["min"], extent["longer"]["max"]) == (5, 7)
 
 
 def test_each_slice_of_a_volume_is_an_image():

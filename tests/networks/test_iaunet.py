@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from maskmed_nnu.dimensions import LINEAR
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.losses import SetCriterion, SetTargets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
@@ -259,12 +260,14 @@ def test_pretrained_weights_fit_a_data_set_with_other_classes():
 
 
 # ------------------------------------------------------------------------------------------------------------ masks
-def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points():
-    features, embeddings = torch.randn(2, 3, 5, 4), torch.randn(2, 2, 6, 4)
-    coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, (5, 4))
-    fine = F.interpolate(coarse.flatten(0, 1), scale_factor=4, mode="bilinear").view(2, 2, 6, -1)
-    index = torch.randint(20 * 16, (2, 50))
-    at_points = DotProductMaskHead(stride=(4, 4)).at_points(embeddings, features, index)
+@pytest.mark.parametrize("stride", [(4, 4), (1, 4, 4), (2, 4, 4)], ids=str)
+def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points(stride):
+    grid = (3, 5, 4)[-len(stride) :]
+    features, embeddings = torch.randn(2, 3, *grid), torch.randn(2, 2, 6, 4)
+    coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, grid)
+    fine = F.interpolate(coarse.flatten(0, 1), scale_factor=stride, mode=LINEAR[len(stride)]).view(2, 2, 6, -1)
+    index = torch.randint(fine.shape[-1], (2, 50))
+    at_points = DotProductMaskHead(stride).at_points(embeddings, features, index)
     torch.testing.assert_close(
         at_points, fine.gather(3, index[None, :, None].expand(2, 2, 6, 50)), rtol=1e-4, atol=1e-5
     )

@@ -73,6 +73,14 @@ def test_average_precision(shape: tuple[int, ...], seed: int) -> None:
     assert 0.02 < expected < 0.95
 
 
+def test_a_volume_may_have_as_many_objects_as_its_slices_together() -> None:
+    ids = np.arange(1, 1 + 4 * 10 * 60, dtype=np.int32).reshape(1, 4, 10, 60)  # 2400
+    for shape, expected in (((4, 10, 60), 1.0), ((40, 60), 0.42)):
+        metric = AveragePrecision()
+        metric.update(ids.reshape(1, *shape), ids.reshape(1, *shape))
+        assert metric.compute()["AP"] == pytest.approx(expected, abs=0.01)
+
+
 def test_sizes_of_objects_in_a_volume_are_cubes() -> None:
     edges = (31, 33, 97)
     boxes = [[0, 0, 100 * n, edge, edge, 100 * n + edge] for n, edge in enumerate(edges)]
