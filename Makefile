@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself, from a plain python3.
 #
-#   make demo       train and evaluate MaskMed on made-up organs, in minutes; make demo TASK=cells or TASK=lesions
+#   make demo       train and evaluate MaskMed on made-up organs, in minutes; make demo TASK=cells, cells3d or lesions
 #   make check      formatting, lint, types, imports and the fastest tests
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes

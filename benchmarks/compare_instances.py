@@ -90,9 +90,10 @@ def published_encoder() -> dict:
 
 # --------------------------------------------------------------------------------------------------- commands
 class Commands:
-    """The installed commands in WORK, each with its log."""
+    """The installed commands in WORK, each with its log; ``configuration`` is that of the plans."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, configuration: str = "2d") -> None:
+        self.configuration = configuration
         self.work, self.device, self.threads, self.steps = args.work, args.device, args.threads, args.steps
         self.environment = {
             **os.environ,
@@ -131,7 +132,7 @@ def planned(method: Method, commands: Commands) -> dict:
     folder = commands.work / "nnUNet_preprocessed" / data_set
     finished = folder / f"{name}.done"
     if not finished.is_file():
-        command = ("-d", number, "-pl", method.planner, "-overwrite_plans_name", name, "-c", "2d")
+        command = ("-d", number, "-pl", method.planner, "-overwrite_plans_name", name, "-c", commands.configuration)
         processes = ("-np", commands.threads, "-npfp", commands.threads)
         # a planner limits torch to this number of threads, and 0 is not a legal number of threads
         commands.run(f"plan_{name}", "nnUNetv2_plan_and_preprocess", *command, *processes, nnUNet_n_proc_DA="1")
@@ -144,7 +145,7 @@ def named(plans: dict, method: Method, key: str, commands: Commands) -> str:
     if not method.overrides:
         return plans["plans_name"]
     plans["plans_name"] = key
-    configuration = plans["configurations"]["2d"]
+    configuration = plans["configurations"][commands.configuration]
     for setting, value in method.overrides.items():
         if setting == "loss":
             configuration["instance_loss"] = value

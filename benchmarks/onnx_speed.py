@@ -65,7 +65,7 @@ class RuntimeNetwork(nn.Module):
     def _from_queries(self, tile: dict[str, Tensor], image: Tensor) -> TileInstances:
         likely = (tile["scores"] >= self.score_threshold).nonzero()[:, 0]
         masks = (tile["masks"][likely] * 255).round().byte()
-        corners = tile.get("corners", torch.zeros(len(tile["scores"]), 2, dtype=torch.int64))
+        corners = tile.get("corners", torch.zeros(len(tile["scores"]), image.ndim - 2, dtype=torch.int64))
         boxes, cropped, kept = (
             crop_masks(masks, corners[likely], image.shape[2:])
             if len(likely)

@@ -9,30 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskmed_nnu.api.conversion_source import check_components, checked_spacing, choose_source
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion.convert import convert as convert_source
 from maskmed_nnu.instances.conversion.reorient import reorient as reorient_folder
-from maskmed_nnu.instances.conversion.sources import (
-    CocoSource,
-    LabelMapSource,
-    MaskPerObjectSource,
-    SemanticSource,
-    Source,
-)
 from maskmed_nnu.instances.formats import AXES
 from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 from maskmed_nnu.progress import Report
 
 PLANS_AND_TRAINER = {True: ("MaskMed", "nnUNetTrainerMaskMed"), False: ("IAUNet", "nnUNetTrainerIAUNet")}
-SOURCES = (
-    {"coco", "images"},
-    {"images", "masks"},
-    {"images"},
-    {"dsb"},
-    {"images", "masks", "semantic"},
-    {"images", "semantic"},
-)
-"""What may be given together."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +52,13 @@ def convert(
     *,
     coco: str | Path | None = None,
     dsb: str | Path | None = None,
+    ctc: str | Path | None = None,
     semantic: bool = False,
+    components: bool = False,
+    connectivity: int | None = None,
+    min_volume: float | None = None,
     axes: str | None = None,
+    spacing: Sequence[float] | None = None,
     id: int | None = None,
     name: str | None = None,
     classes: Sequence[str] | None = None,
@@ -84,19 +74,30 @@ def convert(
     ----------
     images, masks
         Folder of images, and of a label map for each, of the same name; without `masks` the label maps lie beside the
-        images, as ``X_masks.tif``.
+        images, as ``X_masks.tif``. A mask X also belongs to the channels ``X_0000``, ``X_0001`` … of nnU-Net's folders.
     coco
         COCO json of the objects in `images`, in the place of masks.
     dsb
         Folder with a folder for each image, with ``images`` and ``masks``, a mask for each object.
+    ctc
+        Data set of the Cell Tracking Challenge, with ``01/t000.tif`` and ``01_GT/SEG/man_seg000.tif``.
     semantic
         Whether the values of `masks` are classes, not objects.
+    components
+        Whether they are classes whose connected components are the objects.
+    connectivity, min_volume
+        Of components: 1, 2 or 3 for neighbours at a face, an edge or a corner (default: the widest), as in
+        scikit-image; and the smallest volume in mm³, in 2D area in mm², that is kept; where a file tells no spacing, a
+        voxel counts as 1.
     axes
         Axes of TIFFs and volumes, such as ``"ZCYX"``; by default as the files tell.
+    spacing
+        Of all TIFF stacks, (z, y, x) in micrometres; by default as ImageJ's and OME's metadata tell.
     id, name
         Number, 1 to 999, and name of the data set, which becomes ``DatasetXXX_NAME``.
     classes
-        COCO: the categories to take (default: all); `semantic`: a name for each value; else the name of the objects.
+        COCO, and `components` of a raw data set: the classes to take (default: all); `semantic` and `components`: a
+        name for each value; else the name of the objects.
     split_pieces
         Whether each piece of an object in several pieces gets an id of its own.
     test
@@ -133,8 +134,10 @@ def convert(
     ('Dataset010_Cells', ['a'])
     """
     if reorient is not None:
-        others = {"masks": masks, "coco": coco, "dsb": dsb, "semantic": semantic, "axes": axes, "id": id, "name": name}
-        others |= {"classes": bool(classes), "split_pieces": split_pieces, "test": test}
+        others: dict[str, object] = {"masks": masks, "coco": coco, "dsb": dsb, "ctc": ctc, "semantic": semantic}
+        others |= {"components": components, "connectivity": connectivity, "min_volume": min_volume}
+        others |= {"axes": axes, "spacing": spacing}
+        others |= {"id": id, "name": name, "classes": bool(classes), "split_pieces": split_pieces, "test": test}
         return _reorient(
             images, output, orientation(reorient), [name for name, value in others.items() if value], progress
         )
@@ -142,13 +145,23 @@ def convert(
     if axes is not None:
         axes = named_axes(axes)
     classes = [classes] if isinstance(classes, str) else list(classes or ())
-    source = _source(images, masks, coco, dsb, semantic, axes, classes)
-    raw = _raw_folder(output, [folder for folder in (images, masks, dsb) if folder is not None])
+    check_components(components, connectivity, min_volume, split_pieces)
+    files = {"coco": coco, "images": images, "masks": masks, "dsb": dsb, "ctc": ctc}
+    source = choose_source(
+        {name: Path(path) for name, path in files.items() if path},
+        [kind for kind, given in (("semantic", semantic), ("components", components)) if given],
+        classes,
+        components={"connectivity": connectivity, "min_volume": min_volume or 0, "progress": progress},
+        axes=axes,
+        spacing=checked_spacing(spacing),
+    )
+    raw = _raw_folder(output, [folder for folder in (images, masks, dsb, ctc) if folder is not None])
     folder = raw / f"Dataset{id:03d}_{name}"
     names = (classes or None) if semantic else None
     done = convert_source(source, folder, test=test, split=split_pieces, class_names=names, progress=progress)
     split = len(done.cases) - test
-    commands = _next_commands(folder, semantic=semantic, has_tests=test > 0)
+    configuration = "3d_fullres" if done.volumes else "2d"
+    commands = _next_commands(folder, configuration, semantic=semantic, has_tests=test > 0)
     return Conversion(folder, done.cases[:split], done.cases[split:], done.lines, done.warnings, commands)
 
 
@@ -201,39 +214,6 @@ def _check_name(number: int | None, name: str | None) -> None:
         raise InputError(f"name {name!r} is no name for a folder; use letters, digits, _ and -.")
 
 
-def _source(
-    images: str | Path | None,
-    masks: str | Path | None,
-    coco: str | Path | None,
-    dsb: str | Path | None,
-    semantic: bool,
-    axes: str | None,
-    classes: list[str],
-) -> Source:
-    files = {
-        name: Path(path) for name, path in (("coco", coco), ("images", images), ("masks", masks), ("dsb", dsb)) if path
-    }
-    given = [*files, *(["semantic"] if semantic else [])]
-    if set(given) not in SOURCES:
-        raise InputError(
-            f"{' and '.join(given) or 'nothing'} does not say what to convert; give coco and images, or images and "
-            "masks (and semantic where masks hold classes), or images alone with masks beside them, or dsb."
-        )
-    if coco:
-        return CocoSource(files["coco"], files["images"], classes or None, order=axes)
-    if semantic:
-        return SemanticSource(files["images"], files.get("masks"), order=axes)
-    names = classes or ["object"]
-    if len(names) > 1:
-        raise InputError(
-            f"classes names {len(names)} classes, but masks of objects hold one; give one name (several classes come "
-            "from COCO json)."
-        )
-    if dsb:
-        return MaskPerObjectSource(files["dsb"], names[0], order=axes)
-    return LabelMapSource(files["images"], files.get("masks"), names[0], order=axes)
-
-
 def _raw_folder(output: str | Path | None, inputs: list[str | Path]) -> Path:
     if output is None and not os.environ.get("nnUNet_raw"):
         raise InputError("Neither output nor nnUNet_raw says where the data set should go; name a folder as output.")
@@ -246,14 +226,15 @@ def _raw_folder(output: str | Path | None, inputs: list[str | Path]) -> Path:
     return raw
 
 
-def _next_commands(folder: Path, *, semantic: bool, has_tests: bool) -> list[str]:
+def _next_commands(folder: Path, configuration: str, *, semantic: bool, has_tests: bool) -> list[str]:
     plans, trainer = PLANS_AND_TRAINER[semantic]
     number = int(folder.name[7:10])
     images = shlex.quote(str(folder / "imagesTs")) if has_tests else "FOLDER_OF_NEW_IMAGES"
+    model = f"-d {number} -c {configuration} -f 0 -p {plans}Plans -tr {trainer}"
     lines = [
-        f"nnUNetv2_plan_and_preprocess -d {number} -pl {plans}Planner -c 2d --verify_dataset_integrity",
-        f"nnUNetv2_train {number} 2d 0 -p {plans}Plans -tr {trainer}",
-        f"nnUNetv2_predict -i {images} -o PREDICTIONS -d {number} -c 2d -f 0 -p {plans}Plans -tr {trainer}",
+        f"nnUNetv2_plan_and_preprocess -d {number} -pl {plans}Planner -c {configuration} --verify_dataset_integrity",
+        f"nnUNetv2_train {number} {configuration} 0 -p {plans}Plans -tr {trainer}",
+        f"nnUNetv2_predict -i {images} -o PREDICTIONS {model}",
     ]
     raw = os.environ.get("nnUNet_raw")
     if not raw or Path(raw).resolve() != folder.parent.resolve():

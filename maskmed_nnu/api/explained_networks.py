@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.analysis.patches import Patch, innermost_voxel
+from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.networks.maskattn_unet import MaskAttnUNet
@@ -18,6 +19,7 @@ from maskmed_nnu.networks.maskmed import MaskMed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from maskmed_nnu.analysis.object_queries import ObjectQueries
     from maskmed_nnu.analysis.query_roles import QueryRoles
 
 LEAST_SHARE = 0.005
@@ -189,8 +191,12 @@ def _iaunet(network: IAUNet, view: View) -> Parts:
     queries = object_queries(network, view.patch)
     things = [view.names[number] for number in view.things]
     colours = [colour_of(number) for number in view.things]
-    parts = Parts(place=view.place or tuple(edge // 2 for edge in view.image.shape[1:]))
+    parts = Parts(place=view.place or _place_of_objects(queries, view))
     options: dict[str, Any] = {"aspect": view.aspect}
+    image, shown, title = view.image, queries, view.title
+    if image.ndim == 4:
+        image, shown = image[:, parts.place[0]], queries.of_slice(parts.place[0])
+        title += f", slice {parts.place[0]} of the patch"
     if not (queries.scores >= view.least_score).any():
         parts.notes.append(
             f"No query reaches the score of {view.least_score:g} that the plans ask for, so that neither votes nor "
@@ -202,14 +208,14 @@ def _iaunet(network: IAUNet, view: View) -> Parts:
             "votes to show."
         )
     else:
-        title = f"From the heatmap to objects: {view.title}"
-        least = view.least_score
+        heading, least = f"From the heatmap to objects: {title}", view.least_score
         parts.figures["centres"] = lambda: centres_figure(
-            view.image, queries, things, colours, threshold=least, title=title, **options
+            image, shown, things, colours, threshold=least, title=heading, **options
         )
     parts.figures["queries"] = lambda: query_masks_figure(
-        view.image, queries, things, colours, title=f"Masks of the likeliest queries: {view.title}", **options
+        image, shown, things, colours, title=f"Masks of the likeliest queries: {title}", **options
     )
+    axes = "zyx"[-(view.image.ndim - 1) :]
     parts.tables["queries"] = [
         {
             "query": index,
@@ -217,16 +223,27 @@ def _iaunet(network: IAUNet, view: View) -> Parts:
             "score": float(queries.scores[index]),
             "predicted": bool(queries.scores[index] >= view.least_score),
             "pixels": int((queries.masks[index] >= 0.5).sum()),
-            **(dict(zip(("y", "x"), queries.peaks[index].tolist(), strict=True)) if queries.peaks is not None else {}),
+            **(dict(zip(axes, queries.peaks[index].tolist(), strict=True)) if queries.peaks is not None else {}),
         }
         for index in range(len(queries.scores))
     ]
-    masks = np.zeros((len(queries.masks), *view.image.shape[1:]), np.float16)
-    for whole, (y0, x0, y1, x1), mask in zip(masks, queries.boxes, queries.masks, strict=True):
-        whole[y0:y1, x0:x1] = mask
+    masks = np.zeros((len(shown.masks), *image.shape[1:]), np.float16)  # of a volume those of the slice that is shown
+    for whole, box, mask in zip(masks, shown.boxes.tolist(), shown.masks, strict=True):
+        whole[box_slices(box)] = mask
     arrays = {**queries._asdict(), "masks": masks}
     parts.arrays |= {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     return parts
+
+
+def _place_of_objects(queries: ObjectQueries, view: View) -> tuple[int, ...]:
+    """The middle of the patch, in the slice in which most of the predicted objects are."""
+    middle = tuple(edge // 2 for edge in view.image.shape[1:])
+    boxes = queries.boxes[queries.scores >= view.least_score]
+    if view.image.ndim < 4 or not len(boxes):
+        return middle
+    slices = np.arange(view.image.shape[1])[:, None]
+    seen = ((boxes[:, 0] <= slices) & (slices < boxes[:, 3])).sum(1)
+    return int(seen.argmax()), *middle[1:]
 
 
 def _maskattn_unet(network: MaskAttnUNet, view: View) -> Parts:

@@ -23,16 +23,19 @@ from maskmed_nnu.progress import Progress, Report
 
 if TYPE_CHECKING:
     from maskmed_nnu.api.model import Model
+    from maskmed_nnu.api.prediction import Prediction
     from maskmed_nnu.nnunet.inference.input_cases import Case
     from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction
 
 COCO, OVERLAYS, RESULTS = "coco", "overlays", "predictions_coco.json"
+TABLES, TABLE = "objects", "objects.csv"
 
 
 class Outputs(NamedTuple):
     """Files of one image; None for those that are not written."""
 
     labels: Path
+    table: Path | None
     coco: Path | None
     overlay: Path | None
     probabilities: Path | None
@@ -40,7 +43,7 @@ class Outputs(NamedTuple):
     """Those that other tools open"""
 
     def paths(self) -> list[Path]:
-        own = [self.labels, self.coco, self.overlay, self.probabilities]
+        own = [self.labels, self.table, self.coco, self.overlay, self.probabilities]
         return [*(path for path in own if path is not None), *(path for _, path in self.tools)]
 
 
@@ -62,6 +65,8 @@ class FolderSummary:
     """The COCO results of all images"""
     objects: int | None = None
     """How many results it holds"""
+    table: Path | None = None
+    """The table of the objects of all images"""
 
 
 def predict_folder(
@@ -102,6 +107,7 @@ def predict_folder(
     outputs = [
         Outputs(
             output / f"{case.name}{ending}",
+            output / TABLES / f"{case.name}.csv" if model.has_objects else None,
             output / COCO / f"{case.name}.json" if coco else None,
             output / OVERLAYS / f"{case.name}.png" if overlays else None,
             output / f"{case.name}.npz" if probabilities else None,
@@ -115,10 +121,15 @@ def predict_folder(
         for case, files in zip(cases, outputs, strict=True)
     ]
     _check_output(output, source, model.source.path, records)
-    refuse_foreign_files(records, beside=[RESULTS])
+    refuse_foreign_files(records, beside=[RESULTS, TABLE])
     described = describe_model(model._load())
     summary = FolderSummary(output)
-    folders = [*([COCO] if coco else []), *([OVERLAYS] if overlays else []), *(tool.folder for tool in tools)]
+    folders = [
+        *([TABLES] if model.has_objects else []),
+        *([COCO] if coco else []),
+        *([OVERLAYS] if overlays else []),
+        *(tool.folder for tool in tools),
+    ]
     summary.notes += _prepare(model, output, described, folders=folders, overwrite=overwrite)
     todo = list(range(len(cases)))
     if not overwrite:
@@ -147,8 +158,11 @@ def predict_folder(
         progress(Progress("predicting", len(todo), len(todo)))
     summary.notes += _summed_up(told)
     summary.others = sorted(set(recorded_names(output)) - {case.name for case in cases})
+    complete = [files for case, files in zip(cases, outputs, strict=True) if case.name not in summary.failed]
+    if model.has_objects:
+        summary.table = output / TABLE
+        _join_tables([files.table for files in complete if files.table is not None], summary.table)
     if coco:
-        complete = [files for case, files in zip(cases, outputs, strict=True) if case.name not in summary.failed]
         parts = [read_json(files.coco, expected="COCO results") for files in complete if files.coco is not None]
         results = [result for part in parts for result in part]
         write_json(output / RESULTS, results)
@@ -181,6 +195,8 @@ def _predict_case(
     with recording(record.folder, case.name, model._load().plans_manager.plans):
         if outputs.overlay is not None:
             write_atomically(outputs.overlay, Image.fromarray(result._picture()[0]).save)
+        if outputs.table is not None:
+            _write_table(outputs.table, result, case.name)
         if outputs.coco is not None:
             write_json(outputs.coco, result.to_coco(case.name, min_score=LOW_SCORE))
         if outputs.probabilities is not None:
@@ -195,15 +211,33 @@ def _predict_case(
     return result.notes
 
 
+def _write_table(path: Path, result: Prediction, name: str) -> None:
+    table = result.to_table()
+    table.insert(0, "image", name)
+    write_atomically(path, lambda partial: table.to_csv(partial, index=False, float_format="%.7g", errors="replace"))
+
+
+def _join_tables(tables: Sequence[Path], joined: Path) -> None:
+    """One table of all images, number for number; columns that only some have are empty elsewhere."""
+    import pandas
+
+    parts = [pandas.read_csv(path, dtype=str, keep_default_na=False) for path in tables]
+    whole = pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame()
+    write_atomically(joined, lambda partial: whole.to_csv(partial, index=False))
+
+
 def _check_output(output: Path, source: Path, model: Path, records: list[CasePrediction]) -> None:
     """Refuse to write over the images or the model, or among the images.
 
     Raises:
         InputError: says which output is which input.
     """
-    folders = [output, *(output / name for name in (COCO, OVERLAYS, *(tool.folder for tool in TOOL_FILES.values())))]
+    folders = [
+        output,
+        *(output / name for name in (TABLES, COCO, OVERLAYS, *(tool.folder for tool in TOOL_FILES.values()))),
+    ]
     written = [path for case in records for path in case.outputs]
-    written += [output / name for name in (RESULTS, "plans.json", "dataset.json")]
+    written += [output / name for name in (RESULTS, TABLE, "plans.json", "dataset.json")]
     images = [path for case in records for path in case.inputs]
     sources = {folder for path in images for folder in (path.parent, path.resolve().parent)} | {source, model}
     refuse_output_over_input([*folders, *written], [*sources, *images, model / "plans.json", model / "dataset.json"])

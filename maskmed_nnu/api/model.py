@@ -174,7 +174,8 @@ class Model:
             A folder of images, or an image. ``X_0000``, ``X_0001`` … are the channels of X where the model has as many.
         output
             The folder to write into: ``NAME`` with the data set's ending, as ``nnUNetv2_predict`` writes it, and
-            ``overlays/NAME.png``; of objects ``coco/NAME.json``, too.
+            ``overlays/NAME.png``; of objects ``coco/NAME.json`` and the table ``objects/NAME.csv``, too, and of all
+            images together ``predictions_coco.json`` and ``objects.csv``.
         axes
             Those of TIFFs, as for `predict`.
         coco

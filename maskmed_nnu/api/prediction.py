@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from maskmed_nnu.api.images import InputImage
     from maskmed_nnu.instances.tool_files import Findings
+    from maskmed_nnu.visualization.volume_planes import VolumeView
 
 SHOWN_ROWS = 10
 
@@ -132,6 +133,8 @@ class Prediction:
     def to_coco(self, image_id: str | int | None = None, *, min_score: float | None = None) -> list[dict[str, Any]]:
         """The objects as results in COCO's format, with masks as compressed RLE; of a volume slice by slice.
 
+        Of an object of a volume, the results of its slices have the same ``instance_id``.
+
         Parameters
         ----------
         image_id
@@ -144,7 +147,7 @@ class Prediction:
         _ = self._list
         assert self._objects is not None
         least = self._objects.threshold if min_score is None else min_score
-        parts = [part.select(part.scores >= least) for part in self._objects.slices]
+        parts = self._objects.on_file(least)
         name = self._image.name.split(".")[0] if image_id is None else image_id
         names = [name] if len(parts) == 1 else [f"{name}_{z}" for z in range(len(parts))]
         return [result for part, one in zip(parts, names, strict=True) for result in coco_results(part, one)]
@@ -152,14 +155,23 @@ class Prediction:
     def to_table(self) -> pandas.DataFrame:
         """A row for each object, or for each class.
 
-        Of objects: ``id`` (value in `labels`), ``class``, ``score``, ``pixels``, ``area_mm2`` where the spacing is
-        known, the centroid ``y``, ``x`` (and ``z``) and the box ``y0``, ``x0``, ``y1``, ``x1``, in pixels. Of classes:
-        ``id``, ``class``, ``pixels``, and ``volume_mm3`` or ``area_mm2`` where the spacing is known.
+        Of objects: ``id`` (value in `labels`), ``class``, ``score``, ``pixels``; ``volume_mm3``, in planes
+        ``area_mm2``, where the spacing is known; the centroid ``y``, ``x`` (and ``z``) and the box ``y0``, ``x0``,
+        ``y1``, ``x1``, in pixels; ``area`` and ``equivalent_diameter_area`` as scikit-image's ``regionprops`` has them
+        with this spacing, so in mm or else in pixels; where the spacing is known, the centroid in space ``world_x``,
+        ``world_y`` (and ``world_z``) in mm, as ITK and DICOM count: towards left, posterior, superior; and
+        ``touches_border``, whether it reaches the border of the image, so that a part may be missing.
+
+        Of classes: ``id``, ``class``, ``pixels``, and ``volume_mm3`` or ``area_mm2`` where the spacing is known.
         """
         import pandas
 
         if self._objects is not None:
-            return pandas.DataFrame(table_of(self._list, self.axes, self.spacing, self.names))
+            from maskmed_nnu.api.grids import place
+
+            shape = self.labels.shape[-len(self.axes) :]
+            of_objects = table_of(self._list, self.axes, shape, self.spacing, self.names, place(self._image))
+            return pandas.DataFrame(of_objects)
         pixels = np.bincount(self.labels.ravel(), minlength=max(self.names, default=0) + 1)
         columns: dict[str, Any] = {
             "id": list(self.names),
@@ -193,25 +205,36 @@ class Prediction:
     def plot(self, *, index: int | None = None) -> Figure:
         """A figure of matplotlib: the image with classes tinted, or objects outlined; pyplot is left alone.
 
-        ``index`` is the slice of a volume, along its first axis as it is stored; by default the one that shows most.
+        ``index`` is the slice of a volume, along its first axis as it is stored. By default it is the one that shows
+        most, and of objects of a volume three planes through the middle are shown.
         """
         from maskmed_nnu.visualization.map_figure import map_figure
 
         used = np.unique(self._raw[0]) if self._objects is None else []
         names = {int(value): self.names.get(int(value), str(value)) for value in used if value}
         picture, title = self._picture(index)
-        return map_figure(picture, names, title=title, aspect=self._aspect())
+        return map_figure(picture, names, title=title, aspect=1.0 if self._in_planes(index) else self._aspect())
+
+    def _in_planes(self, index: int | None) -> bool:
+        """Whether the picture is of three planes."""
+        return index is None and self._objects is not None and self._objects.in_space
 
     def _aspect(self) -> float:
-        """The height of a pixel over its width, in the picture."""
+        """The height of a pixel over its width, in the picture of a slice."""
         spacing: Any = self._image.properties["spacing"]
         return float(spacing[1]) / float(spacing[2])
 
     def _picture(self, index: int | None = None) -> tuple[NDArray[np.uint8], str]:
-        """uint8 ``[H, W, 3]`` of a slice, and its title."""
+        """uint8 ``[H, W, 3]`` of a slice or of three planes, and its title."""
         from maskmed_nnu.visualization.overlay import draw_classes, draw_overlay
+        from maskmed_nnu.visualization.volume_overlay import draw_planes
 
         image, name = self._image.data, self._image.name
+        if self._objects is not None and self._in_planes(index):
+            picture, planes = draw_planes(
+                image, self._objects.instances.ids, self._objects.instances.stuff, self._view()
+            )
+            return picture, f"{name}, {planes}"
         shown = (self._raw > 0).any(0).sum((1, 2))
         if index is not None and not -len(shown) <= index < len(shown):
             raise InputError(f"There is no slice {index}; the image has {count(len(shown), 'slice')}, from 0 on.")
@@ -219,9 +242,22 @@ class Prediction:
         title = name if len(shown) == 1 else f"{name}, slice {chosen}"
         if self._objects is None:
             return draw_classes(image[:, chosen], self._raw[0, chosen]), title
+        if self._objects.in_space:
+            return draw_overlay(image[:, chosen], self._objects.of_slice(chosen)), title
         if self._objects.transpose_backward == (0, 1, 2):
-            return draw_overlay(image[:, chosen], self._objects.likely()[chosen]), title
+            return draw_overlay(image[:, chosen], self._objects.on_file(self._objects.threshold)[chosen]), title
         return draw_classes(image[:, chosen], self._raw[:, chosen].max(0)), title
+
+    def _view(self) -> VolumeView:
+        """How the volume is looked at: by its header where that says how it lies."""
+        from maskmed_nnu.api.grids import place
+        from maskmed_nnu.instances.formats.world_axes import axis_codes
+        from maskmed_nnu.visualization.volume_planes import VolumeView
+
+        geometry = place(self._image) if self._image.placed else None
+        z, y, x = (float(value) for value in self._image.properties["spacing"])
+        depth, height, width = self._image.data.shape[1:]
+        return VolumeView(None if geometry is None else axis_codes(geometry), (z, y, x), (depth, height, width))
 
     def _repr_html_(self) -> str:
         """For notebooks: the picture and the first rows of the table."""

@@ -19,7 +19,11 @@ A data set needs --id and --name, and what it is made from:
   --images DIR --masks DIR   a label map for each image (StarDist)
   --images DIR               label maps beside them, X_masks.tif (Cellpose)
   --dsb DIR                  a folder for each image, a mask per object
-With --semantic the masks of the second and third form hold classes instead of objects.
+  --ctc DIR                  Cell Tracking Challenge: 01/t000.tif, 01_GT/SEG/man_seg000.tif
+Images may be volumes: TIFF stacks, NIfTI, NRRD, MetaImage. With --semantic the masks of the second and third form hold
+classes instead of objects. With --components they hold classes, too, and the connected components are the objects, as
+of lesions:
+  --images DatasetX/imagesTr --masks DatasetX/labelsTr --components --min-volume 10
 
 To turn all NIfTI, NRRD and MetaImage volumes of a folder, such as a raw data set with its labels or images to be
 predicted, into a copy in which they have one orientation (nothing is resampled):
@@ -42,8 +46,42 @@ def run(
     dsb: Annotated[
         Path | None, Option("--dsb", metavar="DIR", help="folder of folders with images/ and masks/")
     ] = None,
+    ctc: Annotated[
+        Path | None,
+        Option("--ctc", metavar="DIR", help="folder with 01, 01_GT and so on of the Cell Tracking Challenge"),
+    ] = None,
     semantic: Annotated[bool, Option("--semantic", help="values of the masks are classes, not objects")] = False,
+    components: Annotated[
+        bool, Option("--components", help="values of the masks are classes, their connected components the objects")
+    ] = False,
+    connectivity: Annotated[
+        int | None,
+        Option(
+            "--connectivity",
+            metavar="N",
+            help="--components: 1, 2 or 3 for neighbours at a face (6 of them), edge (18) or corner (26); in 2D 1 or 2 "
+            "(4 or 8) (default: the widest)",
+        ),
+    ] = None,
+    min_volume: Annotated[
+        float | None,
+        Option(
+            "--min-volume",
+            metavar="MM3",
+            help="--components: smallest volume in mm³, in 2D area in mm², that is kept; a voxel or pixel counts as 1 "
+            "where a file tells no spacing",
+        ),
+    ] = None,
     axes: Axes = None,
+    spacing: Annotated[
+        list[float] | None,
+        Option(
+            "--spacing",
+            metavar="UM",
+            help="of TIFF stacks, in micrometres between slices, rows and columns, as in --spacing 2 0.4 0.4 (default: "
+            "as ImageJ's and OME's metadata tell, else 1 1 1)",
+        ),
+    ] = None,
     id: Annotated[int | None, Option("--id", metavar="N", help="number of the data set, 1 to 999")] = None,
     name: Annotated[
         str | None, Option("--name", metavar="NAME", help="name of the data set, as in Dataset010_NAME")
@@ -53,8 +91,8 @@ def run(
         Option(
             "--classes",
             metavar="CLASS",
-            help="COCO: the categories to take (default: all); --semantic: a name for each value; else the objects' "
-            "name (default: object)",
+            help="COCO, and --components of a raw data set: the classes to take (default: all); --semantic, "
+            "--components: a name for each value; else the objects' name (default: object)",
         ),
     ] = None,
     split_pieces: Annotated[
@@ -87,8 +125,13 @@ def run(
             masks,
             coco=coco,
             dsb=dsb,
+            ctc=ctc,
             semantic=semantic,
+            components=components,
+            connectivity=connectivity,
+            min_volume=min_volume,
             axes=axes,
+            spacing=spacing,
             id=id,
             name=name,
             classes=classes,

@@ -32,10 +32,13 @@ Find the classes or the objects in images of any format that can be read.
 In the output folder, for every image:
   NAME.tif             classes or ids as nnUNetv2_predict writes them
                        (or .nii.gz …)
-  overlays/NAME.png    the image with classes tinted, or objects outlined
+  overlays/NAME.png    the image with classes tinted, or objects outlined;
+                       objects of volumes in three planes
+  objects/NAME.csv     table of the objects: class, score, size, place, box …
   coco/NAME.json       objects with scores, overlapping (RLE)
-and of objects predictions_coco.json with the results of all images (image_id is NAME, of a slice NAME_z). It also lists
-the less likely objects, down to a score of 0.05, which average precision asks for; maps and pictures leave them out.
+and of the objects of all images objects.csv and predictions_coco.json (image_id is NAME, of a slice NAME_z; the same
+instance_id for the slices of one object of a volume). The latter also lists the less likely objects, down to a score of
+0.05, which average precision asks for; maps, tables and pictures leave them out.
 --write adds what other tools open:
   geojson   geojson/NAME.geojson   QuPath
   rois      rois/NAME.zip          ImageJ, Fiji
@@ -113,6 +116,8 @@ def run(
         complete = total - len(summary.failed)
         if summary.results is not None:
             print(f"{count(summary.objects or 0, 'result')} in {count(complete, 'image')}: {summary.results}")
+        if summary.table is not None:
+            print(f"table of the objects: {summary.table}")
         if summary.others:
             left_out = f", which {summary.results.name} leaves out" if summary.results is not None else ""
             print(

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from maskmed_nnu.demo import cells
+from maskmed_nnu.demo import cells, cells3d
 from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import InputError
 
 PLANNER = "MaskMedPlanner"
 PLANS = "MaskMedPlans"
 TRAINER = "nnUNetTrainerMaskMedDemo"
+OBJECT_PLANS = "IAUNetPlans"
 CELL_TRAINER = "nnUNetTrainerIAUNet_3minutes"
+STACK_TRAINER = "nnUNetTrainerIAUNet_8minutes"
 FOLD = "all"  # the unseen cases are held back by us, so every other one may be trained on
 
 
@@ -23,7 +25,7 @@ def nnunet_commands(
     dataset: Path, folders: dict[str, Path], *, predictions: Path, device: str, planning: Sequence[str] = ()
 ) -> list[Command]:
     """The stock commands, as a user would type them; `planning` are further options of the first."""
-    number = str(int(dataset.name[7:10]))
+    number = _number(dataset)
     configuration = planned_configuration(dataset)
     cores = str(min(8, os.cpu_count() or 1))
     on_device = ("-device", device)
@@ -95,29 +97,63 @@ def planned_configuration(dataset: Path) -> str:
 
 def cell_commands(drawn: Path, dataset: Path, *, predictions: Path, device: str) -> list[Command]:
     """From a COCO json in the folder `drawn` to scores of the objects in the unseen pictures."""
-    number, name = str(int(dataset.name[7:10])), dataset.name[11:]
-    training = ("-p", "IAUNetPlans", "-tr", CELL_TRAINER)
-    convert = ["maskmed", "convert", "--coco", str(drawn / cells.JSON), "--images", str(drawn / cells.IMAGES)]
-    convert += ["--id", number, "--name", name, "--test", str(cells.TEST), "--output", str(dataset.parent)]
-    plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", "IAUNetPlanner", "-c", "2d"]
-    train = ["nnUNetv2_train", number, "2d", FOLD, *training]
-    predict = ["maskmed", "predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", number, "-f", FOLD]
-    scores = predictions / "scores.json"
-    evaluate = ["maskmed", "evaluate", "--truth", str(dataset / "labelsTs"), "--prediction", str(predictions)]
-    evaluate += ["--scores", str(predictions / "predictions_coco.json"), "--json-file", str(scores)]
-    processes = ("-npfp", "2", "-np", "2")
-    parts = [dataset / part for part in ("dataset.json", "imagesTr", "labelsTr", "imagesTs", "labelsTs")]
+    source = ["--coco", str(drawn / cells.JSON), "--images", str(drawn / cells.IMAGES)]
     found = predictions / "predictions_coco.json"
+    predict = ["maskmed", "predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions)]
+    predict += ["-d", _number(dataset), "-f", FOLD, "-p", OBJECT_PLANS, "-tr", CELL_TRAINER, "--overwrite"]
+    convert, plan, train = _object_training(
+        source, drawn, dataset, test=cells.TEST, configuration="2d", trainer=CELL_TRAINER, device=device
+    )
+    return [
+        convert,
+        plan,
+        train,
+        Command("4_predict", "find the cells in unseen pictures", predict, options=("--device", device), files=[found]),
+        _object_evaluation(dataset, predictions, scores=["--scores", str(found)], files=[found]),
+    ]
+
+
+def stack_commands(drawn: Path, dataset: Path, *, predictions: Path, device: str) -> list[Command]:
+    """From stacks and their label maps in the folder `drawn` to scores of the objects in the unseen stacks."""
+    source = ["--images", str(drawn / cells3d.IMAGES), "--masks", str(drawn / cells3d.MASKS), "--classes", "nucleus"]
+    predict = ["nnUNetv2_predict", "-i", str(dataset / "imagesTs"), "-o", str(predictions), "-d", _number(dataset)]
+    predict += ["-c", "3d_fullres", "-f", FOLD, "-p", OBJECT_PLANS, "-tr", STACK_TRAINER]
+    convert, plan, train = _object_training(
+        source, drawn, dataset, test=cells3d.TEST, configuration="3d_fullres", trainer=STACK_TRAINER, device=device
+    )
+    found = [predictions / f"cells_{cells3d.TRAINING + index:02d}.tif" for index in range(cells3d.TEST)]
+    return [
+        convert,
+        plan,
+        train,
+        Command("4_predict", "find the nuclei in unseen stacks", predict, options=("-device", device), files=found),
+        _object_evaluation(dataset, predictions, scores=[], files=found),
+    ]
+
+
+def _object_training(
+    source: list[str], drawn: Path, dataset: Path, *, test: int, configuration: str, trainer: str, device: str
+) -> list[Command]:
+    number, name = _number(dataset), dataset.name[11:]
+    convert = ["maskmed", "convert", *source, "--id", number, "--name", name, "--test", str(test)]
+    convert += ["--output", str(dataset.parent)]
+    plan = ["nnUNetv2_plan_and_preprocess", "-d", number, "-pl", "IAUNetPlanner", "-c", configuration]
+    train = ["nnUNetv2_train", number, configuration, FOLD, "-p", OBJECT_PLANS, "-tr", trainer]
+    parts = [dataset / part for part in ("dataset.json", "imagesTr", "labelsTr", "imagesTs", "labelsTs")]
     return [
         Command("1_convert", "convert the annotations", convert, files=[drawn, *parts]),
-        Command("2_plan_and_preprocess", "plan and preprocess", plan, options=processes, files=parts[:3]),
-        Command("3_train", "train", train, options=("-device", device)),
         Command(
-            "4_predict",
-            "find the cells in unseen pictures",
-            [*predict, *training, "--overwrite"],
-            options=("--device", device),
-            files=[found],
+            "2_plan_and_preprocess", "plan and preprocess", plan, options=("-npfp", "2", "-np", "2"), files=parts[:3]
         ),
-        Command("5_evaluate", "evaluate", evaluate, files=[found, scores]),
+        Command("3_train", "train", train, options=("-device", device)),
     ]
+
+
+def _object_evaluation(dataset: Path, predictions: Path, *, scores: list[str], files: list[Path]) -> Command:
+    written = predictions / "scores.json"
+    evaluate = ["maskmed", "evaluate", "--truth", str(dataset / "labelsTs"), "--prediction", str(predictions)]
+    return Command("5_evaluate", "evaluate", [*evaluate, *scores, "--json-file", str(written)], files=[*files, written])
+
+
+def _number(dataset: Path) -> str:
+    return str(int(dataset.name[7:10]))

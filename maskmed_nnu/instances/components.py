@@ -1,6 +1,6 @@
 """Finds disconnected objects, ignores stray pixels, and gives each piece an id of its own.
 
-Pixels that touch diagonally are connected.
+Pixels that touch diagonally are connected, unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -49,10 +49,13 @@ def split_disconnected(objects: InstanceMap) -> InstanceMap:
     return InstanceMap(ids, np.array(class_of, dtype=np.int64), objects.stuff)
 
 
-def components(ids: Integers) -> Integers:
-    """Connected components of equal ids, numbered from 1; 0 is the background."""
+def components(ids: Integers, connectivity: int | None = None) -> Integers:
+    """Connected components of equal ids, numbered from 1; 0 is the background.
+
+    ``connectivity`` is scikit-image's: neighbours differ by one pixel along at most so many axes; None for all.
+    """
     # skimage ships py.typed, but this function has no types
-    found: Integers = label(ids, connectivity=ids.ndim)
+    found: Integers = label(ids, connectivity=connectivity or ids.ndim)
     return found
 
 

@@ -7,6 +7,7 @@ is 1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -63,13 +64,13 @@ def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] 
     unit = np.asarray(spacing, float)
     names = ("classes", "areas", "extents", "cut", "spans", "spacings", "counts", "sizes")
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    for place in np.ndindex(ids.shape[1:-dim]):
-        image = ids[(slice(None), *place)]
+    spatial = np.array(ids.shape[-dim:])
+    for image in np.moveaxis(ids.reshape(len(ids), math.prod(ids.shape[1:-dim]), *spatial), 1, 0):
         found = find_boxes(image)
         starts, stops = found.boxes[:, :dim], found.boxes[:, dim:]
         classes = class_of[found.ids]
         # what reaches from border to border is as large as one can see
-        cut = (starts == 0) != (stops == image.shape[1:])
+        cut = (starts == 0) != (stops == spatial)
         columns["classes"].append(classes)
         columns["areas"].append(found.areas * unit.prod())
         columns["extents"].append((stops - starts) * unit)
@@ -77,7 +78,7 @@ def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] 
         columns["spans"].append(stops[:, 0] - starts[:, 0])
         columns["spacings"].append(_spacings(found.centres * unit, classes))
         columns["counts"].append(np.bincount(classes, minlength=num_classes + 1)[None, 1:])
-        columns["sizes"].append(image.shape[1:] * unit[None])
+        columns["sizes"].append(spatial * unit[None])
     layer = assign_layers(objects)
     needed = np.zeros((1, num_classes), np.int64)
     np.maximum.at(needed[0], objects.classes - 1, layer + 1)
@@ -151,8 +152,9 @@ def _summary(table: InstanceTable, selected: Mask, counts: Integers) -> dict[str
         "area": describe(table.areas[selected]),
         "extent": {
             **_by_axis(extents),
-            "shorter": describe(in_plane.min(1)),
-            "longer": describe(in_plane.max(1)),
+            # of an object that is cut off along one of them the other one
+            "shorter": describe(np.fmin(*in_plane.T)),
+            "longer": describe(np.fmax(*in_plane.T)),
         },
         "spacing": describe(table.spacings[selected]),
     }

@@ -53,9 +53,14 @@ def _features(prediction: Prediction, model: Model) -> pandas.DataFrame:
     import pandas
 
     table = prediction.to_table().rename(columns={"id": "index"})
-    table = table[table["index"] > 0]
+    known_elsewhere = ["area", "world_x", "world_y", "world_z"]  # sizes with a unit, places from the layer
+    table = table[table["index"] > 0].drop(columns=known_elsewhere, errors="ignore")
     if prediction.spacing is not None and max(prediction.spacing[-2:]) < MICROSCOPIC:
-        for column, name, times in (("area_mm2", "area_um2", 1e6), ("volume_mm3", "volume_um3", 1e9)):
+        for column, name, times in (
+            ("area_mm2", "area_um2", 1e6),
+            ("volume_mm3", "volume_um3", 1e9),
+            ("equivalent_diameter_area", "equivalent_diameter_um", 1e3),
+        ):
             if column in table:
                 table = table.assign(**{column: table[column] * times}).rename(columns={column: name})
     divisor = model.source.dataset_json.get("label_divisor")

@@ -1,4 +1,4 @@
-"""The queries of IAUNet: heatmap, peaks and votes, and the masks of the likeliest ones."""
+"""The queries of IAUNet: heatmap, peaks and votes, and the masks of the likeliest ones; of a volume in one slice."""
 
 from __future__ import annotations
 
@@ -116,21 +116,25 @@ def query_masks_figure(
     return figure
 
 
-def _extent(shape: tuple[int, ...], stride: int, offset: tuple[int, int]) -> tuple[float, float, float, float]:
+def _extent(
+    shape: tuple[int, ...], stride: tuple[int, ...], offset: tuple[int, ...]
+) -> tuple[float, float, float, float]:
     """Where matplotlib draws a grid whose cells are ``stride`` pixels: left, right, bottom, top."""
     top, left = (-0.5 - start for start in offset)
-    return left, left + shape[1] * stride, top + shape[0] * stride, top
+    return left, left + shape[1] * stride[1], top + shape[0] * stride[0], top
 
 
 def _votes(axis: Any, queries: ObjectQueries, inside: NDArray[np.bool_]) -> None:
     if queries.votes is None:
         axis.set_visible(False)
         return
-    stride = queries.vote_stride
-    step = max(1, round(max(inside.shape) / VOTES / stride))
-    rows, columns = np.mgrid[step // 2 : queries.votes.shape[1] : step, step // 2 : queries.votes.shape[2] : step]
+    down, across = (max(1, round(max(inside.shape) / VOTES / edge)) for edge in queries.vote_stride)
+    rows, columns = np.mgrid[down // 2 : queries.votes.shape[1] : down, across // 2 : queries.votes.shape[2] : across]
     # a cell's truth is that of its pixel number stride // 2
-    y, x = rows * stride + stride // 2 - queries.offset[0], columns * stride + stride // 2 - queries.offset[1]
+    y, x = (
+        cells * edge + edge // 2 - before
+        for cells, edge, before in zip((rows, columns), queries.vote_stride, queries.offset, strict=True)
+    )
     valid = (y >= 0) & (x >= 0) & (y < inside.shape[0]) & (x < inside.shape[1])
     valid[valid] = inside[y[valid], x[valid]]
     dy, dx = queries.votes[:, rows[valid], columns[valid]]

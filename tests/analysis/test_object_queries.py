@@ -74,7 +74,7 @@ def test_masks_are_those_that_are_predicted():
 def test_queries_look_from_peaks_of_the_heatmap():
     network, patch = iaunet(), patch_of()
     found = object_queries(network, patch)
-    assert found.heat_stride == 2 and found.heat.shape == (2, 16, 24) and found.offset == (2, 0)
+    assert found.heat_stride == (2, 2) and found.heat.shape == (2, 16, 24) and found.offset == (2, 0)
     for y, x in found.peaks:
         row, column = ((np.array([y + 2, x]) + 0.5) / 2).astype(int)
         assert y == pytest.approx(2 * row + 0.5 - 2, abs=1e-4) and x == pytest.approx(2 * column + 0.5, abs=1e-4)
@@ -88,7 +88,7 @@ def test_votes_are_in_pixels_and_in_the_order_of_the_axes():
         network.mask_features.weight.zero_()
         network.mask_features.bias[-2:] = torch.tensor([1.0, 0.5])  # x, y, in units of half a window
     found = object_queries(network, patch_of())
-    assert (found.vote_stride,) * 2 == network.mask_stride
+    assert found.vote_stride == network.mask_stride
     np.testing.assert_allclose(found.votes[:, 0, 0], (3, 6), rtol=1e-6)
 
 

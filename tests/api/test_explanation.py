@@ -108,6 +108,18 @@ def test_what_objects_come_from(models):
         assert (shown.arrays["masks"][row.query] >= 0.5).sum() == row.pixels
 
 
+def test_what_objects_of_a_volume_come_from_in_one_slice(models):
+    shown = models("IAUNet", dim=3, ending=".nii.gz").explain(noise(8, 14, 16), spacing=(1, 1, 1))
+    assert list(shown.to_table().columns) == ["query", "class", "score", "predicted", "pixels", "z", "y", "x"]
+    boxes, masks = shown.arrays["boxes"], shown.arrays["masks"]
+    assert boxes.shape[1] == 6 and masks.shape[1:] == (14, 16)
+    through = (boxes[:, 0] <= shown.place[0]) & (shown.place[0] < boxes[:, 3])
+    assert through.any() and not masks[~through].any() and masks[through].any()
+    assert shown.arrays["votes"].shape[0] == 3
+    for name in shown.figures:
+        assert f"slice {shown.place[0]} of the patch" in shown.plot(name).get_suptitle().replace("\n", " ")
+
+
 @pytest.mark.parametrize("network", ["MaskAttnUNet", "MaskAttnUNetPanoptic"])
 def test_attention_maps(models, network):
     shown = models(network).explain(noise(32, 32), at=(20, 5))
@@ -117,9 +129,11 @@ def test_attention_maps(models, network):
     assert shown.place == (20, 5)
 
 
-@pytest.mark.parametrize(("network", "dim"), [("MaskMed", 3), ("IAUNet", 2), ("MaskAttnUNet", 2)])
+@pytest.mark.parametrize(("network", "dim"), [("MaskMed", 3), ("IAUNet", 2), ("IAUNet", 3), ("MaskAttnUNet", 2)])
 def test_files(models, tmp_path, network, dim):
-    shown = models(network, dim=dim).explain(noise(8, 20, 24)[-1 if dim == 2 else slice(None)])
+    ending = {"ending": ".nii.gz"} if dim == 3 else {}
+    image = noise(8, 20, 24)[-1 if dim == 2 else slice(None)]
+    shown = models(network, dim=dim, **ending).explain(image, spacing=(1.0, 1.0, 1.0) if dim == 3 else None)
     steps = []
     written = shown.save(tmp_path / "out", progress=steps.append)
     assert sorted(written) == sorted((tmp_path / "out").iterdir())

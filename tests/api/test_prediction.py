@@ -8,11 +8,13 @@ import re
 import matplotlib
 import nibabel
 import numpy as np
+import pandas
 import pytest
 import SimpleITK as sitk
 import tifffile
 from PIL import Image
 from pycocotools import mask as coco_mask
+from skimage.measure import regionprops_table
 
 import maskmed_nnu as mm
 from maskmed_nnu.instances.files import read_ids
@@ -22,6 +24,13 @@ from tests.nnunet.tiny_models import tiny_model
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     return mm.load(tiny_model(tmp_path_factory.mktemp("cells") / "model", "IAUNet"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def nuclei(tmp_path_factory):
+    """A model of objects in space, whose slices lie along the rows of files."""
+    folder = tmp_path_factory.mktemp("nuclei") / "model"
+    return mm.load(tiny_model(folder, "IAUNet", dim=3, ending=".nii.gz", transpose=(1, 0, 2)), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +44,108 @@ def picture(shape=(40, 50), seed=0):
     return np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
 
 
-def test_objects_lie_where_their_boxes_and_masks_say(cells):
-    result = cells.predict(picture())
+def stack(shape=(12, 20, 24), seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_objects_lie_where_their_boxes_and_masks_say(cells, nuclei, dim):
+    result = cells.predict(picture()) if dim == 2 else nuclei.predict(stack(), spacing=(1, 1, 1))
     assert len(result.scores) == len(result.classes) == len(result.boxes) == len(result.masks) > 1
-    assert result.boxes.shape[1] == 4
+    assert result.boxes.shape[1] == 2 * dim
     drawn = np.zeros(result.labels.shape, np.int64)
     for index in np.argsort(result.scores, kind="stable"):  # the highest score on top
-        y0, x0, y1, x1 = result.boxes[index]
-        assert result.masks[index].shape == (y1 - y0, x1 - x0)
-        for axis in (0, 1):  # as small as can be
-            edge = result.masks[index].any(axis)
+        start, stop = result.boxes[index].reshape(2, dim)
+        assert result.masks[index].shape == tuple(stop - start)
+        for axis in range(dim):  # as small as can be
+            edge = result.masks[index].any(tuple(other for other in range(dim) if other != axis))
             assert edge[0] and edge[-1]
-        drawn[y0:y1, x0:x1][result.masks[index]] = result.ids[index]
+        drawn[tuple(map(slice, start, stop))][result.masks[index]] = result.ids[index]
     visible = result.ids > 0
     assert set(np.unique(result.labels)) - {0} == set(result.ids[visible])
     np.testing.assert_array_equal(np.where(drawn > 0, drawn, result.labels), result.labels)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_sizes_and_places_are_those_of_scikit_image(cells, nuclei, dim):
+    spacing = (3.0, 0.5, 0.25)[-dim:]
+    result = (
+        cells.predict(picture((80, 200)), spacing=spacing) if dim == 2 else nuclei.predict(stack(), spacing=spacing)
+    )
+    table = result.to_table()
+    assert len(table) > 5
+    apart = np.zeros((len(table), *result.labels.shape), np.uint8)  # they overlap
+    for one, box, mask in zip(apart, result.boxes, result.masks, strict=True):
+        one[tuple(map(slice, box[:dim], box[dim:]))] = mask
+    names = ["area", "centroid", "bbox", "equivalent_diameter_area", "num_pixels"]
+    theirs = pandas.concat(
+        [pandas.DataFrame(regionprops_table(one, spacing=spacing, properties=names)) for one in apart]
+    )
+    np.testing.assert_allclose(table["pixels"], theirs["num_pixels"])
+    np.testing.assert_allclose(table["area"], theirs["area"])
+    np.testing.assert_allclose(table["volume_mm3" if dim == 3 else "area_mm2"], theirs["area"])
+    np.testing.assert_allclose(table["equivalent_diameter_area"], theirs["equivalent_diameter_area"])
+    for position, axis in enumerate("zyx"[-dim:]):
+        np.testing.assert_allclose(table[axis] * spacing[position], theirs[f"centroid-{position}"])
+        np.testing.assert_allclose(table[f"world_{axis}"], theirs[f"centroid-{position}"])
+        np.testing.assert_array_equal(table[f"{axis}0"], theirs[f"bbox-{position}"])
+        np.testing.assert_array_equal(table[f"{axis}1"], theirs[f"bbox-{position + dim}"])
+    inner = tuple(slice(1, -1) for _ in range(dim))
+    outside = apart.reshape(len(apart), -1).sum(1) - apart[(slice(None), *inner)].reshape(len(apart), -1).sum(1)
+    np.testing.assert_array_equal(table["touches_border"], outside > 0)
+    assert table["touches_border"].any() and not table["touches_border"].all()
+
+
+def test_without_a_spacing_sizes_are_pixels(cells):
+    table = cells.predict(picture()).to_table()
+    np.testing.assert_array_equal(table["area"], table["pixels"])
+    assert not {"area_mm2", "volume_mm3", "world_x"} & set(table)
+
+
+def test_the_centroid_in_space_is_where_itk_puts_it(nuclei, tmp_path):
+    image = sitk.GetImageFromArray(stack())
+    image.SetSpacing((0.5, 0.7, 3.0))
+    image.SetOrigin((-12.0, 7.5, 30.0))
+    c, s = np.cos(0.3), np.sin(0.3)
+    image.SetDirection((c, -s, 0.0, s, c, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "x.nii.gz"))
+    for given in (image, tmp_path / "x.nii.gz"):
+        table = nuclei.predict(given).to_table()
+        for _, row in table.iterrows():
+            expected = image.TransformContinuousIndexToPhysicalPoint((row["x"], row["y"], row["z"]))
+            assert [row[f"world_{axis}"] for axis in "xyz"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_results_of_slices_say_which_are_one_object_in_space(nuclei):
+    result = nuclei.predict(stack(), spacing=(1, 1, 1))
+    found = result.to_coco("x")
+    assert len({one["image_id"] for one in found}) > 5
+    drawn = {}
+    for one in found:
+        plane = coco_mask.decode(one["segmentation"]).astype(bool)
+        volume = drawn.setdefault(one["instance_id"], np.zeros(result.labels.shape, bool))
+        volume[int(one["image_id"].split("_")[1])] = plane
+    assert len(drawn) == len(result.masks)
+    for volume, box, mask in zip(drawn.values(), result.boxes, result.masks, strict=True):
+        assert volume.sum() == mask.sum()
+        np.testing.assert_array_equal(volume[tuple(map(slice, box[:3], box[3:]))], mask)
+    scores = mm.evaluate(result.labels, result).scores
+    assert scores["F1@0.5"] == 1 and scores["sensitivity@8"] > 0
+
+
+def test_objects_in_space_are_shown_in_three_planes_of_one_scale(nuclei, tmp_path):
+    image = nibabel.Nifti1Image(stack().transpose(2, 1, 0), np.diag([0.5, 1, 3, 1]))
+    result = nuclei.predict(image)
+    shown, title = result._picture()
+    assert title == "image, axial 6, coronal 10, sagittal 12"
+    # 24 · 0.5 = 12 mm wide, 20 mm deep, 12 · 3 = 36 mm high, the longest edge
+    millimetre = 512 / 36
+    assert shown.shape[::2] == (512, 3)
+    assert shown.shape[1] == pytest.approx((12 + 12 + 20) * millimetre + 2 * 4, abs=2)
+    assert (np.ptp(shown.astype(int), axis=2) > 60).any(), "outlines have colours"
+    assert result.plot().axes[0].get_title() == title
+    assert result.plot(index=3).axes[0].get_title() == "image, slice 3"
+    assert "data:image/png;base64" in result._repr_html_()
 
 
 def test_objects_as_coco_and_as_a_table(cells):
@@ -64,7 +160,8 @@ def test_objects_as_coco_and_as_a_table(cells):
         assert whole.sum() == mask.sum()
     assert len(result.to_coco(min_score=0)) >= len(found)
     table = result.to_table()
-    assert list(table.columns) == "id class score pixels area_mm2 y x y0 x0 y1 x1".split()
+    more = "area equivalent_diameter_area world_x world_y touches_border"
+    assert list(table.columns) == f"id class score pixels area_mm2 y x y0 x0 y1 x1 {more}".split()
     assert table["pixels"].tolist() == [mask.sum() for mask in result.masks]
     np.testing.assert_allclose(table["area_mm2"], table["pixels"] * 0.125)
     assert set(table["class"]) == {"cell"}
@@ -104,7 +201,7 @@ def test_objects_of_a_nibabel_image_have_its_axes(tmp_path):
     np.testing.assert_array_equal(turned.boxes, straight.boxes[:, [2, 1, 0, 5, 4, 3]])
     for one, other in zip(turned.masks, straight.masks, strict=True):
         np.testing.assert_array_equal(one, other.transpose(2, 1, 0))
-    assert list(turned.to_table().columns)[5:] == "x y z x0 y0 z0 x1 y1 z1".split()
+    assert list(turned.to_table().columns)[5:14] == "x y z x0 y0 z0 x1 y1 z1".split()
     np.testing.assert_allclose(turned.to_table()["area_mm2"], straight.to_table()["area_mm2"])
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 import maskmed_nnu as mm
 from maskmed_nnu.cli.main import main
+from maskmed_nnu.instances.instance_map import LabelFormat, decode
+from maskmed_nnu.instances.statistics import measure, summarise
 from maskmed_nnu.json_file import write_json
 
 LOG = """
@@ -169,6 +171,40 @@ def test_a_report_of_objects(cells):
     assert sorted([page.cells[at + 1 : at + 6], page.cells[at + 6 : at + 11]]) == [
         ["bad", "1", "cell", "invented", "1 object"], ["bad", "1", "cell", "missed", "1 of 2 objects"],
     ]  # fmt: skip
+
+
+def test_a_report_of_objects_in_volumes(nnunet_env):
+    """An object counts once, not once in every slice."""
+    model, raw = training(nnunet_env, dimension=3, objects=True)
+    write_json(model / "dataset.json", OBJECTS | {"file_ending": ".nii.gz"})
+    truth, wrong = np.zeros((2, 12, 40, 50), np.uint8)
+    truth[2:8, 2:12, 2:12], truth[4:10, 20:30, 20:32] = 1, 2
+    wrong[2:8, 2:12, 2:12], wrong[4:10, 20:30, 40:48] = 5, 9
+    write_json(
+        model / "dataset_fingerprint.json",
+        {
+            "objects_in_volumes": summarise(
+                measure(decode(truth[None], LabelFormat({"cell": 1})), num_classes=1, spacing=[2.0, 1.0, 1.0]),
+                {"cell": 1},
+            )
+        },
+    )
+    for name, fold, found in (("good", "0", truth), ("bad", "1", wrong)):
+        for place, values in (
+            (raw / f"imagesTr/{name}_0000.nii.gz", truth.astype(np.float32)),
+            (raw / f"labelsTr/{name}.nii.gz", truth),
+            (model / f"fold_{fold}/validation/{name}.nii.gz", found),
+        ):
+            nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([1.0, 1.0, 2.0, 1.0])), place)
+    written = mm.report(model)
+    page = Page(written.path)
+    assert (written.scored_by, written.failures) == ("PQ", 2) and written.score == pytest.approx(0.75)
+    at = page.cells.index("objects")
+    assert sorted([page.cells[at + 1 : at + 6], page.cells[at + 6 : at + 11]]) == [
+        ["bad", "1", "cell", "invented", "1 object"], ["bad", "1", "cell", "missed", "1 of 2 objects"],
+    ]  # fmt: skip
+    assert page.count("div", **{"class": "pager"}) == 2
+    assert any("2 objects, 2 in the median image" in cell for cell in page.cells)
 
 
 def test_what_is_missing_or_damaged_is_told_in_the_page(organs, tmp_path):

@@ -26,6 +26,7 @@ def source(tmp_path: Path) -> Path:
         image = Image.fromarray(np.random.default_rng(i).integers(0, 255, mask.shape).astype(np.uint8))
         arrays = {f"images/c{i}.png": image, f"masks/c{i}.png": mask, f"cellpose/c{i}_masks.png": mask}
         arrays |= {f"cellpose/c{i}.png": image, f"dsb/c{i}/images/c{i}.png": image}
+        arrays |= {f"foreground/c{i}.png": mask > 0}
         arrays |= {f"dsb/c{i}/masks/{k}.png": np.uint8(255) * (mask == k) for k in (1, 2)}
         for name, array in arrays.items():
             path = tmp_path / name
@@ -56,6 +57,7 @@ def convert(source: Path, line: str, *more: str) -> int:
         ("--images @cellpose --classes cell", {"cell": 1}),
         ("--dsb @dsb --classes nucleus", {"nucleus": 1}),
         ("--images @images --masks @masks --semantic --classes tumour edema", {"tumour": 1, "edema": 2}),
+        ("--images @images --masks @foreground --components --connectivity 1 --min-volume 2", {"foreground": 1}),
     ],
 )
 def test_every_form_makes_a_data_set_and_names_the_next_commands(source, capsys, monkeypatch, line, labels):
@@ -228,3 +230,17 @@ def test_json_is_one_object_and_nothing_else(source, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["folder"] == str(source / "raw" / "Dataset007_Cells")
     assert len(told["test_cases"]) == 1 and told["cases"] and told["notes"] and told["next_commands"]
+
+
+def test_volumes_go_on_in_three_dimensions(tmp_path, capsys):
+    mask = np.zeros((6, 20, 24), np.uint8)
+    mask[1:4, 2:8, 2:8] = 1
+    for folder, name, values in (("01", "t000", mask + 50), ("01_GT/SEG", "man_seg000", mask)):
+        (tmp_path / folder).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / folder / f"{name}.tif", values, photometric="minisblack")
+    assert convert(tmp_path, "--ctc @ --spacing 2 0.4 0.4 --id 7 --name Cells") == 0
+    printed = capsys.readouterr().out
+    assert "nnUNetv2_plan_and_preprocess -d 7 -pl IAUNetPlanner -c 3d_fullres" in printed
+    assert "nnUNetv2_train 7 3d_fullres 0 " in printed and "-d 7 -c 3d_fullres -f 0" in printed
+    told = json.loads((tmp_path / "raw/Dataset007_Cells/imagesTr/t000.json").read_text())
+    assert told == {"spacing": [2, 0.4, 0.4]}

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 
 from maskmed_nnu.cli import demo
 from maskmed_nnu.cli.main import COMMANDS, load_command, main
-from maskmed_nnu.demo import cells, lesions, nnunet_commands, phantoms
+from maskmed_nnu.demo import cells, cells3d, lesions, nnunet_commands, phantoms
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference.devices import choose_device
 
@@ -228,6 +228,36 @@ def test_cells_are_converted_found_and_scored_by_commands(tmp_path, monkeypatch,
     assert (tmp_path / f"{cells.DATASET}.png").is_file()
 
 
+def test_stacks_are_converted_found_and_scored_in_three_dimensions(tmp_path, monkeypatch, capsys):
+    small = functools.partial(cells3d.draw_stack, shape=(20, 40, 40))
+    monkeypatch.setattr(cells3d, "draw_stack", small)
+    monkeypatch.setattr(cells3d, "write_stacks", functools.partial(cells3d.write_stacks, training=2))
+    monkeypatch.setattr(cells3d, "TRAINING", 2)
+    steps = []
+
+    def run_commands(planned, *, logs, environment, tell, output):
+        steps.extend(planned)
+        assert main(list(planned[0].command[1:])) == 0
+        dataset, found = tmp_path / "nnUNet_raw" / cells3d.DATASET, tmp_path / "predictions" / cells3d.DATASET
+        shutil.copytree(dataset / "labelsTs", found, dirs_exist_ok=True)
+        (found / "scores.json").write_text(json.dumps({"PQ": 1.0, "F1@0.5": 0.5}))
+
+    monkeypatch.setattr(demo, "run_commands", run_commands)
+    assert main(["demo", "--task", "cells3d", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert [step.command[0] for step in steps[1:4]] == [
+        "nnUNetv2_plan_and_preprocess",
+        "nnUNetv2_train",
+        "nnUNetv2_predict",
+    ]
+    assert all("3d_fullres" in step.command for step in steps[1:4])
+    assert all(path.is_file() for path in steps[3].files)
+    load_command("evaluate").make_context("", [*steps[4].command[2:], *steps[4].options])
+    printed = capsys.readouterr().out
+    assert re.search(r"cells_02: (\d+) nuclei, \1 found", printed)
+    assert printed.splitlines()[-1] == "F1@0.5 0.500  PQ 1.000"
+    assert (tmp_path / f"{cells3d.DATASET}.png").is_file()
+
+
 def test_lesions_are_counted(tmp_path, recorded, monkeypatch, capsys):
     monkeypatch.setattr(lesions, "write_dataset", functools.partial(lesions.write_dataset, training=2, test=3))
     assert main(["demo", "--task", "lesions", "--out", str(tmp_path), "--device", "cpu"]) == 0
@@ -244,8 +274,8 @@ def test_the_demo_as_one_json_object(tmp_path, recorded, monkeypatch, capsys):
     assert said["mean_dice"] == 1 and said["lesions"]["missed"] == 0 and Path(said["picture"]).is_file()
 
 
-def test_a_task_is_one_of_three_and_not_for_own_data(tmp_path, capsys):
+def test_a_task_is_one_of_four_and_not_for_own_data(tmp_path, capsys):
     assert main(["demo", "--task", "hearts"]) == 2
-    assert "'hearts' is no task of the demo; legal are organs, cells, lesions" in capsys.readouterr().err
+    assert "'hearts' is no task of the demo; legal are organs, cells, cells3d, lesions" in capsys.readouterr().err
     assert main(["demo", "--task", "cells", "--data", str(tmp_path)]) == 1
     assert "give one of them" in capsys.readouterr().err

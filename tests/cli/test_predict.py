@@ -8,6 +8,7 @@ import shutil
 import warnings
 
 import numpy as np
+import pandas
 import pytest
 import SimpleITK as sitk
 import tifffile
@@ -24,7 +25,7 @@ from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.instances.instance_map import decode
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.visualization.overlay import draw_overlay
-from tests.nnunet.oracle import Oracle, dataset, format_of, grid_of_cells, plans, same_objects
+from tests.nnunet.oracle import TILE, Oracle, dataset, format_of, grid_of_cells, plans, same_objects
 from tests.nnunet.tiny_models import tiny_model
 
 
@@ -35,25 +36,29 @@ class OracleTrainer(nnUNetTrainer):
     def build_network_architecture(
         plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision=True
     ):
-        return Oracle()
+        return Oracle(tile=configuration_manager.patch_size)
 
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     """A model folder with fold_0 and fold_1, for a data set of one class in PNGs."""
+    return oracle_model(tmp_path / "model", monkeypatch)
+
+
+def oracle_model(folder, monkeypatch, *, tile=TILE, ending=".png", **options):
     monkeypatch.setitem(NAMES["trainer"], "OracleTrainer", f"{__name__}:OracleTrainer")
-    folder = tmp_path / "model"
-    description = dataset()
+    description = dataset(ending=ending)
+    plan = plans(description, tile=tile, **options)
     for fold, score in ((0, 0.9), (1, 0.7)):
         (folder / f"fold_{fold}").mkdir(parents=True)
         checkpoint = {
             "trainer_name": "OracleTrainer",
-            "init_args": {"configuration": "2d"},
-            "inference_allowed_mirroring_axes": (0, 1),
+            "init_args": {"configuration": next(iter(plan["configurations"]))},
+            "inference_allowed_mirroring_axes": tuple(range(len(tile))),
             "network_weights": {"score": torch.tensor(score)},
         }
         torch.save(checkpoint, folder / f"fold_{fold}" / "checkpoint_final.pth")
-    (folder / "plans.json").write_text(json.dumps(plans(description)))
+    (folder / "plans.json").write_text(json.dumps(plan))
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
 
@@ -141,6 +146,63 @@ def test_the_same_command_goes_on_where_it_was_stopped(model, images, tmp_path, 
     assert "predictions of another model or other folds" in capsys.readouterr().err
     assert predict(model, folder / "a_0000.png", out, "--no-overlays", "--no-coco", "--overwrite") == 0
     assert (out / "a.png").stat().st_mtime_ns > kept
+
+
+def test_one_table_of_all_objects_is_whole_after_a_stop_and_without_an_image(model, images, tmp_path, capsys):
+    folder, truths = images
+    out = tmp_path / "out"
+    Image.fromarray(np.zeros((30, 30), np.uint8)).save(folder / "empty.png")
+    assert predict(model, folder, out, "--no-overlays") == 0
+    assert f"table of the objects: {out / 'objects.csv'}" in capsys.readouterr().out
+    table = pandas.read_csv(out / "objects.csv")
+    assert list(table)[:6] == ["image", "id", "class", "score", "pixels", "y"]
+    for name in truths:
+        mine = table[table["image"] == name]
+        written = read_ids(out / f"{name}.png", overlap_layers=False)[0]
+        assert mine["id"].tolist() == np.unique(written[written > 0]).tolist()
+        assert mine["pixels"].tolist() == np.bincount(written.ravel())[1:].tolist()
+        assert set(mine["class"]) == {"cell"} and mine["score"].tolist() == [0.8] * len(mine)
+    assert set(table["image"]) == set(truths)
+    before = (out / "objects.csv").read_bytes()
+    (out / "objects" / "b.csv").unlink(), (out / "objects.csv").unlink()
+    assert predict(model, folder, out, "--no-overlays") == 0
+    assert "3 of 4 images are predicted already" in capsys.readouterr().out
+    assert (out / "objects.csv").read_bytes() == before
+    (folder / "c.bmp").write_bytes(b"no image")
+    assert predict(model, folder, out, "--no-overlays") == 1
+    assert set(pandas.read_csv(out / "objects.csv")["image"]) == {"a", "b"}
+
+
+def test_objects_of_a_volume_are_told_drawn_and_evaluated_in_space(tmp_path, monkeypatch, capsys):
+    tile = (12, 20, 16)
+    model = oracle_model(tmp_path / "model", monkeypatch, tile=tile, ending=".nii.gz", spacing=(3.0, 0.5, 0.5))
+    truth = grid_of_cells((16, 30, 26), pitch=6, edge=5)
+    image = sitk.GetImageFromArray(truth.astype(np.float32))
+    image.SetSpacing((0.5, 0.5, 3.0))
+    for folder in ("images", "truth"):
+        (tmp_path / folder).mkdir()
+    sitk.WriteImage(image, str(tmp_path / "images" / "v.nii.gz"))
+    sitk.WriteImage(sitk.Cast(image, sitk.sitkUInt16), str(tmp_path / "truth" / "v.nii.gz"))
+    out = tmp_path / "out"
+    assert predict(model, tmp_path / "images", out, "-f", "1") == 0
+    told = capsys.readouterr().out
+    assert "slice by slice" not in told
+    table = pandas.read_csv(out / "objects.csv")
+    numbers, pixels = np.unique(truth[truth > 0], return_counts=True)
+    assert sorted(table["volume_mm3"]) == pytest.approx(sorted(pixels * 0.75))
+    assert table["touches_border"].any() and not table["touches_border"].all()
+    ids = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "v.nii.gz")))
+    assert ids.dtype == np.uint16
+    for row in table.itertuples():
+        assert np.mean(np.argwhere(ids == row.id), axis=0) == pytest.approx([row.z, row.y, row.x], rel=1e-5)
+    planes = np.asarray(Image.open(out / "overlays" / "v.png"))
+    assert planes.shape[0] == 512 and planes.shape[1] > 512 * (15 + 13 + 13) / 48
+    shutil.copy(out / "dataset.json", tmp_path / "truth")
+    evaluate = ["evaluate", str(out), str(tmp_path / "truth"), "--scores", str(out / "predictions_coco.json")]
+    assert main(evaluate) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 image") and "F1@0.5 1.000  AP50 1.000  PQ 1.000" in said
+    assert len(numbers) == len(table)
 
 
 def test_a_changed_image_is_predicted_again_and_the_others_are_not(model, images, tmp_path, capsys):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 import tifffile
 
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, stack_layers
@@ -20,25 +21,27 @@ def draw_cells(
     shape: Sequence[int] = (96, 112),
     count: int = 12,
     radius: tuple[float, float] = (4.0, 9.0),
+    spacing: Sequence[float] | None = None,
     overlapping: bool = False,
     classes: int = 1,
 ) -> tuple[np.ndarray, InstanceMap]:
-    """A picture, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
+    """A picture or volume, float32 ``shape``, and its ``count`` objects; some may be hidden or cut off by the edge.
 
-    Class 1 is bright. ``overlapping`` puts every second cell half over the one before it, else nothing overlaps.
-    Two classes: each cell of class 1 has a darker nucleus inside (in a hole of the cell, where nothing may
-    overlap). Three: the lower third is stuff.
+    ``radius`` is in units of ``spacing``, by default pixels. Class 1 is bright. ``overlapping`` puts every second cell
+    half over the one before it, else nothing overlaps. Two classes: each cell of class 1 has a darker nucleus inside
+    (in a hole of the cell, where nothing may overlap). Three: the last third of the first axis is stuff.
     """
     image = rng.normal(0, 0.3, shape).astype(np.float32)
     grid = np.indices(shape)
     free = np.ones(shape, bool)
     masks, numbers = [], []
-    centre = np.zeros(2)
+    dim = len(shape)
+    centre = np.zeros(dim)
     for index in range(count):
-        radii = rng.uniform(*radius, 2)
+        radii = rng.uniform(*radius, dim) / (np.ones(dim) if spacing is None else np.asarray(spacing))
         on_top = overlapping and index % 2 == 1
-        centre = centre + radii * [0.0, 1.0] if on_top else rng.uniform(0, shape)
-        distance = (((grid - centre[:, None, None]) / radii[:, None, None]) ** 2).sum(0)
+        centre = centre + radii * np.eye(dim)[-1] if on_top else rng.uniform(0, shape)
+        distance = sum(((axis - middle) / edge) ** 2 for axis, middle, edge in zip(grid, centre, radii, strict=True))
         mask = (distance < 1) & (free | overlapping)
         nucleus = (distance < 0.2) & mask
         free &= ~mask
@@ -53,7 +56,7 @@ def draw_cells(
     if classes == 3:
         stuff[shape[0] * 2 // 3 :] = 3
         image[stuff > 0] += 0.7
-    boxes = [((slice(None), slice(None)), mask) for mask in masks]
+    boxes = [((slice(None),) * dim, mask) for mask in masks]
     return image, InstanceMap(stack_layers(boxes, shape), np.array(numbers, np.int64), stuff)
 
 
@@ -68,7 +71,8 @@ def write_cells(
     seed: int = 0,
     **cells: object,
 ) -> Path:
-    """An nnU-Net data set of TIFFs, ``raw/Dataset011_Cells``; one more image than ``images`` has no object."""
+    """An nnU-Net data set, ``raw/Dataset011_Cells``, of TIFFs or, with that ``ending``, of NIfTIs; one more image than
+    ``images`` has no object."""
     folder = raw / f"Dataset{dataset_id:03d}_Cells"
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
@@ -90,11 +94,19 @@ def write_cells(
         image, objects = draw_cells(rng, overlapping=overlapping, classes=classes, **settings)
         ids = encode(objects, label_format)
         picture = np.clip(1000 + 500 * image, 0, 2**16 - 1).astype(np.uint16)
-        tifffile.imwrite(folder / "imagesTr" / f"cells_{index:03d}_0000{ending}", picture)
-        tifffile.imwrite(
-            folder / "labelsTr" / f"cells_{index:03d}{ending}",
-            ids if overlapping else ids[0],
-            photometric="minisblack",
-        )
+        _write(folder / "imagesTr" / f"cells_{index:03d}_0000{ending}", picture, settings.get("spacing"))
+        label = ids if overlapping else ids[0]
+        if overlapping and len(ids) == 1 and ids.ndim == 4:  # as InstanceIO writes a volume in one layer
+            label = np.concatenate([ids, np.zeros_like(ids)])
+        _write(folder / "labelsTr" / f"cells_{index:03d}{ending}", label, settings.get("spacing"))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder
+
+
+def _write(path: Path, array: np.ndarray, spacing: Sequence[float] | None) -> None:
+    if not path.name.endswith(".nii.gz"):
+        tifffile.imwrite(path, array, photometric="minisblack")
+        return
+    image = sitk.GetImageFromArray(array, isVector=False)
+    image.SetSpacing([*(spacing or [1.0] * array.ndim)][::-1] + [1.0] * (array.ndim - len(spacing or array.shape)))
+    sitk.WriteImage(image, str(path))

@@ -19,9 +19,11 @@ from maskmed_nnu.instances.components import (
 )
 from maskmed_nnu.instances.instance_map import InstanceMap
 
-layers = st_numpy.arrays(
-    np.int32, st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)
+edges = st.integers(1, 9)
+shapes = st.one_of(
+    st.tuples(st.integers(1, 2), edges, edges), st.tuples(st.integers(1, 2), st.integers(1, 4), edges, edges)
 )
+layers = st_numpy.arrays(np.int32, shapes, elements=st.integers(0, 3))
 
 
 def sizes(mask: np.ndarray) -> list[int]:
@@ -48,8 +50,16 @@ def test_after_splitting_nothing_is_torn_and_no_pixel_changes_its_class(ids):
     class_of, class_now = np.append(0, objects.classes), np.append(0, split.classes)
     np.testing.assert_array_equal(class_of[ids], class_now[split.ids])
     for number in range(1, 7):
-        found = sizes(split.ids[(ids == number).any(axis=(1, 2)).argmax()] == number)
+        found = sizes(split.ids[(ids == number).reshape(len(ids), -1).any(axis=1).argmax()] == number)
         assert max(found[1:], default=0) <= MAX_STRAY_FRACTION * max(found, default=0)
+
+
+def test_voxels_that_touch_at_a_corner_are_connected():
+    ids = np.zeros((1, 3, 3, 3), np.int32)
+    ids[0, 0, 0, 0] = ids[0, 1, 1, 1] = ids[0, 2, 2, 2] = 1
+    assert len(split_disconnected(InstanceMap(ids, np.array([1]), ids[0] * 0)).classes) == 1
+    ids[0, 1, 1, 1] = 0
+    assert len(split_disconnected(InstanceMap(ids, np.array([1]), ids[0] * 0)).classes) == 2
 
 
 def test_many_objects_of_one_id_are_told_apart_however_small_each_is_beside_all():

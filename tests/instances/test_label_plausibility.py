@@ -86,6 +86,16 @@ def test_a_stack_interpolated_between_its_slices_is_found():
     assert implausible_values(ndimage.zoom(stack, (2, 1, 1), order=1), semantic=False)
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_stack_numbered_in_each_slice_anew_is_legal(axis):
+    """Or one of objects as thin as a slice: along the slices their ids rise and fall by chance."""
+    rng = np.random.default_rng(0)
+    slices = [ndimage.zoom(rng.permutation(36).reshape(6, 6), 10, order=0) + 36 * n for n in range(8)]
+    stack = np.moveaxis(np.stack(slices), 0, axis)
+    assert implausible_values(stack, semantic=False) is None and looks_like_labels(stack)
+    assert implausible_values(np.stack([ndimage.zoom(part, 1.5, order=1) for part in slices]), semantic=False)
+
+
 def test_thin_structures_are_legal_classes():
     layers = np.repeat(np.arange(8, dtype=np.uint8), [20, 2, 3, 2, 2, 4, 3, 20])[:, None].repeat(64, axis=1)
     lines = np.where(find_boundaries(mosaic()), 2, mosaic() % 2 * 3).astype(

@@ -36,14 +36,15 @@ def test_examples(module):
 
 
 @pytest.mark.parametrize(("overlapping", "classes"), [(False, 1), (True, 2), (True, 3)])
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0), (3.0, 0.5, 1.0)])
 def test_same_as_a_loop_over_objects(overlapping, classes, spacing):
-    _, objects = draw_cells(np.random.default_rng(1), overlapping=overlapping, classes=classes, count=20)
+    rng, shape = np.random.default_rng(1), {2: (96, 112), 3: (14, 40, 48)}[len(spacing)]
+    _, objects = draw_cells(rng, shape=shape, overlapping=overlapping, classes=classes, count=20)
     table = measure(objects, num_classes=classes, spacing=spacing)
     masks = masks_of(objects)
     places = [np.argwhere(mask) for mask in masks]
     np.testing.assert_array_equal(table.classes, objects.classes)
-    np.testing.assert_allclose(table.areas, [len(place) * spacing[0] * spacing[1] for place in places])
+    np.testing.assert_allclose(table.areas, [len(place) * np.prod(spacing) for place in places])
     edges = [(place.max(0) - place.min(0) + 1) * spacing for place in places]
     np.testing.assert_allclose(table.extents, edges)
 
@@ -57,6 +58,31 @@ def test_same_as_a_loop_over_objects(overlapping, classes, spacing):
         assert table.counts[0, number - 1] == len(mine)
         assert table.depths[0, number - 1] == np.max(np.sum(mine, axis=0), initial=0)
         assert table.unindexed[0, number - 1] == (objects.stuff == number).sum()
+
+
+def test_objects_of_a_volume_that_its_border_cuts_off():
+    """They would pass for small ones; what reaches from border to border is as large as one can see."""
+    ids = np.zeros((1, 8, 20, 30), np.int32)
+    ids[0, 0:2, 5:9, 5:9], ids[0, 3:6, 10:14, 10:14], ids[0, :, 0:3, 20:26] = 1, 2, 3
+    objects = InstanceMap(ids, np.ones(3, np.int64), np.zeros((8, 20, 30), np.int32))
+    table = measure(objects, num_classes=1, spacing=(5.0, 1.0, 1.0))
+    assert table.cut.tolist() == [[True, False, False], [False] * 3, [False, True, False]]
+    assert table.spans.tolist() == [2, 3, 8] and table.sizes.tolist() == [[40, 20, 30]]
+    cell = summarise(table, {"cell": 1})["classes"]["cell"]
+    assert (cell["extent"]["z"]["min"], cell["extent"]["z"]["max"], cell["extent"]["y"]["min"]) == (15, 40, 4)
+    assert cell["spans"]["50"] == 3 and cell["area"]["min"] == 2 * 16 * 5 and cell["objects_per_slice"]["max"] == 3
+    # where all are cut off, that is all there is to know
+    alone = InstanceMap(np.where(ids == 1, 1, 0), np.ones(1, np.int64), objects.stuff)
+    assert (
+        summarise(measure(alone, num_classes=1, spacing=(5.0, 1.0, 1.0)), {"cell": 1})["all"]["extent"]["z"]["50"] == 10
+    )
+    assert not measure(objects, num_classes=1).cut.any()  # slices count as they are seen
+    # of one that is cut off along an axis of the plane the other edge counts
+    corner = np.zeros((1, 8, 20, 30), np.int32)
+    corner[0, 2:5, 0:3, 5:12], corner[0, 2:5, 8:13, 0:2] = 1, 2
+    two = InstanceMap(corner, np.ones(2, np.int64), objects.stuff)
+    extent = summarise(measure(two, num_classes=1, spacing=(5.0, 1.0, 1.0)), {"cell": 1})["all"]["extent"]
+    assert (extent["shorter"]["min"], extent["longer"]["max"]) == (5, 7)
 
 
 def test_each_slice_of_a_volume_is_an_image():

@@ -36,6 +36,19 @@ def test_objects_have_a_row_for_each_label(tmp_path):
         assert row.score == scores[row.index] and row.area_um2 == pytest.approx(row.pixels * 0.125)
 
 
+def test_objects_of_a_volume_have_a_row_each(tmp_path):
+    model = mm.load(tiny_model(tmp_path / "model", "IAUNet", dim=3, ending=".tif"), device="cpu")
+    volume = noise(8, 14, 16)
+    layer = fake_layer(volume, name="nuclei", scale=np.array([2, 0.5, 0.5]), units=(UM,) * 3)
+    ((labels, arguments, kind),) = segment(layer, model)
+    np.testing.assert_array_equal(labels, model.predict(volume, spacing=(2e-3, 5e-4, 5e-4)).labels)
+    assert labels.shape == volume.shape and kind == "labels"
+    table = arguments["features"]
+    assert table["index"].tolist() == sorted(set(np.unique(labels)) - {0}) and len(table) > 1
+    np.testing.assert_allclose(table["volume_um3"], table["pixels"] * 0.5)
+    np.testing.assert_allclose(table["equivalent_diameter_um"], (6 * table["volume_um3"] / np.pi) ** (1 / 3))
+
+
 def test_stuff_has_rows_too(tmp_path):
     model = mm.load(tiny_model(tmp_path / "model", "MaskAttnUNetPanoptic"), device="cpu")
     ((labels, arguments, _),) = segment(fake_layer(noise(40, 50)), model)

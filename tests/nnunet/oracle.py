@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +21,28 @@ TILE = (64, 64)
 
 
 class Oracle(nn.Module):
-    """Channel ``l`` of the input is layer ``l`` of a label file; every object of a tile is found, with one score."""
+    """Channel ``l`` of the input is layer ``l`` of a label file; every object of a tile is found, with one score.
 
-    def __init__(self, *, things: Sequence[int] = (1,), divisor: int | None = None, classes: int = 0) -> None:
+    Where the input was interpolated, an object is what is closest to its value.
+    """
+
+    def __init__(
+        self,
+        *,
+        things: Sequence[int] = (1,),
+        divisor: int | None = None,
+        classes: int = 0,
+        tile: Sequence[int] = TILE,
+    ) -> None:
         super().__init__()
+        self.tile = tuple(tile)
         self.score = nn.Parameter(torch.tensor(0.9))
         self.things, self.divisor, self.classes = list(things), divisor, classes
         self.calls = 0
 
     def predict_instances(self, image: Tensor) -> list[TileInstances]:
         assert not self.training
-        assert image.shape[2:] == TILE
+        assert image.shape[2:] == self.tile
         self.calls += 1
         return [self._answer(one) for one in image.numpy().astype(np.int64)]
 
@@ -38,21 +50,21 @@ class Oracle(nn.Module):
         boxes, masks, classes = [], [], []
         for layer in layers:
             values, ranks = np.unique(layer, return_inverse=True)
-            for value, (y, x) in zip(values, ndimage.find_objects(ranks.reshape(layer.shape) + 1), strict=True):
+            for value, box in zip(values, ndimage.find_objects(ranks.reshape(layer.shape) + 1), strict=True):
                 number, index = (1, value) if self.divisor is None else divmod(value, self.divisor)
                 if index == 0 or number not in self.things:
                     continue
-                boxes.append((y.start, x.start, y.stop, x.stop))
-                masks.append(torch.from_numpy((layer[y, x] == value).astype(np.uint8) * 255))
+                boxes.append([axis.start for axis in box] + [axis.stop for axis in box])
+                masks.append(torch.from_numpy((layer[box] == value).astype(np.uint8) * 255))
                 classes.append(self.things.index(number))
         semantic = None
         if self.classes:
             number = torch.from_numpy(layers[0] // self.divisor)
-            semantic = nn.functional.one_hot(number, 1 + self.classes).permute(2, 0, 1).float()
+            semantic = nn.functional.one_hot(number, 1 + self.classes).movedim(-1, 0).float()
         return TileInstances(
             self.score.detach().expand(len(masks)),
             torch.tensor(classes, dtype=torch.int64),
-            torch.tensor(boxes, dtype=torch.int64).view(-1, 4),
+            torch.tensor(boxes, dtype=torch.int64).view(-1, 2 * len(self.tile)),
             masks,
             semantic,
         )
@@ -70,18 +82,26 @@ def dataset(classes: dict[str, int] | None = None, *, ending: str = ".png", chan
     }
 
 
-def plans(dataset_json: dict, *, things: Sequence[int] = (1,), layers: int = 1, spacing: float = 1.0) -> dict:
-    """``plans.json`` with the configuration 2d, which leaves the intensities alone."""
+def plans(
+    dataset_json: dict,
+    *,
+    things: Sequence[int] = (1,),
+    layers: int = 1,
+    spacing: float | Sequence[float] = 1.0,
+    tile: Sequence[int] = TILE,
+) -> dict:
+    """``plans.json`` with one configuration, 2d or 3d_fullres by ``tile``, which leaves the intensities alone."""
+    name = "2d" if len(tile) == 2 else "3d_fullres"
     channels = len(dataset_json["channel_names"])
     numbers = [n for n in dataset_json["labels"].values() if n]
     resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
     configuration = {
-        "data_identifier": "IAUNetPlans_2d",
+        "data_identifier": f"IAUNetPlans_{name}",
         "preprocessor_name": "InstancePreprocessor",
         "batch_size": 3,
-        "patch_size": list(TILE),
-        "median_image_size_in_voxels": [100.0, 100.0],
-        "spacing": [spacing, spacing],
+        "patch_size": list(tile),
+        "median_image_size_in_voxels": [100.0] * len(tile),
+        "spacing": [spacing] * len(tile) if isinstance(spacing, float) else list(spacing),
         "normalization_schemes": ["NoNormalization"] * channels,
         "use_mask_for_norm": [False] * channels,
         "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -103,21 +123,21 @@ def plans(dataset_json: dict, *, things: Sequence[int] = (1,), layers: int = 1, 
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
         "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(channels)},
-        "configurations": {"2d": configuration},
+        "configurations": {name: configuration},
     }
 
 
 def oracle_predictor(
     network: nn.Module, plan: dict, dataset_json: dict, *, states: Sequence[dict] | None = None, **settings: object
 ) -> nnUNetPredictor:
-    """nnU-Net's predictor with the oracle in it, mirroring along both axes."""
+    """nnU-Net's predictor with the oracle in it, mirroring along all axes."""
     predictor = nnUNetPredictor(device=torch.device("cpu"), **{"allow_tqdm": False, **settings})
     manager = PlansManager(plan)
     states = [network.state_dict()] if states is None else list(states)
+    configuration = manager.get_configuration(next(iter(plan["configurations"])))
+    axes = tuple(range(len(configuration.patch_size)))
     trainer = "nnUNetTrainerIAUNet"
-    predictor.manual_initialization(
-        network, manager, manager.get_configuration("2d"), states, dataset_json, trainer, (0, 1)
-    )
+    predictor.manual_initialization(network, manager, configuration, states, dataset_json, trainer, axes)
     return predictor
 
 
@@ -134,10 +154,10 @@ def grid_of_cells(shape: Sequence[int], *, pitch: int = 12, edge: int = 9, seed:
     """int32 ``shape`` of touching and lone cells with shuffled ids from 1 on; the image's border cuts some off."""
     rng = np.random.default_rng(seed)
     ids = np.zeros(shape, np.int32)
-    places = [(y, x) for y in range(0, shape[0], pitch) for x in range(0, shape[1], pitch)]
-    for number, (y, x) in zip(rng.permutation(len(places)) + 1, places, strict=True):
-        height, width = rng.integers(edge // 2, pitch + 1, 2)
-        ids[y : y + height, x : x + width] = number
+    places = list(itertools.product(*(range(0, length, pitch) for length in shape)))
+    for number, place in zip(rng.permutation(len(places)) + 1, places, strict=True):
+        size = rng.integers(edge // 2, pitch + 1, len(shape))
+        ids[tuple(slice(start, start + n) for start, n in zip(place, size, strict=True))] = number
     return ids
 
 

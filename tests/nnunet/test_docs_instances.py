@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.nnunet.experiment_planning import instance_rules
+from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
 from maskmed_nnu.nnunet.plans_handling.settings.iaunet import IAUNetSettings
 from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
 from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET
@@ -36,7 +36,7 @@ def test_what_the_settings_say_of_the_planners_rules_is_so():
     assert instance_rules.QUERY_MULTIPLE == instance_rules.MIN_QUERIES == 50
     assert found["query_stride"] == "{}, or {} for close neighbours".format(*instance_rules.QUERY_STRIDES)
     assert found["window"].startswith(f"{instance_rules.WINDOW_MARGIN} × the 99th")
-    assert found["window"].endswith(f"multiple of {instance_rules.WINDOW_MULTIPLE}")
+    assert found["window"].endswith("multiple of {}, in volumes of {}".format(*instance_rules.WINDOW_MULTIPLE.values()))
     blocks = instance_rules.BLOCKS_WITHOUT_OVERLAP, instance_rules.BLOCKS_WITH_OVERLAP
     assert found["blocks_per_level"] == "{}, or {} where objects of a class overlap".format(*blocks)
     assert instance_rules.FRAGMENT_SHARE == 0.25 and found["min_fragment"].startswith("a quarter of the area")
@@ -69,14 +69,20 @@ def test_the_rules_are_the_planners(page):
     assert f"{instance_rules.MAX_UPSAMPLING:g} times at most" in rules["scale"]
     assert "two large objects" in rules["scale"] and instance_rules.LARGE_OBJECTS_PER_PATCH == 2
     assert rules["window"].startswith(f"{instance_rules.WINDOW_MARGIN} × ")
-    assert f"more than {instance_rules.MAX_WINDOW_CELLS} cells" in rules["mask grid"]
+    assert f"more than {instance_rules.MAX_WINDOW_CELLS[2]} cells" in rules["mask grid"]
     close = instance_rules.PEAK_CELLS * instance_rules.QUERY_STRIDES[0]
     assert f"less than {close:g} pixels apart" in rules["query grid"]
     assert f"at least {instance_rules.MIN_QUERIES}" in rules["queries"]
+    text = " ".join(page.split())
+    assert f"as much as a cube of {patch_rules.MIN_VISIBLE[3]} voxels" in text
+    assert "four large objects along an axis" in text and patch_rules.VISIBLE_OBJECTS == 4
+    assert f"edges of windows are multiples of {instance_rules.WINDOW_MULTIPLE[3]}" in text
+    assert f"less than {instance_rules.COARSE[3]} times as far apart as pixels" in text
 
 
 def test_augmentation_is_as_described(page):
-    assert data_augmentation.SCALE_PROBABILITY == 0.5 and "every second sample at another scale" in page
+    assert data_augmentation.SCALE_PROBABILITY == 0.5
+    assert "every second sample at another scale" in " ".join(page.split())
     assert "({:g} to {:g})".format(*data_augmentation.SCALE) in page
 
 

@@ -10,7 +10,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 NETWORKS = ("MaskMed", "SimpleUNet", "MaskAttnUNet", "IAUNet", "MaskAttnUNetPanoptic")
-VOLUMES = ("MaskMed", "SimpleUNet")
+VOLUMES = ("MaskMed", "SimpleUNet", "IAUNet")
 """Those that have a 3D configuration."""
 OBJECTS = ("IAUNet", "MaskAttnUNetPanoptic")
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
@@ -69,7 +69,7 @@ def tiny_model(
     labels = labels or ({"background": 0, "cell": 1} if network == "IAUNet" else LABELS)
     if network == "MaskAttnUNetPanoptic":
         dataset = {"label_divisor": 1000, **dataset}
-    ending = ending or (".png" if objects else ".nii.gz")
+    ending = ending or (".png" if objects and dim == 2 else ".nii.gz")
     description = {
         "channel_names": {str(index): channel for index, channel in enumerate(channels)},
         "labels": labels,
@@ -216,7 +216,7 @@ def _architecture(network: str, dim: int, heads: int, regions: bool) -> dict[str
             "ffn": 16,
             "num_queries": 9,
             "query_stride": 2,
-            "window": 12,
+            "window": 12 if dim == 2 else [6, 12, 12],
             "mask_channels": 4,
         }
     else:

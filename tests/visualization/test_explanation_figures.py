@@ -90,10 +90,10 @@ def objects():
         boxes=np.array([[5, 12, 11, 22], [0, 0, 0, 0]]),
         masks=[mask, np.zeros((0, 0), np.float32)],
         heat=np.eye(2, dtype=np.float32)[:, :, None] * np.ones((2, 2, 17), np.float32),
-        heat_stride=2,
+        heat_stride=(2, 2),
         peaks=np.array([[8.0, 17.0], [1.0, 2.0]]),
         votes=np.stack([np.full((12, 17), 3.0), np.full((12, 17), -1.0)]).astype(np.float32),
-        vote_stride=2,
+        vote_stride=(2, 2),
         offset=(4, 4),
     )
 

@@ -31,7 +31,7 @@ from maskmed_nnu.instances.conversion.layout import (
     summarize_case,
 )
 from maskmed_nnu.instances.conversion.partial_folder import write_text
-from maskmed_nnu.instances.conversion.sources import Annotations, Source, SourceCase
+from maskmed_nnu.instances.conversion.source_case import Annotations, Source, SourceCase
 from maskmed_nnu.instances.conversion.summary import summary_lines
 from maskmed_nnu.instances.conversion.warnings import warning_lines
 from maskmed_nnu.instances.files import write_ids
@@ -47,11 +47,14 @@ MAX_ALIKE_SHOWN = 3  # of each kind
 
 
 class Conversion(NamedTuple):
-    """Lines on what was read, changed and refused, sentences on what may not be as it was meant, and the cases."""
+    """Lines on what was read, changed and refused, sentences on what may not be as it was meant, and the cases.
+
+    ``volumes``: whether the images have slices."""
 
     lines: list[str]
     warnings: list[str]
     cases: list[str]
+    volumes: bool
 
 
 def convert(
@@ -87,7 +90,7 @@ def convert(
         reasons = [reason for s in summaries for reason in s.refused]
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
         raise InputError(f"There is no object in any image{hint}; nothing could be learned.")
-    description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test)
+    description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test, source.channel_names)
     partial = partial_folder.start(folder, _key([description, test, split], summaries))
     for index, entry in enumerate(counted(summaries, "writing", progress)):
         _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
@@ -98,7 +101,7 @@ def convert(
     write_text(partial / "dataset.json", json.dumps(description, indent=2))
     partial_folder.finish(folder)
     lines = summary_lines(summaries, layout, source.notes, max_refused=MAX_REFUSED_SHOWN)
-    return Conversion(lines, warnings, [entry.name for entry in summaries])
+    return Conversion(lines, warnings, [entry.name for entry in summaries], len(summaries[0].shape) == 3)
 
 
 def case_names(cases: Sequence[SourceCase]) -> list[str]:
@@ -185,13 +188,13 @@ def _write(source: Source, entry: CaseSummary, layout: DatasetLayout, folder: Pa
     content = _split_objects(content) if entry.split else content
     images = folder / f"images{part}"
     images.mkdir(exist_ok=True)
-    geometry = content.image.geometry
+    geometry, files = content.image.geometry, (entry.case.image, *entry.case.channels)
     for channel, picture in enumerate(layout.channel_images(content.image)):
         target = images / f"{entry.name}_{channel:04d}{layout.ending}"
         if layout.ending not in formats.NIFTI:
             source_images.write(target, picture)
-        elif formats.ending(entry.case.image) in formats.NIFTI and len(content.image.channels) == 1:
-            _copy_nifti(entry.case.image, target)
+        elif formats.ending(entry.case.image) in formats.NIFTI and len(content.image.channels) == len(files):
+            _copy_nifti(files[channel], target)
         else:
             formats.write(target, picture.channels[0], geometry)
     if content.image.spacing is not None and len(content.image.spacing) == 3:  # where nnU-Net looks for it

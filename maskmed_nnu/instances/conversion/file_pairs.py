@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,8 +18,10 @@ SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
 BYPRODUCTS = ("_flows", "_outlines")  # what Cellpose writes beside its masks
 
 
-def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    """Name → image and mask, whose names agree up to a suffix; and the names of the masks without an image.
+def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[list[Path], Path]], list[str]]:
+    """Name → images and mask, whose names agree up to a suffix; and the names of the masks without an image.
+
+    An image is one file, or nnU-Net's ``X_0000``, ``X_0001`` …, a file for each channel, where the mask is called X.
 
     Raises:
         InputError: where an image has no mask, or two files claim the same name.
@@ -34,19 +37,26 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]],
     exact = _by_name(image_files, formats.stem)
     by_mask = _by_name(mask_files, lambda p: _without_suffix(formats.stem(p), MASK_SUFFIXES))
     by_full_name = {formats.stem(p): p for p in mask_files}
-    paired, missing = {}, []
+    paired: dict[str, tuple[list[Path], Path]] = {}
+    missing = []
     for name, image in exact.items():
         candidates = (by_full_name.get(name), by_mask.get(name), by_mask.get(_without_suffix(name, IMAGE_SUFFIXES)))
         mask = next((c for c in candidates if c), None)
         if mask is None:
-            missing.append(image.name)
+            missing.append(name)
         else:
-            paired[name] = image, mask
+            paired[name] = [image], mask
+    for case, names in _channels(missing).items():
+        mask = by_full_name.get(case) or by_mask.get(case)
+        if mask and case not in paired:
+            paired[case] = [exact[name] for name in names], mask
+            missing = [name for name in missing if name not in names]
     if missing:
         hint = "; Cellpose's _seg.npy is read only once saved as a TIFF or PNG" if any(images.glob("*_seg.npy")) else ""
         raise InputError(
-            f"No mask in {masks} for {format_list(missing)}; a mask has its image's name, or that and one of "
-            f"{', '.join(MASK_SUFFIXES)}{hint}."
+            f"No mask in {masks} for {format_list(exact[name].name for name in missing)}; a mask has its image's name, "
+            f"or that and one of {', '.join(MASK_SUFFIXES)}, and of the channels X_0000, X_0001 … of an image the name "
+            f"X{hint}."
         )
     used = {mask for _, mask in paired.values()}
     return paired, [p.name for p in mask_files if p not in used]
@@ -71,6 +81,16 @@ def _by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Pa
                 f"{other.name} and {path.name} in {path.parent} claim the same case {name(path)}; keep one of them."
             )
     return named
+
+
+def _channels(names: Iterable[str]) -> dict[str, list[str]]:
+    """Case → its names of channels, numbered from 0 without a gap."""
+    cases: dict[str, list[str]] = {}
+    for name in sorted(names):
+        match = re.fullmatch(r"(.+)_(\d{4})", name)
+        if match and int(match[2]) == len(cases.get(match[1], [])):
+            cases.setdefault(match[1], []).append(name)
+    return cases
 
 
 def _without_suffix(text: str, suffixes: Iterable[str]) -> str:

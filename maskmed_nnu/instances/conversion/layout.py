@@ -13,8 +13,8 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.annotation_quirks import Quirks
 from maskmed_nnu.instances.array_types import Integers
+from maskmed_nnu.instances.conversion.source_case import Annotations, SourceCase
 from maskmed_nnu.instances.conversion.source_images import SourceImage
-from maskmed_nnu.instances.conversion.sources import Annotations, SourceCase
 from maskmed_nnu.instances.formats.geometry import disagreement
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.instances.label_plausibility import (
@@ -83,10 +83,12 @@ class DatasetLayout:
     label_format: LabelFormat | None
     values: tuple[int, ...]
 
-    def dataset_json(self, name: str, training: int) -> dict[str, Any]:
-        """The data set's ``dataset.json``."""
+    def dataset_json(self, name: str, training: int, channel_names: Sequence[str] = ()) -> dict[str, Any]:
+        """The data set's ``dataset.json``; ``channel_names`` are those of the source, where they are as many."""
         names = {"grey": ["grey"], "colour": ["R", "G", "B"]}.get(self.channels)
         names = names or [f"channel {i}" for i in range(self.channel_count)]
+        if len(channel_names) == len(names):
+            names = list(channel_names)
         description: dict[str, Any] = {
             "name": name,
             "channel_names": {str(i): n for i, n in enumerate(names)},
@@ -207,7 +209,7 @@ def choose_layout(
         largest = max(s.max_id for s in summaries) if divisor is None else len(classes) * divisor + maximum
     else:
         values = tuple(sorted({v for s in summaries for v in s.values}))
-        classes = _semantic_classes(values, class_names)
+        classes = semantic_classes(values, class_names)
         largest = len(values)
     layers = bool(label_format and label_format.overlap_layers)
     ending = ".nii.gz" if any(volumes) else _ending(summaries, channels, layers or largest > np.iinfo(np.uint16).max)
@@ -236,13 +238,18 @@ def _label_format(summaries: Sequence[CaseSummary], classes: dict[str, int]) -> 
     return LabelFormat(classes, divisor, any(s.layers > 1 for s in summaries))
 
 
-def _semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> dict[str, int]:
+def semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> dict[str, int]:
+    """Names of the classes for the ``values`` of semantic masks, and their numbers from 1 on.
+
+    Raises:
+        InputError: where there are none, or more than nnU-Net can write, or not as many as ``names``.
+    """
     if not values or len(values) > MAX_SEMANTIC_CLASSES:
         raise InputError(
             "The masks hold no value but 0; semantic masks hold a class number at each pixel."
             if not values
             else f"The masks hold {len(values):,} different values, more than the {MAX_SEMANTIC_CLASSES} classes that "
-            "nnU-Net can write; where the values are ids of objects, leave out semantic."
+            "nnU-Net can write; where the values are ids of objects, leave out semantic or components."
         )
     if names and len(names) != len(values):
         raise InputError(

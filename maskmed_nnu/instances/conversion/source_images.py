@@ -16,8 +16,10 @@ from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
+from maskmed_nnu.instances.formats.geometry import difference, elsewhere_sentence
 from maskmed_nnu.instances.formats.raster import MAX_CHANNELS
 from maskmed_nnu.instances.label_values import whole_numbers
+from maskmed_nnu.instances.text import format_shape
 
 _NEEDED = {2: "its annotation is flat and fits no slices (Z)", 3: "its annotation is a stack of slices (Z)"}
 
@@ -70,6 +72,45 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         raise InputError(f"{path} holds NaN or infinite values; replace them.")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return SourceImage(values, raster.colour and len(values) == 3, raster.geometry, raster.spacing)
+
+
+def read_channels(paths: Sequence[Path], *, axes: int, order: str | None = None) -> SourceImage:
+    """`read` of one file, or of a file for each channel of one image.
+
+    Raises:
+        InputError: where files of several hold more than a channel, or differ in size or place.
+    """
+    first, *others = (read(path, axes=axes, order=order) for path in paths)
+    for path, picture in zip(paths[1:], others, strict=True):
+        beside = f"{paths[0].name} of the same image"
+        if len(picture.channels) != 1 or len(first.channels) != 1:
+            raise InputError(f"{path} and {beside} hold several channels each; X_0000, X_0001 … are one channel each.")
+        if picture.channels.shape != first.channels.shape:
+            sizes = [format_shape(p.channels.shape[1:]) for p in (picture, first)]
+            raise InputError(f"{path} has the size {sizes[0]}, but {beside} has {sizes[1]}; they must be equal.")
+        if picture.geometry and first.geometry:
+            found = difference(picture.geometry, first.geometry, first.channels.shape[:0:-1])
+            if found:
+                raise InputError(elsewhere_sentence(path, beside, found))
+    return replace(first, channels=np.concatenate([first.channels, *(picture.channels for picture in others)]))
+
+
+def voxel_size(picture: SourceImage) -> tuple[float, str]:
+    """The volume of a voxel, or area of a pixel, and its unit; 1 where the file tells no spacing.
+
+    >>> voxel_size(SourceImage(np.zeros((1, 4, 5, 6)), False, spacing=(2000.0, 500.0, 500.0)))
+    (0.5, 'mm³')
+    >>> voxel_size(SourceImage(np.zeros((1, 5, 6)), False))
+    (1.0, 'pixels')
+    """
+    dim = picture.channels.ndim - 1
+    if picture.geometry is not None:
+        lengths: Sequence[float] = picture.geometry.to(3).spacing[:dim]  # x, y, z
+    elif picture.spacing is not None and len(picture.spacing) == dim:
+        lengths = [length / 1000 for length in picture.spacing]
+    else:
+        return 1.0, "voxels" if dim == 3 else "pixels"
+    return float(np.prod(lengths)), "mm³" if dim == 3 else "mm²"
 
 
 def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, formats.Geometry | None]:

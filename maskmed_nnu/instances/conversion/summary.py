@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from maskmed_nnu.instances.conversion.layout import CaseSummary, DatasetLayout
-from maskmed_nnu.instances.conversion.sources import MAX_KEPT_ID
+from maskmed_nnu.instances.conversion.source_case import MAX_KEPT_ID
 from maskmed_nnu.instances.text import count, format_list
 
 MAX_NAMES = 3

@@ -6,7 +6,8 @@ overlap, keeps no masks, and has a detection cap of 1000 an image, because dense
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class _ImageRecord(NamedTuple):
 
 
 class AveragePrecision(RankedMetric):
-    """Average precision over a set of images, with at most `max_detections` per image and class.
+    """Average precision over a set of images, with at most `max_detections` per class and image, or slice of a volume.
 
     >>> metric = AveragePrecision()
     >>> metric.update(prediction=np.array([[1, 1, 1, 0, 2, 2, 2]]), truth=np.array([[1, 1, 1, 1, 0, 0, 2]]))
@@ -53,7 +54,7 @@ class AveragePrecision(RankedMetric):
         self.max_detections = max_detections
 
     def _record(self, objects: ClassComparison) -> _ImageRecord:
-        return _evaluate(objects, self.max_detections)
+        return _evaluate(objects, self.max_detections * math.prod(objects.shape[:-2]))
 
     def _scores(self, records: list[_ImageRecord]) -> dict[str, float]:
         cap = self.max_detections
@@ -63,13 +64,14 @@ class AveragePrecision(RankedMetric):
         scores |= {f"AP_{area}": nan_mean(precision[area]) for area in list(EDGE_RANGES)[1:]}
         caps = [*(n for n in RECALL_CAPS if n < cap), cap]
         scores |= {f"AR@{n}": nan_mean(_recall(records, 0, n)) for n in caps}
-        return scores | {f"AR_{area}": nan_mean(_recall(records, i, cap)) for i, area in enumerate(EDGE_RANGES) if i}
+        return scores | {f"AR_{area}": nan_mean(_recall(records, i, None)) for i, area in enumerate(EDGE_RANGES) if i}
 
 
 def _evaluate(objects: ClassComparison, max_detections: int) -> _ImageRecord:
     order = np.argsort(-objects.scores, kind="stable")[:max_detections]
     low, high = (np.array(ends)[:, None] for ends in zip(*EDGE_RANGES.values(), strict=True))
-    low, high = low**objects.dim, high**objects.dim
+    dim = len(objects.shape)
+    low, high = low**dim, high**dim
     ignored = objects.crowd | (objects.truth_area < low) | (objects.truth_area > high)
     outcomes = match_by_score(objects, order, ignored, IOU_THRESHOLDS)
     area = objects.prediction_area[order]
@@ -79,7 +81,7 @@ def _evaluate(objects: ClassComparison, max_detections: int) -> _ImageRecord:
 
 
 def match_by_score(
-    objects: ClassComparison, order: Integers, ignored: Mask, thresholds: NDArray[np.float64]
+    objects: ClassComparison, order: Integers, ignored: Mask, thresholds: NDArray[np.floating[Any]]
 ) -> NDArray[np.uint8]:
     """COCO's greedy matching: by falling score each detection takes the free truth of the highest IoU.
 
@@ -148,8 +150,8 @@ def _precision(records: list[_ImageRecord], area: int) -> NDArray[np.float64]:
     return np.take_along_axis(precision, indices, axis=1)
 
 
-def _recall(records: list[_ImageRecord], area: int, cap: int) -> NDArray[np.float64]:
-    """Recall [thresholds] with at most `cap` detections an image; NaN without true objects."""
+def _recall(records: list[_ImageRecord], area: int, cap: int | None) -> NDArray[np.float64]:
+    """Recall [thresholds] with at most `cap` detections an image, by default all; NaN without true objects."""
     positives = sum(record.positives[area] for record in records)
     if not positives:
         return np.full(len(IOU_THRESHOLDS), np.nan)

@@ -39,8 +39,8 @@ class ClassComparison(NamedTuple):
     """float64 [N]."""
     crowd: Mask
     """bool [M], regions of objects that are not annotated one by one; they count neither as found nor as missed."""
-    dim: int
-    """Spatial axes of the image."""
+    shape: tuple[int, ...]
+    """Of the image."""
 
     @property
     def num_objects(self) -> int:
@@ -77,8 +77,8 @@ class Comparison:
     """bool [M], True for a region of stuff or, in a class of objects, of crowd."""
     crowd: Mask
     """bool [M], objects that the caller declared crowd."""
-    dim: int
-    """Spatial axes of the image."""
+    shape: tuple[int, ...]
+    """Of the image."""
 
     @property
     def classes(self) -> list[int]:
@@ -108,7 +108,7 @@ class Comparison:
         iou = np.where(crowd[truth], shared / area[prediction], self.overlaps.iou[pairs])
         truth_area = self.overlaps.truth_area[true]
         scores = self.scores[predicted]
-        return ClassComparison(prediction, truth, shared, iou, area, truth_area, scores, crowd, self.dim)
+        return ClassComparison(prediction, truth, shared, iou, area, truth_area, scores, crowd, self.shape)
 
 
 def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -> Comparison:
@@ -147,7 +147,7 @@ def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -
         prediction_regions=predicted.regions,
         truth_regions=true.regions,
         crowd=declared,
-        dim=len(true.shape),
+        shape=true.shape,
     )
 
 

@@ -87,5 +87,5 @@ def nan_mean(values: ArrayLike) -> float:
 
 _NO_INDEX = np.zeros(0, dtype=np.int64)
 _NOTHING = ClassComparison(
-    _NO_INDEX, _NO_INDEX, _NO_INDEX, np.zeros(0), _NO_INDEX, _NO_INDEX, np.zeros(0), np.zeros(0, dtype=bool), 2
+    _NO_INDEX, _NO_INDEX, _NO_INDEX, np.zeros(0), _NO_INDEX, _NO_INDEX, np.zeros(0), np.zeros(0, dtype=bool), (0, 0)
 )

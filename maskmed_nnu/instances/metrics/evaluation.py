@@ -121,7 +121,7 @@ def evaluate(
         volume = truth_map.stuff.ndim == 3
         if volume and not in_slices:
             going_on |= [_axes_gone_along(one) for one in (prediction_map, truth_map)]
-        elif volume and not per_slice and not notes:
+        elif volume and results is not None and not per_slice and not notes:
             notes.append(
                 f"volumes are counted slice by slice, because {results.path.name} has objects of single slices"
             )

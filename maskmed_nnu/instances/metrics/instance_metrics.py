@@ -43,7 +43,9 @@ class InstanceMetrics:
 
     def add(self, comparison: Comparison) -> None:
         """Add an image that was compared already."""
-        for metric in (*self.ranked, *self.counted):
+        for ranked in self.ranked:
+            ranked.add(comparison)
+        for metric in self.counted:
             metric.add(comparison)
 
     def merge(self, other: InstanceMetrics) -> None:
@@ -55,7 +57,7 @@ class InstanceMetrics:
 
     def compute(self) -> dict[str, Any]:
         """Every metric's scores side by side; ``per_class`` and ``image_mean`` hold the same names."""
-        return join([metric.compute() for metric in (*self.ranked, *self.counted)])
+        return join([*(metric.compute() for metric in self.ranked), *(metric.compute() for metric in self.counted)])
 
 
 def with_names(scores: dict[Any, Any], names: dict[int, str]) -> dict[str, Any]:

@@ -13,19 +13,21 @@ CHUNK = 2**21
 
 
 class CroppedMasks:
-    """Binary masks of ``N`` detections, each in the smallest box; none may be empty (see `without_empty`)."""
+    """Masks of ``N`` detections, each in the smallest box; none may be empty (see `without_empty`).
+
+    They are the detections' own soft masks, of which a volume holds too much for a binary copy beside them.
+    """
 
     def __init__(self, detections: Detections) -> None:
         dim = detections.dim
-        self.masks: list[Mask] = []
+        self.masks: list[NDArray[np.uint8]] = []
         self.box_tuples: list[tuple[int, ...]] = []
         for box, mask in zip(detections.boxes.tolist(), detections.masks, strict=True):
-            inside = mask >= MASK_THRESHOLD
-            tight = tight_box(inside)
+            tight = tight_box(mask >= MASK_THRESHOLD)
             self.box_tuples.append(tuple(box[n % dim] + at for n, at in enumerate(tight)))
-            self.masks.append(inside[box_slices(tight)])
+            self.masks.append(mask[box_slices(tight)])
         self.boxes = np.array(self.box_tuples, np.int64).reshape(-1, 2 * dim)
-        self.areas = np.array([np.count_nonzero(mask) for mask in self.masks], np.int64)
+        self.areas = np.array([np.count_nonzero(mask >= MASK_THRESHOLD) for mask in self.masks], np.int64)
 
     def area_within(self, i: int, window: Box) -> int:
         """How many pixels of detection ``i`` lie in the box ``window``."""
@@ -35,13 +37,14 @@ class CroppedMasks:
             return int(self.areas[i])
         if is_empty(common):
             return 0
-        return np.count_nonzero(self.masks[i][box_slices(common, box)])
+        return np.count_nonzero(self.masks[i][box_slices(common, box)] >= MASK_THRESHOLD)
 
     def intersection_area(self, i: int, j: int) -> int:
         """How many pixels two detections whose boxes meet have in common."""
         a, b = self.box_tuples[i], self.box_tuples[j]
         common = intersection(a, b)
-        return np.count_nonzero(self.masks[i][box_slices(common, a)] & self.masks[j][box_slices(common, b)])
+        both = self.masks[i][box_slices(common, a)] & self.masks[j][box_slices(common, b)]
+        return np.count_nonzero(both >= MASK_THRESHOLD)  # the threshold is the highest bit
 
     def pairs_above(self, iou: float, pairs: Integers) -> tuple[Integers, NDArray[np.float64]]:
         """Those of ``pairs [P, 2]`` of meeting boxes whose masks' IoU is at least ``iou``, and their IoU."""

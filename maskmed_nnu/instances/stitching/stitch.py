@@ -18,6 +18,7 @@ What holds, whatever the layout, as long as neighbouring tiles share a pixel (`p
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -208,7 +209,7 @@ def _merge_group(tiled: _TiledDetections, members: list[int]) -> tuple[Box, NDAr
             owner = max(members, key=lambda i: float(detections.scores[i]))
     if owner is not None:
         box, mask = detections.boxes[owner].tolist(), detections.masks[owner]
-        inside, tight = cropped_masks.masks[owner], cropped_masks.box_tuples[owner]
+        inside, tight = cropped_masks.masks[owner] >= MASK_THRESHOLD, cropped_masks.box_tuples[owner]
     overlapping_tiles = tiled.overlapping_tiles(tight)
     if len(members) == len(overlapping_tiles) == 1:
         return box, mask, float(detections.scores[owner]), int(detections.classes[owner])
@@ -232,8 +233,12 @@ def _deciding_member(tiled: _TiledDetections, members: list[int]) -> int | None:
     cropped_masks = tiled.cropped_masks
 
     def covers_group(i: int) -> bool:
-        beyond = sum(int(cropped_masks.areas[j]) - tiled.area_in_tile(j, tiled.source[i]) for j in members if j != i)
-        return beyond <= (MAX_FRACTION_BEYOND_TILE * cropped_masks.areas[i] if tiled.whole[i] else 0)
+        allowed = MAX_FRACTION_BEYOND_TILE * cropped_masks.areas[i] if tiled.whole[i] else 0
+        for j in members:
+            allowed -= int(cropped_masks.areas[j]) - tiled.area_in_tile(j, tiled.source[i])
+            if allowed < 0:  # a fragment of a large object has hundreds of others beyond
+                return False
+        return True
 
     candidates = [i for i in members if len(members) == 1 or covers_group(i)]
     rank = {i: (int(tiled.border_distance[i].min()), float(tiled.detections.scores[i]), -i) for i in candidates}
@@ -241,23 +246,25 @@ def _deciding_member(tiled: _TiledDetections, members: list[int]) -> int | None:
 
 
 def _mean(tiled: _TiledDetections, members: list[int]) -> tuple[list[int], NDArray[np.uint8]]:
-    """Box and mask of an object from its fragments: the mean over the tiles that report it, by `border_weight`."""
+    """Box and mask of an object from its fragments, in order: the mean over the tiles that report it, by
+    `border_weight`."""
     boxes = tiled.detections.boxes[members].astype(int)
     box = [*boxes[:, : tiled.dim].min(0).tolist(), *boxes[:, tiled.dim :].max(0).tolist()]
     total, weight = np.zeros(_edges(box), np.int32), np.zeros(_edges(box), np.int32)
-    for tile in sorted({tiled.source[i] for i in members}):
+    for tile, of_tile in itertools.groupby(members, tiled.source.__getitem__):
         seen = intersection(box, tiled.boxes[tile])
         soft = np.zeros(_edges(seen), np.uint8)
-        for i, place in zip(members, boxes.tolist(), strict=True):
-            if tiled.source[i] == tile:
-                part = soft[box_slices(place, seen)]
-                np.maximum(part, tiled.detections.masks[i], out=part)
+        for i in of_tile:
+            part = soft[box_slices(tiled.detections.boxes[i].tolist(), seen)]
+            np.maximum(part, tiled.detections.masks[i], out=part)
         border_weight = tiled.border_weight(tile, seen)
         window = box_slices(seen, box)
         total[window] += border_weight * soft
         weight[window] += border_weight
-    total += weight // 2
-    return box, (total // np.maximum(weight, 1)).astype(np.uint8)
+    total += weight // 2  # in place, as an object may be as large as the volume
+    np.maximum(weight, 1, out=weight)
+    total //= weight
+    return box, total.astype(np.uint8)
 
 
 def _edges(box: Box) -> list[int]:

@@ -66,9 +66,11 @@ CHOICES = (
     Choice("maskmed", "MaskMed", "MaskMedPlanner", "MaskMedPlans", 8, MASKMED),
     Choice("maskmed-resenc-m", "MaskMed, ResEnc M", "MaskMedPlannerResEncM", "MaskMedResEncMPlans", 8, MASKMED),
     Choice("maskmed-resenc-l", "MaskMed, ResEnc L", "MaskMedPlannerResEncL", "MaskMedResEncLPlans", 24, MASKMED),
-    Choice("iaunet", "IAUNet", "IAUNetPlanner", "IAUNetPlans", 8, IAUNET, flat_only=True),
+    Choice("iaunet", "IAUNet", "IAUNetPlanner", "IAUNetPlans", 8, IAUNET),
     Choice("simpleunet", "SimpleUNet", "SimpleUNetPlanner", "SimpleUNetPlans", 8, SIMPLE_UNET),
-    Choice("maskattn-unet", "MaskAttn-UNet", "MaskAttnUNetPlanner", "MaskAttnUNetPlans", 8, MASKATTN_UNET, True),
+    Choice(
+        "maskattn-unet", "MaskAttn-UNet", "MaskAttnUNetPlanner", "MaskAttnUNetPlans", 8, MASKATTN_UNET, flat_only=True
+    ),
     Choice("nnunet", "nnU-Net", "ExperimentPlanner", "nnUNetPlans", 8, None),
 )
 

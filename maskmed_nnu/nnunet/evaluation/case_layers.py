@@ -9,7 +9,7 @@ import numpy as np
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.nnunet.evaluation.object_validation import object_status, read_both, slices_of
+from maskmed_nnu.nnunet.evaluation.object_validation import images_of, object_status, read_both
 from maskmed_nnu.nnunet.evaluation.validated_cases import ValidatedCase
 from maskmed_nnu.semantic.classes import Classes
 from maskmed_nnu.semantic.label_files import Pair, read_pair
@@ -55,8 +55,10 @@ def view_classes(case: ValidatedCase, classes: Classes) -> CaseView:
     return view_case(image, layers, spacing=truth.spacing)
 
 
-def view_objects(case: ValidatedCase, label_format: LabelFormat, things: Sequence[int]) -> CaseView:
-    """A case of id maps.
+def view_objects(
+    case: ValidatedCase, label_format: LabelFormat, things: Sequence[int], *, in_space: bool = False
+) -> CaseView:
+    """A case of id maps, whose objects are predicted ``in_space`` or slice by slice.
 
     Raises:
         InputError: where it cannot be shown.
@@ -65,8 +67,9 @@ def view_objects(case: ValidatedCase, label_format: LabelFormat, things: Sequenc
     truth, prediction = read_both(truth_file, case.prediction, label_format)
     number = int(prediction.ids.max(initial=0))
     areas, lines = np.zeros(truth.ids.shape, np.uint8), np.zeros_like(prediction.ids)
-    for z, (predicted, true) in enumerate(zip(slices_of(prediction), slices_of(truth), strict=True)):
-        place = (slice(None), z) if truth.stuff.ndim == 3 else (slice(None),)
+    sides = (images_of(prediction, in_space), images_of(truth, in_space))
+    for z, (predicted, true) in enumerate(zip(*sides, strict=True)):
+        place = (slice(None),) if true.stuff.ndim == truth.stuff.ndim else (slice(None), z)
         found, met = object_status(predicted, true, things)
         areas[place] = np.concatenate([[0], np.where(met, 1, 2)]).astype(np.uint8)[true.ids]
         invented = np.concatenate([[False], ~found])[predicted.ids]

@@ -62,9 +62,11 @@ def score_objects(
     label_format: LabelFormat,
     *,
     stuff_classes: Sequence[int],
+    in_space: bool = False,
     progress: Report | None = None,
 ) -> ValidationScores:
-    """Of id maps. A volume's slices are images, as they are predicted; one that is at fault costs a sentence."""
+    """Of id maps; a case that is at fault costs a sentence. Where objects are not predicted ``in_space``, the slices of
+    a volume are images."""
     names = {number: name for name, number in label_format.classes.items()}
     total = InstanceMetrics(stuff_classes=stuff_classes)
     samples: dict[str, dict[str, dict[str, float]]] = {"F1@0.5": {}, "PQ": {}}
@@ -77,7 +79,7 @@ def score_objects(
             faults += [Fault(case.key, case.fold, TRUTH_GONE)] if some_truth else []
             continue
         try:
-            metrics, missed, invented, true = _score(case, label_format, stuff_classes)
+            metrics, missed, invented, true = _score(case, label_format, stuff_classes, in_space)
         except InputError as error:
             faults.append(Fault(case.key, case.fold, sentence(error)))
             continue
@@ -126,15 +128,15 @@ def object_status(
     return status
 
 
-def slices_of(objects: InstanceMap) -> list[InstanceMap]:
-    """Itself, or the slices of a volume, with the objects of all."""
-    if objects.stuff.ndim == 2:
+def images_of(objects: InstanceMap, in_space: bool) -> list[InstanceMap]:
+    """Itself, or the slices of a volume whose objects are not predicted ``in_space``, with the objects of all."""
+    if objects.stuff.ndim == 2 or in_space:
         return [objects]
     return [InstanceMap(objects.ids[:, z], objects.classes, stuff) for z, stuff in enumerate(objects.stuff)]
 
 
 def _score(
-    case: ValidatedCase, label_format: LabelFormat, stuff_classes: Sequence[int]
+    case: ValidatedCase, label_format: LabelFormat, stuff_classes: Sequence[int], in_space: bool
 ) -> tuple[InstanceMetrics, dict[int, int], dict[int, int], dict[int, int]]:
     """Metrics, and the numbers of missed, invented and true objects of each class that has any."""
     assert case.truth is not None
@@ -143,7 +145,7 @@ def _score(
     missed: dict[int, int] = {}
     invented: dict[int, int] = {}
     true: dict[int, int] = {}
-    for predicted, image in zip(slices_of(prediction), slices_of(truth), strict=True):
+    for predicted, image in zip(images_of(prediction, in_space), images_of(truth, in_space), strict=True):
         comparison = compare(predicted, image)
         for metric in metrics.counted:
             metric.add(comparison)

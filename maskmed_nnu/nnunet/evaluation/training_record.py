@@ -43,14 +43,29 @@ class TrainingRecord:
     @property
     def stuff(self) -> list[int]:
         """Classes that are segmented but not counted."""
-        configuration = resolve_configuration(self.plans, self.names.configuration)
-        return [int(number) for number in (configuration.get("instances") or {}).get("stuff_classes", [])]
+        return [int(number) for number in (self._configuration.get("instances") or {}).get("stuff_classes", [])]
+
+    @property
+    def in_space(self) -> bool:
+        """Whether volumes are predicted whole, rather than slice by slice."""
+        return len(self._configuration.get("patch_size", ())) == 3
+
+    @property
+    def _configuration(self) -> dict[str, Any]:
+        return resolve_configuration(self.plans, self.names.configuration)
 
     def score(self, partners: Sequence[tuple[int, int]], *, progress: Report | None = None) -> ValidationScores:
         """Score every validated case; one that cannot be read costs a sentence."""
         cases = self.validations.cases
         if self.objects is not None:
-            return score_objects(cases, self.folder, self.objects, stuff_classes=self.stuff, progress=progress)
+            return score_objects(
+                cases,
+                self.folder,
+                self.objects,
+                stuff_classes=self.stuff,
+                in_space=self.in_space,
+                progress=progress,
+            )
         assert self.classes is not None
         return score_classes(cases, self.folder, self.classes, partners=partners, progress=progress)
 
@@ -62,7 +77,7 @@ class TrainingRecord:
         """
         if self.objects is not None:
             things = [number for number in self.objects.classes.values() if number not in self.stuff]
-            return view_objects(case, self.objects, things)
+            return view_objects(case, self.objects, things, in_space=self.in_space)
         assert self.classes is not None
         return view_classes(case, self.classes)
 

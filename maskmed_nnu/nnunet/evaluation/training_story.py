@@ -155,7 +155,9 @@ def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, 
                 "(0.5th to 99.5th percentile)",
             )
         )
-    for name, of_class in (fingerprint.get(FINGERPRINT_KEYS[2]) or {}).get("classes", {}).items():
+    for name, of_class in (
+        (fingerprint.get(FINGERPRINT_KEYS[3]) or fingerprint.get(FINGERPRINT_KEYS[2]) or {}).get("classes", {}).items()
+    ):
         if of_class.get("kind") == "thing":
             per_image = of_class["objects_per_slice"]
             rows.append(

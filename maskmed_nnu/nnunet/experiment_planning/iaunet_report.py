@@ -42,7 +42,7 @@ def _data_set_lines(statistics: dict, pixel: float) -> list[str]:
                 f"{name}: {one['objects']:,} objects in {statistics['slices']:,} {images}, {counts['50']:g} in the "
                 f"median and {counts['max']:g} in the fullest one, none in {one['slices_without']:,}; longer edges of "
                 f"{extent['5'] / pixel:.0f} to {extent['95'] / pixel:.0f} (5th and 95th percentile); "
-                + (f"seen in {spans['5']:g} to {spans['95']:g} slices; " if spans else "")
+                + (f"seen in {spans['5']:.0f} to {spans['95']:.0f} slices; " if spans else "")
                 + ("no overlaps" if one["overlap_depth"] < 2 else f"up to {one['overlap_depth']} share a {unit}")
             )
             if one["unindexed_pixels"]:
@@ -88,7 +88,7 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -
         f"{kwargs['num_queries']} queries: a patch of a dense image shows {expected:.0f} objects, times "
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
         f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: close neighbours are "
-        f"{sizes.spacing * max(sizes.voxel) / min(sizes.voxel[-2:]) if volumes else sizes.spacing:.0f} {unit} apart (5th percentile)",
+        f"{_in_plane(sizes.spacing, sizes):.0f} {unit} apart (5th percentile)",
         f"{count(kwargs['blocks_per_level'], 'decoder block')} on each of {count(kwargs['levels'], 'level')}: "
         f"up to {depth} objects of a class share a {unit[:-1]}, which the queries settle among themselves"
         if kwargs["blocks_per_level"]
@@ -98,6 +98,11 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -
         f"an object cut off by the patch's border counts from {fragments} visible {unit} on: a quarter of the "
         f"{'volume' if volumes else 'area'} of very small objects",
     ]
+
+
+def _in_plane(distance: float, sizes: InstanceSizes) -> float:
+    """A distance counted in the coarsest edges of a voxel, in pixels of a slice."""
+    return distance if len(sizes.voxel) == 2 else distance * max(sizes.voxel) / min(sizes.voxel[-2:])
 
 
 def _large_lines(sizes: InstanceSizes, patch: Sequence[int]) -> list[str]:

@@ -1,9 +1,10 @@
 """How IAUNet's numbers follow from a data set's objects: pure functions from statistics to settings.
 
-Lengths are pixels of the planned images, after resampling; vectors have an entry for each axis, z first. A cell is one position of the mask grid, on which masks are
-drawn; the query grid is the one whose peaks become queries. "Small" and "large" objects are those at a percentile of
-their class, and the class for which it matters most decides, so that a frequent class does not hide a rare one. What
-is the same for every data set stands in `plans_handling.settings`, what is about patch and scales in `patch_rules`.
+Lengths are pixels of the planned images, after resampling; vectors have an entry for each axis, z first. A cell is one
+position of the mask grid, on which masks are drawn; the query grid is the one whose peaks become queries. "Small" and
+"large" objects are those at a percentile of their class, and the class for which it matters most decides, so that a
+frequent class does not hide a rare one. What is the same for every data set stands in `plans_handling.settings`, what
+is about patch and scales in `patch_rules`.
 """
 
 from __future__ import annotations
@@ -284,31 +285,29 @@ def loss_settings() -> dict:
     return ImageQueryLoss.plan()
 
 
-def recommendation(statistics: dict[int, dict]) -> str:
-    """Which configuration to take, in words; nothing to say of images. ``statistics`` by the number of axes measured.
+def recommendation(statistics: dict[int, dict]) -> dict[int, str]:
+    """Of slices and volumes, which to take and why, by the number of axes; ``statistics`` by that number, too.
 
-    >>> recommendation({2: {}, 3: {"all": {"spans": {"50": 1.0}}}})
-    'Take 2d: at least half of the objects are seen in one slice only, so that 3d_fullres has no shape to learn along z.'
+    >>> recommendation({2: {}, 3: {"all": {"spans": {"50": 1.0}}}})[2]
+    'take this one: half of the objects or more are seen in one slice only, so that they have no shape along z'
     """
     if 3 not in statistics:
-        return ""
+        return {}
     span = statistics[3]["all"]["spans"]["50"]
     if span < MIN_SPAN:
-        return (
-            "Take 2d: at least half of the objects are seen in one slice only, so that 3d_fullres has no shape to learn "
-            "along z."
-        )
-    return (
-        f"Take 3d_fullres: the median object spans {span:g} slices, and gets one id in all of them; 2d finds objects "
-        "slice by slice and does not link their ids."
-    )
+        reason = "half of the objects or more are seen in one slice only, so that they have no shape along z"
+        return {2: f"take this one: {reason}", 3: f"take 2d: {reason}"}
+    return {
+        2: "take 3d_fullres: objects are found slice by slice here, and their ids are not linked",
+        3: f"take this one: the median object spans {span:g} slices, and gets one id in all of them",
+    }
 
 
 def mixed_sentence(name: str, flat: int, images: int) -> str:
     """Why a data set with ``flat`` images of one slice among volumes has no 3d_fullres."""
     return (
-        f"Only 2d is planned: {flat:,} of the {images:,} images of {name} {'has' if flat == 1 else 'have'} one slice, "
-        "which 3d_fullres cannot learn from; take them out of the data set for that."
+        f"only 2d is planned: {flat:,} of the {images:,} images of {name} {'has' if flat == 1 else 'have'} one slice, "
+        f"which 3d_fullres cannot learn from; take {'it' if flat == 1 else 'them'} out of the data set for that."
     )
 
 

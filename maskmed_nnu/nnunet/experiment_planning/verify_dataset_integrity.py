@@ -105,7 +105,7 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
 
 
 def explain_failure(folder: str | Path, dataset_json: dict) -> None:
-    """Name the first case whose files do not fit together, at which nnU-Net's arithmetic fails without a name.
+    """Name the first case at which nnU-Net fails without a name: its files do not fit together, or hold NaN.
 
     Raises:
         InputError: for that case, or for a file that cannot be read.
@@ -122,11 +122,18 @@ def explain_failure(folder: str | Path, dataset_json: dict) -> None:
 
 
 def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.ndarray, channels: int) -> list[str]:
-    """Where ``data [C, Z, Y, X]`` and ``raw [L, *spatial]`` of a case are not on one grid, or not what was declared."""
+    """Where ``data [C, Z, Y, X]`` and ``raw [L, *spatial]`` of a case are not on one grid, or not what was declared;
+    and voxels that are no numbers, of which nnU-Net's arithmetic dies, too."""
     faults = []
     if len(data) != channels:
         faults.append(
             f"{', '.join(images)}: {count(len(data), 'channel')}, but dataset.json names {channels} in channel_names."
+        )
+    broken = data.size - np.count_nonzero(np.isfinite(data))
+    if broken:
+        faults.append(
+            f"{', '.join(images)}: {broken} of {data.size} values are NaN or infinite; replace them, for example with "
+            "the background's intensity."
         )
     grid = raw.shape[1:] if raw.ndim == 4 else (1, *raw.shape[1:])
     if grid != data.shape[1:]:

@@ -11,6 +11,7 @@ import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, object_values
 from maskmed_nnu.nnunet.inference.case_prediction import instance_network
@@ -29,7 +30,7 @@ class FoundObjects(NamedTuple):
     instances: InstanceMap
     """The same, decoded"""
     slices: list[Detections]
-    """Objects of each slice along the plan's first axis, down to the low score"""
+    """Objects of the volume, or of each slice along the plan's first axis, down to the low score"""
     values: list[np.ndarray]
     """Of each object of `slices` its value in `raw`; 0 for one that is less likely than the plans ask for, or hidden"""
     threshold: float
@@ -138,9 +139,10 @@ def class_map(predictor: Any, data: np.ndarray) -> np.ndarray:
         del predictor.warn
     if instance_network(predictor.network) is not None:
         labels = np.zeros(data.shape[1:], np.int64)
-        for plane, objects in zip(labels, unpack(logits.numpy()), strict=True):
-            for (y0, x0, y1, x1), mask, number in zip(objects.boxes, objects.masks, objects.classes, strict=True):
-                plane[y0:y1, x0:x1][mask >= MASK_THRESHOLD] = number
+        parts = unpack(logits.numpy())
+        for part, objects in zip(labels.reshape(len(parts), *parts[0].shape), parts, strict=True):
+            for box, mask, number in zip(objects.boxes, objects.masks, objects.classes, strict=True):
+                part[box_slices(box)][mask >= MASK_THRESHOLD] = number
         return labels
     if predictor.label_manager.has_regions:
         return (logits > 0).any(0).cpu().numpy().astype(np.int64)

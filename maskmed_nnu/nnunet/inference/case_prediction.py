@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -59,48 +60,55 @@ def predict_case(
     warn: Callable[[str], None] | None = None,
     report: Report | None = None,
 ) -> list[Detections]:
-    """The objects of every slice of ``data [C, Z, H, W]``: one `Detections` of shape ``(H, W)`` per slice.
+    """The objects of ``data [C, Z, Y, X]``: one `Detections` of its whole shape where ``tile_size`` has three edges,
+    one of shape ``(Y, X)`` for every slice where it has two.
 
-    ``tile_size`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for y, 1 for x; all their
-    combinations are predicted. ``states``: weights of several folds, loaded into ``network`` in turn; without any it
-    is taken as it is. ``network.predict_instances`` gives indices into ``thing_classes``; those and ``stuff_classes``
-    are class numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are left out. ``warn``
-    is called with a sentence where a tile has as many objects as the network has queries, so that others may be
-    missing; ``report`` with a `Progress` before each pass of the network, and at the end.
+    ``tile_size`` and ``overlap`` of neighbouring tiles are in pixels. ``mirror_axes``: 0 for the tile's first axis; all
+    their combinations are predicted. ``states``: weights of several folds, loaded into ``network`` in turn; without any
+    it is taken as it is. ``network.predict_instances`` gives indices into ``thing_classes``; those and
+    ``stuff_classes`` are class numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are
+    left out. ``warn`` is called with a sentence where a tile has as many objects as the network has queries, so that
+    others may be missing; ``report`` with a `Progress` before each pass of the network, and at the end.
 
     The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
     order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
-    belong together, so that no fragments of one view are left beside the whole object of another.
+    belong together, so that no fragments of one view are left beside the whole object of another. What is kept of a
+    volume are thus its objects, cropped, a few times each.
     """
     inner: Any = instance_network(network)
     assert inner is not None, "the network has no predict_instances"
     inner = inner.to(device).eval()
-    shape = _pair(data.shape[2:])
-    tiles = plan_tiles(shape, _pair(tile_size), _pair(overlap))
-    slice_tiles = [(z, tile) for z in range(data.shape[1]) for tile in tiles]
+    in_slices = len(tile_size) < data.ndim - 1
+    images = list(data.unbind(1)) if in_slices else [data]
+    shape = tuple(images[0].shape[1:])
+    tiles = plan_tiles(shape, tile_size, overlap)
+    places = [(number, tile) for number in range(len(images)) for tile in tiles]
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)]
-    views: list[list[Detections]] = [[] for _ in slice_tiles]
-    stuff = _StuffMap(data.shape[1:], stuff_classes, tile_size) if stuff_classes else None
+    views: dict[int, list[Detections]] = defaultdict(list)
+    merged: dict[int, Detections] = {}
+    stuff = _StuffMap(len(images), shape, stuff_classes, tile_size) if stuff_classes else None
     autocast = torch.autocast("cuda") if device.type == "cuda" else nullcontext()
-    steps = [
-        range(first, min(first + batch_size, len(slice_tiles))) for first in range(0, len(slice_tiles), batch_size)
-    ]
-    done, total = 0, len(slice_tiles) * len(flips) * max(len(states), 1)
+    steps = [range(first, min(first + batch_size, len(places))) for first in range(0, len(places), batch_size)]
+    # Weights are loaded once for all slices, but for every step through a volume, all views of which are too many.
+    rounds = [steps] if in_slices else [[step] for step in steps]
+    done, total = 0, len(places) * len(flips) * max(len(states), 1)
     num_queries, confident = getattr(inner, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
     saturated: set[int] = set()
-    with autocast, tqdm(total=len(slice_tiles) * max(len(states), 1), disable=not show_progress) as bar:
-        for state in states or (None,):
-            if state is not None:
+    loaded = None
+    with autocast, tqdm(total=len(places) * max(len(states), 1), disable=not show_progress) as bar:
+        for around, state in itertools.product(rounds, states or (None,)):
+            if state is not loaded:
                 inner.load_state_dict(state)
-            for step in steps:
-                batch = torch.stack([_crop_tile(data, *slice_tiles[i]) for i in step]).to(device)
+                loaded = state
+            for step in around:
+                batch = torch.stack([_crop_tile(images[places[i][0]], places[i][1]) for i in step]).to(device)
                 for axes in flips:
                     if report is not None:
                         report(Progress(STAGE, done, total))
                     done += len(step)
                     outputs = inner.predict_instances(batch.flip([2 + axis for axis in axes]))
                     for i, output in zip(step, outputs, strict=True):
-                        z, tile = slice_tiles[i]
+                        number, tile = places[i]
                         if (
                             num_queries is not None
                             and len(output.scores) >= num_queries
@@ -109,37 +117,33 @@ def predict_case(
                             saturated.add(i)
                         views[i].append(_tile_detections(output, tile, axes, thing_classes))
                         if stuff is not None:
-                            stuff.add(output.semantic.flip([1 + axis for axis in axes]), z, tile)
+                            stuff.add(output.semantic.flip([1 + axis for axis in axes]), number, tile)
+                for i in step:
+                    if len(views[i]) == len(flips) * max(len(states), 1):
+                        merged[i] = merge_views(views[i]) if len(views[i]) > 1 else views[i][0]
+                        del views[i]
                 bar.update(len(step))
     if report is not None:
         report(Progress(STAGE, total, total))
     if saturated and warn is not None:
         warn(
-            f"In {len(saturated)} of {len(slice_tiles)} tiles each of the network's {num_queries} queries found an "
+            f"In {len(saturated)} of {len(places)} tiles each of the network's {num_queries} queries found an "
             "object, so that others may be missing: raise num_queries in the model's plans.json (image "
             "queries need no new training)."
         )
-    slices = []
-    for z in range(data.shape[1]):
-        merged = [
-            merge_views(view) if len(view) > 1 else view[0] for view in views[z * len(tiles) : (z + 1) * len(tiles)]
-        ]
-        detections = stitch(tiles, merged, shape)
+    found = []
+    for number in range(len(images)):
+        of_image = [merged.pop(i) for i in range(number * len(tiles), (number + 1) * len(tiles))]
+        detections = stitch(tiles, of_image, shape)
         detections = detections.select(detections.scores >= score_threshold)
-        slices.append(detections if stuff is None else replace(detections, stuff=stuff.classes(z)))
-    return slices
+        found.append(detections if stuff is None else replace(detections, stuff=stuff.classes(number)))
+    return found
 
 
-def _pair(edges: Sequence[int]) -> tuple[int, int]:
-    height, width = edges
-    return height, width
-
-
-def _crop_tile(data: Tensor, z: int, tile: Tile) -> Tensor:
-    """``[C, *tile.size]``, zeros below and to the right of a smaller image."""
-    (_, below), (_, right) = tile.padding
-    rows, columns = tile.slices
-    return F.pad(data[:, z, rows, columns], (0, right, 0, below))
+def _crop_tile(image: Tensor, tile: Tile) -> Tensor:
+    """``[C, *tile.size]``, zeros beyond the far ends of a smaller image."""
+    last_axis_first = [n for along_axis in reversed(tile.padding) for n in along_axis]
+    return F.pad(image[(slice(None), *tile.slices)], last_axis_first)
 
 
 def _tile_detections(
@@ -153,35 +157,35 @@ def _tile_detections(
         output.scores.float().tolist(),
         np.asarray(thing_classes, np.int64)[output.classes.cpu().numpy()],
     )
-    return mask_nms(detections.flip(axes).shift((0, 0), _window_shape(tile)))
+    return mask_nms(detections.flip(axes).shift([0] * len(tile.size), _window_shape(tile)))
 
 
-def _window_shape(tile: Tile) -> tuple[int, int]:
-    height, width = (stop - start for start, stop in zip(tile.start, tile.stop, strict=True))
-    return height, width
+def _window_shape(tile: Tile) -> tuple[int, ...]:
+    return tuple(stop - start for start, stop in zip(tile.start, tile.stop, strict=True))
 
 
 class _StuffMap:
-    """Class probabilities ``[Z, 1 + K, H, W]`` summed over tiles and views; a tile's centre counts most."""
+    """Class probabilities ``[N, 1 + K, *shape]`` summed over tiles and views; a tile's centre counts most."""
 
-    def __init__(self, shape: Sequence[int], stuff_classes: Sequence[int], tile_size: Sequence[int]) -> None:
-        self.shape = tuple(shape)
+    def __init__(
+        self, images: int, shape: Sequence[int], stuff_classes: Sequence[int], tile_size: Sequence[int]
+    ) -> None:
+        self.images, self.shape = images, tuple(shape)
         self.stuff_classes = list(stuff_classes)
         self.weight = compute_gaussian(tuple(tile_size), dtype=torch.float32, device=torch.device("cpu"))
         self.total: Tensor | None = None
 
-    def add(self, probabilities: Tensor, z: int, tile: Tile) -> None:
+    def add(self, probabilities: Tensor, number: int, tile: Tile) -> None:
         if self.total is None:
-            self.total = torch.zeros(self.shape[0], len(probabilities), *self.shape[1:])
-        height, width = _window_shape(tile)
-        part = (probabilities.float().cpu() * self.weight)[:, :height, :width]
-        rows, columns = tile.slices
-        self.total[z, :, rows, columns] += part
+            self.total = torch.zeros(self.images, len(probabilities), *self.shape)
+        window = tuple(map(slice, _window_shape(tile)))
+        part = (probabilities.float().cpu() * self.weight)[(slice(None), *window)]
+        self.total[number][(slice(None), *tile.slices)] += part
 
-    def classes(self, z: int) -> np.ndarray:
-        """int16 ``[H, W]``: the most probable class where that is stuff, else 0. No weight divides it: all classes
+    def classes(self, number: int) -> np.ndarray:
+        """int16 ``[*shape]``: the most probable class where that is stuff, else 0. No weight divides it: all classes
         of a pixel have the same."""
         assert self.total is not None, "every tile is added before"
-        number = self.total[z].argmax(0).to(torch.int16)
-        is_stuff = torch.isin(number, torch.tensor(self.stuff_classes, dtype=torch.int16))
-        return torch.where(is_stuff, number, 0).numpy()
+        likeliest = self.total[number].argmax(0).to(torch.int16)
+        is_stuff = torch.isin(likeliest, torch.tensor(self.stuff_classes, dtype=torch.int16))
+        return torch.where(is_stuff, likeliest, 0).numpy()

@@ -43,7 +43,7 @@ def wrap_export(module: Any) -> None:
     ) -> Any:
         """For a data set of objects: ids as in its label files, ``[L, Z, Y, X]`` with layers and else ``[Z, Y, X]``.
 
-        ``return_probabilities`` adds the detections of every slice in the place of probabilities.
+        ``return_probabilities`` adds the detections of the volume or of every slice in the place of probabilities.
         """
         if not has_instances(plans_manager.plans):
             return stock_convert(
@@ -145,19 +145,22 @@ def _check_whole(path: Path, reader: Any) -> None:
 
 
 def revert_preprocessing(packed: Any, properties: Mapping[str, Any]) -> list[Detections]:
-    """Detections of every slice of the original image, from those of the preprocessed one: the reverse of resampling
-    and cropping. The axes are still in the plan's order.
+    """Detections of the original volume, or of every slice of it, from those of the preprocessed one: the reverse of
+    resampling and cropping. The axes are still in the plan's order.
 
     ``packed``: uint8 vector of `pack`, as an array or tensor.
     """
-    (z0, z1), (y0, _), (x0, _) = properties["bbox_used_for_cropping"]
+    starts, stops = zip(*properties["bbox_used_for_cropping"], strict=True)
     cropped = tuple(properties["shape_after_cropping_and_before_resampling"])
-    depth, height, width = (int(n) for n in properties["shape_before_cropping"])
-    slices = unpack(np.asarray(packed))
-    assert len(slices) == cropped[0] == z1 - z0, "slices are not resampled"
-    restored = [part.resize(cropped[1:]).shift((int(y0), int(x0)), (height, width)) for part in slices]
-    nothing = Detections.empty((height, width))
-    return [nothing] * int(z0) + restored + [nothing] * int(depth - z1)
+    shape = tuple(int(n) for n in properties["shape_before_cropping"])
+    parts = unpack(np.asarray(packed))
+    axes = slice(3 - parts[0].dim, None)
+    restored = [part.resize(cropped[axes]).shift([int(n) for n in starts[axes]], shape[axes]) for part in parts]
+    if parts[0].dim == 3:
+        return restored
+    assert len(parts) == cropped[0] == stops[0] - starts[0], "slices are not resampled"
+    nothing = Detections.empty(shape[axes])
+    return [nothing] * int(starts[0]) + restored + [nothing] * int(shape[0] - stops[0])
 
 
 def planned_layers(instances: Mapping[str, Any]) -> int:
@@ -168,20 +171,26 @@ def planned_layers(instances: Mapping[str, Any]) -> int:
 def to_instances(
     slices: Sequence[Detections], transpose_backward: Sequence[int], layers: int
 ) -> tuple[InstanceMap, str]:
-    """The objects of all slices with ids that are unique in the image, axes as in the file, at most ``layers`` layers.
+    """The objects of a volume or of all slices with ids that are unique in the image, axes as in the file, at most
+    ``layers`` layers.
 
     Also returns a sentence about objects that did not fit into the layers, or an empty string. One layer is a flat map
     in which higher scores win, so there the sentence is empty.
     """
     maps = [to_instance_map(part, layers) for part in slices]
-    ids = np.zeros((max(len(layer) for layer, _, _ in maps), len(slices), *slices[0].shape), np.int32)
-    stuff = np.zeros(ids.shape[1:], np.int32)
-    count = 0
-    for z, (part, (part_ids, classes, _)) in enumerate(zip(slices, maps, strict=True)):
-        ids[: len(part_ids), z] = np.where(part_ids > 0, part_ids + count, 0)
-        count += len(classes)
+    if slices[0].dim == 3:
+        ids = maps[0][0]
+    else:
+        ids = np.zeros((max(len(layer) for layer, _, _ in maps), len(slices), *slices[0].shape), np.int32)
+        count = 0
+        for z, (part_ids, classes, _) in enumerate(maps):
+            ids[: len(part_ids), z] = np.where(part_ids > 0, part_ids + count, 0)
+            count += len(classes)
+    stuff = np.zeros((len(slices), *slices[0].shape), np.int32)
+    for here, part in zip(stuff, slices, strict=True):
         if part.stuff is not None:
-            stuff[z] = part.stuff
+            here[...] = part.stuff
+    stuff = stuff.reshape(ids.shape[1:])
     backward = list(transpose_backward)
     objects = InstanceMap(
         ids.transpose(0, *(axis + 1 for axis in backward)),

@@ -1,7 +1,7 @@
 """The predictor hook: networks that predict instances go through nnU-Net's own commands.
 
 nnU-Net's predictor returns an array of logits per case, which it sends to a process that resamples and exports it. Here
-that array is a vector of bytes, the packed `Detections` of every slice, which `export` there unpacks.
+that array is a vector of bytes, the packed `Detections` of a volume or of its slices, which `export` there unpacks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from math import ceil
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from nnunetv2.configuration import default_num_processes
 from torch import Tensor
@@ -56,7 +57,7 @@ def wrap_predictor(module: ModuleType) -> None:
 
 
 def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> Tensor:
-    """The objects of ``data [C, Z, H, W]`` as one uint8 vector; `states` are the folds' weights.
+    """The objects of ``data [C, Z, Y, X]`` as one uint8 vector; `states` are the folds' weights.
 
     What a user should know of the image is printed, or given to the predictor's ``warn`` where that is set; its
     ``report``, where that is set, is told how many passes of the network are done.
@@ -66,7 +67,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     """
     configuration = predictor.configuration_manager.configuration
     warn = getattr(predictor, "warn", print)
-    if data.shape[1] > 1:
+    if data.shape[1] > 1 and len(configuration["patch_size"]) == 2:
         warn(
             f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
             "not linked across slices."
@@ -87,17 +88,19 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     return torch.from_numpy(pack(slices))
 
 
-def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tuple[int, int]:
-    """Pixels that neighbouring tiles share: nnU-Net's, and no less than a large object needs to lie within one tile.
+def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tuple[int, ...]:
+    """Pixels that neighbouring tiles share, along each axis: nnU-Net's, and no less than a large object needs to lie
+    within one tile.
 
-    Hardly any object exceeds the planned ``window``, in which the network draws a mask. More than half a tile is left
+    Hardly any object exceeds the planned ``window`` (one edge, or one for each axis), in which the network draws a
+    mask. More than half a tile is left
     to ``tile_step_size`` alone: larger objects are joined from fragments, which is cheaper than the many tiles that
     would show them whole.
     """
-    window = configuration["architecture"].get("arch_kwargs", {}).get("window", 0)
+    patch, window = configuration["patch_size"], configuration["architecture"].get("arch_kwargs", {}).get("window", 0)
     shared = []
-    for edge in configuration["patch_size"]:
-        overlap = max(ceil(edge * (1 - tile_step_size)), min(window + 2 * MARGIN, edge // 2))
+    for edge, of_object in zip(patch, np.broadcast_to(window, len(patch)).tolist(), strict=True):
+        overlap = max(ceil(edge * (1 - tile_step_size)), min(of_object + 2 * MARGIN, edge // 2))
         shared.append(min(max(overlap, 1), edge - 1))
     return tuple(shared)
 

@@ -42,7 +42,7 @@ def wrap_planning(module: Any) -> None:
             try:
                 with _after_parsing(parse, check):
                     stock()
-            except (IndexError, ValueError) as error:
+            except (AssertionError, IndexError, ValueError) as error:
                 for planner, options in asked:
                     explain: Any = getattr(planner, "explain_failure", None)
                     for data_set in options.d if explain is not None and not isinstance(error, InputError) else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,8 @@ class InstancePreprocessor(MaskMedPreprocessor):
         dim = len(configuration_manager.spacing)
         if data.ndim == 1 + dim and data.shape[1] == 1:
             raise InputError(
-                "the image has one slice, but 3d_fullres finds objects in volumes. Take a model of the configuration 2d "
-                "for it."
+                "the image has one slice, but 3d_fullres finds objects in volumes. Take a model of the configuration "
+                "2d for it."
             )
         spacing = _comparable_spacing(properties, plans_manager, dim)
         properties["shape_before_cropping"] = properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
@@ -117,8 +118,8 @@ def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int 
     if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
         raise InputError(
             f"the image tells no spacing of its pixels, but the plans were made of images with "
-            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or OME's metadata, or in a file "
-            '.json beside the image, {"spacing": [z, y, x]}.'
+            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or "
+            'OME\'s metadata, or in a file .json beside the image, {"spacing": [z, y, x]}.'
         )
     return spacing
 
@@ -182,8 +183,9 @@ def object_locations(layers: np.ndarray, layer_classes: list[int], dim: int = 2)
     rows: dict[int, list[np.ndarray]] = {number: [np.zeros((0, 4 + dim), np.int32)] for number in layer_classes}
     for number in rows:
         of_class = layers[[number == kind for kind in layer_classes]]
-        for place in np.ndindex(of_class.shape[1:-dim]):
-            found = find_boxes(of_class[(slice(None), *place)])
-            places = np.tile(np.array(place, np.int32), (len(found.ids), 1))
-            rows[number].append(np.column_stack((found.ids, places, found.boxes)).astype(np.int32))
+        images = of_class.reshape(len(of_class), math.prod(of_class.shape[1:-dim]), *of_class.shape[-dim:])
+        for z, image in enumerate(np.moveaxis(images, 1, 0)):
+            found = find_boxes(image)
+            slices = np.full((len(found.ids), 3 - dim), z)
+            rows[number].append(np.column_stack((found.ids, slices, found.boxes)).astype(np.int32))
     return {number: np.concatenate(parts) for number, parts in rows.items()}

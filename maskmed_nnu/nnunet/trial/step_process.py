@@ -8,6 +8,7 @@ augmentation are left out: they run beside the steps, in processes of their own.
 from __future__ import annotations
 
 import io
+import itertools
 import statistics
 import sys
 import time
@@ -98,18 +99,18 @@ def synthetic_batch(trainer: Any) -> dict[str, Any]:
 
 
 def _objects(trainer: Any, patch: list[int]) -> Any:
-    """``[B, 1 + L, H, W]``: classes, and ids in the layer of the first class of things; a grid of squares."""
+    """``[B, 1 + L, *patch]``: classes, and ids in the layer of the first class of things; a grid of squares or
+    cubes."""
     import torch
 
     settings = trainer.configuration_manager.configuration["instances"]
     target = torch.zeros(trainer.batch_size, 1 + len(settings["layer_classes"]), *patch, dtype=torch.int16)
     side = max(4, min(patch) // 8)
-    number = 0
-    for y in range(0, patch[0] - side, 2 * side):
-        for x in range(0, patch[1] - side, 2 * side):
-            number += 1
-            target[:, 0, y : y + side, x : x + side] = settings["layer_classes"][0]
-            target[:, 1, y : y + side, x : x + side] = number
+    corners = itertools.product(*(range(0, max(edge - side, 1), 2 * side) for edge in patch))
+    for number, corner in enumerate(corners, start=1):
+        place = [slice(start, start + side) for start in corner]
+        target[(slice(None), slice(0, 1), *place)] = settings["layer_classes"][0]
+        target[(slice(None), slice(1, 2), *place)] = number
     return target
 
 

@@ -10,7 +10,8 @@ import pytest
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion import convert as convert_module
 from maskmed_nnu.instances.conversion.convert import case_names, convert
-from maskmed_nnu.instances.conversion.sources import LabelMapSource, SourceCase
+from maskmed_nnu.instances.conversion.source_case import SourceCase
+from maskmed_nnu.instances.conversion.sources import LabelMapSource
 from tests.instances.conversion.source_files import (
     SHAPE,
     cells,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.conversion.convert import Conversion, convert
@@ -122,3 +125,46 @@ def test_the_third_axis_of_a_nifti_is_space_unless_it_is_named(tmp_path):
     convert(source, tmp_path / "Dataset010_T")
     files = sorted((tmp_path / "Dataset010_T/imagesTr").iterdir())
     np.testing.assert_array_equal([sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files], values)
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (IDS, r"images/a.nii.gz has the axes ZYX \(4 × 24 × 26\), but its annotation is flat and fits no slices"),
+        (stack(IDS)[:3], "masks/a.nii.gz has the size 3 × 24 × 26, but its image a.nii.gz has 4 × 24 × 26"),
+        (
+            np.where(stack(IDS) > 1, np.nan, stack(IDS)).astype(np.float32),
+            "masks/a.nii.gz: The mask holds nan; ids are",
+        ),
+        (stack(IDS) * 0.5, "masks/a.nii.gz: The mask holds 0.5; ids are whole numbers"),
+        (stack(IDS).astype(np.float64) * 2**32, "masks/a.nii.gz: The mask holds the id 8589934592; ids must fit in 32"),
+        (-stack(IDS).astype(np.int16), "masks/a.nii.gz: The mask holds the negative value -2"),
+    ],
+)
+def test_labels_that_no_volume_has_are_refused_in_one_sentence(tmp_path, mask, said):
+    save(tmp_path / "images" / "a.nii.gz", stack(IMAGE))
+    save(tmp_path / "masks" / "a.nii.gz", mask)
+    with pytest.raises(InputError, match=said) as caught:
+        run(tmp_path)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_the_spacing_of_stacks_is_told_or_given(tmp_path):
+    for part, values in (("images", stack(IMAGE)), ("masks", stack(IDS))):
+        (tmp_path / part).mkdir()
+        tifffile.imwrite(tmp_path / part / "a.tif", values.astype(np.uint16), metadata={"axes": "ZYX"})
+        told = {"imagej": True, "resolution": (2, 2), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 3}}
+        tifffile.imwrite(tmp_path / part / "b.tif", values.astype(np.uint16), **told)
+    parts = tmp_path / "images", tmp_path / "masks"
+    for given, a, b in ((None, None, [3, 0.5, 0.5]), ((5.0, 1.0, 2.0), [5, 1, 2], [5, 1, 2])):
+        folder = tmp_path / f"Dataset01{len(given or ())}_T"
+        convert(LabelMapSource(*parts, "cell", spacing=given), folder)
+        for name, spacing in (("a", a), ("b", b)):
+            path = folder / "labelsTr" / f"{name}.json"
+            assert (json.loads(path.read_text())["spacing"] if path.is_file() else None) == spacing
+    shutil.rmtree(parts[0])
+    save(parts[0] / "a.nii.gz", stack(IMAGE))
+    shutil.rmtree(parts[1])
+    save(parts[1] / "a.nii.gz", stack(IDS))
+    with pytest.raises(InputError, match="a.nii.gz is no TIFF stack, whose spacing"):
+        convert(LabelMapSource(*parts, "cell", spacing=(5.0, 1.0, 2.0)), tmp_path / "Dataset012_T")

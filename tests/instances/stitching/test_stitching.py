@@ -167,6 +167,19 @@ def test_anything_goes_in_and_detections_come_out(shape, seed):
     assert all(mask.any() for mask in full(result)) and ((result.scores >= 0) & (result.scores <= 1)).all()
 
 
+@pytest.mark.parametrize("thickness", [8, 12])
+def test_legs_across_few_slices_are_joined(thickness):
+    """The margin of a thin tile is less than `MARGIN`, or no slice would be clear of it."""
+    shape = (24, 40, 40)
+    z, y, x = grid_of(shape)
+    arch = (np.abs(y - 20) <= 4) & (
+        ((np.abs(x - 20) >= 8) & (np.abs(x - 20) <= 14)) | (z >= 20) & (np.abs(x - 20) <= 14)
+    )
+    truth = from_masks([arch], [1], shape)
+    tiles = plan_tiles(shape, (thickness, 40, 40), (thickness // 2, 1, 1))
+    assert objects_of(stitch(tiles, [pieces(crop(truth, tile)) for tile in tiles], shape)) == objects_of(truth)
+
+
 def is_thick(mask: np.ndarray) -> bool:
     """Whether the mask a pixel smaller and the mask a pixel larger still agree."""
     inside = np.pad(mask > 0, 1)

@@ -62,3 +62,19 @@ def test_objects_of_a_stack(tmp_path):
         ("missed", "5 of 6 objects"), ("invented", "1 object"),
     }  # fmt: skip
     assert scores.metrics["F1@0.5"]["cell"]["c"] == 2 / (2 + 1 + 5)
+
+
+def test_objects_in_space(tmp_path):
+    """One that is found in a single slice of three is missed in all."""
+    truth, found = np.zeros((2, 3, 60, 60), np.uint8)
+    truth[:, 5:20, 5:20], truth[:, 40:55, 5:20] = 1, 2
+    found[:, 5:20, 5:20], found[1, 40:55, 5:20] = 4, 6
+    case = case_of(tmp_path, truth=truth, found=found, image=np.zeros(truth.shape, np.uint16), ending=".tif")
+    view = view_objects(case, LabelFormat({"cell": 1}), [1], in_space=True)
+    middle = view.slices[[one.name for one in view.slices].index("z 2 of 3")]
+    assert near(middle, FOUND).any() and near(middle, INVENTED).any() and near(middle, MISSED, 0.4).any()
+    scores = score_objects([case], tmp_path, LabelFormat({"cell": 1}), stuff_classes=[], in_space=True)
+    assert {(one.what, one.size) for one in scores.failures} == {
+        ("missed", "1 of 2 objects"), ("invented", "1 object"),
+    }  # fmt: skip
+    assert scores.metrics["F1@0.5"]["cell"]["c"] == 0.5

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -28,8 +26,6 @@ from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.plans_handling.label_manager import InstanceLabelManager
 from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import InstancePreprocessor
 from tests.instances.cells import write_cells
-
-EDGES = st.floats(4, 6000)
 
 
 def statistics_of(
@@ -88,18 +84,6 @@ def make_plans(nnunet_env) -> Callable:
 
 def test_examples():
     assert doctest.testmod(instance_rules).failed == 0
-
-
-@settings(deadline=None)
-@given(st.tuples(EDGES, EDGES), st.floats(1, 1e8))
-def test_patches_are_legal_whatever_the_images(image: tuple[float, float], pixels: float):
-    patch = instance_rules.largest_patch(image, lambda patch: math.prod(patch) <= pixels)
-    stages = instance_rules.num_stages(patch)
-    stride = 2 ** (stages - 1)
-    assert 4 <= stages <= 6 and stride <= 32
-    assert all(edge % stride == 0 and edge >= 32 for edge in patch)
-    assert math.prod(patch) <= pixels or patch == (32, 32)
-    assert all(edge < limit + 64 for edge, limit in zip(patch, image, strict=True))
 
 
 def test_plan_of_nuclei(make_plans, capsys):

@@ -135,6 +135,16 @@ def too_many(folder: Path) -> None:
     label(folder, "a", ids)
 
 
+def no_number(folder: Path) -> None:
+    image = np.zeros((24, 24), np.float32)
+    image[3, 3:5] = np.nan, np.inf
+    tifffile.imwrite(folder / "imagesTr" / "a_0000.tif", image)
+
+
+def volume_of_a_flat_label(folder: Path) -> None:
+    tifffile.imwrite(folder / "imagesTr" / "a_0000.tif", np.zeros((5, 24, 24), np.uint8), metadata={"axes": "ZYX"})
+
+
 FAULTS = [
     (interpolated, r"labelsTr/a\.tif: It is no label map: .* resize it with nearest neighbour only"),
     (saved_as_jpeg, r"labelsTr/a\.tif is compressed as a JPEG inside its TIFF"),
@@ -148,6 +158,8 @@ FAULTS = [
     (no_image, r"labelsTr/d\.tif has no image in imagesTr"),
     (truncated, r"labelsTr/c\.tif cannot be read"),
     (truncated_image, r"imagesTr/c_0000\.tif cannot be read"),
+    (no_number, r"imagesTr/a_0000\.tif: 2 of 576 values are NaN or infinite; replace them"),
+    (volume_of_a_flat_label, r"labelsTr/a\.tif has the size 24 × 24, its image 5 × 24 × 24; .* share one grid"),
     (another_channel, r"a_0000\.tif: 1 channel, but dataset\.json names 2"),
     (other_voxels, r"labelsTr/a\.tif has voxels of 1 × 1 µm, but its image a_0000\.tif of 0\.5 × 0\.5"),
     (too_many, r"labelsTr/a\.tif: It holds 39999 objects, but at most 32767"),
@@ -258,7 +270,7 @@ def test_nnunets_command_passes_and_finds_faults(dataset: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("spoil", "sentence"), [fault for fault in FAULTS if fault[0] is other_size])
+@pytest.mark.parametrize(("spoil", "sentence"), [fault for fault in FAULTS if fault[0] in (other_size, no_number)])
 def test_without_the_check_the_case_that_planning_fails_at_is_named(
     dataset: Path, spoil: Callable[[Path], None], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ from maskmed_nnu.nnunet.inference.export_prediction import revert_preprocessing,
 from maskmed_nnu.nnunet.inference.model_record import json_digest
 from maskmed_nnu.nnunet.inference.prediction_records import CasePrediction, announce_case, cases_to_predict
 from tests.nnunet.oracle import (
+    TILE,
     Oracle,
     dataset,
     format_of,
@@ -100,16 +101,27 @@ def test_overlapping_layers_of_two_classes_and_stuff_in_a_tiff(tmp_path):
     assert np.array_equal(raw[:, 0], read_ids(tmp_path / "out" / "x.tif", overlap_layers=True))
 
 
-def test_a_nifti_volume_keeps_its_geometry_and_its_ids_are_unique_over_slices(tmp_path):
+@pytest.mark.parametrize("tile", [TILE, (12, 20, 16)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_nifti_volume_keeps_its_geometry_and_its_ids_are_unique(tmp_path, tile, transposed):
+    """Over slices where these are predicted one by one, and of objects in space; slices may lie along any axis."""
     description = dataset(ending=".nii.gz")
-    truth = np.stack([grid_of_cells((70, 90), seed=seed) for seed in range(3)])
+    in_space = len(tile) == 3
+    truth = grid_of_cells((16, 30, 26), pitch=6, edge=5)
+    if not in_space:
+        truth = np.stack([grid_of_cells((30, 26), seed=seed) for seed in range(5)])
+    if transposed:
+        truth = np.ascontiguousarray(truth.transpose(1, 2, 0))
     image = sitk.GetImageFromArray(truth.astype(np.float32))
-    image.SetSpacing((0.5, 0.5, 3.0))
+    image.SetSpacing((3.0, 0.5, 0.5) if transposed else (0.5, 0.5, 3.0))
     image.SetOrigin((-12.0, 7.5, 30.0))
     c, s = np.cos(0.2), np.sin(0.2)
     image.SetDirection((c, -s, 0.0, s, c, 0.0, 0.0, 0.0, 1.0))
     sitk.WriteImage(image, str(tmp_path / "v_0000.nii.gz"))
-    predictor = oracle_predictor(Oracle(), plans(description, spacing=0.5), description)
+    plan = plans(description, spacing=[3.0, 0.5, 0.5] if in_space else 0.5, tile=tile)
+    if transposed:
+        plan |= {"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
+    predictor = oracle_predictor(Oracle(tile=tile), plan, description)
     (tmp_path / "out").mkdir()
     predictor.predict_from_files_sequential([[str(tmp_path / "v_0000.nii.gz")]], [str(tmp_path / "out" / "v")])
     found = sitk.ReadImage(str(tmp_path / "out" / "v.nii.gz"))
@@ -119,15 +131,18 @@ def test_a_nifti_volume_keeps_its_geometry_and_its_ids_are_unique_over_slices(tm
         (found.GetDirection(), image.GetDirection()),
     ):
         assert got == pytest.approx(wanted, abs=1e-6)
+    assert found.GetPixelID() == sitk.sitkUInt16
     ids = sitk.GetArrayFromImage(found)
+    if in_space:
+        assert same_objects(decode(ids[None], format_of(description)), decode(truth[None], format_of(description)))
+        return
+    ids, truth = (volume.transpose(2, 0, 1) if transposed else volume for volume in (ids, truth))
     seen: set[int] = set()
-    for z in range(3):
-        here = set(np.unique(ids[z])) - {0}
+    for part, true in zip(ids, truth, strict=True):
+        here = set(np.unique(part)) - {0}
         assert here and not here & seen
         seen |= here
-        assert same_objects(
-            decode(ids[z : z + 1], format_of(description)), decode(truth[z][None], format_of(description))
-        )
+        assert same_objects(decode(part[None], format_of(description)), decode(true[None], format_of(description)))
 
 
 def test_on_image_undoes_resampling_cropping_and_transposition():
@@ -149,6 +164,27 @@ def test_on_image_undoes_resampling_cropping_and_transposition():
     expected = np.where(truth > 0, truth + 2 * (np.arange(3) == 2)[:, None, None], 0).transpose(1, 0, 2)
     assert np.array_equal(objects.ids[0], expected)
     assert objects.classes.tolist() == [1, 1, 1]
+
+
+def test_on_a_volume_resampling_cropping_and_transposition_are_undone():
+    truth = np.zeros((6, 20, 30), np.int32)
+    truth[1:4, 4:10, 6:14], truth[4:6, 4:10, 6:14], truth[2:6, 12:16, 8:20] = 1, 2, 3
+    cropped = truth[1:, 2:18, 4:24]
+    doubled = cropped.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    stuff = (doubled == 0).astype(np.int16) * 2
+    packed = pack([from_instance_map(doubled[None], np.ones(3, np.int64), stuff)])
+    properties = {
+        "shape_before_cropping": (6, 20, 30),
+        "bbox_used_for_cropping": [[1, 6], [2, 18], [4, 24]],
+        "shape_after_cropping_and_before_resampling": (5, 16, 20),
+    }
+    (found,) = revert_preprocessing(packed, properties)
+    objects, loss = to_instances([found], (1, 0, 2), 1)
+    assert (loss, found.shape, objects.ids.shape) == ("", (6, 20, 30), (1, 20, 6, 30))
+    assert np.array_equal(objects.ids[0], truth.transpose(1, 0, 2))
+    expected = np.zeros((6, 20, 30), np.int32)
+    expected[1:, 2:18, 4:24] = (cropped == 0) * 2
+    assert np.array_equal(objects.stuff, expected.transpose(1, 0, 2))
 
 
 def three_on_top_of_each_other():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,8 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import Detections, from_instance_map, to_instance_map, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, decode
 from maskmed_nnu.instances.metrics import InstanceMetrics
+from maskmed_nnu.instances.stitching.tiles import plan_tiles
+from maskmed_nnu.nnunet.inference import case_prediction
 from maskmed_nnu.nnunet.inference.case_prediction import instance_network, predict_case
 from maskmed_nnu.nnunet.inference.predictor import tile_overlap
 from tests.nnunet.oracle import (
@@ -25,6 +30,8 @@ from tests.nnunet.oracle import (
 )
 
 SETTINGS = {"tile_size": TILE, "overlap": (32, 32), "mirror_axes": (0, 1), "device": torch.device("cpu")}
+CUBE = (12, 20, 16)
+IN_SPACE = {**SETTINGS, "tile_size": CUBE, "overlap": (4, 8, 8), "mirror_axes": (0, 1, 2)}
 
 
 def as_map(detections: Detections, layers: int = 9) -> InstanceMap:
@@ -35,8 +42,9 @@ def as_map(detections: Detections, layers: int = 9) -> InstanceMap:
 
 
 def as_data(*layers: np.ndarray) -> torch.Tensor:
-    """``[C, 1, H, W]``"""
-    return torch.from_numpy(np.stack(layers)[:, None].astype(np.float32))
+    """``[C, Z, H, W]``, Z = 1 of an image"""
+    channels = np.stack(layers).astype(np.float32)
+    return torch.from_numpy(channels if channels.ndim == 4 else channels[:, None])
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (20, 31), (63, 150), (200, 129), (65, 10)])
@@ -51,6 +59,16 @@ def test_images_of_any_size_are_exact(shape, batch_size):
     assert (scores["AP"], scores["PQ"]) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize("shape", [CUBE, (5, 9, 40), (30, 31, 17), (13, 50, 16)])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_volumes_of_any_size_are_exact(shape, batch_size):
+    truth = grid_of_cells(shape, pitch=6, edge=5)
+    network = Oracle(tile=CUBE)
+    (found,) = predict_case(network, as_data(truth), thing_classes=(1,), batch_size=batch_size, **IN_SPACE)
+    assert found.shape == shape
+    assert same_objects(as_map(found), decode(truth[None], format_of(dataset())))
+
+
 def test_an_object_larger_than_a_tile_and_an_empty_image():
     truth = np.zeros((150, 170), np.int32)
     truth[10:140, 20:150] = 3
@@ -58,6 +76,31 @@ def test_an_object_larger_than_a_tile_and_an_empty_image():
     assert same_objects(as_map(found), decode(truth[None], format_of(dataset())))
     (found,) = predict_case(Oracle(), as_data(truth * 0), thing_classes=(1,), **SETTINGS)
     assert (len(found), found.shape) == (0, (150, 170))
+
+
+def test_in_space_an_object_larger_than_a_tile_and_an_empty_volume():
+    truth = np.zeros((30, 50, 40), np.int32)
+    truth[2:28, 5:45, 3:36] = 3
+    truth[8:12, 20:24, 15:20] = 0  # hollow, as it is in truth
+    (found,) = predict_case(Oracle(tile=CUBE), as_data(truth), thing_classes=(1,), **IN_SPACE)
+    assert same_objects(as_map(found), decode(truth[None], format_of(dataset())))
+    (found,) = predict_case(Oracle(tile=CUBE), as_data(truth * 0), thing_classes=(1,), **IN_SPACE)
+    assert (len(found), found.shape) == (0, (30, 50, 40))
+
+
+def test_in_space_overlapping_objects_two_classes_and_stuff():
+    rng = np.random.default_rng(1)
+    layers = np.zeros((2, 16, 30, 26), np.int64)
+    layers[0, :, :12] = 3000  # stuff
+    for index in range(1, 6):
+        z, y, x = rng.integers(0, (8, 20, 16))
+        layers[0, z : z + 5, y : y + 7, x : x + 8] = 1000 + index
+        layers[1, z + 2 : z + 8, y + 3 : y + 9, x + 2 : x + 9] = 2000 + index
+    description = dataset({"a": 1, "b": 2, "c": 3}, label_divisor=1000)
+    network = Oracle(things=(1, 2), divisor=1000, classes=3, tile=CUBE)
+    settings = {**IN_SPACE, "overlap": (10, 12, 12)}
+    (found,) = predict_case(network, as_data(*layers), thing_classes=(1, 2), stuff_classes=(3,), **settings)
+    assert same_objects(as_map(found), decode(layers, format_of(description)))
 
 
 def test_overlapping_objects_two_classes_and_stuff():
@@ -99,7 +142,8 @@ class Lopsided(Oracle):
 
     def _answer(self, layers):
         seen = np.zeros_like(layers)
-        seen[:, :32, :32] = layers[:, :32, :32]
+        quarter = (slice(None), *(slice(edge // 2) for edge in self.tile))
+        seen[quarter] = layers[quarter]
         return super()._answer(seen)
 
 
@@ -129,6 +173,41 @@ def test_every_mirroring_is_looked_at_and_mapped_back():
     assert sorted(map(tuple, found.boxes[:, :2].tolist())) == [(2, 2), (8, 40)]
 
 
+def test_in_space_eight_views_are_looked_at_and_mapped_back():
+    truth = np.zeros(CUBE, np.int32)
+    corners = list(itertools.product((1, 8), (1, 14), (2, 11)))
+    for number, (z, y, x) in enumerate(corners, 1):
+        truth[z : z + 3, y : y + 4, x : x + 2] = number
+    network = Lopsided(tile=CUBE)
+    (found,) = predict_case(network, as_data(truth), thing_classes=(1,), score_threshold=0.0, **IN_SPACE)
+    assert network.calls == 8
+    assert same_objects(as_map(found), decode(truth[None], format_of(dataset())))
+    assert found.scores == pytest.approx([0.9 / 8] * 8)
+
+
+def test_views_and_folds_of_a_volume_are_kept_for_one_step_only(monkeypatch):
+    """Eight views and three folds of each tile are there at once, not those of the whole volume."""
+    alive, most, stock = weakref.WeakSet(), 0, case_prediction._tile_detections
+
+    def watched(*arguments):
+        nonlocal most
+        view = stock(*arguments)
+        alive.add(view)
+        most = max(most, len(alive))
+        return view
+
+    monkeypatch.setattr(case_prediction, "_tile_detections", watched)
+    truth = grid_of_cells((12, 40, 44), pitch=8, edge=7)
+    network, settings = Oracle(tile=CUBE), {**IN_SPACE, "overlap": (4, 8, 8)}
+    states = [{"score": torch.tensor(score)} for score in (0.9, 0.6, 0.6)]
+    (found,) = predict_case(network, as_data(truth), thing_classes=(1,), states=states, batch_size=2, **settings)
+    assert same_objects(as_map(found), decode(truth[None], format_of(dataset())))
+    assert found.scores == pytest.approx([0.7] * len(found), abs=1e-6)
+    steps = -(-len(plan_tiles(truth.shape, CUBE, (4, 8, 8))) // 2)
+    assert network.calls == 24 * steps > 24
+    assert most == 24 * 2
+
+
 def test_the_hook_answers_for_instance_networks_only(capsys):
     description = dataset()
     truth = np.stack([grid_of_cells((70, 80), seed=seed) for seed in range(3)])
@@ -142,6 +221,13 @@ def test_the_hook_answers_for_instance_networks_only(capsys):
     assert torch.equal(packed, predictor.predict_sliding_window_return_logits(data))
     for found, ids in zip(unpack(packed.numpy()), truth, strict=True):
         assert same_objects(as_map(found), decode(ids[None], format_of(description)))
+
+    capsys.readouterr()
+    in_space = oracle_predictor(Oracle(tile=CUBE), plans(description, tile=CUBE), description)
+    truth = grid_of_cells((14, 20, 30), pitch=6, edge=5)
+    (found,) = unpack(in_space.predict_logits_from_preprocessed_data(as_data(truth)).numpy())
+    assert same_objects(as_map(found), decode(truth[None], format_of(description)))
+    assert "slice by slice" not in capsys.readouterr().out
 
     dense = nn.Conv2d(1, 2, 1)
     predictor = oracle_predictor(dense, plans(description), description)
@@ -182,11 +268,19 @@ def test_compiled_networks_are_looked_into():
 
 @pytest.mark.parametrize(
     ("window", "step", "expected"),
-    [(None, 0.5, (32, 48)), (10, 0.9, (14, 14)), (40, 0.9, (32, 44)), (10, 0.25, (48, 72)), (None, 1.0, (4, 4))],
+    [
+        (None, 0.5, (32, 48)),
+        (10, 0.9, (14, 14)),
+        (40, 0.9, (32, 44)),
+        (10, 0.25, (48, 72)),
+        (None, 1.0, (4, 4)),
+        ([3, 10, 40], 0.9, (7, 14, 44)),
+        ([8, 10, 40], 0.5, (8, 32, 48)),
+    ],
 )
 def test_tiles_overlap_as_far_as_a_large_object_needs(window, step, expected):
     arguments = {} if window is None else {"window": window}
-    plan = {"patch_size": [64, 96], "architecture": {"arch_kwargs": arguments}}
+    plan = {"patch_size": [16, 64, 96][-len(expected) :], "architecture": {"arch_kwargs": arguments}}
     assert tile_overlap(plan, step) == expected
 
 

@@ -28,7 +28,7 @@ from maskmed_nnu.nnunet.inference.model_source import open_model
 from maskmed_nnu.nnunet.model_sharing import output_file, prediction_settings
 from maskmed_nnu.nnunet.model_sharing.onnx_export import Outputs, TiledModel, export_onnx, load_tiled, trace
 from tests.networks.small_iaunet import build as build_iaunet
-from tests.nnunet.tiny_models import OBJECTS, VOLUMES, tiny_model
+from tests.nnunet.tiny_models import OBJECTS, tiny_model
 
 ORDERS = {"data": 3, "probabilities": 1, "seg": 1}
 REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
@@ -448,7 +448,7 @@ def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
     model = mm.load(source, device="cpu")
     noise = np.random.default_rng(0).normal(size=(6, 20, 17) if dim == 3 else (40, 45)).astype(np.float32)
     picture = mm.example("nuclei") if trained else noise
-    spacing = (1.0,) * dim if network in VOLUMES else None
+    spacing = (1.0,) * dim if network == "MaskMed" else None
     by_torch = model.predict(picture, spacing=spacing).labels
     predictor = model._load()
     predictor.network = onnx_speed.RuntimeNetwork(runtime, predictor.network)

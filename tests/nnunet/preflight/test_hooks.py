@@ -181,14 +181,14 @@ def test_a_failed_planning_is_explained(monkeypatch):
         argparse.ArgumentParser().parse_args([])
         raise error
 
-    for error in (ValueError("shapes"), InputError("told"), RuntimeError("other")):
+    for error in (ValueError("shapes"), AssertionError("NaN"), InputError("told"), RuntimeError("other")):
         names = ("plan_experiment_entry", "extract_fingerprint_entry", "preprocess_entry")
         module = SimpleNamespace(**dict.fromkeys(names, print), plan_and_preprocess_entry=lambda e=error: fails(e))
         monkeypatch.setattr(hooks, "_before_planning", lambda options: (setattr(options, "d", [7]), planner)[1])
         hooks.wrap_planning(module)
         with pytest.raises(type(error)):
             module.plan_and_preprocess_entry()
-    assert asked == [7]
+    assert asked == [7, 7]
 
 
 def test_stock_commands_do_not_import_the_checks(run_python, checkout):

@@ -13,14 +13,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import InstanceMap
-from maskmed_nnu.instances.statistics import measure, merge, summarise
-from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import FINGERPRINT_KEYS
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from maskmed_nnu.nnunet.preprocessing import instance_preprocessor as module
 from maskmed_nnu.nnunet.preprocessing.case_checks import check_files
 from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import (
     InstancePreprocessor,
+    keep_a_voxel,
     label_stack,
     nearest,
     object_locations,
@@ -32,24 +31,20 @@ from tests.nnunet.oracle import dataset, plans
 class Case:
     """The first image of a generated data set, and the plans for it."""
 
-    def __init__(self, env, **settings: object) -> None:
-        folder = write_cells(env.raw, images=2, **settings)
-        self.dataset = json.loads((folder / "dataset.json").read_text())
-        self.images = [str(folder / "imagesTr" / "cells_000_0000.tif")]
-        self.seg = str(folder / "labelsTr" / "cells_000.tif")
+    def __init__(self, env, *, shape=(1, 96, 112), spacing=(999, 1, 1), name="2d", **settings: object) -> None:
+        if shape[0] > 1:
+            settings |= {"shape": shape, "spacing": spacing, "ending": ".nii.gz"}
+        folder, ending = write_cells(env.raw, images=2, **settings), settings.get("ending", ".tif")
+        self.dataset, self.name = json.loads((folder / "dataset.json").read_text()), name
+        self.images = [str(folder / "imagesTr" / f"cells_000_0000{ending}")]
+        self.seg = str(folder / "labelsTr" / f"cells_000{ending}")
         self.objects = InstanceIO().read_instances(self.seg)[0]
-        classes = {name: number for name, number in self.dataset["labels"].items() if number}
-        tables = [
-            measure(InstanceIO().read_instances(str(file))[0], num_classes=len(classes))
-            for file in sorted((folder / "labelsTr").iterdir())
-        ]
         intensities = dict.fromkeys(("max", "mean", "median", "min", "std", "percentile_00_5", "percentile_99_5"), 1.0)
         fingerprint = {
-            "spacings": [[999, 1, 1]] * 3,
-            "shapes_after_crop": [[1, 96, 112]] * 3,
+            "spacings": [spacing] * 3,
+            "shapes_after_crop": [shape] * 3,
             "foreground_intensity_properties_per_channel": {"0": intensities},
             "median_relative_size_after_cropping": 1.0,
-            FINGERPRINT_KEYS[2]: summarise(merge(tables), classes),
         }
         preprocessed = env.preprocessed / folder.name
         preprocessed.mkdir()
@@ -57,7 +52,7 @@ class Case:
         self.plans = PlansManager(json.loads(json.dumps(IAUNetPlanner(11).plan_experiment())))
 
     def configuration(self, **changes: object) -> ConfigurationManager:
-        return ConfigurationManager({**self.plans.plans["configurations"]["2d"], **changes})
+        return ConfigurationManager({**self.plans.plans["configurations"][self.name], **changes})
 
     def run(self, *, seg: bool = True, kind: type = InstancePreprocessor, **changes: object) -> tuple:
         preprocessor = pickle.loads(pickle.dumps(kind(verbose=False)))
@@ -83,6 +78,63 @@ def test_layers_of_ids_under_a_semantic_map(case):
         np.testing.assert_array_equal(seg[1 + layer] == number, (case.objects.ids == number).any(0))
         found += 1
     assert found == len(np.unique(seg[1:])) - 1 > 10
+
+
+@pytest.fixture
+def volume(nnunet_env) -> Case:
+    return Case(nnunet_env, shape=(9, 48, 56), spacing=(4.0, 1.0, 1.0), name="3d_fullres", overlapping=True, classes=2)
+
+
+def test_a_volume_has_one_row_per_object(volume):
+    data, seg, properties = volume.run(spacing=[4.0, 1.0, 1.0])
+    layers = volume.configuration().configuration["instances"]["layer_classes"]
+    assert data.shape == (1, 9, 48, 56) and seg.shape == (1 + len(layers), 9, 48, 56) and seg.dtype == np.int16
+    np.testing.assert_array_equal(seg[0], volume.objects.semantic())
+    rows = properties["class_locations"]
+    assert sum(map(len, rows.values())) == len(volume.objects.classes) > 10
+    for kind, found in rows.items():
+        assert found.dtype == np.int32 and set(volume.objects.classes[found[:, 0] - 1]) == {kind}
+        for number, *box in found.tolist():
+            places = np.argwhere((seg[1:] == number).any(0))
+            assert box == [*places.min(0), *(places.max(0) + 1)]
+    slices = volume.configuration(spacing=[1.0, 1.0])  # the same code, for slices
+    by_slice = InstancePreprocessor(verbose=False).run_case(
+        volume.images, volume.seg, volume.plans, slices, volume.dataset
+    )[2]["class_locations"]
+    assert sum(map(len, by_slice.values())) > 2 * len(volume.objects.classes) and by_slice[1].shape[1] == 6
+
+
+@pytest.mark.parametrize("spacing", [[2.0, 1.0, 1.0], [4.0, 1.5, 1.5], [4.0, 0.7, 0.7]])
+def test_volumes_are_resampled_along_all_axes(volume, spacing):
+    data, seg, _ = volume.run(spacing=spacing)
+    shape = tuple(round(edge * a / b) for edge, a, b in zip((9, 48, 56), (4, 1, 1), spacing, strict=True))
+    assert data.shape[1:] == seg.shape[1:] == shape
+    stock = volume.run(spacing=spacing, kind=DefaultPreprocessor)[0]
+    np.testing.assert_array_equal(data, stock)
+    before, after = np.bincount(volume.objects.ids.ravel()), np.bincount(seg[1:].ravel())
+    large = np.flatnonzero(before > 100)[1:]
+    factor = np.prod([4, 1, 1]) / np.prod(spacing)
+    np.testing.assert_allclose(after[large], before[large] * factor, rtol=0.3)
+
+
+def test_an_object_finer_than_the_grid_keeps_a_voxel(volume):
+    """Nearest neighbours would leave some out."""
+    _, seg, properties = volume.run(spacing=[12.0, 4.0, 4.0])
+    assert set(np.unique(seg[1:])) == set(range(len(volume.objects.classes) + 1))
+    assert sum(map(len, properties["class_locations"].values())) == len(volume.objects.classes)
+    original = np.zeros((2, 12, 9, 9), np.int16)
+    original[1, 5, 4, 4:6] = 7
+    labels = np.zeros((2, 4, 3, 3), np.int16)
+    keep_a_voxel(labels, original, [3])
+    assert labels[1, 1, 1, 1] == 7 and labels[0, 1, 1, 1] == 3 and np.count_nonzero(labels) == 2
+
+
+def test_a_single_slice_is_no_volume(volume):
+    properties = {"spacing": [999, 1, 1], "sitk_stuff": {}}
+    with pytest.raises(InputError, match="has one slice, but 3d_fullres finds objects in volumes. Take a model of"):
+        InstancePreprocessor(verbose=False).run_case_npy(
+            np.zeros((1, 1, 48, 56)), None, properties, volume.plans, volume.configuration(), volume.dataset
+        )
 
 
 def test_images_are_those_of_nnunet(case):
@@ -188,6 +240,8 @@ def test_a_damaged_file_is_named_once(tmp_path):
 @pytest.mark.parametrize(
     ("properties", "planned", "expected"),
     [
+        ({"spacing": [2, 0.25, 0.25], "spacing_of_metadata": True}, [1.0, 1.0, 1.0, 3], [1, 1, 1]),
+        ({"spacing": [2, 0.25, 0.25], "spacing_file": True}, [2, 0.25, 0.25, 3], [2, 0.25, 0.25]),
         ({"spacing": (999, 1, 1)}, [999.0, 1.0, 1.0], [999, 1, 1]),
         # a stack of ImageJ for a model of flat pictures or of stacks without a spacing: pixel for pixel
         ({"spacing": [2, 0.25, 0.25], "spacing_of_metadata": True}, [999.0, 1.0, 1.0], [2, 1, 1]),
@@ -202,9 +256,10 @@ def test_a_damaged_file_is_named_once(tmp_path):
     ],
 )
 def test_a_spacing_that_the_plans_do_not_know_counts_pixels(case, properties, planned, expected):
+    planned, (dim,) = planned[:3], planned[3:] or (2,)
     case.plans.plans["original_median_spacing_after_transp"] = planned
     if expected is None:
         with pytest.raises(InputError, match="tells no spacing of its pixels, .* images with 0.25 × 0.25"):
-            module._comparable_spacing(properties, case.plans)
+            module._comparable_spacing(properties, case.plans, dim)
     else:
-        assert module._comparable_spacing(properties, case.plans) == expected
+        assert module._comparable_spacing(properties, case.plans, dim) == expected

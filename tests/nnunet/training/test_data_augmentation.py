@@ -29,7 +29,8 @@ def sample(patch=PATCH, spacing=SQUARE, seed: int = 0) -> dict[str, torch.Tensor
     grid = np.indices(shape).T
     for number in rng.choice(32767, 12, replace=False) + 1:
         centre = rng.uniform(0, shape)
-        disc = (((grid - centre) * np.array(spacing)) ** 2).sum(-1).T < rng.uniform(20, 60)
+        distance = (((grid - centre) * np.array(spacing)) ** 2).sum(-1).T
+        disc = distance < rng.uniform(20, 60)
         seg[0][disc], seg[rng.integers(1, 3)][disc] = 1, number
     image = torch.from_numpy(np.where(seg[:1] > 0, 3.0, -3.0).astype(np.float32))
     return {"image": image, "segmentation": torch.from_numpy(seg)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, training_transforms
 from maskmed_nnu.nnunet.training import data_loader
+from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, training_transforms
 from maskmed_nnu.nnunet.training.data_loader import InstanceDataLoader, draw_start
 
 

@@ -133,11 +133,10 @@ class InstancePlanner(ExperimentPlanner):
             ],
             "maskmed_nnu": Origin.plan(version=package_version()),
         }
+        advice = {2: refusal} if refusal else instance_rules.recommendation(statistics)
         for dim, name in configurations:
-            print(self._explain(plans["configurations"][name], statistics[dim]), end="\n\n")
-        advice = refusal or instance_rules.recommendation(statistics)
-        if advice:
-            print(advice, end="\n\n")
+            print(self._explain(plans["configurations"][name], statistics[dim]))
+            print(f"  {advice[dim]}\n" if dim in advice else "")
         self.plans = plans
         self.save_plans(plans)
         return plans

@@ -54,7 +54,7 @@ class IAUNetSettings(Settings):
     )
     window: Count | Annotated[list[Count], MinLen(1)] = setting(
         "edge of the window that a mask is drawn in, pixels; in a volume one for each axis",
-        chosen_by="1.25 × the 99th percentile of the objects' edges, next multiple of 16",
+        chosen_by="1.25 × the 99th percentile of the objects' edges, next multiple of 16, in volumes of 2",
         used_by="network, loss, prediction",
     )
     mask_channels: Count = setting("mask features", default=16)

@@ -17,7 +17,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import Tensor, nn
+from torch import nn
 
 from maskmed_nnu.instances.detections import Detections, from_instance_map, pack
 from maskmed_nnu.instances.label_values import cast
@@ -30,15 +30,15 @@ from maskmed_nnu.nnunet.training.data_augmentation import initial_patch_size, tr
 from maskmed_nnu.nnunet.training.data_loader import InstanceDataLoader
 from maskmed_nnu.nnunet.training.object_summary import SCORES, summarize, write_summary
 from maskmed_nnu.nnunet.training.trainers.base import PluginTrainer
-
-MIRROR_AXES = (0, 1)
+from maskmed_nnu.nnunet.training.validation_window import cut_off, validation_window
 
 
 class InstanceTrainer(PluginTrainer):
-    """Objects in 2D images, and in volumes slice by slice; the network, its plans and its loss come in subclasses.
+    """Objects in images and volumes, or in volumes slice by slice; network, plans and loss come in subclasses.
 
-    Each epoch's validation predicts whole images, as many as it has iterations; nnU-Net's pseudo Dice in the log, the
-    progress plot and the choice of the best checkpoint is their score `tracked_metric`.
+    Each epoch's validation predicts whole images, of volumes a window (`validation_window`), as many as it has
+    iterations; nnU-Net's pseudo Dice in the log, the progress plot and the choice of the best checkpoint is their score
+    `tracked_metric`.
     """
 
     tracked_metric = "AP50"
@@ -57,7 +57,7 @@ class InstanceTrainer(PluginTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.oversample_foreground_percent = 0.5
-        self._validation_images: Iterator[tuple[str, Tensor, np.ndarray, dict]] = iter(())
+        self._validation_images: Iterator[tuple[str, Any, Any, dict]] = iter(())
         self._metrics = InstanceMetrics()
 
     @classmethod
@@ -117,17 +117,23 @@ class InstanceTrainer(PluginTrainer):
         self._validation_images = self._cases()
 
     def validation_step(self, batch: dict) -> dict:
-        """The loss of a batch, and the objects of one whole image after the other until each had its turn."""
+        """The loss of a batch, and the objects of one image after the other until each had its turn.
+
+        An object that is cut off by the window of a volume counts neither as found nor as missed.
+        """
         data = batch["data"].to(self.device, non_blocking=True)
         target = batch["target"].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             loss = self.loss(self.network(data), target)
         case = next(self._validation_images, None)
         if case is not None:
-            _, image, seg, _ = case
-            truth = self._truth(np.asarray(seg[:]))
-            for predicted, true in zip(self._predict(image, mirror=False), truth, strict=True):
-                self._metrics.update(predicted, true)
+            _, image, seg, properties = case
+            shape = image.shape[1:]
+            window = validation_window(shape, self.configuration_manager.patch_size, properties["class_locations"])
+            truth = self._truth(np.asarray(seg[(slice(None), *window)]))
+            found = self._predict(np.array(image[(slice(None), *window)]), mirror=False)
+            for predicted, true in zip(found, truth, strict=True):
+                self._metrics.update(predicted, true, crowd=cut_off(true.boxes, window, shape))
         result = {"loss": loss.detach().cpu().numpy()}
         self._log_progress("validation", result)
         return result
@@ -149,7 +155,7 @@ class InstanceTrainer(PluginTrainer):
         self.logger.log("dice_per_class_or_region", per_class, self.current_epoch)
         self.logger.log("val_losses", float(np.mean(losses)), self.current_epoch)
         self.print_to_log_file(
-            "whole images: "
+            ("whole images: " if len(self.configuration_manager.patch_size) == 2 else "windows of volumes: ")
             + ", ".join(f"{name} {scores[name]:.4f}" for name in ("AP", "AP50", "AP75", "PQ", "F1@0.5"))
             + f" ({self.tracked_metric} stands in for the pseudo Dice)"
         )
@@ -169,7 +175,7 @@ class InstanceTrainer(PluginTrainer):
         ending = self.dataset_json["file_ending"]
         for key, image, _, properties in self._cases():
             self.print_to_log_file(f"predicting {key}")
-            slices = revert_preprocessing(pack(self._predict(image, mirror=True)), properties)
+            slices = revert_preprocessing(pack(self._predict(np.array(image[:]), mirror=True)), properties)
             write_slices(
                 slices,
                 str(folder / key) + ending,
@@ -183,9 +189,9 @@ class InstanceTrainer(PluginTrainer):
             objects, _ = reader.read_instances(str(truth_folder / key) + ending)
             axes = self.plans_manager.transpose_forward
             ids = objects.ids.transpose(0, *(axis + 1 for axis in axes))
-            stuff = objects.stuff.transpose(axes)
-            for z, predicted in enumerate(slices):
-                metrics.update(predicted, from_instance_map(ids[:, z], objects.classes, stuff[z]))
+            truth = self._detections(ids, objects.classes, objects.stuff.transpose(axes))
+            for predicted, true in zip(slices, truth, strict=True):
+                metrics.update(predicted, true)
         scores = self._gather_metrics(metrics).compute()
         if self.local_rank == 0:
             numbers = {number: name for name, number in self.dataset_json["labels"].items()}
@@ -203,35 +209,42 @@ class InstanceTrainer(PluginTrainer):
     def _instances(self) -> dict:
         return self.configuration_manager.configuration["instances"]
 
-    def _predict(self, image: Tensor, *, mirror: bool) -> list[Detections]:
+    def _predict(self, image: np.ndarray, *, mirror: bool) -> list[Detections]:
         configuration = self.configuration_manager.configuration
+        patch = configuration["patch_size"]
         return predict_case(
             self.network,
-            image,
-            tile_size=configuration["patch_size"],
+            torch.from_numpy(image),
+            tile_size=patch,
             overlap=tile_overlap(configuration, 0.5),
-            mirror_axes=MIRROR_AXES if mirror else (),
+            mirror_axes=range(len(patch)) if mirror else (),
             device=self.device,
             **prediction_settings(configuration),
         )
 
-    def _cases(self) -> Iterator[tuple[str, Tensor, np.ndarray, dict]]:
-        """This rank's validation cases, preprocessed: name, image, labels as they lie on the disk, properties."""
+    def _cases(self) -> Iterator[tuple[str, Any, Any, dict]]:
+        """This rank's validation cases, preprocessed: name, image and labels as they lie on the disk, properties."""
         keys = self.do_split()[1][self.local_rank :: dist.get_world_size() if self.is_ddp else 1]
         dataset = self.dataset_class(self.preprocessed_dataset_folder, keys)
         for key in dataset.identifiers:
             data, seg, _, properties = dataset.load_case(key)
-            yield key, torch.from_numpy(np.array(data[:])), seg, properties
+            yield key, data, seg, properties
 
     def _truth(self, seg: np.ndarray) -> list[Detections]:
-        """Objects of each slice of ``seg [1 + L, Z, H, W]``; crowds are stuff of a thing's class."""
+        """Objects of ``seg [1 + L, Z, Y, X]`` or of each slice of it; crowds are stuff of a thing's class."""
         semantic, ids = cast(seg[0], np.int16), cast(np.maximum(seg[1:], 0), np.int32)
         classes = np.ones(max(int(ids.max()), 0), np.int64)
         for layer, number in zip(ids, self._instances["layer_classes"], strict=True):
             ids_in_layer = np.unique(layer)
             classes[ids_in_layer[ids_in_layer > 0] - 1] = number
         stuff = np.where((ids > 0).any(0), 0, np.maximum(semantic, 0))
-        return [from_instance_map(ids[:, z], classes, stuff[z]) for z in range(ids.shape[1])]
+        return self._detections(ids, classes, stuff)
+
+    def _detections(self, ids: np.ndarray, classes: np.ndarray, stuff: np.ndarray) -> list[Detections]:
+        """The objects of a volume ``ids [L, Z, Y, X]``, whole or slice by slice, as the configuration predicts them."""
+        if len(self.configuration_manager.patch_size) == stuff.ndim:
+            return [from_instance_map(ids, classes, stuff)]
+        return [from_instance_map(ids[:, z], classes, stuff[z]) for z in range(len(stuff))]
 
     def _gather_metrics(self, metrics: InstanceMetrics) -> InstanceMetrics:
         if not self.is_ddp:
