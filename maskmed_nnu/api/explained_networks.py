@@ -67,7 +67,7 @@ def explainable(network: Any) -> bool:
 
     if isinstance(network, MaskMed):
         return network.has_queries or network.fsad is not None
-    return network.dim == 2 if isinstance(network, IAUNet) else bool(attention_modules(network))
+    return isinstance(network, IAUNet) or bool(attention_modules(network))
 
 
 def explained(network: Any, view: View) -> Parts:
@@ -282,11 +282,6 @@ def _classes_of(network: MaskAttnUNet, patch: Patch) -> NDArray[np.int64]:
 
 def not_explainable(network: Any, name: str) -> str:
     """The sentence for a network of which nothing can be shown."""
-    if isinstance(network, IAUNet):
-        return (
-            f"The IAUNet in {name} finds objects in volumes, and its queries are drawn in images only; explain a model "
-            "of the configuration 2d."
-        )
     return (
         f"The {type(network).__name__} in {name} has no queries, no sampling places and no attention maps, so that "
         "there is nothing to explain; models of MaskMed, IAUNet and MaskAttnUNet have."

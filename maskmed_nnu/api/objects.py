@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, from_instance_map
-from maskmed_nnu.instances.formats import Geometry
 from maskmed_nnu.instances.instance_map import InstanceMap
+
+if TYPE_CHECKING:
+    from maskmed_nnu.instances.formats import Geometry
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,8 @@ def assign_layers(objects: InstanceMap) -> NDArray[np.int64]:
         for lower, upper in np.unique(pairs, axis=0).tolist():
             # an object waits for those of the layers below it, which are done first
             neighbours.setdefault(upper, []).append(lower)
+    if not neighbours:
+        return layer
     order = _layer_of(objects.ids, len(objects.classes))
     for number in sorted(neighbours, key=lambda number: (order[number], number)):
         taken = {int(layer[other - 1]) for other in neighbours[number]}

@@ -183,5 +183,7 @@ def _spacings(centres: NDArray[np.float64], classes: Integers) -> NDArray[np.flo
 
 
 def _depths(objects: InstanceMap, class_of: Integers, num_classes: int) -> Integers:
+    if len(objects.ids) == 1:  # a volume's ids need not be looked at again
+        return np.isin(np.arange(1, num_classes + 1), objects.classes).astype(np.int64)
     classes = class_of[objects.ids]
     return np.array([(classes == number).sum(0).max(initial=0) for number in range(1, num_classes + 1)])

@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 
 import maskmed_nnu as mm
-from maskmed_nnu.api.explained_networks import explainable, not_explainable
-from tests.networks.small_iaunet import build
 from tests.nnunet.tiny_models import REGIONS, tiny_model
 
 
@@ -186,11 +184,3 @@ def test_results_never_go_over_the_image(models, tmp_path):
         models("MaskAttnUNet", ending=".png", reader="NaturalImage2DIO").explain(tmp_path / "海马.png").save(
             tmp_path / "out"
         )
-
-
-def test_queries_of_volumes_are_refused_in_words():
-    network = build(3)
-    assert explainable(build(2)) and not explainable(network)
-    assert "in Spleen finds objects in volumes, and its queries are drawn in images" in not_explainable(
-        network, "Spleen"
-    )

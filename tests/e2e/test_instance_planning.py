@@ -50,3 +50,20 @@ def test_refusals_are_one_sentence(workspace: Workspace, fault: str):
     wanted = "is a semantic data set" if fault == "semantic" else "has no objects"
     assert f"{folder.name} {wanted}" in printed.splitlines()[-1]
     assert "Traceback" not in printed
+
+
+def test_volumes_get_both_configurations(workspace: Workspace):
+    folder = write_cells(
+        workspace.raw, dataset_id=14, images=2, shape=(8, 48, 56), spacing=(4.0, 1.0, 1.0), ending=".nii.gz"
+    )
+    options = ("-pl", "IAUNetPlanner", "-c", "2d", "3d_fullres", "-npfp", 1, "-np", 1)
+    printed = workspace.run(COMMAND, "-d", 14, *options, "--verify_dataset_integrity")
+    assert "IAUNet 2d: patch" in printed and "IAUNet 3d_fullres: patch 8×48×" in printed
+    preprocessed = workspace.preprocessed / folder.name
+    found = {}
+    for name in ("2d", "3d_fullres"):
+        seg = np.asarray(blosc2.open(str(preprocessed / f"IAUNetPlans_{name}" / "cells_000_seg.b2nd"))[:])
+        rows = pickle.loads((preprocessed / f"IAUNetPlans_{name}" / "cells_000.pkl").read_bytes())["class_locations"]
+        assert seg.shape[:2] == (2, 8)
+        found[name] = len(rows[1])
+    assert found["3d_fullres"] == len(np.unique(seg[1])) - 1 < found["2d"]

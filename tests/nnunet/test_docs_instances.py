@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from maskmed_nnu.instances.instance_map import LabelFormat
-from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
+from maskmed_nnu.nnunet.experiment_planning import instance_rules, instance_sizes, patch_rules
 from maskmed_nnu.nnunet.plans_handling.settings.iaunet import IAUNetSettings
 from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
 from maskmed_nnu.nnunet.plans_handling.settings.networks import IAUNET
@@ -77,7 +77,7 @@ def test_the_rules_are_the_planners(page):
     assert f"as much as a cube of {patch_rules.MIN_VISIBLE[3]} voxels" in text
     assert "four large objects along an axis" in text and patch_rules.VISIBLE_OBJECTS == 4
     assert f"edges of windows are multiples of {instance_rules.WINDOW_MULTIPLE[3]}" in text
-    assert f"less than {instance_rules.COARSE[3]} times as far apart as pixels" in text
+    assert f"less than {instance_sizes.COARSE[3]} times as far apart as pixels" in text
 
 
 def test_augmentation_is_as_described(page):

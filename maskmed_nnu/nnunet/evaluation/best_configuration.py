@@ -138,6 +138,12 @@ def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str
     for name, result in results.items():
         print(f"{name}: {result}")
     print(f"\n*Best*: {best.name}: {results[best.name]}\n")
+    if len({model.configuration == "2d" for model in models}) > 1:
+        print(
+            "These scores are of two kinds: a 2d model's objects are counted slice by slice, those of other "
+            "configurations in volumes. Where objects in volumes are wanted, take one of these; maskmed evaluate "
+            "--slices counts both alike."
+        )
     if given["allow_ensembling"] and len(models) > 1:
         print("Ensembles are left out: objects have no probabilities that could be averaged.")
     print("Postprocessing is left out: it keeps the largest component of a class, which would be one object.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.patch_rules import Topology
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from maskmed_nnu.nnunet.experiment_planning import instance_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes
 from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import EmbeddingLossSettings, MaskAttnUNetSettings
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import training_cases
-from maskmed_nnu.nnunet.experiment_planning.planners.instance import READER
+from maskmed_nnu.nnunet.experiment_planning.object_data_sets import READER
 from maskmed_nnu.nnunet.preflight.faults import Fault, refuse
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.planning import preprocessed_bytes

@@ -48,13 +48,16 @@ def train(nnunet_env):
         folds: dict[str, float | None] | None = None,
         network: str = IAUNET,
         manager: str = "InstanceLabelManager",
+        configuration: str = "2d",
     ) -> TrainedModel:
-        model = TrainedModel(DATASET, trainer, plans, "2d")
+        model = TrainedModel(DATASET, trainer, plans, configuration)
         content = {
             "dataset_name": DATASET,
             "plans_name": plans,
             "label_manager": manager,
-            "configurations": {"2d": {"architecture": {"network_class_name": network}}},
+            "configurations": {
+                name: {"architecture": {"network_class_name": network}} for name in {"2d", configuration}
+            },
         }
         planned = nnunet_env.preprocessed / DATASET / f"{plans}.json"
         planned.parent.mkdir(exist_ok=True)
@@ -86,8 +89,17 @@ def accumulated(monkeypatch):
     monkeypatch.setattr(find_best_configuration, "accumulate_cv_results", accumulate)
 
 
-def find_best(*pairs: tuple[str, str], folds: tuple[int, ...] = (0,), **settings: object) -> dict:
-    named = [{"trainer": trainer, "plans": plans, "configuration": "2d"} for trainer, plans in pairs]
+def find_best(
+    *pairs: tuple[str, str],
+    folds: tuple[int, ...] = (0,),
+    configurations: tuple[str, ...] = ("2d",),
+    **settings: object,
+) -> dict:
+    named = [
+        {"trainer": trainer, "plans": plans, "configuration": configuration}
+        for trainer, plans in pairs
+        for configuration in configurations
+    ]
     return find_best_configuration.find_best_configuration(DATASET, named, folds=folds, **settings)
 
 
@@ -145,6 +157,16 @@ def test_trainers_that_follow_other_scores_are_compared_by_panoptic_quality(trai
     best = find_best(*pairs)  # as -tr and -p of the command name them, two of which nobody can train
     assert best["metric"] == "PQ" and len(best["considered_models"]) == 2
     assert best["best_model_or_ensemble"]["selected_model_or_models"][0]["trainer"] == trainers[1]
+
+
+def test_scores_of_slices_and_of_volumes_are_told_apart(train, accumulated, capsys):
+    train(folds={"0": 0.9})
+    train(folds={"0": 0.5}, configuration="3d_fullres")
+    pair = ("nnUNetTrainerIAUNet", "IAUNetPlans")
+    find_best(pair, configurations=("2d", "3d_fullres"))
+    assert "These scores are of two kinds: a 2d model's objects are counted slice by slice" in capsys.readouterr().out
+    find_best(pair, configurations=("3d_fullres",))
+    assert "two kinds" not in capsys.readouterr().out
 
 
 def test_no_objects_at_all(train, accumulated):

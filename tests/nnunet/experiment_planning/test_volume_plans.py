@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from maskmed_nnu.api.planning import _reasons
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner
+from maskmed_nnu.nnunet.trial.step_process import _objects
 from tests.instances.cells import write_cells
 
 ISOTROPIC, THICK = (1.0, 1.0, 1.0), (5.0, 1.0, 1.0)
@@ -176,3 +179,21 @@ def test_two_classes_with_overlaps(plan):
     layers = volumes["instances"]["layer_classes"]
     assert layers.count(1) >= 2 and 2 in layers and volumes["architecture"]["arch_kwargs"]["blocks_per_level"] == 3
     assert np.all(np.array(volumes["instances"]["min_fragment"]) >= 4)
+
+
+def test_each_configuration_is_told_with_its_reasons(plan, capsys):
+    """As `maskmed plan` tells them."""
+    plan()
+    reasons = _reasons(capsys.readouterr().out)
+    assert reasons["2d"].startswith("patch 64×64") and reasons["3d_fullres"].startswith("patch 32×48×48")
+    assert reasons["2d"].endswith("their ids are not linked") and "take this one" in reasons["3d_fullres"]
+
+
+@pytest.mark.parametrize("patch", [[64, 80], [16, 64, 80], [4, 64, 64]])
+def test_steps_are_measured_on_a_grid_of_objects(patch):
+    configuration = {"instances": {"layer_classes": [2, 1]}}
+    trainer = SimpleNamespace(batch_size=3, configuration_manager=SimpleNamespace(configuration=configuration))
+    target = _objects(trainer, patch)
+    assert target.shape == (3, 3, *patch) and target[:, 2].max() == 0 and set(target[:, 0].unique().tolist()) == {0, 2}
+    ids = target[0, 1].unique().tolist()
+    assert ids == list(range(len(ids))) and len(ids) > 9

@@ -423,6 +423,12 @@ def test_each_fold_finds_objects_of_its_own(tmp_path):
         export_onnx(folder, tmp_path / "x.onnx")
 
 
+def test_settings_of_objects_in_volumes_have_three_axes(tmp_path):
+    tiled = load_tiled(open_model(tiny_model(tmp_path / "model", "IAUNet", dim=3)), None)
+    assert tiled.settings["sliding_window"]["patch_size"] == [8, 16, 16]
+    assert len(tiled.settings["sliding_window"]["overlap"]) == 3
+
+
 FAST = [("MaskMed", 3), ("IAUNet", 2)]
 SLOW = [("MaskMed", 2), ("MaskAttnUNet", 2), ("MaskAttnUNetPanoptic", 2)]
 GRAPHS = [*FAST, *(pytest.param(*graph, marks=pytest.mark.slow) for graph in SLOW)]

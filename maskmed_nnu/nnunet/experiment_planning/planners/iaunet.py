@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.nnunet.experiment_planning import iaunet_report, instance_rules, patch_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import PREPROCESSOR, InstancePlanner
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 

@@ -14,22 +14,18 @@ import torch
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from maskmed_nnu.dataset_json import read_dataset_json
-from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.files import LABEL_ENDINGS
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
-from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
     FINGERPRINT_KEYS,
     add_to_fingerprint,
     instance_statistics,
 )
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes, scaled_spacing
+from maskmed_nnu.nnunet.experiment_planning.object_data_sets import check_data_set, check_reader
 from maskmed_nnu.nnunet.experiment_planning.verify_dataset_integrity import explain_failure
-from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from maskmed_nnu.nnunet.plans_handling.label_manager import LABEL_MANAGER
 from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.instances import InstanceSettings
@@ -37,7 +33,6 @@ from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.version import package_version
 
 PREPROCESSOR = "InstancePreprocessor"
-READER = InstanceIO.__name__
 MAX_PIXEL_ASPECT = 2.0
 """Pixels longer than that along one axis are resampled to squares, for the network downsamples both axes alike."""
 
@@ -82,17 +77,7 @@ class InstancePlanner(ExperimentPlanner):
         ------
         InputError
         """
-        name = maybe_convert_to_dataset_name(dataset_name_or_id)
-        folder = Path(nnUNet_raw) / name
-        if not (folder / "dataset.json").is_file():
-            return  # nnU-Net says so
-        dataset = read_dataset_json(folder / "dataset.json")
-        check_reader(name, dataset)
-        check_grids(name)
-        classes = LabelFormat.from_dataset_json(dataset).classes
-        files = [case["label"] for case in get_filenames_of_train_images_and_targets(str(folder), dataset).values()]
-        if not any(len(InstanceIO().read_instances(file)[0].classes) for file in files):
-            raise instance_rules.no_instances_error(name, len(files), classes)
+        check_data_set(maybe_convert_to_dataset_name(dataset_name_or_id))
 
     @staticmethod
     def explain_failure(dataset_name_or_id: str | int) -> None:
@@ -216,7 +201,7 @@ class InstancePlanner(ExperimentPlanner):
         sizes = InstanceSizes.from_statistics(statistics, spacing)
         scale = instance_rules.upsampling(sizes) if free else 1.0
         for may_shrink in (free, False):
-            planned = instance_rules.scaled_spacing(spacing, scale)
+            planned = scaled_spacing(spacing, scale)
             sizes = InstanceSizes.from_statistics(statistics, planned)
             patch = self._largest_patch(statistics, sizes)
             shrink = instance_rules.downsampling(sizes, patch) if may_shrink else 1.0
@@ -290,24 +275,3 @@ class InstancePlanner(ExperimentPlanner):
         fits = round(reference / estimate * batch)
         covered = round(statistics["slices"] * prod(sizes.image) * self.max_dataset_covered / prod(patch))
         return max(min(fits, covered), self.UNet_min_batch_size)
-
-
-def check_reader(name: str, dataset_json: dict) -> None:
-    """Refuse a data set whose label files are not of objects, or of a format that predictions cannot be written in.
-
-    Raises
-    ------
-    InputError
-    """
-    if dataset_json.get("overwrite_image_reader_writer") != READER:
-        raise InputError(
-            f"{name} is a semantic data set: its dataset.json does not declare label files of objects "
-            f'("overwrite_image_reader_writer": "{READER}"). Make a data set of objects from them with `maskmed '
-            "convert`, or plan it with MaskMedPlanner."
-        )
-    ending = dataset_json.get("file_ending")
-    if ending not in LABEL_ENDINGS:
-        raise InputError(
-            f"{name} has the file_ending {ending!r}, but objects are written as {', '.join(LABEL_ENDINGS)}; `maskmed "
-            "convert` makes such a data set of files of other formats."
-        )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules, patch_rules
-from maskmed_nnu.nnunet.experiment_planning.instance_rules import InstanceSizes
+from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import InstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import ObjectTraining

@@ -17,7 +17,8 @@ from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.experiment_planning import maskattn_rules
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
-from maskmed_nnu.nnunet.experiment_planning.planners.instance import READER, InstancePlanner
+from maskmed_nnu.nnunet.experiment_planning.object_data_sets import READER
+from maskmed_nnu.nnunet.experiment_planning.planners.instance import InstancePlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_instance import MaskAttnInstancePlanner
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import LabelTraining
