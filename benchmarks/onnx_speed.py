@@ -65,12 +65,8 @@ class RuntimeNetwork(nn.Module):
     def _from_queries(self, tile: dict[str, Tensor], image: Tensor) -> TileInstances:
         likely = (tile["scores"] >= self.score_threshold).nonzero()[:, 0]
         masks = (tile["masks"][likely] * 255).round().byte()
-        corners = tile.get("corners", torch.zeros(len(tile["scores"]), 2, dtype=torch.int64))
-        boxes, cropped, kept = (
-            crop_masks(masks, corners[likely], image.shape[2:])
-            if len(likely)
-            else (torch.zeros(0, 4, dtype=torch.int64), [], torch.zeros(0, dtype=torch.int64))
-        )
+        corners = tile.get("corners", torch.zeros(len(tile["scores"]), image.ndim - 2, dtype=torch.int64))
+        boxes, cropped, kept = crop_masks(masks, corners[likely], image.shape[2:])
         chosen = likely[kept]
         return TileInstances(tile["scores"][chosen], tile["classes"][chosen], boxes, cropped, tile.get("semantic"))
 

@@ -185,7 +185,7 @@ def test_many_queries_are_drawn_in_parts(monkeypatch, dim):
     arguments = head, embeddings, features, torch.rand(20, dim)
     tile = {"window": (5,) * dim, "shape": (10,) * dim}
     whole = windowed_instances(*arguments, **tile)
-    monkeypatch.setattr(tile_instances, "CELLS_PER_CHUNK", 3 * 5**dim)
+    monkeypatch.setitem(tile_instances.CELLS_PER_CHUNK, dim, 3 * 5**dim)
     drawn = []
     crop = tile_instances.crop_masks
     monkeypatch.setattr(

@@ -131,6 +131,19 @@ class TestImageQueriesOnACoarseGrid(InstanceContract):
     traced_dims = ()
 
 
+class TestStridesThatDifferBetweenTheAxes(InstanceContract):
+    """Masks on a grid that is coarse along x only, and the heatmap as coarse along z."""
+
+    settings = {"levels": 1, "pyramid": (8, 6), "query_stride": 4, "window": 16}
+    traced_dims = ()
+
+    def build(self, spatial_dims, **overrides):
+        steps = [[1, 1, 1], [1, 1, 2], [1, 2, 2], [2, 2, 1]]
+        network = super().build(spatial_dims, strides=[step[-spatial_dims:] for step in steps], **overrides)
+        assert network.mask_stride == (1, 1, 2)[-spatial_dims:] and network.divisor == (2, 4, 4)[-spatial_dims:]
+        return network
+
+
 class TestLearnedQueries(InstanceContract):
     settings = {"queries": "learned", "levels": 1, "pyramid": (8,)}
     traced_dims = ()

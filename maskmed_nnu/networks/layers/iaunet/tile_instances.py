@@ -13,7 +13,9 @@ from maskmed_nnu.dimensions import LINEAR, spatial_axes
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead, window_cells, window_corner
 
-CELLS_PER_CHUNK = 2**20
+CELLS_PER_CHUNK = {2: 2**20, 3: 2**17}
+"""Of images and volumes: masks computed together. As many as fit a cache take half the time in a volume; images keep
+their number, on which the last digit of a product may depend."""
 
 CroppedMasks = tuple[Tensor, list[Tensor], Tensor]
 """Boxes ``[N, 2 * dim]``, masks, and the indices of their queries."""
@@ -38,7 +40,7 @@ def windowed_instances(
     cells = reference * reference.new_tensor(grid[::-1])
     corner = (window_corner(cells, window) * cells.new_tensor(stride[::-1], dtype=torch.int64)).cpu()
     rows = features.flatten(1).T.float()
-    chunks, parts = _chunks(len(embeddings), math.prod(window)), []
+    chunks, parts = _chunks(len(embeddings), window), []
     # as in training: half precision would round the coordinates
     with torch.autocast(rows.device.type, enabled=False):
         for part in chunks:
@@ -81,7 +83,7 @@ def full_frame_instances(
 ) -> CroppedMasks:
     """Masks of the queries ``embeddings [N, E]`` over the whole tile of ``shape``; ``features [C, *grid]``."""
     dim = len(shape)
-    chunks, parts = _chunks(len(embeddings), math.prod(shape)), []
+    chunks, parts = _chunks(len(embeddings), shape), []
     for part in chunks:
         logits = head.dense(embeddings[None, None, part], features[None])[0].float()
         logits = F.interpolate(torch.unflatten(logits, -1, features.shape[1:]), tuple(shape), mode=LINEAR[dim])[0]
@@ -141,9 +143,9 @@ def crop_masks(masks: Tensor, corner: Tensor, shape: Sequence[int]) -> CroppedMa
     return torch.tensor(boxes, dtype=torch.int64).view(-1, 2 * dim), crops, nonempty
 
 
-def _chunks(queries: int, cells: int) -> list[slice]:
-    """Of so many ``queries``, those whose masks of so many ``cells`` are computed together."""
-    step = max(1, CELLS_PER_CHUNK // cells)
+def _chunks(queries: int, shape: Sequence[int]) -> list[slice]:
+    """Of so many ``queries``, those whose masks of this ``shape`` are computed together."""
+    step = max(1, CELLS_PER_CHUNK[len(shape)] // math.prod(shape))
     return [slice(start, start + step) for start in range(0, queries, step)]
 
 
