@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
 from maskmed_nnu.instances.label_values import cast
+from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
@@ -24,6 +26,8 @@ from maskmed_nnu.nnunet.preprocessing.case_checks import (
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import MaskMedPreprocessor
 
 MAX_OBJECTS = np.iinfo(np.int16).max
+MAX_FACTOR = 100
+"""Of an edge in resampling: units that are mixed up, such as micrometres and millimetres, make one of 1000."""
 
 
 class InstancePreprocessor(MaskMedPreprocessor):
@@ -90,6 +94,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
         data = self._normalize(data, labels, configuration_manager, intensities)
         target = [*spacing[:-dim], *configuration_manager.spacing]
         shape = compute_new_shape(data.shape[1:], spacing, target)
+        _check_factor(data.shape[-dim:], shape[-dim:], spacing[-dim:], target[-dim:])
         data = configuration_manager.resampling_fn_data(data, shape, spacing, target)
         original, labels = labels, nearest(labels, shape)
         if seg is not None:
@@ -122,6 +127,23 @@ def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int 
             'OME\'s metadata, or in a file .json beside the image, {"spacing": [z, y, x]}.'
         )
     return spacing
+
+
+def _check_factor(old: Sequence[int], new: Sequence[int], spacing: Sequence[float], planned: Sequence[float]) -> None:
+    """
+    Raises
+    ------
+    InputError
+        An image of shape ``old`` that nothing would be left of, or that would be blown up, on the planned grid.
+    """
+    factor = np.divide(new, old)
+    if ((factor * MAX_FACTOR < 1) | (factor > MAX_FACTOR)).any():
+        edges = [" × ".join(f"{edge:g}" for edge in each) for each in (spacing, planned)]
+        raise InputError(
+            f"the image has {format_shape(old)} pixels of the size {edges[0]}, which become {format_shape(new)} of the "
+            f"size {edges[1]} that the plans have. Check its spacing, which may be in another unit, as micrometres "
+            "instead of millimetres."
+        )
 
 
 def label_stack(objects: InstanceMap, layer_classes: list[int]) -> np.ndarray:

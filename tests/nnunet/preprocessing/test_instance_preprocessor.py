@@ -137,6 +137,26 @@ def test_a_single_slice_is_no_volume(volume):
         )
 
 
+@pytest.mark.parametrize(
+    ("spacing", "message"),
+    [
+        ((0.004, 0.001, 0.001), "9 × 48 × 56 pixels of the size 0.004 × 0.001 × 0.001, which become 0 × 0 × 0 of the"),
+        ((4000, 1000, 1000), "9 × 48 × 56 pixels of the size 4000 × 1000 × 1000, which become 9000 × 48000 × 56000"),
+    ],
+)
+def test_a_spacing_in_another_unit(volume, spacing, message):
+    """Nothing would be left of the image, or it would need terabytes."""
+    with pytest.raises(InputError, match=f"{message}.*Check its spacing, which may be in another unit"):
+        InstancePreprocessor(verbose=False).run_case_npy(
+            np.zeros((1, 9, 48, 56)),
+            None,
+            {"spacing": spacing, "sitk_stuff": {}},
+            volume.plans,
+            volume.configuration(spacing=[4.0, 1.0, 1.0]),
+            volume.dataset,
+        )
+
+
 def test_images_are_those_of_nnunet(case):
     """Where nothing is cropped, nnU-Net's own preprocessor gives the same image."""
     for spacing in ([1.0, 1.0], [0.7, 0.7], [1.5, 1.0]):
