@@ -8,6 +8,7 @@ from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes
 from maskmed_nnu.nnunet.experiment_planning.patch_rules import Topology
+from maskmed_nnu.symmetry.side_names import named_pairs
 
 
 def explain(configuration: dict, statistics: dict) -> str:
@@ -47,6 +48,12 @@ def _data_set_lines(statistics: dict, pixel: float) -> list[str]:
             )
             if one["unindexed_pixels"]:
                 lines.append(f"{name}: regions without ids are crowds, ignored in training")
+    names = dict(enumerate(statistics["classes"]))
+    lines += [
+        f"{names[left]} and {names[right]} differ in their side only, but patches are mirrored in training and "
+        "prediction, so that these two are confused: give them one class, and tell the sides by the objects' centroids"
+        for left, right in named_pairs(names)
+    ]
     return lines
 
 

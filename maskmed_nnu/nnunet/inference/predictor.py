@@ -93,9 +93,8 @@ def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tup
     within one tile.
 
     Hardly any object exceeds the planned ``window`` (one edge, or one for each axis), in which the network draws a
-    mask. More than half a tile is left
-    to ``tile_step_size`` alone: larger objects are joined from fragments, which is cheaper than the many tiles that
-    would show them whole.
+    mask. More than half a tile is left to ``tile_step_size`` alone: larger objects are joined from fragments, which is
+    cheaper than the many tiles that would show them whole.
     """
     patch, window = configuration["patch_size"], configuration["architecture"].get("arch_kwargs", {}).get("window", 0)
     shared = []

@@ -18,7 +18,7 @@ from maskmed_nnu.api.planning import _reasons
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner
 from maskmed_nnu.nnunet.trial.step_process import _objects
-from tests.instances.cells import write_cells
+from tests.instances.cells import CLASSES, write_cells
 
 ISOTROPIC, THICK = (1.0, 1.0, 1.0), (5.0, 1.0, 1.0)
 
@@ -118,6 +118,12 @@ def test_small_objects_are_enlarged_in_the_plane_of_thick_slices(plan, capsys):
     printed = capsys.readouterr().out
     assert "take this one: half of the objects or more are seen in one slice only" in printed
     assert "take 2d: half of the objects" in printed
+
+
+def test_classes_that_a_mirror_confuses(plan, capsys, monkeypatch):
+    monkeypatch.setitem(CLASSES, 2, {"left kidney": 1, "right kidney": 2})
+    plan((8, 48, 48), THICK, classes=2, count=4)
+    assert "left kidney and right kidney differ in their side only, but patches are mirrored" in capsys.readouterr().out
 
 
 def test_large_objects_in_small_volumes(plan, capsys):
