@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import tifffile
 import torch
 from scipy import ndimage
@@ -94,6 +95,31 @@ def test_empty_slices_and_empty_volumes_are_predicted_like_others(tmp_path):
     assert np.array_equal(some > 0, truth > 0)
     halves = ndimage.label(truth > 0)[1]  # an id of truth may be on both sides of the empty slices
     assert len(np.unique(some)) - 1 >= min(halves, len(np.unique(truth)) - 1)
+
+
+@pytest.mark.parametrize("forward", [(1, 0, 2), (2, 0, 1)])
+def test_objects_come_back_to_the_grid_of_a_file_whose_slices_run_along_another_axis(tmp_path, forward):
+    """Anisotropic voxels, tiles thinner than the volume and wider than it, ids through reader, network and writer."""
+    truth = grid_of_cells((30, 26, 18), pitch=6, edge=5)
+    spacing = np.empty(3)
+    spacing[list(forward)] = (3.0, 1.0, 1.0)
+    image = sitk.GetImageFromArray(truth.astype(np.float32))
+    image.SetSpacing(spacing[::-1].tolist())
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / "a_0000.nii.gz"))
+    description, tile = dataset(ending=".nii.gz"), (10, 28, 16)
+    plan = plans(description, tile=tile, spacing=(3.0, 1.0, 1.0))
+    backward = [forward.index(axis) for axis in range(3)]
+    plan |= {"transpose_forward": list(forward), "transpose_backward": backward}
+    predictor = oracle_predictor(Oracle(tile=tile), plan, description)
+    (tmp_path / "out").mkdir()
+    predictor.predict_from_files_sequential([[str(tmp_path / "a_0000.nii.gz")]], [str(tmp_path / "out" / "a")])
+    found = sitk.ReadImage(str(tmp_path / "out" / "a.nii.gz"))
+    assert found.GetSpacing() == image.GetSpacing() and found.GetDirection() == image.GetDirection()
+    ids = sitk.GetArrayFromImage(found)
+    pairs = np.unique(np.stack([ids.ravel(), truth.ravel()]), axis=1)
+    assert pairs.shape[1] == len(np.unique(ids)) == len(np.unique(truth)), "one id for each"
+    assert np.array_equal(ids > 0, truth > 0)
 
 
 def test_memory_is_that_of_the_label_map_and_the_objects():
