@@ -102,7 +102,9 @@ class InstanceMap:
         semantic = class_of[self.ids[0]]
         for layer in self.ids[1:]:
             np.maximum(semantic, class_of[layer], out=semantic)
-        return np.where(semantic > 0, semantic, cast(self.stuff, np.int16))
+        if self.stuff.any():
+            np.copyto(semantic, cast(self.stuff, np.int16), where=semantic == 0)
+        return semantic
 
 
 def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:

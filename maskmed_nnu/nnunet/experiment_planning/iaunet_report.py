@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
@@ -87,8 +88,12 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -
         f"{instance_rules.WINDOW_MULTIPLE[len(patch)]} and no more than the patch",
         f"{kwargs['num_queries']} queries: a patch of a dense image shows {expected:.0f} objects, times "
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
-        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: close neighbours are "
-        f"{_in_plane(sizes.spacing, sizes):.0f} {unit} apart (5th percentile)",
+        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: "
+        + (
+            f"close neighbours are {_in_plane(sizes.spacing, sizes):.0f} {unit} apart (5th percentile)"
+            if isfinite(sizes.spacing)
+            else "objects have no neighbours"
+        ),
         f"{count(kwargs['blocks_per_level'], 'decoder block')} on each of {count(kwargs['levels'], 'level')}: "
         f"up to {depth} objects of a class share a {unit[:-1]}, which the queries settle among themselves"
         if kwargs["blocks_per_level"]
