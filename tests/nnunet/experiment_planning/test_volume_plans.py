@@ -100,6 +100,17 @@ def test_the_slices_of_volumes_are_planned_as_without_them(plan, nnunet_env):
     assert plan()["configurations"] == both["configurations"]
 
 
+def test_another_spacing_may_turn_the_axes(plan, nnunet_env):
+    """The objects are measured again where the axis across slices is another one."""
+    turned = {"arguments": {"overwrite_target_spacing": [1.0, 1.0, 2.0]}}
+    plan((16, 40, 48))
+    later = plan(**turned)
+    assert later["transpose_forward"] == [2, 0, 1]
+    for file in (nnunet_env.preprocessed / "Dataset011_Cells").glob("*.json"):
+        file.unlink()
+    assert later == plan((16, 40, 48), **turned)
+
+
 def test_thick_slices(plan, capsys):
     volumes = plan((10, 64, 64), THICK, count=20)["configurations"]["3d_fullres"]
     kwargs = volumes["architecture"]["arch_kwargs"]
