@@ -132,10 +132,15 @@ def test_volumes_keep_the_geometry(tmp_path: Path, ending: str, dimension: int, 
     assert image.GetSpacing()[:dimension] == geometry.spacing
     assert image.GetOrigin()[:dimension] == geometry.origin
     direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)
-    if ending != ".nii.gz" or image.GetDimension() < 4:  # NIfTI has no direction of a fourth axis, and ITK drops the others' with it
+    if (
+        ending != ".nii.gz" or image.GetDimension() < 4
+    ):  # NIfTI has no direction of a fourth axis, and ITK drops the others' with it
         assert np.allclose(direction[:dimension, :dimension], turned)
     assert np.array_equal(sitk.GetArrayFromImage(image), raw.reshape(image.GetSize()[::-1]))
-    assert read_ids(tmp_path / f"x{ending}", overlap_layers=layers > 1).shape == (layers, *raw.shape[1 + (dimension < 3) :])
+    assert read_ids(tmp_path / f"x{ending}", overlap_layers=layers > 1).shape == (
+        layers,
+        *raw.shape[1 + (dimension < 3) :],
+    )
 
 
 def _noise(shape: tuple[int, ...]) -> np.ndarray:
