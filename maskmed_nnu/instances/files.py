@@ -62,8 +62,8 @@ def write_ids(
 ) -> None:
     """Write integers ``raw [L, *spatial]`` in the smallest type that fits, whole or not at all.
 
-    ``geometry`` is that of the image, for volumes, ``scale`` for TIFF; a label file has as many axes as its image, or one
-    more for layers.
+    ``geometry`` is that of the image, for volumes, ``scale`` for TIFF; a label file has as many axes as its image, or
+    one more for layers.
 
     Raises:
         InputError: layers or a volume in a PNG, an id beyond the format's range, an unknown ending.

@@ -99,7 +99,7 @@ class InstanceMap:
         array([[2, 2, 1, 3]], dtype=int16)
         """
         class_of = cast(np.concatenate([[0], self.classes]), np.int16)
-        semantic = class_of[self.ids[0]]
+        semantic: NDArray[np.int16] = class_of[self.ids[0]]
         for layer in self.ids[1:]:
             np.maximum(semantic, class_of[layer], out=semantic)
         if self.stuff.any():

@@ -87,7 +87,7 @@ def measure(objects: InstanceMap, *, num_classes: int, spacing: Sequence[float] 
         depths=_depths(objects, class_of, num_classes)[None],
         layers=needed,
         # slice by slice: numpy counts a copy of eight bytes for each value
-        unindexed=sum(np.bincount(part.ravel(), minlength=num_classes + 1)[None, 1:] for part in objects.stuff),
+        unindexed=np.sum([np.bincount(part.ravel(), minlength=num_classes + 1) for part in objects.stuff], 0)[None, 1:],
     )
 
 
