@@ -21,7 +21,7 @@ from maskmed_nnu.instances.instance_map import LabelFormat
 if TYPE_CHECKING:
     from maskmed_nnu.api.prediction import Prediction
 
-WRITTEN = (*LABEL_ENDINGS, ".nrrd", ".mha")
+WRITTEN = LABEL_ENDINGS
 
 
 def write_labels(path: Path, prediction: Prediction) -> None:
@@ -56,9 +56,6 @@ def write_labels(path: Path, prediction: Prediction) -> None:
     seg = image.to_input(raw[0])
     seg = seg.transpose([image.axes.index(axis) for axis in "ZYX" if axis in image.axes])
     geometry = _geometry(image)
-    if kind in (".nrrd", ".mha"):
-        write_atomically(path, partial(_write_itk, seg=seg, geometry=geometry))
-        return
     from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
     InstanceIO().write_seg(seg if seg.ndim == 3 else seg[None], str(path), _properties(image, geometry))
@@ -100,16 +97,3 @@ def _write_nibabel(path: Path, *, image: Any, labels: NDArray[Any]) -> None:
     header.set_slope_inter(1, 0)
     header["cal_max"], header["cal_min"] = 0, 0
     nibabel.save(nifti(values, image.affine, header), path)
-
-
-def _write_itk(path: Path, *, seg: NDArray[Any], geometry: formats.Geometry | None) -> None:
-    import SimpleITK as sitk
-
-    highest = seg.max(initial=0)
-    values = seg.astype(np.uint8 if highest < 256 else np.uint16 if highest < 65536 else np.uint32)
-    image: Any = sitk.GetImageFromArray(values)
-    if geometry is not None:
-        image.SetSpacing(geometry.spacing)
-        image.SetOrigin(geometry.origin)
-        image.SetDirection(geometry.direction)
-    sitk.WriteImage(image, str(path), True)

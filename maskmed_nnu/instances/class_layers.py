@@ -57,8 +57,8 @@ def stack_class_layers(objects: InstanceMap, layer: Integers, layer_classes: Seq
         target[1:][of_class] = slots[layer[of_class]]
     stack = np.zeros((len(layer_classes), *objects.ids.shape[1:]), objects.ids.dtype)
     for ids in objects.ids:
-        indices = np.nonzero(ids)
-        stack[(target[ids[indices]], *indices)] = ids[indices]
+        for slot in np.unique(target[1:]):
+            np.copyto(stack[slot], ids, where=(ids > 0) & (target == slot)[ids])
     return stack
 
 

@@ -1,6 +1,6 @@
-"""Label files of objects: raw values ``[L, *spatial]`` ⇄ PNG, TIFF and NIfTI.
+"""Label files of objects: raw values ``[L, *spatial]`` ⇄ PNG, TIFF, NIfTI, NRRD and MetaImage.
 
-Layers of overlapping objects are a TIFF's pages or a NIfTI's last axis (its third, for 2D images). What a format
+Layers of overlapping objects are a TIFF's pages or a volume's last axis (its third, for 2D images). What a format
 cannot hold is refused before anything is written. :mod:`maskmed_nnu.instances.instance_map` says what values mean.
 """
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.array_types import Integers
-from maskmed_nnu.instances.formats import NIFTI, TIFF, Geometry, TiffScale
+from maskmed_nnu.instances.formats import NIFTI, TIFF, WRITTEN_BY_ITK, Geometry, TiffScale
 from maskmed_nnu.instances.label_values import MAX_ID, cast, whole_numbers
 from maskmed_nnu.instances.text import format_shape
 
-LABEL_ENDINGS = (".png", *TIFF, *NIFTI)
+LABEL_ENDINGS = (".png", *TIFF, *NIFTI, *WRITTEN_BY_ITK)
 
 
 def read_ids(path: Path | str, *, overlap_layers: bool) -> Integers:
@@ -62,8 +62,8 @@ def write_ids(
 ) -> None:
     """Write integers ``raw [L, *spatial]`` in the smallest type that fits, whole or not at all.
 
-    ``geometry`` is that of the image, for NIfTI, ``scale`` for TIFF; a label file has as many axes as its image, or one
-    more for layers.
+    ``geometry`` is that of the image, for volumes, ``scale`` for TIFF; a label file has as many axes as its image, or
+    one more for layers.
 
     Raises:
         InputError: layers or a volume in a PNG, an id beyond the format's range, an unknown ending.

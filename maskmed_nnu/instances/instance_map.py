@@ -99,10 +99,12 @@ class InstanceMap:
         array([[2, 2, 1, 3]], dtype=int16)
         """
         class_of = cast(np.concatenate([[0], self.classes]), np.int16)
-        semantic = class_of[self.ids[0]]
+        semantic: NDArray[np.int16] = class_of[self.ids[0]]
         for layer in self.ids[1:]:
             np.maximum(semantic, class_of[layer], out=semantic)
-        return np.where(semantic > 0, semantic, cast(self.stuff, np.int16))
+        if self.stuff.any():
+            np.copyto(semantic, cast(self.stuff, np.int16), where=semantic == 0)
+        return semantic
 
 
 def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:

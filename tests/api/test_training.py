@@ -236,3 +236,13 @@ def test_the_command_shows_what_it_runs(folders, ran, capsys):
     assert main(["train", "7", "--device", "cpu", "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["folds"] == ["0"]
     assert ran == []
+
+
+def test_one_slice_among_volumes_of_objects(folders):
+    """The planner leaves 3d_fullres out then."""
+    folder = write_raw(folders["raw"], overwrite_image_reader_writer="InstanceIO")
+    assert mm.train(7, dry_run=True, device="cpu").configuration == "3d_fullres"
+    for name in ("imagesTr/c3_0000", "labelsTr/c3"):
+        path = str(folder / f"{name}.nii.gz")
+        sitk.WriteImage(sitk.ReadImage(path)[:, :, :1], path)
+    assert mm.train(7, dry_run=True, device="cpu").configuration == "2d"

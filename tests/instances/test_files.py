@@ -23,7 +23,7 @@ from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.files import read_ids, write_ids
 from maskmed_nnu.instances.formats import Geometry
 
-ENDINGS = (".png", ".tif", ".tiff", ".ome.tif", ".nii", ".nii.gz")
+ENDINGS = (".png", ".tif", ".tiff", ".ome.tif", ".nii", ".nii.gz", ".nrrd", ".mha")
 WITH_LAYERS = ENDINGS[1:]
 
 
@@ -120,20 +120,27 @@ def test_a_png_that_would_lose_bits_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dimension", [2, 3])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_nifti_keeps_the_geometry(tmp_path: Path, dimension: int, layers: int) -> None:
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_volumes_keep_the_geometry(tmp_path: Path, ending: str, dimension: int, layers: int) -> None:
     turned = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
     turned = turned[:dimension, :dimension]
     geometry = Geometry((0.5, 0.75, 3.0)[:dimension], (-1.0, 2.0, 7.0)[:dimension], tuple(turned.ravel()))
     raw = np.arange(layers * 4 * 5 * 6, dtype=np.uint16).reshape(layers, 4, 5, 6)[:, : 1 if dimension == 2 else 4]
-    write_ids(tmp_path / "x.nii.gz", raw, geometry=geometry)
-    image = sitk.ReadImage(str(tmp_path / "x.nii.gz"))
+    write_ids(tmp_path / f"x{ending}", raw, geometry=geometry)
+    image = sitk.ReadImage(str(tmp_path / f"x{ending}"))
     assert image.GetDimension() == dimension + (layers > 1)
     assert image.GetSpacing()[:dimension] == geometry.spacing
     assert image.GetOrigin()[:dimension] == geometry.origin
     direction = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)
-    if image.GetDimension() < 4:  # NIfTI has no direction of a fourth axis, and ITK drops the others' with it
+    if (
+        ending != ".nii.gz" or image.GetDimension() < 4
+    ):  # NIfTI has no direction of a fourth axis, and ITK drops the others' with it
         assert np.allclose(direction[:dimension, :dimension], turned)
     assert np.array_equal(sitk.GetArrayFromImage(image), raw.reshape(image.GetSize()[::-1]))
+    assert read_ids(tmp_path / f"x{ending}", overlap_layers=layers > 1).shape == (
+        layers,
+        *raw.shape[1 + (dimension < 3) :],
+    )
 
 
 def _noise(shape: tuple[int, ...]) -> np.ndarray:

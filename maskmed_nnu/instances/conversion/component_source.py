@@ -84,7 +84,10 @@ class ComponentSource:
         touching = NEIGHBOURS.get(connectivity or 0, "at a corner or more")
         self.notes.append(f"objects are connected components of a class; what touches {touching} is one")
         if min_volume:
-            self.notes.append(f"components below {min_volume:g} mm³ (of images mm²) are refused and become background")
+            self.notes.append(
+                f"components below {min_volume:g} mm³ (of images mm²; voxels or pixels where a file tells no spacing) "
+                "are refused and become background"
+            )
 
     def read(self, case: SourceCase) -> Annotations:
         mask, picture = mask_and_picture(case, self._reading, semantic=True)

@@ -39,7 +39,8 @@ class CaseSummary:
     `quirks` are those before objects in pieces were split; `split` is how many more objects there are since. Two cases
     of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0;
     `thin` are values of a semantic mask that are lines and specks only; with `rims`, areas run into each other over
-    values in between. `form` is what is used of a NIfTI image whose sform and qform disagree.
+    values in between. `form` is what is used of a NIfTI image whose sform and qform disagree; a stack with `cubes`
+    tells no spacing.
     """
 
     case: SourceCase
@@ -66,6 +67,7 @@ class CaseSummary:
     thin: tuple[int, ...]
     rims: bool
     form: str | None
+    cubes: bool
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def summarize_case(
         thin=thin_values(objects.stuff) if class_count == 0 else (),
         rims=measure_steps(labels[0]).have_rims if class_count < 2 else False,
         form=disagreement(geometry, channels.shape[:0:-1]) if geometry else None,
+        cubes=channels.ndim == 4 and geometry is None and len(content.image.spacing or ()) < 3,
     )
 
 

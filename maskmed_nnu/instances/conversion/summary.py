@@ -41,6 +41,12 @@ def summary_lines(
         which = format_list([s.case.image.name for s in summaries if s.form == form], MAX_NAMES)
         number = sum(s.form == form for s in summaries)
         lines.append(f"note       sform and qform disagree in {number:,} of the images, the {form} is used: {which}")
+    cubes = [s.case.image.name for s in summaries if s.cubes]
+    if cubes:
+        lines.append(
+            f"note       {count(len(cubes), 'stack')} without a spacing, whose voxels count as cubes: "
+            f"{format_list(cubes, MAX_NAMES)}; give it as spacing where slices are thicker than pixels"
+        )
     lines += [f"note       {note}" for note in notes]
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
     if refused:

@@ -4,7 +4,7 @@ The libraries are more lenient: ITK gives zeros for what a truncated NIfTI lacks
 log.
 """
 
-from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF, VOLUMES, ending, stem
+from maskmed_nnu.instances.formats.endings import ENDINGS, IMAGE_2D, NIFTI, TIFF, VOLUMES, WRITTEN_BY_ITK, ending, stem
 from maskmed_nnu.instances.formats.files import count_channels, read, write
 from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.raster import AXES, Raster
@@ -18,6 +18,7 @@ __all__ = [
     "NIFTI",
     "TIFF",
     "VOLUMES",
+    "WRITTEN_BY_ITK",
     "Geometry",
     "Raster",
     "TiffScale",

@@ -9,6 +9,8 @@ TIFF = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 NRRD = (".nrrd", ".nhdr")
 META_IMAGE = (".mha", ".mhd")
 VOLUMES = (*NIFTI, *NRRD, *META_IMAGE)
+WRITTEN_BY_ITK = (".nrrd", ".mha")
+"""Header and voxels in one file."""
 IMAGE_2D = (".png", ".bmp", ".jpg", ".jpeg")
 ENDINGS = (*IMAGE_2D, *TIFF, *VOLUMES)
 

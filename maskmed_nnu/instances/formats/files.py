@@ -18,14 +18,14 @@ from PIL import Image
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, VOLUMES, ending
+from maskmed_nnu.instances.formats.endings import ENDINGS, NIFTI, TIFF, VOLUMES, WRITTEN_BY_ITK, ending
 from maskmed_nnu.instances.formats.geometry import Geometry
 from maskmed_nnu.instances.formats.pictures import count_channels as count_picture_channels
 from maskmed_nnu.instances.formats.pictures import read_picture
 from maskmed_nnu.instances.formats.raster import Raster
 from maskmed_nnu.instances.formats.tiff import count_tiff_channels, read_tiff, renamed
 from maskmed_nnu.instances.formats.tiff_scale import TiffScale
-from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti
+from maskmed_nnu.instances.formats.volumes import read_header, read_volume, write_nifti, write_with_itk
 
 _ITK_PREFIX = re.compile(r"Exception thrown in SimpleITK \S+ \S+\s|\S*(sitk::|ITK )ERROR: (\w+\(0x\w+\): )?")
 
@@ -112,13 +112,15 @@ def write(
 ) -> None:
     """Write integers ``values [*axes]`` without loss, under a temporary name that is then renamed.
 
-    PNG and BMP take two axes. ``geometry`` is kept by NIfTI only, which then has as many axes at least, ``scale`` by
-    TIFF only.
+    PNG and BMP take two axes. ``geometry`` is kept by NIfTI, NRRD and MetaImage, which then have as many axes at least,
+    ``scale`` by TIFF only.
     """
     path = Path(path)
     kind = ending(path)
     if kind in NIFTI:
         write_atomically(path, lambda partial: write_nifti(partial, values, geometry))
+    elif kind in WRITTEN_BY_ITK:
+        write_atomically(path, lambda partial: write_with_itk(partial, values, geometry))
     elif kind in TIFF:
         options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "ome": False}
         options |= scale.options(values) if scale is not None else {}

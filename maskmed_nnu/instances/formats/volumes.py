@@ -168,6 +168,19 @@ def write_nifti(path: Path, values: NDArray[Any], geometry: Geometry | None) -> 
     nibabel.save(image, path)
 
 
+def write_with_itk(path: Path, values: NDArray[Any], geometry: Geometry | None) -> None:
+    """Write ``values [*axes]`` as NRRD or MetaImage, compressed, with axes of length one as `write_nifti`."""
+    if geometry is not None:
+        values = values.reshape((1,) * (geometry.dimension - values.ndim) + values.shape)
+    image = _ITK.GetImageFromArray(values, isVector=False)
+    if geometry is not None:
+        geometry = geometry.to(values.ndim)
+        image.SetSpacing(geometry.spacing)
+        image.SetOrigin(geometry.origin)
+        image.SetDirection(geometry.direction)
+    _ITK.WriteImage(image, str(path), True)
+
+
 def read_forms(path: Path | str) -> tuple[tuple[int, ...], NiftiForms]:
     """The shape of a NIfTI and what it says of its place.
 

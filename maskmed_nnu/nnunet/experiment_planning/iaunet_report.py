@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
+from maskmed_nnu.instances.statistics import AXES
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_sizes import InstanceSizes
@@ -87,15 +89,19 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -
         _scale_line(configuration["instances"]["scale"], sizes, mask_stride),
         f"patch {_format_edges(patch)}: {seen}, of {_format_edges(sizes.image)} in the median; it {context} "
         f"({_format_lengths(sizes.large)} {unit} at the 95th percentile)",
-        *_large_lines(sizes, patch),
+        *_large_lines(statistics, sizes, patch),
         f"masks are drawn in windows of {_format_window(kwargs['window'])} {unit}: objects have "
         f"{_format_lengths(sizes.largest)} at the 99th "
         f"percentile, times {instance_rules.WINDOW_MARGIN:g}, rounded up to a multiple of "
         f"{instance_rules.WINDOW_MULTIPLE[len(patch)]} and no more than the patch",
         f"{kwargs['num_queries']} queries: a patch of a dense image shows {expected:.0f} objects, times "
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
-        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: close neighbours are "
-        f"{_in_plane(sizes.spacing, sizes):.0f} {unit} apart (5th percentile)",
+        f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: "
+        + (
+            f"close neighbours are {_in_plane(sizes.spacing, sizes):.0f} {unit} apart (5th percentile)"
+            if isfinite(sizes.spacing)
+            else "objects have no neighbours"
+        ),
         f"{count(kwargs['blocks_per_level'], 'decoder block')} on each of {count(kwargs['levels'], 'level')}: "
         f"up to {depth} objects of a class share a {unit[:-1]}, which the queries settle among themselves"
         if kwargs["blocks_per_level"]
@@ -112,19 +118,20 @@ def _in_plane(distance: float, sizes: InstanceSizes) -> float:
     return distance if len(sizes.voxel) == 2 else distance * max(sizes.voxel) / min(sizes.voxel[-2:])
 
 
-def _large_lines(sizes: InstanceSizes, patch: Sequence[int]) -> list[str]:
-    """What becomes of objects that are large beside a volume."""
-    share = [large / edge for large, edge in zip(sizes.largest, sizes.image, strict=True)]
+def _large_lines(statistics: dict, sizes: InstanceSizes, patch: Sequence[int]) -> list[str]:
+    """What becomes of objects that are large beside a volume, be it one of thousands."""
+    extent, size = statistics["all"]["extent"], statistics["size"]
+    share = [extent[axis]["max"] / size[axis]["50"] for axis in AXES[-len(patch) :]]
     if len(patch) == 2 or max(share) <= instance_rules.LARGE_SHARE:
         return []
+    largest = [one * edge for one, edge in zip(share, sizes.image, strict=True)]
     fate = (
         "they fit into the patch"
-        if all(edge >= large for edge, large in zip(patch, sizes.largest, strict=True))
+        if all(edge >= large for edge, large in zip(patch, largest, strict=True))
         else "those larger than the patch are joined from the parts that its tiles show"
     )
     return [
-        f"large objects take up to {max(share):.0%} of the median volume along {'zyx'[share.index(max(share))]} (99th "
-        f"percentile): {fate}"
+        f"large objects take up to {max(share):.0%} of the median volume along {AXES[share.index(max(share))]}: {fate}"
     ]
 
 

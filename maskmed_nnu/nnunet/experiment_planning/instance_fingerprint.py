@@ -22,6 +22,8 @@ from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 
 FINGERPRINT_KEYS = {2: "objects", 3: "objects_in_volumes"}
 """Where the statistics are, by the number of axes that were measured; the latter only of data sets of volumes."""
+AXES_KEY, STORED_AXES = "objects_axes", [0, 1, 2]
+"""The order of axes that they were measured in; that of the files where nothing is said."""
 SECONDS_BEFORE_POOL = 20.0
 """Seconds. Most data sets are measured by then, which is sooner than new processes have started."""
 
@@ -32,7 +34,7 @@ def instance_statistics(
     *,
     transpose: Sequence[int] = (0, 1, 2),
     dims: Sequence[int] = (2,),
-) -> dict[str, dict]:
+) -> dict[str, Any]:
     """Statistics of all label files, as they stand in the fingerprint; what is left after ``SECONDS_BEFORE_POOL`` is
     measured in nnU-Net's number of processes.
 
@@ -50,10 +52,11 @@ def instance_statistics(
         for of_file in _measure_all(jobs):
             tables.append(of_file)
             progress.update()
-    return {
+    measured: dict[str, Any] = {
         FINGERPRINT_KEYS[dim]: summarise(merge(of_dim), classes)
         for dim, of_dim in zip(dims, zip(*tables, strict=True), strict=True)
     }
+    return measured | {AXES_KEY: [int(axis) for axis in transpose]}
 
 
 def _measure_all(jobs: list[tuple]) -> Iterator[list[InstanceTable]]:
@@ -87,7 +90,9 @@ def transposed(objects: InstanceMap, transpose: Sequence[int]) -> InstanceMap:
 
 
 def add_to_fingerprint(file: Path, statistics: dict[str, Any]) -> None:
-    """Write the statistics into nnU-Net's fingerprint, whole or not at all."""
+    """Write the statistics into nnU-Net's fingerprint, whole or not at all, in the place of those of other axes."""
     fingerprint = read_json(file, expected="nnU-Net's fingerprint of the data set")
+    if fingerprint.get(AXES_KEY, STORED_AXES) != statistics.get(AXES_KEY):
+        fingerprint = {key: value for key, value in fingerprint.items() if key not in FINGERPRINT_KEYS.values()}
     text = json.dumps({**fingerprint, **statistics}, indent=4)
     write_atomically(file, lambda partial: partial.write_text(text))

@@ -19,7 +19,8 @@ from maskmed_nnu.nnunet.plans_handling.settings.iaunet import IAUNetSettings, Im
 
 MIN_CELLS = 5
 """Cells of the mask grid across a small object, below which its mask has no shape."""
-MAX_UPSAMPLING = 4.0
+MAX_GROWTH = 16.0
+"""Of the number of pixels or voxels when images are enlarged: 4 times along both axes of a plane."""
 LARGE_OBJECTS_PER_PATCH = 2
 """How often a large object fits along an edge of the patch."""
 WINDOW_MARGIN, MIN_WINDOW_MARGIN = 1.25, 2
@@ -43,15 +44,18 @@ MIN_SPAN = 2
 
 
 def upsampling(sizes: InstanceSizes) -> float:
-    """Factor on the images' edges that gives a small object its cells; 1 where it has them, at most 4.
+    """Factor on the images' edges that gives a small object its cells; 1 where it has them.
 
     >>> sizes = InstanceSizes((12, 12), (40, 40), (61, 61), 12, (40,), 1e-3, 99, (20, 20), (256, 256), (1, 1))
     >>> [upsampling(sizes._replace(small=(edge, edge))) for edge in (12.0, 2.5, 0.5)]
     [1.0, 2.0, 4.0]
     >>> upsampling(sizes._replace(small=(2, 2.5, 2.5), voxel=(5, 1, 1)))  # not finer than the data along z
     2.0
+    >>> round(upsampling(sizes._replace(small=(1, 1, 1), voxel=(1, 1, 1))), 2)  # a volume grows along three axes
+    2.52
     """
-    return min(max(MIN_CELLS / _small(sizes), 1.0), MAX_UPSAMPLING)
+    enlarged = coarse_axes(sizes.voxel).count(False)
+    return float(min(max(MIN_CELLS / _small(sizes), 1.0), MAX_GROWTH ** (1 / enlarged)))
 
 
 def _small(sizes: InstanceSizes) -> float:

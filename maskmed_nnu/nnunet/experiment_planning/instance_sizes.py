@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from maskmed_nnu.instances.statistics import AXES
 
-COARSE = {2: inf, 3: 1.5}
-"""An axis is coarse whose spacing is so many times the finest: the images' own resolution is kept along it. Pixels of
-2D are squares, or nearly so."""
+COARSE = 1.5
+"""Slices are coarse that are so many times as far apart as pixels: the images' own resolution is kept along that axis.
+Pixels in the plane of a slice are squares, or nearly so."""
 
 
 class InstanceSizes(NamedTuple):
@@ -77,7 +77,7 @@ def coarse_axes(spacing: Sequence[float]) -> list[bool]:
     >>> coarse_axes((5, 1, 1)), coarse_axes((1.2, 1, 1)), coarse_axes((1, 2))
     ([True, False, False], [False, False, False], [False, False])
     """
-    return [edge >= COARSE[len(spacing)] * min(spacing) for edge in spacing]
+    return [*(edge >= COARSE * min(spacing[-2:]) for edge in spacing[:-2]), False, False]
 
 
 def scaled_spacing(spacing: Sequence[float], scale: float) -> list[float]:
@@ -85,7 +85,9 @@ def scaled_spacing(spacing: Sequence[float], scale: float) -> list[float]:
 
     >>> scaled_spacing((1, 1), 0.5), scaled_spacing((5, 1, 1), 2), scaled_spacing((5, 1, 1), 0.25)
     ([2.0, 2.0], [5, 0.5, 0.5], [6.0, 4.0, 4.0])
+    >>> scaled_spacing((5, 2, 1), 2)  # the plane of a slice keeps its shape
+    [5, 1.0, 0.5]
     """
-    limit = COARSE[len(spacing)] * min(spacing) / scale
+    limit = COARSE * min(spacing[-2:]) / scale
     coarse = coarse_axes(spacing)
     return [max(edge, limit) if far else edge / scale for edge, far in zip(spacing, coarse, strict=True)]

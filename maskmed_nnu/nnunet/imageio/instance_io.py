@@ -27,7 +27,7 @@ _FOLDERS_UP = 3
 
 
 class InstanceIO(BaseReaderWriter):
-    """Images and label maps of objects in PNG, TIFF or NIfTI.
+    """Images and label maps of objects in PNG, TIFF, NIfTI, NRRD or MetaImage.
 
     nnU-Net gets the classes of the pixels (`read_seg`), so that its integrity check, fingerprint and Dice work; our
     preprocessor gets the objects (`read_instances`). Without a label format, as nnU-Net constructs readers, label files

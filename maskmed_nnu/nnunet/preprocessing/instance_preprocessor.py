@@ -14,7 +14,6 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.boxes import find_boxes
 from maskmed_nnu.instances.class_layers import assign_layers, stack_class_layers
 from maskmed_nnu.instances.instance_map import InstanceMap
-from maskmed_nnu.instances.label_values import cast
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
@@ -169,8 +168,10 @@ def label_stack(objects: InstanceMap, layer_classes: list[int]) -> np.ndarray:
                 f"plans have {planned}. The label files have changed since then: run nnUNetv2_plan_and_preprocess "
                 "with --clean."
             )
-    ids = stack_class_layers(objects, layer, layer_classes)
-    return cast(np.concatenate([objects.semantic()[None], ids]), np.int16)
+    stack = np.empty((1 + len(layer_classes), *objects.stuff.shape), np.int16)
+    stack[0] = objects.semantic()
+    stack[1:] = stack_class_layers(objects, layer, layer_classes)  # no id exceeds MAX_OBJECTS
+    return stack
 
 
 def nearest(labels: np.ndarray, shape: np.ndarray) -> np.ndarray:

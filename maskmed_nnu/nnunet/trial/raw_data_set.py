@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances import formats
+from maskmed_nnu.instances.formats.files import damage_told
+from maskmed_nnu.instances.formats.volumes import read_header
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import training_cases
 from maskmed_nnu.nnunet.experiment_planning.object_data_sets import READER
 from maskmed_nnu.nnunet.preflight.faults import Fault, refuse
@@ -35,10 +38,16 @@ class DataSet(NamedTuple):
         return bool(self.description.get("overwrite_image_reader_writer") == READER)
 
     def is_flat(self) -> bool:
-        """Whether its images are 2D, by the first one."""
+        """Whether its images are 2D, by the first one; of objects whether any is, for none may be in 3d_fullres."""
+        cases = list(self.cases.values())
+        return any(self._shows_one_slice(case["images"]) for case in (cases if self.objects else cases[:1]))
+
+    def _shows_one_slice(self, images: list[str]) -> bool:
         from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
-        images = next(iter(self.cases.values()))["images"]
+        if self.objects and formats.ending(images[0]) in formats.VOLUMES:
+            with damage_told(Path(images[0])):
+                return read_header(images[0]).size[2:3] in ((), (1,))
         reader = determine_reader_writer_from_dataset_json(self.description, images[0], verbose=False)
         try:
             data, _ = reader().read_images(images)

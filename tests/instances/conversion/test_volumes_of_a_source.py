@@ -168,3 +168,19 @@ def test_the_spacing_of_stacks_is_told_or_given(tmp_path):
     save(parts[1] / "a.nii.gz", stack(IDS))
     with pytest.raises(InputError, match="a.nii.gz is no TIFF stack, whose spacing"):
         convert(LabelMapSource(*parts, "cell", spacing=(5.0, 1.0, 2.0)), tmp_path / "Dataset012_T")
+
+
+def test_stacks_without_a_spacing_are_told(tmp_path):
+    for name, told in (
+        ("a", {"metadata": {"axes": "ZYX"}}),
+        ("b", {"metadata": {"axes": "ZYX", "spacing": 2, "unit": "um"}}),
+    ):
+        for part, values in (("images", IMAGE), ("masks", IDS)):
+            (tmp_path / part).mkdir(exist_ok=True)
+            tifffile.imwrite(
+                tmp_path / part / f"{name}.tif", stack(values.astype(np.uint16)), imagej=True, resolution=(2, 2), **told
+            )
+    done, _ = run(tmp_path)
+    assert "note       1 stack without a spacing, whose voxels count as cubes: a.tif; give it as spacing" in "\n".join(
+        done.lines
+    )

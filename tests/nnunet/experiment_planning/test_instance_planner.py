@@ -213,9 +213,9 @@ def test_a_semantic_data_set_is_refused(make_plans, nnunet_env):
 def test_label_files_that_predictions_could_not_be_written_as_are_refused(nnunet_env):
     folder = write_cells(nnunet_env.raw, images=1)
     description = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps(description | {"file_ending": ".nrrd"}))
+    (folder / "dataset.json").write_text(json.dumps(description | {"file_ending": ".bmp"}))
     with pytest.raises(
-        InputError, match=r"Dataset011_Cells has the file_ending '.nrrd', but objects are written as .png"
+        InputError, match=r"Dataset011_Cells has the file_ending '.bmp', but objects are written as .png"
     ):
         IAUNetPlanner.check_data_set(11)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.instance_map import InstanceMap
+from maskmed_nnu.instances.statistics import measure
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner
 from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO
 from maskmed_nnu.nnunet.preprocessing import instance_preprocessor as module
@@ -283,3 +285,20 @@ def test_a_spacing_that_the_plans_do_not_know_counts_pixels(case, properties, pl
             module._comparable_spacing(properties, case.plans, dim)
     else:
         assert module._comparable_spacing(properties, case.plans, dim) == expected
+
+
+def test_memory_beside_a_volume():
+    """A stack of the light sheet has 300 million voxels."""
+    ids = np.zeros((1, 48, 160, 160), np.int32)
+    ids[0, 4:20, 8:40, 8:40], ids[0, 20:40, 60:90, 60:90] = 1, 2
+    objects = InstanceMap(ids, np.array([1, 1]), np.zeros(ids.shape[1:], np.int32))
+    for work, most in (
+        (lambda: measure(objects, num_classes=1, spacing=(1, 1, 1)), 4),  # bytes of each voxel
+        (lambda: label_stack(objects, [1]), 11),
+    ):
+        tracemalloc.start()
+        try:
+            work()
+            assert tracemalloc.get_traced_memory()[1] < most * ids.size
+        finally:
+            tracemalloc.stop()

@@ -19,7 +19,9 @@ from maskmed_nnu.dataset_json import read_dataset_json
 from maskmed_nnu.instances.instance_map import LabelFormat
 from maskmed_nnu.nnunet.experiment_planning import instance_rules, patch_rules
 from maskmed_nnu.nnunet.experiment_planning.instance_fingerprint import (
+    AXES_KEY,
     FINGERPRINT_KEYS,
+    STORED_AXES,
     add_to_fingerprint,
     instance_statistics,
 )
@@ -168,7 +170,8 @@ class InstancePlanner(ExperimentPlanner):
 
     def _statistics(self, transpose: Sequence[int], dims: Sequence[int]) -> dict[int, dict]:
         """By the number of axes that are measured."""
-        if any(FINGERPRINT_KEYS[dim] not in self.dataset_fingerprint for dim in dims):
+        other_axes = self.dataset_fingerprint.get(AXES_KEY, STORED_AXES) != [int(axis) for axis in transpose]
+        if other_axes or any(FINGERPRINT_KEYS[dim] not in self.dataset_fingerprint for dim in dims):
             files = [case["label"] for case in self.dataset.values()]
             statistics = instance_statistics(files, self.label_format.classes, transpose=transpose, dims=dims)
             add_to_fingerprint(self.folder / "dataset_fingerprint.json", statistics)
