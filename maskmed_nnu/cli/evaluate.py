@@ -85,7 +85,12 @@ def run(
     ] = False,
     max_detections: Annotated[
         int,
-        Option("--max-detections", metavar="N", rich_help_panel=OBJECTS, help="objects of an image, or slice, that count for AP"),
+        Option(
+            "--max-detections",
+            metavar="N",
+            rich_help_panel=OBJECTS,
+            help="objects of an image, or slice, that count for AP",
+        ),
     ] = 1000,
     csv: Annotated[
         Path | None, Option("--csv", metavar="FILE", help="write the table of all cases to this file")
