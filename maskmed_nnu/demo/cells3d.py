@@ -8,7 +8,6 @@ light that is uneven and fades with depth, photons that are counted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,8 +91,8 @@ def write_stacks(
 def _places(rng: np.random.Generator, shape: tuple[int, int, int]) -> list[tuple[Points, float]]:
     """Centres and radii: most nuclei lie beside another one, none lies inside."""
     places: list[tuple[Points, float]] = []
-    fewest, most = (round(density * prod(shape)) for density in NUCLEI)
-    wanted = int(rng.integers(fewest, most, endpoint=True))
+    fewest, most = (round(density * np.prod(shape)) for density in NUCLEI)
+    wanted = rng.integers(fewest, most, endpoint=True)
     for _ in range(40 * wanted):
         radius = rng.uniform(*RADIUS)
         centre = rng.uniform(0, shape)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from instance_data import CPU, DataSet
+from object_data import CPU, DataSet
 from tiny_cells import shrink_instance_plans, write_label_maps
 from tiny_data import make_case, shrink_plans, write_image
 

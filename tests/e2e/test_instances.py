@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from instance_data import TRAINER, DataSet
+from object_data import TRAINER, DataSet
 from tiny_cells import write_coco, write_label_maps, write_volumes
 
 from maskmed_nnu.instances.detections import unpack

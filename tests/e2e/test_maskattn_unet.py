@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from instance_data import CPU, DataSet
+from object_data import CPU, DataSet
 from tiny_cells import shrink_maskattn_plans, write_label_maps
 from tiny_data import write_dataset
 

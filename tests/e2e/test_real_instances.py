@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from instance_data import DataSet
+from object_data import DataSet
 from real_cases import few_pictures
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(7200)]

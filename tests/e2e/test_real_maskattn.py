@@ -6,7 +6,7 @@ import json
 
 import pytest
 import SimpleITK as sitk
-from instance_data import CPU, DataSet
+from object_data import CPU, DataSet
 from real_cases import few_pictures
 from tiny_cells import shrink_maskattn_plans
 

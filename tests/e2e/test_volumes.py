@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from instance_data import DataSet
+from object_data import DataSet
 
 from maskmed_nnu.instances.detections import unpack
 from maskmed_nnu.instances.files import read_ids
