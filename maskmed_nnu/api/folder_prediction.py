@@ -222,7 +222,8 @@ def _join_tables(tables: Sequence[Path], joined: Path) -> None:
     import pandas
 
     parts = [pandas.read_csv(path, dtype=str, keep_default_na=False) for path in tables]
-    whole = pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame()
+    parts = parts or [pandas.DataFrame(columns=["image", "id", "class", "score"])]
+    whole = pandas.concat(parts, ignore_index=True)
     write_atomically(joined, lambda partial: whole.to_csv(partial, index=False))
 
 
