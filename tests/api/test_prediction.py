@@ -211,10 +211,11 @@ def test_objects_of_a_nibabel_image_have_its_axes(tmp_path):
 def test_layers_of_objects_are_saved_as_the_data_set_has_them(tmp_path):
     folder = tiny_model(tmp_path / "model", "IAUNet", ending=".nii.gz", overlap_layers=True)
     volume = np.random.default_rng(0).normal(size=(40, 50, 3)).astype(np.float32)
-    image = nibabel.Nifti1Image(volume, np.diag([0.5, 0.5, 3, 1]))
+    image = nibabel.Nifti1Image(volume, np.diag([500, 500, 3000, 1]))
     image.header.set_xyzt_units("micron")
     result = mm.load(folder, device="cpu").predict(image)
     assert result.labels.shape[1:] == volume.shape and repr(result).endswith("in 40 × 50 × 3 (xyz)>")
+    assert len(result.to_table())
     result.save(tmp_path / "x.nii.gz")
     saved = read_ids(tmp_path / "x.nii.gz", overlap_layers=True)  # [L, Z, Y, X]
     np.testing.assert_array_equal(saved[: len(result.labels)], result.labels.transpose(0, 3, 2, 1))
