@@ -225,7 +225,8 @@ def test_a_changed_image_is_predicted_again_and_the_others_are_not(model, images
     printed = capsys.readouterr().out
     assert "1 of 2 images are predicted already" in printed
     assert f"other images of the same names, in {folder}: a\n" in printed
-    assert "also holds predictions of 1 images that are not in" in printed and "leaves out: c\n" in printed
+    assert "also holds predictions of 1 image not in" in printed
+    assert ", which predictions_coco.json and objects.csv leave out: c\n" in printed
     assert read_ids(out / "a.png", overlap_layers=False)[0].shape == changed.shape
     assert (out / "b.png").stat().st_mtime_ns == kept["b"]
     results = json.loads((out / "predictions_coco.json").read_text())
