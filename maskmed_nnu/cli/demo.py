@@ -211,7 +211,8 @@ def _stacks(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict
     _run(commands, out / "logs" / dataset.name, folders)
 
     scores = read_json(predictions / "scores.json", expected="the scores of maskmed evaluate")
-    truth = min((dataset / "labelsTs").glob("*.tif"))
+    truths = sorted((dataset / "labelsTs").glob("*.tif"))
+    truth = max(truths, key=lambda path: len(np.unique(read_ids(path, overlap_layers=False))))
     image = _array(dataset / "imagesTs" / f"{truth.stem}_0000.tif")
     maps = [read_ids(path, overlap_layers=False)[0] for path in (truth, predictions / truth.name)]
     picture = out / f"{dataset.name}.png"

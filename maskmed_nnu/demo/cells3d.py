@@ -91,7 +91,8 @@ def write_stacks(
 def _places(rng: np.random.Generator, shape: tuple[int, int, int]) -> list[tuple[Points, float]]:
     """Centres and radii: most nuclei lie beside another one, none lies inside."""
     places: list[tuple[Points, float]] = []
-    wanted = rng.integers(*(round(density * np.prod(shape)) for density in NUCLEI), endpoint=True)
+    fewest, most = (round(density * np.prod(shape)) for density in NUCLEI)
+    wanted = rng.integers(fewest, most, endpoint=True)
     for _ in range(40 * wanted):
         radius = rng.uniform(*RADIUS)
         centre = rng.uniform(0, shape)

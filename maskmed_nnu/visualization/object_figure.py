@@ -35,27 +35,27 @@ def object_figure(cases: Sequence[tuple[str, NDArray[Any], Detections, Detection
 def stack_figure(
     image: NDArray[Any], truth: Integers, found: Integers, *, spacing: tuple[float, float, float]
 ) -> Figure:
-    """A row for each of the planes z, y and x through the middle of an image ``[Z, Y, X]`` with true and found ids.
+    """A row for each of the planes z, y and x of an image ``[Z, Y, X]`` with true and found ids: of those that show the
+    most true objects the one nearest to the middle.
 
     A found object has the colour of the true one that it shares most of its volume with, or white.
     """
-    shape = image.shape
     colours = {number: COLOURS[index % len(COLOURS)] for index, number in enumerate(_numbers(truth))}
     found_colours = {number: colours.get(_true_id(found == number, truth), "white") for number in _numbers(found)}
-    lengths = [n * length for n, length in zip(shape, spacing, strict=True)]
+    lengths = [n * length for n, length in zip(image.shape, spacing, strict=True)]
     down = [lengths[1], lengths[0], lengths[0]]
     across = [lengths[2], lengths[2], lengths[1]]
     heights = [3.15 * a / b for a, b in zip(down, across, strict=True)]
     figure = _figure(0.4 + sum(heights))
     rows = figure.subplots(3, 3, gridspec_kw={"height_ratios": heights})
     for axis, (row, caption) in enumerate(zip(rows, ("z", "y", "x"), strict=True)):
-        middle = shape[axis] // 2
-        plane, true, other = (np.take(values, middle, axis) for values in (image, truth, found))
+        index = _fullest(truth, axis)
+        plane, true, other = (np.take(values, index, axis) for values in (image, truth, found))
         drawn: list[tuple[list[NDArray[np.bool_]], list[str]]] = [([], [])]
         for ids, of_id in ((true, colours), (other, found_colours)):
             drawn.append(([ids == number for number in _numbers(ids)], [of_id[number] for number in _numbers(ids)]))
         rest = [length for other_axis, length in enumerate(spacing) if other_axis != axis]
-        _draw_row(row, f"{caption} = {middle}", plane, drawn, aspect=rest[0] / rest[1])
+        _draw_row(row, f"{caption} = {index}", plane, drawn, aspect=rest[0] / rest[1], clim=(image.min(), image.max()))
     return _finished(figure)
 
 
@@ -72,9 +72,10 @@ def _draw_row(
     drawn: Sequence[tuple[list[NDArray[np.bool_]], list[str]]],
     *,
     aspect: float = 1.0,
+    clim: tuple[float | None, float | None] = (None, None),
 ) -> None:
     for axis, objects in zip(row, drawn, strict=True):
-        axis.imshow(image, cmap="gray", interpolation="bicubic", aspect=aspect)
+        axis.imshow(image, cmap="gray", interpolation="bicubic", aspect=aspect, vmin=clim[0], vmax=clim[1])
         for mask, colour in zip(*objects, strict=True):
             draw_outline(axis, mask, colour, opacity=0.15)
         axis.set_xticks([])
@@ -91,6 +92,11 @@ def _finished(figure: Figure) -> Figure:
 
 def _numbers(ids: Integers) -> list[int]:
     return [int(number) for number in np.unique(ids) if number]
+
+
+def _fullest(ids: Integers, axis: int) -> int:
+    counts = [len(_numbers(plane)) for plane in np.moveaxis(ids, axis, 0)]
+    return max(range(len(counts)), key=lambda index: (counts[index], -abs(index - len(counts) // 2)))
 
 
 def _true_id(mask: NDArray[np.bool_], truth: Integers) -> int:

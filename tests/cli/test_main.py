@@ -253,7 +253,7 @@ def test_stacks_are_converted_found_and_scored_in_three_dimensions(tmp_path, mon
     assert all(path.is_file() for path in steps[3].files)
     load_command("evaluate").make_context("", [*steps[4].command[2:], *steps[4].options])
     printed = capsys.readouterr().out
-    assert re.search(r"cells_02: (\d+) nuclei, \1 found", printed)
+    assert re.search(r"cells_0\d: (\d+) nuclei, \1 found", printed)
     assert printed.splitlines()[-1] == "F1@0.5 0.500  PQ 1.000"
     assert (tmp_path / f"{cells3d.DATASET}.png").is_file()
 

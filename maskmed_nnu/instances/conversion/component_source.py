@@ -26,6 +26,7 @@ from maskmed_nnu.instances.text import format_list
 from maskmed_nnu.progress import Report, counted
 
 NEIGHBOURS = {1: "at a face (in 2D at an edge)", 2: "at an edge (in 2D at a corner)", 3: "at a corner"}
+"""What connects at the least."""
 
 
 class ComponentSource:
@@ -81,8 +82,8 @@ class ComponentSource:
         if not class_names and set(self._values) <= set(named):
             class_names = [named[value] for value in self._values]
         self.classes = semantic_classes(self._values, class_names)
-        touching = NEIGHBOURS.get(connectivity or 0, "at a corner or more")
-        self.notes.append(f"objects are connected components of a class; what touches {touching} is one")
+        touching = NEIGHBOURS[connectivity or 3]
+        self.notes.append(f"objects are connected components of a class; what touches, if only {touching}, is one")
         if min_volume:
             self.notes.append(f"components below {min_volume:g} mm³ (of images mm²) are refused and become background")
 

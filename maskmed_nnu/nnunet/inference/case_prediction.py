@@ -95,7 +95,7 @@ def predict_case(
     num_queries, confident = getattr(inner, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
     saturated: set[int] = set()
     loaded = None
-    with autocast, tqdm(total=len(places) * max(len(states), 1), disable=not show_progress) as bar:
+    with autocast, tqdm(total=total, disable=not show_progress) as bar:
         for around, state in itertools.product(rounds, states or (None,)):
             if state is not loaded:
                 inner.load_state_dict(state)
@@ -118,11 +118,11 @@ def predict_case(
                         views[i].append(_tile_detections(output, tile, axes, thing_classes))
                         if stuff is not None:
                             stuff.add(output.semantic.flip([1 + axis for axis in axes]), number, tile)
+                    bar.update(len(step))
                 for i in step:
                     if len(views[i]) == len(flips) * max(len(states), 1):
                         merged[i] = merge_views(views[i]) if len(views[i]) > 1 else views[i][0]
                         del views[i]
-                bar.update(len(step))
     if report is not None:
         report(Progress(STAGE, total, total))
     if saturated and warn is not None:
