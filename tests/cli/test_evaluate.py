@@ -225,7 +225,7 @@ def test_results_of_slices_are_objects_in_space_where_they_are_linked(cells, tmp
     assert (mean[1], mean[11]) == ("1.000", "1.000")  # AP and FROC: the invented ones have the lowest scores
     if linked:
         (tmp_path / "r.json").write_text(json.dumps([{**one, "image_id": "cells"} for one in found]))
-        assert "such as cells_000_0; there are only \"cells\" and the like" in refused(
+        assert 'such as cells_000_0; there are only "cells" and the like' in refused(
             command(*cells, "--scores", tmp_path / "r.json"), capsys
         )
 

@@ -138,8 +138,8 @@ class CocoResults:
         unused = [name for name in self._results if name not in self._used]
         if unused and not self._used:
             raise InputError(
-                f"No image_id in {self.path} is an image or slice that was evaluated, such as {self._first}; there are only "
-                f"{describe_ids(unused[:3])} and the like, so they belong to another data set."
+                f"No image_id in {self.path} is an image or slice that was evaluated, such as {self._first}; there are "
+                f"only {describe_ids(unused[:3])} and the like, so they belong to another data set."
             )
         if unused:
             results = sum(len(self._results[name]) for name in unused)

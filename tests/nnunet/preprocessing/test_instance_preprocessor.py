@@ -138,7 +138,9 @@ def test_a_single_slice_is_no_volume(volume):
 
 
 def test_a_spacing_in_another_unit_leaves_no_voxel(volume):
-    with pytest.raises(InputError, match="has a spacing of 4 × 1 × 1 and is smaller than one voxel of the planned 3000"):
+    with pytest.raises(
+        InputError, match="has a spacing of 4 × 1 × 1 and is smaller than one voxel of the planned 3000"
+    ):
         volume.run(spacing=[3000.0, 1000.0, 1000.0])
 
 
