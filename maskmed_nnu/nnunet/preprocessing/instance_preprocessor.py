@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,11 +90,6 @@ class InstancePreprocessor(MaskMedPreprocessor):
         data = self._normalize(data, labels, configuration_manager, intensities)
         target = [*spacing[:-dim], *configuration_manager.spacing]
         shape = compute_new_shape(data.shape[1:], spacing, target)
-        if 0 in shape:
-            raise InputError(
-                f"the image has a spacing of {_product(spacing[-dim:])} and is smaller than one voxel of the planned "
-                f"{_product(target[-dim:])}. Check the unit of its spacing."
-            )
         data = configuration_manager.resampling_fn_data(data, shape, spacing, target)
         original, labels = labels, nearest(labels, shape)
         if seg is not None:
@@ -104,10 +98,6 @@ class InstancePreprocessor(MaskMedPreprocessor):
                 keep_a_voxel(labels, original, classes)
             properties["class_locations"] = object_locations(labels[1:], classes, dim)
         return data, labels, properties
-
-
-def _product(edges: Sequence[float]) -> str:
-    return " × ".join(f"{edge:g}" for edge in edges)
 
 
 def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int = 2) -> list[float]:
@@ -128,7 +118,7 @@ def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int 
     if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
         raise InputError(
             f"the image tells no spacing of its pixels, but the plans were made of images with "
-            f"{_product(planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or "
+            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or "
             'OME\'s metadata, or in a file .json beside the image, {"spacing": [z, y, x]}.'
         )
     return spacing

@@ -137,13 +137,6 @@ def test_a_single_slice_is_no_volume(volume):
         )
 
 
-def test_a_spacing_in_another_unit_leaves_no_voxel(volume):
-    with pytest.raises(
-        InputError, match="has a spacing of 4 × 1 × 1 and is smaller than one voxel of the planned 3000"
-    ):
-        volume.run(spacing=[3000.0, 1000.0, 1000.0])
-
-
 def test_images_are_those_of_nnunet(case):
     """Where nothing is cropped, nnU-Net's own preprocessor gives the same image."""
     for spacing in ([1.0, 1.0], [0.7, 0.7], [1.5, 1.0]):
