@@ -6,7 +6,7 @@ FOLDER/anisotropy_1 and so on, and FOLDER/real, get ``images`` and ``masks`` of 
 last by name; ``maskmed convert`` or ``compare_volumes.py`` go on from there. The drawn ones are those of
 ``maskmed demo --task cells3d``.
 
-The real volume is cut across its rows. Between the halves a gap is left out, wider than the blur. Nuclei that both
+The real volume is cut across its rows, and four rows between the halves are left out. Nuclei that both
 halves show are learned in the first; in the second they are in ``ignored``, and neither count as found nor as missed.
 """
 

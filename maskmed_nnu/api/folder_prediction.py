@@ -180,7 +180,6 @@ def _predict_case(
     """
     from PIL import Image
 
-    from maskmed_nnu.api.model import LOW_SCORE
     from maskmed_nnu.api.saving import write_labels
     from maskmed_nnu.nnunet.inference.prediction_records import announce_case, recording
 
@@ -198,7 +197,7 @@ def _predict_case(
         if outputs.table is not None:
             _write_table(outputs.table, result, case.name)
         if outputs.coco is not None:
-            write_json(outputs.coco, result.to_coco(case.name, min_score=LOW_SCORE))
+            write_json(outputs.coco, result.to_coco(case.name, min_score=0))
         if outputs.probabilities is not None:
             assert result._make_probabilities is not None, "objects have none"
             stored = result._make_probabilities()
@@ -222,7 +221,8 @@ def _join_tables(tables: Sequence[Path], joined: Path) -> None:
     import pandas
 
     parts = [pandas.read_csv(path, dtype=str, keep_default_na=False) for path in tables]
-    whole = pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame()
+    parts = parts or [pandas.DataFrame(columns=["image", "id", "class", "score"])]
+    whole = pandas.concat(parts, ignore_index=True)
     write_atomically(joined, lambda partial: whole.to_csv(partial, index=False))
 
 

@@ -127,13 +127,10 @@ def table_of(
     }
     if spacing is not None:
         columns["volume_mm3" if len(along) == 3 else "area_mm2"] = area
-    for position, axis in enumerate(axes.lower()):
-        columns[axis] = centre[:, position]
-    for suffix, offset in (("0", 0), ("1", dim)):
-        for position, axis in enumerate(axes.lower()):
-            columns[f"{axis}{suffix}"] = found.boxes[:, offset + position]
     columns["area"] = area
     columns["equivalent_diameter_area"] = (2 * len(along) * area / np.pi) ** (1 / len(along))
+    columns |= {f"centroid-{axis}": centre[:, axis] for axis in range(dim)}
+    columns |= {f"bbox-{index}": found.boxes[:, index] for index in range(2 * dim)}
     if spacing is not None and place is not None:
         forward = [axes.index(axis) for axis in "XYZ" if axis in axes]
         axes_in_space = place.to(len(forward))

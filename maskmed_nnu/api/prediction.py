@@ -156,11 +156,12 @@ class Prediction:
         """A row for each object, or for each class.
 
         Of objects: ``id`` (value in `labels`), ``class``, ``score``, ``pixels``; ``volume_mm3``, in planes
-        ``area_mm2``, where the spacing is known; the centroid ``y``, ``x`` (and ``z``) and the box ``y0``, ``x0``,
-        ``y1``, ``x1``, in pixels; ``area`` and ``equivalent_diameter_area`` as scikit-image's ``regionprops`` has them
-        with this spacing, so in mm or else in pixels; where the spacing is known, the centroid in space ``world_x``,
-        ``world_y`` (and ``world_z``) in mm, as ITK and DICOM count: towards left, posterior, superior; and
-        ``touches_border``, whether it reaches the border of the image, so that a part may be missing.
+        ``area_mm2``, where the spacing is known; what scikit-image's ``regionprops_table`` calls so: ``area`` and
+        ``equivalent_diameter_area`` with this spacing, so in mm or else in pixels, and, in pixels along `axes`,
+        ``centroid-0``, ``centroid-1`` … and ``bbox-0`` …, first all starts, then all stops; where the spacing is known,
+        the centroid in space ``world_x``, ``world_y`` (and ``world_z``) in mm, as ITK and DICOM count: towards left,
+        posterior, superior; and ``touches_border``, whether it reaches the border of the image, so that a part may be
+        missing.
 
         Of classes: ``id``, ``class``, ``pixels``, and ``volume_mm3`` or ``area_mm2`` where the spacing is known.
         """

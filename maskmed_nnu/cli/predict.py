@@ -119,10 +119,12 @@ def run(
         if summary.table is not None:
             print(f"table of the objects: {summary.table}")
         if summary.others:
-            left_out = f", which {summary.results.name} leaves out" if summary.results is not None else ""
+            tables = [path.name for path in (summary.results, summary.table) if path is not None]
+            verb = "leaves" if len(tables) == 1 else "leave"
+            left_out = f", which {' and '.join(tables)} {verb} out" if tables else ""
+            others = count(len(summary.others), "image")
             print(
-                f"{output} also holds predictions of {len(summary.others)} images that are not in {input}{left_out}: "
-                f"{format_list(summary.others)}"
+                f"{output} also holds predictions of {others} not in {input}{left_out}: {format_list(summary.others)}"
             )
         print(f"predictions {output}")
     if summary.failed:

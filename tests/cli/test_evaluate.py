@@ -222,7 +222,12 @@ def test_results_of_slices_are_objects_in_space_where_they_are_linked(cells, tmp
     assert text.startswith("3 images" if linked else "6 images")
     assert ("counted slice by slice, because r.json has objects of single slices" in text) == (not linked)
     mean = rows(text)["mean"]
-    assert (mean[1], mean[10]) == ("1.000", "1.000")  # the invented ones have the lowest scores
+    assert (mean[1], mean[11]) == ("1.000", "1.000")  # AP and FROC: the invented ones have the lowest scores
+    if linked:
+        (tmp_path / "r.json").write_text(json.dumps([{**one, "image_id": "cells"} for one in found]))
+        assert 'such as cells_000_0; there are only "cells" and the like' in refused(
+            command(*cells, "--scores", tmp_path / "r.json"), capsys
+        )
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture) -> str:

@@ -155,7 +155,7 @@ def test_one_table_of_all_objects_is_whole_after_a_stop_and_without_an_image(mod
     assert predict(model, folder, out, "--no-overlays") == 0
     assert f"table of the objects: {out / 'objects.csv'}" in capsys.readouterr().out
     table = pandas.read_csv(out / "objects.csv")
-    assert list(table)[:6] == ["image", "id", "class", "score", "pixels", "y"]
+    assert list(table)[:6] == ["image", "id", "class", "score", "pixels", "area"]
     for name in truths:
         mine = table[table["image"] == name]
         written = read_ids(out / f"{name}.png", overlap_layers=False)[0]
@@ -171,6 +171,10 @@ def test_one_table_of_all_objects_is_whole_after_a_stop_and_without_an_image(mod
     (folder / "c.bmp").write_bytes(b"no image")
     assert predict(model, folder, out, "--no-overlays") == 1
     assert set(pandas.read_csv(out / "objects.csv")["image"]) == {"a", "b"}
+    for path in set(folder.iterdir()) - {folder / "c.bmp"}:
+        path.unlink()
+    assert predict(model, folder, out, "--no-overlays") == 1
+    assert pandas.read_csv(out / "objects.csv")["image"].empty
 
 
 def test_objects_of_a_volume_are_told_drawn_and_evaluated_in_space(tmp_path, monkeypatch, capsys):
@@ -193,8 +197,8 @@ def test_objects_of_a_volume_are_told_drawn_and_evaluated_in_space(tmp_path, mon
     assert table["touches_border"].any() and not table["touches_border"].all()
     ids = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "v.nii.gz")))
     assert ids.dtype == np.uint16
-    for row in table.itertuples():
-        assert np.mean(np.argwhere(ids == row.id), axis=0) == pytest.approx([row.z, row.y, row.x], rel=1e-5)
+    for number, *centroid in table[["id", "centroid-0", "centroid-1", "centroid-2"]].to_numpy():
+        assert np.mean(np.argwhere(ids == number), axis=0) == pytest.approx(centroid, rel=1e-5)
     planes = np.asarray(Image.open(out / "overlays" / "v.png"))
     assert planes.shape[0] == 512 and planes.shape[1] > 512 * (15 + 13 + 13) / 48
     shutil.copy(out / "dataset.json", tmp_path / "truth")
@@ -221,7 +225,8 @@ def test_a_changed_image_is_predicted_again_and_the_others_are_not(model, images
     printed = capsys.readouterr().out
     assert "1 of 2 images are predicted already" in printed
     assert f"other images of the same names, in {folder}: a\n" in printed
-    assert "also holds predictions of 1 images that are not in" in printed and "leaves out: c\n" in printed
+    assert "also holds predictions of 1 image not in" in printed
+    assert ", which predictions_coco.json and objects.csv leave out: c\n" in printed
     assert read_ids(out / "a.png", overlap_layers=False)[0].shape == changed.shape
     assert (out / "b.png").stat().st_mtime_ns == kept["b"]
     results = json.loads((out / "predictions_coco.json").read_text())

@@ -67,6 +67,7 @@ class CocoResults:
         """Whether the results of slices say which of them are one object."""
         self._images = References(self._results)
         self._used: set[int | str] = set()
+        self._first = ""
         self._empty = 0
 
     def check_classes(self, classes: Mapping[str, int]) -> None:
@@ -109,6 +110,7 @@ class CocoResults:
 
     def _pieces(self, image: str, shape: tuple[int, int]) -> Iterator[_Piece]:
         """The masks of an image or slice."""
+        self._first = self._first or image
         name = self._images.find(image)
         if name is None:
             return
@@ -127,8 +129,8 @@ class CocoResults:
             (y, x), mask = rle.crop(positions, shape[0])
             yield _Piece(result, np.array([[y.start, x.start], [y.stop, x.stop]]), mask)
 
-    def tell_unused(self, images: Sequence[str]) -> None:
-        """Note what was not asked for after all `images` were.
+    def tell_unused(self) -> None:
+        """Note what was not asked for after all images were.
 
         Raises:
             InputError: where that is everything.
@@ -136,8 +138,8 @@ class CocoResults:
         unused = [name for name in self._results if name not in self._used]
         if unused and not self._used:
             raise InputError(
-                f"No image_id in {self.path} is an image that was evaluated, such as {images[0]}; there are only "
-                f"{describe_ids(unused[:3])} and the like, so they belong to another data set."
+                f"No image_id in {self.path} is an image or slice that was evaluated, such as {self._first}; there are "
+                f"only {describe_ids(unused[:3])} and the like, so they belong to another data set."
             )
         if unused:
             results = sum(len(self._results[name]) for name in unused)

@@ -1,10 +1,11 @@
 """Sensitivity at false positives per image (FROC), as detection of lesions is scored.
 
 The rates and their mean are those of LUNA16 (Setio et al., Medical Image Analysis 42, 1 (2017)), the curve between its
-points a straight line as there and in MONAI's ``compute_froc_score``. A detection hits at an IoU of 0.1, as in
-nnDetection (Baumgartner et al., MICCAI 2021, arXiv 2106.00817) and Retina U-Net (Jaeger et al., arXiv 1811.08661); this
-version takes the masks' IoU, not the boxes'. Each lesion is hit once, by the detection of the highest score; what hits
-it again is a false positive.
+points a straight line as there and in MONAI's ``compute_froc_score``. (MONAI's ``compute_froc_curve_data`` leaves out
+the detections of the lowest score of all; here they count.) A detection hits at an IoU of 0.1, as in nnDetection
+(Baumgartner et al., MICCAI 2021, arXiv 2106.00817) and Retina U-Net (Jaeger et al., arXiv 1811.08661); this version
+takes the masks' IoU, not the boxes'. Each lesion is hit once, by the detection of the highest score; what hits it again
+is a false positive.
 """
 
 from __future__ import annotations

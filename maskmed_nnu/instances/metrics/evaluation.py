@@ -102,7 +102,7 @@ def evaluate(
     scored = results is not None
     metrics = InstanceMetrics(max_detections=max_detections, stuff_classes=stuff_classes, scored=scored)
     in_slices = per_slice or (results is not None and not results.linked)
-    images: list[str] = []
+    images = 0
     notes: list[str] = []
     going_on = np.zeros((2, 3), bool)
     for done, name in enumerate(names, 1):
@@ -139,14 +139,14 @@ def evaluate(
                 comparison = compare(flatten(detections) if flat else detections, true)
             for ranked in metrics.ranked:
                 ranked.add(comparison)
-            images.append(image)
+            images += 1
         if progress is not None:
             progress(Progress("evaluating", done, len(names)))
     if results is not None:
-        results.tell_unused(images)
+        results.tell_unused()
     if (going_on[1] & ~going_on[0]).any() and going_on[0].any():
         notes.append(SINGLE_SLICES)
-    return metrics.compute(), len(images), notes
+    return metrics.compute(), images, notes
 
 
 def _read(path: Path, label_format: LabelFormat) -> tuple[InstanceMap, Geometry | None]:

@@ -6,7 +6,8 @@ are counted pair by pair in one table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import sparse
 from maskmed_nnu.instances.array_types import Integers, Mask
 from maskmed_nnu.instances.boxes import box_slices
 
-CHUNK = 2**22  # box pairs compared at a time; bounds the memory for tens of thousands of objects
+CHUNK = 2**22  # pixels, or pairs of boxes, compared at a time; bounds the memory
 
 
 class Overlaps(NamedTuple):
@@ -51,16 +52,13 @@ def label_overlaps(prediction: Integers, truth: Integers, *, counts: tuple[int, 
     >>> overlaps.prediction.tolist(), overlaps.truth.tolist(), overlaps.iou.tolist()
     ([0, 0, 1], [0, 1, 1], [0.4, 0.2, 0.5])
     """
-    sides = zip((prediction, truth), counts, strict=True)
-    areas = [np.bincount(ids.ravel(), minlength=count + 1)[1:] for ids, count in sides]
+    layers, others = ([layer.ravel() for layer in ids] for ids in (prediction, truth))
+    areas = [_areas(one, count) for one, count in zip((layers, others), counts, strict=True)]
     shape = (len(areas[0]), len(areas[1]))
     table = sparse.csr_array(shape, dtype=np.int64)
-    for layer in prediction:
-        covered = np.flatnonzero(layer)
-        ids = layer.ravel()[covered]
-        for other in truth:
-            other_ids = other.ravel()[covered]
-            both = np.flatnonzero(other_ids)
+    for layer, other in itertools.product(layers, others):
+        for ids, other_ids in zip(_parts(layer), _parts(other), strict=True):
+            both = (ids > 0) & (other_ids > 0)
             table = table + _table(ids[both] - 1, other_ids[both] - 1, shape)
     rows, columns = table.nonzero()
     return Overlaps(rows.astype(np.int64), columns.astype(np.int64), table.data, *areas)
@@ -110,6 +108,21 @@ def box_pairs(boxes: Integers, others: Integers) -> tuple[Integers, Integers]:
         pairs.append(pair)
     first, second = np.concatenate(pairs, axis=1)
     return first, second
+
+
+def _parts(ids: Integers) -> Iterator[Integers]:
+    """An id map [pixels] in parts, which bound the memory for volumes."""
+    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
+
+
+def _areas(layers: Sequence[Integers], count: int) -> NDArray[np.int64]:
+    """Pixels of each of the ids 1..N in layers [pixels], N being `count` or more."""
+    count = max([count, *(int(layer.max(initial=0)) for layer in layers)])
+    areas = np.zeros(count + 1, dtype=np.int64)
+    for layer in layers:
+        for ids in _parts(layer):
+            areas += np.bincount(ids, minlength=len(areas))
+    return areas[1:]
 
 
 def _table(rows: Integers, columns: Integers, shape: tuple[int, int]) -> sparse.csr_array:

@@ -56,7 +56,7 @@ def scene(seed: int, shape: tuple[int, ...], images: int = 3) -> list[tuple[Dete
     for index in range(images):
         truth = random_truth(rng, 0 if index == images - 1 else 12, shape=shape, largest=20)
         prediction = perturbed(rng, truth)
-        prediction.scores[:] += 0.05  # MONAI leaves out the lowest score there is, which is 0 for what is missed
+        prediction.scores[:] += 0.05  # MONAI leaves out the lowest score, so that what is missed must be the only 0
         pairs.append((Detections.empty(shape) if index == 0 else prediction, truth))
     return pairs
 
@@ -128,6 +128,13 @@ def test_an_object_found_twice_is_one_hit_and_one_false_positive() -> None:
     other = make_detections(once.shape, [[3, 0, 0, 4, 4, 4]], [np.full((1, 4, 4), 255, np.uint8)], [0.95], [1])
     metric.update(concatenate([once.select([]), other]), once)
     assert metric.compute()["FROC"] == 0
+
+
+def test_detections_of_the_lowest_score_count() -> None:
+    truth = from_instance_map(np.array([[[[1, 1, 0, 2, 2]]]], np.int32), [1, 1])
+    metric = DetectionSensitivity()
+    metric.update(make_detections(truth.shape, truth.boxes, truth.masks, [0.5, 0.0], [1, 1]), truth)
+    assert metric.compute()["FROC"] == 1
 
 
 def lesion_dice_by_count(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, int]:

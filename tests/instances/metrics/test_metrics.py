@@ -7,6 +7,7 @@ import importlib
 import json
 import pickle
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -60,6 +61,17 @@ def test_overlaps_of_layers(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None
     expected = [[((one == i).any(axis=0) & (other[0] == j)).sum() for j in range(1, 4)] for i in range(1, 10)]
     np.testing.assert_array_equal(dense(found), expected)
     assert found.prediction_area[8] == 0  # an id without a pixel
+
+
+def test_the_overlaps_of_a_volume_take_less_memory_than_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlaps, "CHUNK", 2**14)
+    ids = np.ones((1, 16, 128, 256), np.int32)
+    tracemalloc.start()
+    found = label_overlaps(ids, ids)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.intersection.tolist() == [ids.size]
+    assert peak < 0.5 * ids.nbytes
 
 
 def test_objects_without_a_pixel_do_not_count() -> None:
