@@ -85,17 +85,17 @@ def downsampling(sizes: InstanceSizes, patch: Sequence[int]) -> float:
 def mask_window(sizes: InstanceSizes, patch: Sequence[int]) -> tuple[int, ...]:
     """Edges of the box that a mask is drawn in: hardly any object exceeds it, and it stays within the patch.
 
-    It is square in the plane of a slice.
+    Of images it is square.
 
     >>> sizes = InstanceSizes((9, 9), (40, 40), (61, 61), 12, (40,), 1e-3, 99, (20, 20), (256, 256), (1, 1))
     >>> mask_window(sizes, (256, 256)), mask_window(sizes, (64, 64))
     ((80, 80), (64, 64))
     >>> thick = sizes._replace(largest=(3, 22.2, 22.2))
-    >>> mask_window(thick, (20, 96, 96)), mask_window(thick, (5, 96, 96))
-    ((6, 28, 28), (5, 28, 28))
+    >>> mask_window(thick, (20, 96, 96)), mask_window(thick, (5, 96, 24))
+    ((6, 28, 28), (5, 28, 24))
     """
     multiple = WINDOW_MULTIPLE[len(patch)]
-    limits = (*patch[:-2], max(patch[-2:]), max(patch[-2:]))
+    limits = patch if len(patch) > 2 else [max(patch)] * 2
     needed = [max(edge * WINDOW_MARGIN, edge + MIN_WINDOW_MARGIN) for edge in sizes.largest]
     return tuple(min(ceil(edge / multiple) * multiple, limit) for edge, limit in zip(needed, limits, strict=True))
 

@@ -12,7 +12,10 @@ from maskmed_nnu.nnunet.experiment_planning import patch_rules
 
 EDGES = st.floats(4, 6000)
 SQUARE = st.tuples(st.just((1.0, 1.0)), st.tuples(EDGES, EDGES))
-VOXELS = st.tuples(st.sampled_from([0.3, 1, 1.4, 2, 5, 30]), st.just(1.0), st.sampled_from([1.0, 1.9]))
+# the planner's first axis is that of the largest spacing
+VOXELS = st.tuples(st.sampled_from([1.9, 2, 2.7, 5, 30]), st.just(1.0), st.sampled_from([1.0, 1.9])) | st.just(
+    (1.0,) * 3
+)
 VOLUMES = st.tuples(VOXELS, st.tuples(st.floats(2, 900), EDGES, EDGES))
 
 
