@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -37,6 +37,9 @@ from maskmed_nnu.nnunet.inference.trained_model import check_hook
 from maskmed_nnu.output_paths import refuse_data_set_folder
 from maskmed_nnu.visualization.object_figure import object_figure, stack_figure
 from maskmed_nnu.visualization.prediction_figure import prediction_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DESCRIPTION = """\
 Train one of our networks in minutes and see what it finds, with nnU-Net's own commands, on generated data.
@@ -168,19 +171,39 @@ def _classes(
     return f"mean Dice {mean_dice(scores):.3f}", result
 
 
+def _objects(
+    name: str,
+    write: Callable[..., None],
+    commands: Callable[..., list[Command]],
+    out: Path,
+    folders: dict[str, Path],
+    device: str,
+) -> dict[str, Any]:
+    """Draw a data set of objects and run its commands; where it and the predictions are, and their scores."""
+    dataset, predictions = folders["nnUNet_raw"] / name, out / "predictions" / name
+    drawn = draw(out / "drawn", write, made_from_it=dataset, tell=_tell)
+    _run(commands(drawn, dataset, predictions=predictions, device=device), out / "logs" / name, folders)
+    scores = read_json(predictions / "scores.json", expected="the scores of maskmed evaluate")
+    return {"data_set": dataset, "scores": scores, "predictions": predictions}
+
+
+def _with_picture(found: dict[str, Any], figure: Figure, out: Path) -> dict[str, Any]:
+    """Write the picture, tell where everything is, and return it for JSON."""
+    name = found["data_set"].name
+    picture = out / f"{name}.png"
+    write_atomically(picture, partial(figure.savefig, dpi=100))
+    print(f"\npicture     {picture}\nprediction  {found['predictions']}")
+    return found | {"data_set": name, "picture": picture}
+
+
 def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[str, Any]]:
     """IAUNet on generated cells; prints what it found, and returns the last line and all for JSON."""
     from maskmed_nnu.instances.detections import Detections, from_instance_map
     from maskmed_nnu.instances.files import read_ids
     from maskmed_nnu.instances.instance_map import LabelFormat, decode
 
-    dataset = folders["nnUNet_raw"] / cells.DATASET
-    drawn = draw(out / "drawn", cells.write_pictures, made_from_it=dataset, tell=_tell)
-    predictions = out / "predictions" / dataset.name
-    commands = cell_commands(drawn, dataset, predictions=predictions, device=device)
-    _run(commands, out / "logs" / dataset.name, folders)
-
-    scores = read_json(predictions / "scores.json", expected="the scores of maskmed evaluate")
+    found = _objects(cells.DATASET, cells.write_pictures, cell_commands, out, folders, device)
+    dataset, predictions, scores = found["data_set"], found["predictions"], found["scores"]
     description = read_json(dataset / "dataset.json", expected="the data set's description")
     label_format, ending = LabelFormat.from_dataset_json(description), description["file_ending"]
 
@@ -193,10 +216,7 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[
         name = truth.name.removesuffix(ending)
         image = _array(dataset / "imagesTs" / f"{name}_0000{ending}")
         rows.append((name, image, objects(truth), objects(predictions / truth.name)))
-    picture = out / f"{dataset.name}.png"
-    write_atomically(picture, partial(object_figure(rows).savefig, dpi=100))
-    print(f"\npicture     {picture}\nprediction  {predictions}")
-    result = {"data_set": dataset.name, "scores": scores, "picture": picture, "predictions": predictions}
+    result = _with_picture(found, object_figure(rows), out)
     return f"AP50 {scores['AP50']:.3f}  F1@0.5 {scores['F1@0.5']:.3f}", result
 
 
@@ -204,24 +224,15 @@ def _stacks(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict
     """IAUNet on generated stacks; prints what it found, and returns the last line and all for JSON."""
     from maskmed_nnu.instances.files import read_ids
 
-    dataset = folders["nnUNet_raw"] / cells3d.DATASET
-    drawn = draw(out / "drawn", cells3d.write_stacks, made_from_it=dataset, tell=_tell)
-    predictions = out / "predictions" / dataset.name
-    commands = stack_commands(drawn, dataset, predictions=predictions, device=device)
-    _run(commands, out / "logs" / dataset.name, folders)
-
-    scores = read_json(predictions / "scores.json", expected="the scores of maskmed evaluate")
+    found = _objects(cells3d.DATASET, cells3d.write_stacks, stack_commands, out, folders, device)
+    dataset, predictions, scores = found["data_set"], found["predictions"], found["scores"]
     truths = sorted((dataset / "labelsTs").glob("*.tif"))
     truth = max(truths, key=lambda path: len(np.unique(read_ids(path, overlap_layers=False))))
     image = _array(dataset / "imagesTs" / f"{truth.stem}_0000.tif")
     maps = [read_ids(path, overlap_layers=False)[0] for path in (truth, predictions / truth.name)]
-    picture = out / f"{dataset.name}.png"
-    figure = stack_figure(image, *maps, spacing=(cells3d.ANISOTROPY, 1, 1))
-    write_atomically(picture, partial(figure.savefig, dpi=100))
     counts = [len(np.unique(ids)) - 1 for ids in maps]
     print(f"\n{truth.stem}: {counts[0]} nuclei, {counts[1]} found")
-    print(f"\npicture     {picture}\nprediction  {predictions}")
-    result = {"data_set": dataset.name, "scores": scores, "picture": picture, "predictions": predictions}
+    result = _with_picture(found, stack_figure(image, *maps, spacing=(cells3d.ANISOTROPY, 1, 1)), out)
     return f"F1@0.5 {scores['F1@0.5']:.3f}  PQ {scores['PQ']:.3f}", result
 
 

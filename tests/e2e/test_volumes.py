@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from object_data import DataSet
 
 from maskmed_nnu.instances.detections import unpack
@@ -63,12 +61,7 @@ def test_objects_are_found_in_3d_on_the_grid_of_the_image(touching):
     data, printed = touching
     assert "slice by slice" not in printed["predicted"]
     found = data.check_predictions()
-    for path in sorted((data.raw / "imagesTs").glob("*.nii.gz")):
-        predicted = data.predictions / path.name.replace("_0000", "")
-        image, ids = sitk.ReadImage(str(path)), sitk.ReadImage(str(predicted))
-        for question in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
-            assert getattr(ids, question)() == getattr(image, question)()
-        np.testing.assert_array_equal(nibabel.load(predicted).affine, nibabel.load(path).affine)
+    data.check_geometry()
     spans = [np.ptp(np.nonzero(raw[0] == number)[0]) for raw in found for number in np.unique(raw) if number]
     assert np.median(spans) >= 2, "objects go through several slices"
     scores = data.evaluate()

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import SimpleITK as sitk
 from tiny_cells import shrink_instance_plans
 
 from maskmed_nnu.cli.main import main
@@ -116,6 +118,17 @@ class DataSet:
             found.append(raw)
         assert any(raw.any() for raw in found), "no object was found"
         return found
+
+    def check_geometry(self) -> None:
+        """Predicted volumes lie where their images do, as ITK and nibabel read it."""
+        images = sorted((self.raw / "imagesTs").glob("*.nii.gz"))
+        assert images
+        for path in images:
+            predicted = self.predictions / path.name.replace("_0000", "")
+            image, ids = sitk.ReadImage(str(path)), sitk.ReadImage(str(predicted))
+            for question in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+                assert getattr(ids, question)() == getattr(image, question)()
+            np.testing.assert_array_equal(nibabel.load(predicted).affine, nibabel.load(path).affine)
 
     def check_stuff(self) -> None:
         """Cells and nuclei among matrix, in panoptic ids."""
