@@ -7,7 +7,7 @@ this version differs:
 - the levels may have different widths. Sampling and the bias-free value projection are both linear, so a level is
   either projected first or sampled in its native channels and projected afterwards, whichever allocates less; the
   result is the same and no full-resolution tensor of the transformer's width is needed;
-- on the CPU the weighted sum over points and corners is one ``embedding_bag``, which never stores the sampled values;
+- on the CPU the weighted sum over points and corners never stores the sampled values (`weighted_rows`);
   exported graphs have a gather for each corner instead, which every runtime knows.
 """
 
@@ -22,49 +22,49 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.networks.layers.exporting import is_exporting
+from maskmed_nnu.networks.layers.maskmed.weighted_rows import weighted_rows
 
 
-def _corners(value: Tensor, position: Tensor, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Rows of ``value``, flattened to ``[G * N, C]``, between which each position lies, and their weights; each
-    ``[G, M, P]``."""
-    groups, *shape, _ = value.shape
-    voxels = math.prod(shape)
-    index = [torch.arange(groups, device=value.device).view(-1, 1, 1) * voxels]
-    weights, stride = [weight], 1
+def _corners(shape: Sequence[int], position: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of a flattened ``[G, *shape, C]`` between which each position lies, and their weights.
+
+    ``position [G, M, P, dim]``, ``weight [G, M, P]`` → both ``[2^dim, G, M, P]``.
+    """
+    groups, voxels = len(position), math.prod(shape)
+    dtype = torch.int32 if groups * voxels < 2**31 else torch.int64
+    place = position.movedim(-1, 0).contiguous()
+    last = torch.tensor(shape[::-1], device=position.device).view(-1, 1, 1, 1) - 1
+    floor = place.detach().floor()
+    fraction = place - floor
+    below = (1 - fraction) * ((floor >= 0) & (floor <= last))
+    above = fraction * ((floor >= -1) & (floor < last))
+    low, last = floor.to(dtype), last.to(dtype)
+    high = (low + 1).clamp(min=0).minimum(last)
+    low = low.clamp(min=0).minimum(last)
+    index = (torch.arange(groups, device=position.device, dtype=dtype) * voxels).view(1, -1, 1, 1)
+    weights, stride = weight[None], 1
     for axis, size in enumerate(reversed(shape)):  # each axis doubles the corners
-        coordinate = position[..., axis]
-        low = coordinate.detach().floor()
-        fraction = coordinate - low
-        low = low.long()
-        below = (1 - fraction) * ((low >= 0) & (low < size))
-        above = fraction * ((low >= -1) & (low < size - 1))
-        weights = [part * side for part in weights for side in (below, above)]
-        steps = [low.clamp(0, size - 1) * stride, (low + 1).clamp(0, size - 1) * stride]
-        index = [part + step for part in index for step in steps]
+        index = (index[:, None] + torch.stack([low[axis], high[axis]]) * stride).flatten(0, 1)
+        weights = (weights[:, None] * torch.stack([below[axis], above[axis]])).flatten(0, 1)
         stride *= size
     return index, weights
 
 
 def _sample_bag(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of linearly interpolated rows, through one ``embedding_bag``.
+    """Weighted sum of linearly interpolated rows, none of which is stored.
 
     ``value [G, *shape, C]``, ``position [G, M, P, dim]`` in voxels, ``weight [G, M, P]`` → ``[G, M, C]``.
     """
-    groups, channels = value.shape[0], value.shape[-1]
-    index, weights = _corners(value, position, weight)
-    sampled = F.embedding_bag(
-        torch.stack(index, -1).flatten(0, 1).flatten(1),
-        value.reshape(-1, channels),
-        mode="sum",
-        per_sample_weights=torch.stack(weights, -1).flatten(0, 1).flatten(1).to(value.dtype),
-    )
-    return sampled.view(groups, -1, channels)
+    groups, *shape, channels = value.shape
+    bags = position.shape[0] * position.shape[1]
+    index, weights = (c.flatten(1).t().reshape(bags, -1) for c in _corners(shape, position, weight))
+    return weighted_rows(value.reshape(-1, channels), index, weights.to(value.dtype)).view(groups, -1, channels)
 
 
 def _sample_gather(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     """The same as :func:`_sample_bag` in gathers and sums, one corner at a time."""
     rows = value.reshape(-1, value.shape[-1])
-    corners = zip(*_corners(value, position, weight), strict=True)
+    corners = zip(*_corners(value.shape[1:-1], position, weight), strict=True)
     return torch.stack([(F.embedding(index, rows) * part[..., None]).sum(2) for index, part in corners]).sum(0)
 
 

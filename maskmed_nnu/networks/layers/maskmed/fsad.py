@@ -125,7 +125,7 @@ class FSADTransformer(nn.Module):
             1,
         )
         counts = [math.prod(s) for s in shapes]
-        values = [f.movedim(1, -1) for f in features]
+        values = [f.movedim(1, -1).contiguous() for f in features]
         for layer in self.layers:
             for i, shape, part in zip(self.query_levels, shapes, torch.split(tokens, counts, 1), strict=True):
                 values[i] = torch.unflatten(part, 1, shape)
