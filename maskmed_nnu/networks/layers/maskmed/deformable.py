@@ -8,7 +8,8 @@ this version differs:
   either projected first or sampled in its native channels and projected afterwards, whichever allocates less; the
   result is the same and no full-resolution tensor of the transformer's width is needed;
 - on the CPU the weighted sum over points and corners is one ``embedding_bag``, which never stores the sampled values;
-  exported graphs have a gather for each corner instead, which every runtime knows.
+  exported graphs have a gather for each corner instead, which every runtime knows;
+- on a GPU all of it is one kernel where Triton works (`deformable_triton`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.networks.layers.exporting import is_exporting
+from maskmed_nnu.networks.layers.maskmed import deformable_triton
 
 
 def _corners(value: Tensor, position: Tensor, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -147,6 +149,11 @@ class DeformableAttention(nn.Module):
         ``[B, *shape_l, C_l]``. Returns ``[B, N, dim]``.
         """
         offsets, weights = self.sampling(query)
+        if deformable_triton.applies(query, reference, values):
+            projections = [cast(Tensor, projection.weight) for projection in self.value_projections]
+            first = [self._projects_first(value, query.shape[1]) for value in values]
+            fused = deformable_triton.attend(values, projections, first, reference, offsets, weights)
+            return cast(Tensor, self.output(fused.flatten(2)))
         attended: Any = 0
         for level, (value, projection) in enumerate(zip(values, self.value_projections, strict=True)):
             position = self.positions(reference, offsets[:, :, :, level], value.shape[1:-1])
