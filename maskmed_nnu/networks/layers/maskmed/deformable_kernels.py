@@ -53,7 +53,7 @@ def sample_kernel(
     reference += (first + query) * DIMS
     reference_x = tl.load(reference, real, 0.0)
     reference_y = tl.load(reference + 1, real, 0.0)
-    total = tl.zeros([BLOCK_Q, BLOCK_C], tl.float32)
+    total = tl.full([BLOCK_Q, BLOCK_C], 0, tl.float32)
     for level in tl.static_range(LEVELS):
         size_x = TABLE[5 * level + 2]
         size_y = TABLE[5 * level + 3]
@@ -67,7 +67,7 @@ def sample_kernel(
             if DIMS == 3:
                 low_z, far_z = _cell(tl.load(reference + 2, real, 0.0), offset + 2, size_z, real)
             else:
-                low_z, far_z = tl.zeros([BLOCK_Q], tl.int32), tl.zeros([BLOCK_Q], tl.float32)
+                low_z, far_z = tl.full([BLOCK_Q], 0, tl.int32), tl.full([BLOCK_Q], 0, tl.float32)
             for corner in tl.static_range(1 << DIMS):
                 x = low_x + corner % 2
                 y = low_y + corner // 2 % 2
@@ -144,11 +144,11 @@ def sample_backward_kernel(
             if DIMS == 3:
                 low_z, far_z = _cell(tl.load(reference + 2, real, 0.0), offset + 2, size_z, real)
             else:
-                low_z, far_z = tl.zeros([BLOCK_Q], tl.int32), tl.zeros([BLOCK_Q], tl.float32)
-            weight_grad = tl.zeros([BLOCK_Q], tl.float32)
-            x_grad = tl.zeros([BLOCK_Q], tl.float32)
-            y_grad = tl.zeros([BLOCK_Q], tl.float32)
-            z_grad = tl.zeros([BLOCK_Q], tl.float32)
+                low_z, far_z = tl.full([BLOCK_Q], 0, tl.int32), tl.full([BLOCK_Q], 0, tl.float32)
+            weight_grad = tl.full([BLOCK_Q], 0, tl.float32)
+            x_grad = tl.full([BLOCK_Q], 0, tl.float32)
+            y_grad = tl.full([BLOCK_Q], 0, tl.float32)
+            z_grad = tl.full([BLOCK_Q], 0, tl.float32)
             for corner in tl.static_range(1 << DIMS):
                 x = low_x + corner % 2
                 y = low_y + corner // 2 % 2
