@@ -52,20 +52,23 @@ def assert_close(got: list[Tensor], want: list[Tensor], tolerance: float) -> Non
         assert error < tolerance, f"result {index}: off by {error:.1e} of the largest number"
 
 
-VOLUMES = dict(shapes=[(4, 7, 5), (2, 3, 4)], channels=(3, 8), points=2), [False, True]
-IMAGES = dict(shapes=[(6, 9), (3, 5), (2, 2)], channels=(8, 5, 6), queries=35, heads=1), [False, True, True]
+VOLUMES = {"shapes": [(4, 7, 5), (2, 3, 4)], "channels": (3, 8), "points": 2}, [False, True]
+IMAGES = {"shapes": [(6, 9), (3, 5), (2, 2)], "channels": (8, 5, 6), "queries": 35, "heads": 1}, [False, True, True]
 CASES = {
     "volumes": VOLUMES,
     "images": IMAGES,
     "two images, a level between": (
-        dict(shapes=[(3, 2), (5, 3), (2, 3)], channels=(4, 3, 2), batch=2),
+        {"shapes": [(3, 2), (5, 3), (2, 3)], "channels": (4, 3, 2), "batch": 2},
         [True, False, True],
     ),
-    "one cell along axes": (dict(shapes=[(1, 5, 1), (1, 1, 1)], channels=(2, 3), width=1), [False, True]),
-    "one row of pixels": (dict(shapes=[(1, 6), (4, 1)], channels=(3, 2), width=5, heads=3), [True, False]),
-    "mostly outside": (dict(shapes=[(3, 4, 2), (4, 4, 4)], channels=(3, 2), reach=6.0, queries=20), [True, False]),
-    "one query": (dict(shapes=[(3, 3, 3)], channels=(33,), queries=1, heads=1, width=7), [False]),
-    "all projected": (dict(shapes=[(3, 4), (2, 2)], channels=(3, 2)), [True, True]),
+    "one cell along axes": ({"shapes": [(1, 5, 1), (1, 1, 1)], "channels": (2, 3), "width": 1}, [False, True]),
+    "one row of pixels": ({"shapes": [(1, 6), (4, 1)], "channels": (3, 2), "width": 5, "heads": 3}, [True, False]),
+    "mostly outside": (
+        {"shapes": [(3, 4, 2), (4, 4, 4)], "channels": (3, 2), "reach": 6.0, "queries": 20},
+        [True, False],
+    ),
+    "one query": ({"shapes": [(3, 3, 3)], "channels": (33,), "queries": 1, "heads": 1, "width": 7}, [False]),
+    "all projected": ({"shapes": [(3, 4), (2, 2)], "channels": (3, 2)}, [True, True]),
 }
 HALVES = {"volumes": VOLUMES, "images": IMAGES}
 

@@ -1,14 +1,14 @@
-"""Multi-scale deformable attention in Triton, which torch's CUDA builds bring along; `deformable_grid` is the reference,
-and takes its place where Triton does not work.
+"""Multi-scale deformable attention in Triton, which torch's CUDA builds bring along; `deformable_grid` is the
+reference, and takes its place where Triton does not work.
 
 One launch samples all levels that are projected first, and one each level that is read in its native channels; points
 and levels are summed in registers, in single precision. Nothing is stored for a point but its offset and weight.
 
-Bytes moved per point, with ``E`` bytes a number, ``C`` channels a row (of one head, where the level is projected first)
-and ``2^dim`` corners: the forward pass reads ``2^dim * C * E`` of the values, and ``dim * E + 4`` of offset and weight.
-The backward pass reads the same, adds ``2^dim * C * 4`` to the values' gradient, and writes ``dim * E + 4``. Beside that,
-a level of ``V`` voxels that does not lie channels-last is copied in each pass, ``2 * V * C * E``, for as long as the
-launch takes; and its gradient is cleared and, in half precision, converted: ``V * C * 4`` and ``V * C * (4 + E)``.
+Bytes moved per point, with ``E`` bytes a number, ``2^dim`` corners and ``C`` channels a row (of one head, where the
+level is projected first): the forward pass reads ``2^dim * C * E`` of the values, and ``dim * E + 4`` of offset and
+weight. The backward pass reads the same, adds ``2^dim * C * 4`` to the values' gradient, and writes ``dim * E + 4``. A
+level of ``V`` voxels that does not lie channels-last is copied in each pass, ``2 * V * C * E``, for as long as the launch
+takes; its gradient is cleared, ``V * C * 4``, and in half precision converted, ``V * C * (4 + E)``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _groups(
         table: list[int] = []
         rows = 0
         for level in members:
-            table += [level * points, rows, *sizes[level]]
+            table += (level * points, rows, *sizes[level])
             rows += math.prod(sizes[level])
         channels = value.shape[-1]
         block = 1 << (channels - 1).bit_length()
@@ -120,7 +120,7 @@ def _groups(
             "SAMPLES": levels * points,
             "POINTS": points,
             "LEVELS": len(members),
-            "TABLE": tuple(table),
+            "TABLE": sum(number << 32 * place for place, number in enumerate(table)),
             "CHANNELS": channels,
             "ROW_STRIDE": parts * channels,
             "HEAD_STRIDE": channels if parts > 1 else 0,
@@ -158,8 +158,8 @@ def sample_levels(
     offsets: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """Weighted sums over points, of the levels in ``projected [B, rows, heads, width]``, one behind the other, over them
-    as well, and of each in ``native``, ``[B, *shape, C_l]``: together ``[B, N, heads, width + sum of C_l]``.
+    """Weighted sums: one over all levels in ``projected [B, rows, heads, width]``, one behind the other, and one for
+    each level in ``native``, ``[B, *shape, C_l]``. Together ``[B, N, heads, width + sum of C_l]``.
 
     ``places`` says for each level where it is in ``native``, or -1; ``shapes`` are the sizes of all levels in one list.
     """
