@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 from maskmed_nnu.networks.layers.maskmed import deformable_grid, deformable_triton
 from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # of the largest number
@@ -123,6 +127,7 @@ def test_deterministic_gradients_do_not_depend_on_the_order_of_the_queries(scale
     torch.testing.assert_close(one, fast, rtol=1e-5, atol=1e-6 * scale)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_gradients_that_are_not_finite_are_seen(bad, deterministic):
     """A gradient scaler skips the step for them."""
@@ -186,3 +191,52 @@ def test_taken_on_a_gpu_where_triton_works(taken, changed, monkeypatch):
     monkeypatch.setattr(deformable_triton, "is_available", lambda: case["available"])
     tensor = SimpleNamespace(device=SimpleNamespace(type=case["device"]), dtype=case["dtype"])
     assert deformable_triton.applies(tensor, case["reference"], [tensor]) is taken
+
+
+COMPILE = """
+import torch
+from types import SimpleNamespace
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from maskmed_nnu.networks.layers.maskmed import deformable_kernels as kernels, deformable_triton
+
+driver.set_active(SimpleNamespace(
+    get_current_target=lambda: GPUTarget("cuda", 90, 32), get_current_device=lambda: 0, get_current_stream=lambda _: 0,
+))
+
+class Compiled:
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __getitem__(self, grid):
+        return lambda *arguments, **constants: print(self.kernel.warmup(*arguments, grid=grid, **constants).asm["ptx"])
+
+kernels.sample_kernel = Compiled(kernels.sample_kernel)
+kernels.sample_backward_kernel = Compiled(kernels.sample_backward_kernel)
+value = torch.randn(1, 4, 5, 6, 32).half().requires_grad_()
+offsets, weights = torch.randn(1, 9, 2, 1, 4, 3).half(), torch.rand(1, 9, 2, 1, 4)
+sampled = deformable_triton.sample_levels(None, [value], [0], [4, 5, 6], torch.rand(9, 3), offsets, weights)
+sampled.sum().backward()
+"""
+
+
+@pytest.mark.skipif(Version(triton.__version__) < Version("3.3"), reason="adds numbers one by one")
+def test_compiled_for_hopper_it_reads_16_bytes_at_a_time_and_adds_four_numbers(monkeypatch):
+    """What the interpreter takes, the compiler may refuse; it needs no GPU."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"ld\.global[.\w]*\.v4\.b32", done.stdout)
+    assert re.search(r"(atom|red)\.global[.\w]*\.v4\.f32", done.stdout)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_more_numbers_than_32_bits_count():
+    value = torch.zeros(1, 2**15, 2**15, 3, dtype=torch.half, device=DEVICE)
+    value[0, -1, -1] = torch.tensor([1.0, 2, 3])
+    reference = torch.full((1, 2), 1 - 0.5**16, device=DEVICE)
+    offsets = torch.zeros(1, 1, 1, 1, 1, 2, device=DEVICE)
+    sampled = deformable_triton.sample_levels(
+        None, [value], [0], [2**15, 2**15], reference, offsets, torch.ones(1, 1, 1, 1, 1, device=DEVICE)
+    )
+    assert sampled.flatten().tolist() == [1, 2, 3]

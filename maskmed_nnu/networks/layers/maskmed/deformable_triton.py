@@ -7,8 +7,8 @@ and levels are summed in registers, in single precision. Nothing is stored for a
 Bytes moved per point, with ``E`` bytes a number, ``2^dim`` corners and ``C`` channels a row (of one head, where the
 level is projected first): the forward pass reads ``2^dim * C * E`` of the values, and ``dim * E + 4`` of offset and
 weight. The backward pass reads the same, adds ``2^dim * C * 4`` to the values' gradient, and writes ``dim * E + 4``. A
-level of ``V`` voxels that does not lie channels-last is copied in each pass, ``2 * V * C * E``, for as long as the launch
-takes; its gradient is cleared, ``V * C * 4``, and in half precision converted, ``V * C * (4 + E)``.
+level of ``V`` voxels that does not lie channels-last is copied in each pass, ``2 * V * C * E``, for as long as the
+launch takes; its gradient is cleared, ``V * C * 4``, and in half precision converted, ``V * C * (4 + E)``.
 """
 
 from __future__ import annotations
