@@ -12,7 +12,7 @@ import torch
 from packaging.version import Version
 from torch import Tensor
 
-from maskmed_nnu.networks.layers.maskmed import deformable_grid, deformable_triton
+from maskmed_nnu.networks.layers.maskmed import deformable_grid, deformable_rows, deformable_triton
 from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
 
 triton = pytest.importorskip("triton")
@@ -154,9 +154,14 @@ def test_compiled_in_one_graph_it_equals_the_form_in_pytorch(monkeypatch):
     torch.nn.init.normal_(module.weights.weight)
     values = [torch.randn(1, 3, 4, 5, 3, device=DEVICE), torch.randn(1, 2, 2, 3, 4, device=DEVICE)]
     query, reference = torch.randn(1, 4, 8, device=DEVICE), torch.rand(4, 3, device=DEVICE)
+    monkeypatch.setattr(deformable_triton, "_can_launch", lambda: True)
     answers = []
-    for applies, call in (False, module), (True, torch.compile(module, fullgraph=True, backend="aot_eager")):
-        monkeypatch.setattr(deformable_triton, "applies", lambda *_, applies=applies: applies)
+    for compiled in (False, True):
+        call = torch.compile(module, fullgraph=True, backend="aot_eager") if compiled else module
+        monkeypatch.setattr(deformable_triton, "DEVICE_TYPES", (DEVICE,) if compiled else ())
+        if compiled:
+            monkeypatch.setattr(deformable_rows, "attend", None)
+            monkeypatch.setattr(deformable_grid, "attend", None)
         inputs = [query.clone().requires_grad_(), *(value.clone().requires_grad_() for value in values)]
         result = call(inputs[0], reference, inputs[1:])
         answers.append([result, *torch.autograd.grad(result.square().sum(), [*inputs, *module.parameters()])])
@@ -188,7 +193,7 @@ def test_taken_on_a_gpu_where_triton_works(taken, changed, monkeypatch):
     case = {"device": "cuda", "dtype": torch.half, "exporting": False, "available": True, "reference": torch.zeros(1)}
     case |= changed
     monkeypatch.setattr(deformable_triton, "is_exporting", lambda: case["exporting"])
-    monkeypatch.setattr(deformable_triton, "is_available", lambda: case["available"])
+    monkeypatch.setattr(deformable_triton, "_can_launch", lambda: case["available"])
     tensor = SimpleNamespace(device=SimpleNamespace(type=case["device"]), dtype=case["dtype"])
     assert deformable_triton.applies(tensor, case["reference"], [tensor]) is taken
 

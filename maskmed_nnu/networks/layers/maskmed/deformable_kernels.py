@@ -17,7 +17,7 @@ def _cell(reference, offset, size: tl.constexpr, real):
     return tl.minimum(tl.maximum(low, -2.0), size).to(tl.int32), position - low
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "rows"])
 def sample_kernel(
     value,  # [B, rows, HEADS or 1, CHANNELS]
     reference,  # [queries, DIMS], x first
@@ -88,7 +88,7 @@ def sample_kernel(
     tl.store(output + query[:, None] * (HEADS * OUTPUT_STRIDE) + channel[None, :], total, real[:, None] & filled)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "rows"])
 def sample_backward_kernel(
     value,
     reference,

@@ -24,13 +24,18 @@ from torch.nn import functional as F
 
 from maskmed_nnu.networks.layers.exporting import is_exporting
 
+DEVICE_TYPES = ("cuda",)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @torch.compiler.assume_constant_result
-@functools.cache
 def is_available() -> bool:
     """Whether Triton is there and works: it builds a small library with a C compiler when it is first used."""
+    return _can_launch()
+
+
+@functools.cache
+def _can_launch() -> bool:
     try:
         import triton
 
@@ -45,7 +50,7 @@ def is_available() -> bool:
 def applies(offsets: Tensor, reference: Tensor, values: Sequence[Tensor]) -> bool:
     """Whether `attend` is the form for these arguments of `deformable.attend`."""
     return (
-        offsets.device.type == "cuda"
+        offsets.device.type in DEVICE_TYPES
         and not is_exporting()
         and all(tensor.dtype in DTYPES for tensor in (offsets, *values))
         and not reference.requires_grad
