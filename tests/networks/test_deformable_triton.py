@@ -12,7 +12,12 @@ import torch
 from packaging.version import Version
 from torch import Tensor
 
-from maskmed_nnu.networks.layers.maskmed import deformable_grid, deformable_rows, deformable_triton
+from maskmed_nnu.networks.layers.maskmed import (
+    deformable_grid,
+    deformable_operators,
+    deformable_rows,
+    deformable_triton,
+)
 from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
 
 triton = pytest.importorskip("triton")
@@ -101,7 +106,7 @@ def value_gradients(grad, values, reference, offsets, weights) -> list[Tensor]:
     """Of levels that are all sampled in their native channels."""
     shapes = [size for value in values for size in value.shape[1:-1]]
     levels = list(range(len(values)))
-    operator = deformable_triton.sample_levels_backward
+    operator = deformable_operators.sample_levels_backward
     return operator(grad, None, values, levels, shapes, reference, offsets, weights)[: len(values)]
 
 
@@ -144,7 +149,7 @@ def test_operator_is_what_torch_expects_of_one():
     offsets, weights = offsets.requires_grad_(), weights.requires_grad_()
     projected = torch.randn(1, 4, 1, 3, device=DEVICE, requires_grad=True)
     arguments = (projected, values[:1], [0, -1], [2, 3, 2, 2], reference, offsets, weights)
-    torch.library.opcheck(deformable_triton.sample_levels, arguments)
+    torch.library.opcheck(deformable_operators.sample_levels, arguments)
 
 
 def test_compiled_in_one_graph_it_equals_the_form_in_pytorch(monkeypatch):
@@ -171,7 +176,7 @@ def test_compiled_in_one_graph_it_equals_the_form_in_pytorch(monkeypatch):
 def test_a_second_derivative_is_refused():
     values, _, reference, offsets, weights = make([(2, 3)], (3,))
     offsets.requires_grad_()
-    sampled = deformable_triton.sample_levels(None, values, [0], [2, 3], reference, offsets, weights)
+    sampled = deformable_operators.sample_levels(None, values, [0], [2, 3], reference, offsets, weights)
     (gradient,) = torch.autograd.grad(sampled.square().sum(), offsets, create_graph=True)
     with pytest.raises(RuntimeError, match="sample_levels_backward.*no autograd formula"):
         gradient.sum().backward()
@@ -203,7 +208,7 @@ import torch
 from types import SimpleNamespace
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
-from maskmed_nnu.networks.layers.maskmed import deformable_kernels as kernels, deformable_triton
+from maskmed_nnu.networks.layers.maskmed import deformable_kernels as kernels, deformable_operators
 
 driver.set_active(SimpleNamespace(
     get_current_target=lambda: GPUTarget("cuda", 90, 32), get_current_device=lambda: 0, get_current_stream=lambda _: 0,
@@ -220,7 +225,7 @@ kernels.sample_kernel = Compiled(kernels.sample_kernel)
 kernels.sample_backward_kernel = Compiled(kernels.sample_backward_kernel)
 value = torch.randn(1, 4, 5, 6, 32).half().requires_grad_()
 offsets, weights = torch.randn(1, 9, 2, 1, 4, 3).half(), torch.rand(1, 9, 2, 1, 4)
-sampled = deformable_triton.sample_levels(None, [value], [0], [4, 5, 6], torch.rand(9, 3), offsets, weights)
+sampled = deformable_operators.sample_levels(None, [value], [0], [4, 5, 6], torch.rand(9, 3), offsets, weights)
 sampled.sum().backward()
 """
 
@@ -241,7 +246,7 @@ def test_more_numbers_than_32_bits_count():
     value[0, -1, -1] = torch.tensor([1.0, 2, 3])
     reference = torch.full((1, 2), 1 - 0.5**16, device=DEVICE)
     offsets = torch.zeros(1, 1, 1, 1, 1, 2, device=DEVICE)
-    sampled = deformable_triton.sample_levels(
+    sampled = deformable_operators.sample_levels(
         None, [value], [0], [2**15, 2**15], reference, offsets, torch.ones(1, 1, 1, 1, 1, device=DEVICE)
     )
     assert sampled.flatten().tolist() == [1, 2, 3]
