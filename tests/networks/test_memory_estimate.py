@@ -13,14 +13,14 @@ from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.networks import IAUNet, MaskAttnUNet, MaskMed
 from maskmed_nnu.networks.iaunet import WINDOW_POINTS
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
-from maskmed_nnu.networks.layers.maskmed import deformable
+from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid
 from tests.networks.saved import kept_for_backward
 from tests.networks.small_iaunet import encoder_kwargs
 
 
 @pytest.mark.parametrize(("layers", "query_levels"), [(None, None), (1, [2, 3]), (3, [2, 3]), (2, [1, 2, 3])])
 def test_estimate_beside_the_stock_network_is_what_autograd_keeps(layers, query_levels, monkeypatch):
-    monkeypatch.setattr(deformable, "sample", deformable._sample_grid)  # the GPU's way, for which nnU-Net plans
+    monkeypatch.setattr(deformable, "attend", deformable_grid.attend)  # the GPU's way, for which nnU-Net plans
     plan = {
         "n_stages": 4,
         "features_per_stage": [32, 64, 128, 256],
