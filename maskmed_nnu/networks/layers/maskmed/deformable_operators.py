@@ -103,7 +103,7 @@ def sample_levels(
     """
     from maskmed_nnu.networks.layers.maskmed.deformable_kernels import sample_kernel
 
-    output = _empty_output(projected, native, places, shapes, reference, offsets, weights)
+    output: Tensor = _empty_output(projected, native, places, shapes, reference, offsets, weights)
     reference, offsets, weights = reference.float().contiguous(), offsets.contiguous(), weights.contiguous()
     for group in _groups(projected, native, places, shapes, offsets):
         _launch(sample_kernel, group, offsets, group.value, reference, offsets, weights, output[..., group.column :])

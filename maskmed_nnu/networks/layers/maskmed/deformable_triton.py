@@ -5,7 +5,7 @@ reference, and takes its place where Triton does not work.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,14 +18,9 @@ DEVICE_TYPES = ("cuda",)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-@torch.compiler.assume_constant_result
-def is_available() -> bool:
-    """Whether Triton is there and works: it builds a small library with a C compiler when it is first used."""
-    return _can_launch()
-
-
 @functools.cache
 def _can_launch() -> bool:
+    """Triton builds a small library with a C compiler when it is first used."""
     try:
         import triton
 
@@ -35,6 +30,14 @@ def _can_launch() -> bool:
     except Exception:  # whatever is missing, the other form gives the same result
         return False
     return True
+
+
+def _is_available() -> bool:
+    """Whether Triton is there and works."""
+    return _can_launch()
+
+
+is_available: Callable[[], bool] = torch.compiler.assume_constant_result(_is_available)
 
 
 def applies(offsets: Tensor, reference: Tensor, values: Sequence[Tensor]) -> bool:
@@ -68,7 +71,7 @@ def attend(
         projected = torch.cat(parts, 1).unflatten(-1, (heads, width))
     shapes = [size for value in values for size in value.shape[1:-1]]
     native = [values[level] for level in later]
-    sampled = sample_levels(projected, native, places, shapes, reference, offsets, weights)
+    sampled: Tensor = sample_levels(projected, native, places, shapes, reference, offsets, weights)
     if not later:
         return sampled
     columns = width if first else 0
