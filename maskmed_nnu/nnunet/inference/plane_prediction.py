@@ -1,0 +1,199 @@
+"""nnU-Net's sliding window for many classes: labels of an image whose logits are never whole in memory.
+
+nnU-Net adds up the logits of all tiles, 9.4 GB in half precision for 60 classes in 512×512×300 voxels, and sends them to
+another process. Here tiles come in their order along one axis; planes that no later tile reaches are labelled and
+forgotten. Views and folds take turns at each step along the axis, so that their mean is complete with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from nnunetv2.utilities.helpers import empty_cache
+from torch import Tensor
+from tqdm import tqdm
+
+from maskmed_nnu.nnunet.inference.label_planes import LabelPlanes
+from maskmed_nnu.nnunet.inference.mirrored_views import View, planned_views
+from maskmed_nnu.nnunet.inference.pass_progress import STAGE
+from maskmed_nnu.nnunet.plans_handling.label_export import labels_by_plane
+from maskmed_nnu.progress import counted
+
+STEP = 16
+"""Planes after which folds take turns, at the earliest: each turn loads the weights of a fold."""
+WHOLE = View((), None, None)
+
+
+class Tile(NamedTuple):
+    """What the network sees, ``[C, *patch]``, and which part of its answer lies where in the image."""
+
+    image: np.ndarray
+    source: tuple[slice, ...]
+    target: tuple[slice, ...]
+    mirrored: list[int]
+    """Axes of the image"""
+    outputs: list[int] | None
+    """The order of the channels; None: as they are"""
+
+
+def wrap_data_iterator(predictor_class: Any) -> None:
+    """Wrap ``nnUNetPredictor.predict_from_data_iterator``: the predictor knows what image it has at hand."""
+    stock = predictor_class.predict_from_data_iterator
+    signature = inspect.signature(stock)
+
+    @functools.wraps(stock)
+    def predict_from_data_iterator(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        if given.arguments["save_probabilities"] or not predicts_by_plane(self):
+            return stock(self, *args, **kwargs)
+
+        def images(iterator: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+            for image in iterator:
+                with labels_wanted(self, image["data_properties"]):
+                    yield image
+
+        given.arguments["data_iterator"] = images(given.arguments["data_iterator"])
+        return stock(*given.args, **given.kwargs)
+
+    predictor_class.predict_from_data_iterator = predict_from_data_iterator
+
+
+def predicts_by_plane(predictor: Any) -> bool:
+    """Whether the plans ask for it."""
+    return labels_by_plane(predictor.plans_manager.plans, predictor.configuration_manager.configuration)
+
+
+@contextmanager
+def labels_wanted(predictor: Any, properties: Mapping[str, Any]) -> Iterator[None]:
+    """Within, ``predict_logits_from_preprocessed_data`` gives the labels of an image of these ``properties``."""
+    predictor.image_properties = properties
+    try:
+        yield
+    finally:
+        del predictor.image_properties
+
+
+@torch.inference_mode()
+def predict_labels(predictor: Any, image: Tensor) -> Tensor:
+    """Labels [Z, Y, X], integers, of the cropped image at its own resolution, from ``image`` [C, z, y, x] at the
+    network's; within `labels_wanted`."""
+    predictor.network = predictor.network.to(predictor.device).eval()
+    data, trained = image.cpu().numpy(), predictor.allowed_mirroring_axes
+    predictor.allowed_mirroring_axes, mirrored = planned_views(predictor, len(data))
+    sums_on = predictor.device if predictor.perform_everything_on_device else torch.device("cpu")
+    try:
+        with torch.autocast("cuda") if predictor.device.type == "cuda" else nullcontext():
+            try:
+                return _predict(predictor, data, [WHOLE, *mirrored], sums_on)
+            except torch.OutOfMemoryError:
+                if sums_on.type == "cpu":
+                    raise
+            print(f"{sums_on} has no room for the logits, so they are added up in the computer's memory.")
+            empty_cache(sums_on)
+            return _predict(predictor, data, [WHOLE, *mirrored], torch.device("cpu"))
+    finally:
+        predictor.allowed_mirroring_axes = trained
+        empty_cache(predictor.device)
+
+
+def _predict(predictor: Any, image: np.ndarray, views: Sequence[View], sums_on: torch.device) -> Tensor:
+    patch = [int(edge) for edge in predictor.configuration_manager.patch_size]
+    shape, solid = image.shape[1:], [1] * (3 - len(patch)) + patch
+    axis = min(range(3), key=lambda along: solid[along] / shape[along])  # the share of the image that is kept
+    tiles = [tile for view in views for tile in _tiles(predictor, image, view, patch)]
+    tiles.sort(key=lambda tile: tile.target[axis].start)
+    states = predictor.list_of_parameters
+    passes = [
+        (together[0].target[axis].start, fold, tile)
+        for _, group in groupby(tiles, key=lambda tile: tile.target[axis].start // STEP)
+        for together in [list(group)]
+        for fold in range(len(states))
+        for tile in together
+    ]
+    weight = torch.ones(solid, device=sums_on)
+    if predictor.use_gaussian:
+        gaussian = compute_gaussian(tuple(patch), sigma_scale=1 / 8, value_scaling_factor=10, device=sums_on)
+        weight = gaussian.float().view(solid)
+    planes = LabelPlanes.of_image(predictor, predictor.image_properties, shape=shape, axis=axis)
+    sums = _PlaneSums(shape, axis, sums_on)
+    counting = counted(passes, STAGE, getattr(predictor, "report", None))
+    loaded = None
+    for start, fold, tile in tqdm(counting, total=len(passes), disable=not predictor.allow_tqdm):
+        for logits in sums.finished(start):
+            planes.add(logits)
+        if fold != loaded:
+            getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(states[fold])
+            loaded = fold
+        seen = torch.from_numpy(np.ascontiguousarray(tile.image)[None]).to(predictor.device)
+        logits = predictor._internal_maybe_mirror_and_predict(seen)[0].to(sums_on)
+        sums.add(logits.view(-1, *solid), weight, tile)
+    for logits in sums.finished(shape[axis]):
+        planes.add(logits)
+    return planes.labels
+
+
+def _tiles(predictor: Any, image: np.ndarray, view: View, patch: Sequence[int]) -> Iterator[Tile]:
+    """nnU-Net's tiles of a view of ``image`` [C, z, y, x], and where they lie in the image itself."""
+    mirrored = [axis + 3 - len(patch) for axis in view.axes]
+    seen = np.flip(image if view.inputs is None else image[view.inputs], [axis + 1 for axis in mirrored])  # no copy
+    padded, (_, *inside) = pad_nd_image(seen, patch, return_slicer=True)
+    for slicer in predictor._internal_get_sliding_window_slicers(padded.shape[1:]):
+        source, target = [], []
+        for axis, (part, own, edge) in enumerate(zip(slicer[1:], inside, image.shape[1:], strict=True)):
+            begin, end = (part.start, part.stop) if isinstance(part, slice) else (part, part + 1)
+            first, last = max(begin, own.start), min(end, own.stop)
+            source.append(slice(int(first - begin), int(last - begin)))
+            low, high = int(first - own.start), int(last - own.start)
+            target.append(slice(edge - high, edge - low) if axis in mirrored else slice(low, high))
+        yield Tile(padded[slicer], tuple(source), tuple(target), mirrored, view.outputs)
+
+
+class _PlaneSums:
+    """Weighted sums of tiles, and of their weights, in those planes along ``axis`` that are neither new nor finished.
+
+    In single precision, for in nnU-Net's half precision partners such as left and right are equal here and there.
+    """
+
+    def __init__(self, shape: Sequence[int], axis: int, device: torch.device) -> None:
+        self.plane_shape = [edge for along, edge in enumerate(shape) if along != axis]
+        self.axis, self.device, self.next = axis, device, 0
+        self.planes: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def add(self, logits: Tensor, weight: Tensor, tile: Tile) -> None:
+        """``logits [K, *patch]``, ``weight [*patch]``."""
+        logits, weight = logits[(slice(None), *tile.source)], weight[tile.source]
+        if tile.mirrored:
+            weight = torch.flip(weight, tile.mirrored)
+            logits = torch.flip(logits, [axis + 1 for axis in tile.mirrored])
+        within = tuple(part for along, part in enumerate(tile.target) if along != self.axis)
+        whole = range(tile.target[self.axis].start, tile.target[self.axis].stop)
+        for index, plane, share in zip(
+            whole, logits.unbind(self.axis + 1), weight.unbind(self.axis), strict=True
+        ):
+            if index not in self.planes:
+                shape = (len(logits), *self.plane_shape)
+                self.planes[index] = (
+                    torch.zeros(shape, device=self.device),
+                    torch.zeros(shape[1:], device=self.device),
+                )
+            total, shares = self.planes[index]
+            plane = plane if tile.outputs is None else plane[tile.outputs]
+            total[(slice(None), *within)].addcmul_(plane.float(), share)
+            shares[within] += share
+
+    def finished(self, stop: int) -> Iterator[Tensor]:
+        """The means ``[K, h, w]`` of the planes before ``stop``, which are forgotten."""
+        while self.next < stop:
+            total, shares = self.planes.pop(self.next)
+            self.next += 1
+            yield total.div_(shares)
