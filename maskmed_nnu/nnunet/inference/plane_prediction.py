@@ -43,6 +43,8 @@ class Tile(NamedTuple):
     """Axes of the image"""
     outputs: list[int] | None
     """The order of the channels; None: as they are"""
+    weights: list[Tensor]
+    """Along each axis of the image"""
 
 
 def wrap_data_iterator(predictor_class: Any) -> None:
@@ -120,12 +122,8 @@ def _predict(predictor: Any, image: np.ndarray, views: Sequence[View], sums_on: 
         for fold in range(len(states))
         for tile in together
     ]
-    weight = torch.ones(solid, device=sums_on)
-    if predictor.use_gaussian:
-        gaussian = compute_gaussian(tuple(patch), sigma_scale=1 / 8, value_scaling_factor=10, device=sums_on)
-        weight = gaussian.float().view(solid)
     planes = LabelPlanes.of_image(predictor, predictor.image_properties, shape=shape, axis=axis)
-    sums = _PlaneSums(shape, axis, sums_on)
+    sums = _PlaneSums(shape, axis, share=1 / (len(views) * len(states)), device=sums_on)
     counting = counted(passes, STAGE, getattr(predictor, "report", None))
     loaded = None
     for start, fold, tile in tqdm(counting, total=len(passes), disable=not predictor.allow_tqdm):
@@ -136,7 +134,7 @@ def _predict(predictor: Any, image: np.ndarray, views: Sequence[View], sums_on: 
             loaded = fold
         seen = torch.from_numpy(np.ascontiguousarray(tile.image)[None]).to(predictor.device)
         logits = predictor._internal_maybe_mirror_and_predict(seen)[0].to(sums_on)
-        sums.add(logits.view(-1, *solid), weight, tile)
+        sums.add(logits.view(-1, *solid), tile)
     for logits in sums.finished(shape[axis]):
         planes.add(logits)
     return planes.labels
@@ -147,53 +145,76 @@ def _tiles(predictor: Any, image: np.ndarray, view: View, patch: Sequence[int]) 
     mirrored = [axis + 3 - len(patch) for axis in view.axes]
     seen = np.flip(image if view.inputs is None else image[view.inputs], [axis + 1 for axis in mirrored])  # no copy
     padded, (_, *inside) = pad_nd_image(seen, patch, return_slicer=True)
-    for slicer in predictor._internal_get_sliding_window_slicers(padded.shape[1:]):
-        source, target = [], []
-        for axis, (part, own, edge) in enumerate(zip(slicer[1:], inside, image.shape[1:], strict=True)):
-            begin, end = (part.start, part.stop) if isinstance(part, slice) else (part, part + 1)
-            first, last = max(begin, own.start), min(end, own.stop)
-            source.append(slice(int(first - begin), int(last - begin)))
-            low, high = int(first - own.start), int(last - own.start)
+    slicers = predictor._internal_get_sliding_window_slicers(padded.shape[1:])
+    weights = _axis_weights(slicers, padded.shape[1:], gaussian=predictor.use_gaussian)
+    for slicer in slicers:
+        source, target, weight = [], [], []
+        for axis, (own, edge) in enumerate(zip(inside, image.shape[1:], strict=True)):
+            begin, end = _span(slicer[axis + 1])
+            first, last = max(begin, int(own.start)), min(end, int(own.stop))
+            source.append(slice(first - begin, last - begin))
+            low, high = first - int(own.start), last - int(own.start)
+            of_axis = weights[axis][begin][source[-1]]
             target.append(slice(edge - high, edge - low) if axis in mirrored else slice(low, high))
-        yield Tile(padded[slicer], tuple(source), tuple(target), mirrored, view.outputs)
+            weight.append(of_axis.flip(0) if axis in mirrored else of_axis)
+        yield Tile(padded[slicer], tuple(source), tuple(target), mirrored, view.outputs, weight)
+
+
+def _span(part: slice | int) -> tuple[int, int]:
+    return (part.start, part.stop) if isinstance(part, slice) else (part, part + 1)
+
+
+def _axis_weights(
+    slicers: Sequence[tuple[Any, ...]], shape: Sequence[int], *, gaussian: bool
+) -> list[dict[int, Tensor]]:
+    """For each axis, by where a tile begins, its weights along it; those of all tiles at a position sum to one.
+
+    nnU-Net's Gaussian is a product over the axes, its tiles are a grid, and so the weights of a voxel are products.
+    """
+    found = []
+    for axis, edge in enumerate(shape):
+        weights, total = {}, torch.zeros(edge)
+        for begin, end in sorted({_span(slicer[axis + 1]) for slicer in slicers}):
+            weights[begin] = torch.ones(end - begin)
+            if gaussian and end - begin > 1:
+                weights[begin] = compute_gaussian((end - begin,), dtype=torch.float32, device=torch.device("cpu"))
+            total[begin:end] += weights[begin]
+        found.append({begin: weight / total[begin : begin + len(weight)] for begin, weight in weights.items()})
+    return found
 
 
 class _PlaneSums:
-    """Weighted sums of tiles, and of their weights, in those planes along ``axis`` that are neither new nor finished.
+    """Weighted sums of tiles in those planes along ``axis`` that are neither untouched nor finished.
 
-    In single precision, for in nnU-Net's half precision partners such as left and right are equal here and there.
+    ``share`` is that of each view and fold. In single precision, for in nnU-Net's half precision partners such as left
+    and right are equal here and there.
     """
 
-    def __init__(self, shape: Sequence[int], axis: int, device: torch.device) -> None:
+    def __init__(self, shape: Sequence[int], axis: int, *, share: float, device: torch.device) -> None:
         self.plane_shape = [edge for along, edge in enumerate(shape) if along != axis]
-        self.axis, self.device, self.next = axis, device, 0
-        self.planes: dict[int, tuple[Tensor, Tensor]] = {}
+        self.axis, self.share, self.device, self.next = axis, share, device, 0
+        self.planes: dict[int, Tensor] = {}
 
-    def add(self, logits: Tensor, weight: Tensor, tile: Tile) -> None:
-        """``logits [K, *patch]``, ``weight [*patch]``."""
-        logits, weight = logits[(slice(None), *tile.source)], weight[tile.source]
+    def add(self, logits: Tensor, tile: Tile) -> None:
+        """``logits [K, *patch]``."""
+        logits = logits[(slice(None), *tile.source)]
         if tile.mirrored:
-            weight = torch.flip(weight, tile.mirrored)
             logits = torch.flip(logits, [axis + 1 for axis in tile.mirrored])
+        across = tile.target[self.axis]
         within = tuple(part for along, part in enumerate(tile.target) if along != self.axis)
-        whole = range(tile.target[self.axis].start, tile.target[self.axis].stop)
+        rows, columns = (weight for along, weight in enumerate(tile.weights) if along != self.axis)
+        weight = (self.share * rows[:, None] * columns).to(self.device)
+        shares = tile.weights[self.axis].tolist()
         for index, plane, share in zip(
-            whole, logits.unbind(self.axis + 1), weight.unbind(self.axis), strict=True
+            range(across.start, across.stop), logits.unbind(self.axis + 1), shares, strict=True
         ):
             if index not in self.planes:
-                shape = (len(logits), *self.plane_shape)
-                self.planes[index] = (
-                    torch.zeros(shape, device=self.device),
-                    torch.zeros(shape[1:], device=self.device),
-                )
-            total, shares = self.planes[index]
+                self.planes[index] = torch.zeros((len(logits), *self.plane_shape), device=self.device)
             plane = plane if tile.outputs is None else plane[tile.outputs]
-            total[(slice(None), *within)].addcmul_(plane.float(), share)
-            shares[within] += share
+            self.planes[index][(slice(None), *within)].addcmul_(plane.float(), weight, value=share)
 
     def finished(self, stop: int) -> Iterator[Tensor]:
-        """The means ``[K, h, w]`` of the planes before ``stop``, which are forgotten."""
+        """Logits ``[K, h, w]`` of the planes before ``stop``, which are forgotten."""
         while self.next < stop:
-            total, shares = self.planes.pop(self.next)
+            yield self.planes.pop(self.next)
             self.next += 1
-            yield total.div_(shares)
