@@ -160,7 +160,9 @@ def main() -> None:
     print("| method | window, s | export, s | export / window | peak memory, GB |\n| --- | --- | --- | --- | --- |")
     for row in rows:
         share = row["export"] / row["window"]
-        print(f"| {row['method']} | {row['window']:.1f} | {row['export']:.1f} | {share:.2f} | {row['peak'] / 1e9:.1f} |")
+        print(
+            f"| {row['method']} | {row['window']:.1f} | {row['export']:.1f} | {share:.2f} | {row['peak'] / 1e9:.1f} |"
+        )
     grid = "×".join(str(round(edge * args.scale)) for edge in args.shape)
     print(
         f"\n{args.classes} classes in {'×'.join(map(str, args.shape))} voxels, {grid} at the network's spacing; patch "

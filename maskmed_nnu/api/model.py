@@ -265,9 +265,7 @@ class Model:
             plans.image_reader_writer_class(), plans.plans, predictor.dataset_json, patch_axes=patch_axes
         )
 
-    def _predict(
-        self, image: InputImage, progress: Report | None = None, *, keep_logits: bool = False
-    ) -> Prediction:
+    def _predict(self, image: InputImage, progress: Report | None = None, *, keep_logits: bool = False) -> Prediction:
         """The network's turn, one image at a time; ``keep_logits`` where probabilities of classes will be asked for."""
         from maskmed_nnu.nnunet.inference.array_prediction import predict_objects, predict_semantic
         from maskmed_nnu.nnunet.inference.trained_model import preprocess_array

@@ -1,4 +1,4 @@
-"""What the forward pass of a training step stores for the backward pass, counted on tensors without data."""
+"""What a training step stores for the backward pass, counted on tensors without data."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 STORED_PER_UNIT = 2
-"""nnU-Net counts one number per output of a convolution; its own networks and their loss store two for each: what the
-convolution and the norm behind it take."""
+"""nnU-Net counts one number per output of a convolution; its own networks store two for each with their loss: what the
+convolution takes, and what the norm behind it takes."""
 
 
-def stored_numbers(network: nn.Module, image: Sequence[int]) -> int:
-    """Numbers that autograd keeps for one ``image`` [C, *spatial] in distinct storages, parameters left out.
+def stored_numbers(
+    network: nn.Module, image: Sequence[int], *, logits: Callable[[Any], Sequence[Tensor]] = lambda output: ()
+) -> int:
+    """Numbers that autograd keeps of one ``image`` [C, *spatial], in distinct storages, parameters left out.
 
-    Attention is counted as fused kernels store it, and operators with several forms in that of a GPU, for which nnU-Net
-    plans.
+    ``logits`` are those of the network's output that have nnU-Net's loss, which is counted, too: of each class the
+    probability, its logarithm and the truth, and the label. Attention is counted as fused kernels store it, and what
+    has a form for GPUs in that form, for nnU-Net plans for them.
     """
-    network = copy.deepcopy(network).to("meta").train()
+    network = copy.deepcopy(network).to("meta", torch.float32).train()
     parameters = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     stored: dict[int, torch.UntypedStorage] = {}
 
@@ -34,8 +37,9 @@ def stored_numbers(network: nn.Module, image: Sequence[int]) -> int:
 
     images = torch.empty(2, *image, device="meta")  # two, since a norm over one value has no variance
     with _FusedAttention(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        network(images)
-    return sum(storage.nbytes() for storage in stored.values()) // (2 * images.element_size())
+        output = network(images)
+    kept = sum(storage.nbytes() for storage in stored.values()) // images.element_size()
+    return (kept + sum(3 * dense.numel() + 2 * dense[:, 0].numel() for dense in logits(output))) // 2
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -48,7 +52,7 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _Attended(torch.autograd.Function):
-    """Inputs, output, one number for each query, and a mask as a bias."""
+    """Stores inputs, output, one number for each query, and a mask as a bias."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -92,9 +92,7 @@ class LabelPlanes:
         return logits.max(0).indices
 
 
-def labels_of_logits(
-    predicted: Any, logits: np.ndarray | Tensor, properties: Mapping[str, Any]
-) -> np.ndarray:
+def labels_of_logits(predicted: Any, logits: np.ndarray | Tensor, properties: Mapping[str, Any]) -> np.ndarray:
     """Labels [Z, Y, X] of whole ``logits [K, z, y, x]``; see `LabelPlanes.of_image`."""
     planes = LabelPlanes.of_image(predicted, properties, shape=logits.shape[1:])
     for index in range(logits.shape[1]):

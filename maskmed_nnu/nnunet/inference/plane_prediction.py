@@ -1,7 +1,7 @@
 """nnU-Net's sliding window for many classes: labels of an image whose logits are never whole in memory.
 
-nnU-Net adds up the logits of all tiles, 9.4 GB in half precision for 60 classes in 512×512×300 voxels, and sends them to
-another process. Here tiles come in their order along one axis; planes that no later tile reaches are labelled and
+nnU-Net adds up the logits of all tiles, 9.4 GB in half precision for 60 classes in 512×512×300 voxels, and sends them
+to another process. Here tiles come in their order along one axis; planes that no later tile reaches are labelled and
 forgotten. Views and folds take turns at each step along the axis, so that their mean is complete with it.
 """
 

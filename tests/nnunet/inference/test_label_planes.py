@@ -157,7 +157,7 @@ SWAP = {"axes": [0, 1, 2], "swap": {"2": [[2, 3]]}}
         ((21, 9, 17), {"dim": 2, "axes": (0, 1), "folds": 2}),
         ((3, 9, 17), {"dim": 2, "axes": (0, 1), "mirroring": {"axes": [0, 1], "swap": {"1": [[2, 3]]}}}),
     ],
-    ids=["one", "mirrored, folds", "smaller than a tile", "partners, folds", "partners, small", "slices", "partners 2d"],
+    ids=["one", "mirrored, folds", "small", "partners, folds", "partners, small", "slices", "partners 2d"],
 )
 @pytest.mark.parametrize("labels", [CLASSES, REGIONS], ids=["classes", "regions"])
 def test_the_sliding_window(shape, options, labels, monkeypatch):
