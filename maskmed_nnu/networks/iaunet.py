@@ -271,10 +271,8 @@ class IAUNet(nn.Module):
 
     def _stored_by_loss(self, mask_head: DynamicMaskHead, input_size: Sequence[int]) -> int:
         """Of masks at the windows' points, of votes at each cell of the mask grid, and of the heatmap."""
-        channels, layers = (
-            self.mask_features.out_channels,
-            1 + sum(len(cast(nn.ModuleList, b)) for b in self.decoder.blocks),
-        )
+        channels = self.mask_features.out_channels
+        layers = 1 + sum(len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks)
         per_point = channels + 2 * self.dim + 4 + layers * (2 * mask_head.hidden + 1)
         points = min(round(OBJECTS_PER_QUERY * self.num_queries) * math.prod(self.window), WINDOW_POINTS)
         votes = math.prod(map(floordiv, input_size, self.mask_stride)) * (channels + self.dim + 1)

@@ -20,6 +20,7 @@ from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.inference.label_planes import labels_of_logits, revert_cropping
+from maskmed_nnu.nnunet.inference.plane_prediction import LaterLabels
 from maskmed_nnu.nnunet.inference.prediction_records import recording
 from maskmed_nnu.nnunet.inference.refusals import refuse_instances
 from maskmed_nnu.nnunet.plans_handling.label_export import labels_by_plane
@@ -49,7 +50,8 @@ def wrap_export(module: Any) -> None:
         ``return_probabilities`` adds the detections of the volume or of every slice in the place of probabilities.
         Of many classes, logits or the labels that `plane_prediction` has made of them.
         """
-        labels = np.asarray(predicted_logits)
+        later = isinstance(predicted_logits, LaterLabels)
+        labels = predicted_logits.labels(properties_dict) if later else np.asarray(predicted_logits)
         predicted = SimpleNamespace(
             plans_manager=plans_manager, configuration_manager=configuration_manager, label_manager=label_manager
         )

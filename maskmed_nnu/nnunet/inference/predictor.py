@@ -23,7 +23,7 @@ from maskmed_nnu.instances.stitching.stitch import MARGIN
 from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
 from maskmed_nnu.nnunet.inference.file_prediction import wrap_file_prediction
 from maskmed_nnu.nnunet.inference.mirrored_views import wrap_mirrored_views
-from maskmed_nnu.nnunet.inference.plane_prediction import predict_labels, wrap_data_iterator
+from maskmed_nnu.nnunet.inference.plane_prediction import LaterLabels, predict_labels, wrap_plane_prediction
 
 
 def wrap_predictor(module: ModuleType) -> None:
@@ -36,10 +36,10 @@ def wrap_predictor(module: ModuleType) -> None:
     stock_window = predictor_class.predict_sliding_window_return_logits
 
     @functools.wraps(stock_logits)
-    def predict_logits_from_preprocessed_data(self: Any, data: Tensor) -> Tensor:
+    def predict_logits_from_preprocessed_data(self: Any, data: Tensor) -> Tensor | LaterLabels:
         objects = instance_network(self.network) is not None
         if not objects and not hasattr(self, "image_properties"):
-            return stock_logits(self, data)
+            return LaterLabels(self, data) if hasattr(self, "labels_later") else stock_logits(self, data)
         threads = torch.get_num_threads()
         torch.set_num_threads(min(default_num_processes, threads))
         try:
@@ -55,7 +55,7 @@ def wrap_predictor(module: ModuleType) -> None:
 
     predictor_class.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
-    wrap_data_iterator(predictor_class)
+    wrap_plane_prediction(predictor_class)
     wrap_file_prediction(predictor_class)
     wrap_mirrored_views(predictor_class)
 

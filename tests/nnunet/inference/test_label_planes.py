@@ -15,7 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
-from maskmed_nnu.nnunet.inference import label_planes, plane_prediction
+from maskmed_nnu.nnunet.inference import label_planes, plane_prediction, plane_sums
 from maskmed_nnu.nnunet.inference.plane_prediction import labels_wanted, predict_labels
 from maskmed_nnu.nnunet.plans_handling.label_export import ARGUMENTS, FUNCTION
 
@@ -188,14 +188,14 @@ def test_a_mirrored_image_is_the_mirrored_prediction():
 
 def test_few_planes_of_logits_are_kept(monkeypatch):
     """Those that tiles of one step reach, along the axis of which that is the smallest share."""
-    most, stock = 0, plane_prediction._PlaneSums.add
+    most, stock = 0, plane_sums.PlaneSums.add
 
     def add(sums, *arguments):
         nonlocal most
         stock(sums, *arguments)
         most = max(most, len(sums.planes) * sums.plane_shape[0] * sums.plane_shape[1])
 
-    monkeypatch.setattr(plane_prediction._PlaneSums, "add", add)
+    monkeypatch.setattr(plane_sums.PlaneSums, "add", add)
     predictor = predictor_of(CLASSES, axes=(0,), folds=2)
     with labels_wanted(predictor, properties_of((9, 200, 20))):
         predict_labels(predictor, image_of((9, 200, 20)))
