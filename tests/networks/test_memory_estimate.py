@@ -9,27 +9,20 @@ from torch import nn
 
 from maskmed_nnu.networks import IAUNet, MaskAttnUNet, MaskMed
 from maskmed_nnu.networks.layers.iaunet.backbone import TimmBackbone
-from maskmed_nnu.networks.layers.maskmed import deformable
-from maskmed_nnu.networks.layers.maskmed.deformable import sampling_first_is_smaller
 from maskmed_nnu.networks.layers.stored_numbers import STORED_PER_UNIT, stored_numbers
-from tests.networks.saved import kept_for_backward
+from tests.networks.saved import kept_for_backward, use_form_for_gpus
 from tests.networks.small_iaunet import encoder_kwargs
 
 
 @pytest.fixture
 def form_for_gpus(monkeypatch):
     """On the CPU, the form of deformable attention for GPUs, for which nnU-Net plans."""
-    monkeypatch.setattr(deformable.deformable_rows, "attend", deformable.deformable_grid.attend)
-    monkeypatch.setattr(
-        deformable,
-        "sampling_first_is_smaller",
-        lambda *level, samples, **others: sampling_first_is_smaller(*level, samples=4 * samples, **others),
-    )
+    use_form_for_gpus(monkeypatch)
 
 
 def assert_counted(network: nn.Module, patch: tuple[int, ...]) -> None:
-    kept = kept_for_backward(network, torch.randn(1, 1, *patch)) / 4
-    assert stored_numbers(network, (1, *patch)) == pytest.approx(kept, rel=0.02)
+    kept = kept_for_backward(network, torch.randn(2, 1, *patch)) / 2 / 4
+    assert stored_numbers(network, (1, *patch)) == pytest.approx(kept, rel=0.01)
 
 
 @pytest.mark.parametrize(("layers", "query_levels"), [(None, None), (1, [2, 3]), (3, [2, 3]), (2, [1, 2, 3])])

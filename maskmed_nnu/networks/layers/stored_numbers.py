@@ -52,11 +52,15 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _Attended(torch.autograd.Function):
-    """Stores inputs, output, one number for each query, and a mask as a bias."""
+    """Stores inputs, output, one number for each query, and a mask as a bias.
+
+    ``query [B, heads, N, d]``; the heads of the output lie beside each other in memory.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        batch, heads, count, _ = query.shape
+        output = query.new_empty(batch, count, heads, value.shape[-1]).transpose(1, 2)
         bias = None if mask is None else query.new_empty(mask.shape)
         ctx.save_for_backward(query, key, value, output, query.new_empty(query.shape[:-1]), bias)
         return output

@@ -34,7 +34,7 @@ class LabelPlanes:
         target_spacing: Sequence[float],
         axis: int = 0,
     ) -> None:
-        separate, coarse = determine_do_sep_z_and_axis(None, spacing, target_spacing)  # type: ignore[arg-type]
+        separate, coarse = determine_do_sep_z_and_axis(None, spacing, target_spacing)
         nearest = [separate and along == coarse for along in range(3)]
         self.label_manager, self.axis = label_manager, axis
         self.plane_shape = [int(edge) for along, edge in enumerate(target_shape) if along != axis]
