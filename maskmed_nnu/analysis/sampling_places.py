@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maskmed_nnu.analysis.hooks import watch
 from maskmed_nnu.analysis.patches import Patch
+from maskmed_nnu.networks.layers.maskmed.deformable_grid import positions
 from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
 from maskmed_nnu.networks.maskmed import MaskMed
 
@@ -61,7 +62,7 @@ def sampling_places(network: MaskMed, patch: Patch, place: Sequence[float]) -> S
         asked = reference[tokens]
         # of each level, as shares of its edges, which are those of the patch
         shares = [
-            (attention.positions(asked, offsets[:, :, :, level], shape)[0] + 0.5) / asked.new_tensor(shape[::-1])
+            (positions(asked, offsets[:, :, :, level], shape)[0] + 0.5) / asked.new_tensor(shape[::-1])
             for level, shape in enumerate(shapes)
         ]
 

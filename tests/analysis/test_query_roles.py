@@ -13,7 +13,7 @@ from maskmed_nnu.analysis.patches import cut_patch
 from maskmed_nnu.analysis.query_roles import principal_components, query_roles, similarity
 from maskmed_nnu.analysis.sampling_places import sampling_places
 from maskmed_nnu.analysis.untrained import is_untrained
-from maskmed_nnu.networks.layers.maskmed.deformable import sample
+from maskmed_nnu.networks.layers.maskmed.deformable_grid import positions, sample
 from maskmed_nnu.networks.layers.maskmed.semantic import scores_to_logits
 from maskmed_nnu.networks.maskmed import MaskMed
 
@@ -125,7 +125,7 @@ def test_samples_lie_where_the_network_reads(dim):
             offsets = torch.from_numpy(((position[:, level] - found.asked_at[row]) / stride)[..., ::-1].copy()).float()[
                 None, None
             ]
-            read_at = network.fsad.layers[-1].attention.positions(reference, offsets, shape.tolist())
+            read_at = positions(reference, offsets, shape.tolist())
             value = sample(pooled, read_at.flatten(1, 3)[:, :, None], torch.ones(1, read_at[..., 0].numel(), 1))
             told = (position[:, level] + start).reshape(-1, dim)
             cells = (told + 0.5) / stride - 0.5

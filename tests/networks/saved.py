@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskmed_nnu.networks.layers.maskmed import deformable
+from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid
 
 
 def kept_for_backward(network: nn.Module, image: Tensor) -> int:
@@ -36,5 +36,5 @@ def use_form_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes = {"queries": queries, "dim": attention.dim, "samples": samples}
         return not deformable.sampling_first_is_smaller(voxels, value.shape[-1], **sizes)
 
-    monkeypatch.setattr(deformable.deformable_rows, "attend", deformable.deformable_grid.attend)
+    monkeypatch.setattr(deformable, "attend", deformable_grid.attend)
     monkeypatch.setattr(deformable.DeformableAttention, "_projects_first", projects_first)

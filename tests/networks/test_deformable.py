@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from maskmed_nnu.networks.layers.maskmed import deformable
+from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid, deformable_rows
 from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
-from maskmed_nnu.networks.layers.position import sine_position_encoding, voxel_centres
+from maskmed_nnu.networks.layers.maskmed.weighted_rows import weighted_rows
+from maskmed_nnu.networks.layers.position import encode_positions, sine_position_encoding, voxel_centres
 
 SHAPES = {2: [(6, 9), (3, 5)], 3: [(4, 7, 5), (2, 3, 4)]}
 
@@ -57,11 +58,11 @@ def make(nd: int, project_first: bool | None, n: int = 5, b: int = 2):
     return module, query, reference, values
 
 
-@pytest.mark.parametrize("backend", [deformable._sample_bag, deformable._sample_grid])
+@pytest.mark.parametrize("form", [deformable_rows, deformable_grid])
 @pytest.mark.parametrize("project_first", [True, False, None])
 @pytest.mark.parametrize("nd", [2, 3])
-def test_equals_plain_loop_forward_and_gradients(nd, project_first, backend, monkeypatch):
-    monkeypatch.setattr(deformable, "sample", backend)
+def test_equals_plain_loop_forward_and_gradients(nd, project_first, form, monkeypatch):
+    monkeypatch.setattr(deformable, "attend", form.attend)
     module, query, reference, values = make(nd, project_first)
     inputs = [query, *values, *module.parameters()]
     expected = plain_loop(module, query, reference, values)
@@ -72,6 +73,30 @@ def test_equals_plain_loop_forward_and_gradients(nd, project_first, backend, mon
         torch.autograd.grad(result, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent), strict=True
     ):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 7), (3, 5, 6)])
+@pytest.mark.parametrize("width", [12, 32, 50])
+def test_the_encoding_of_a_grid_is_that_of_its_voxels(shape, width):
+    assert torch.equal(sine_position_encoding(shape, width), encode_positions(voxel_centres(shape), width))
+
+
+def test_rows_in_any_layout_and_rows_that_nobody_reads():
+    """As a product with a matrix of the weights, which shares no code with it."""
+    torch.manual_seed(0)
+    rows = torch.randn(6, 9, dtype=torch.double).T.requires_grad_()  # 9 rows, of which some are read more than once
+    index, weight = torch.tensor([[0, 4, 4], [8, 4, 1]], dtype=torch.int32), torch.rand(2, 3, dtype=torch.double)
+    weight.requires_grad_()
+    matrix = torch.zeros(2, 9, dtype=torch.double).scatter_add(1, index.long(), weight)
+    found, expected = weighted_rows(rows, index, weight), matrix @ rows
+    torch.testing.assert_close(found, expected)
+    cotangent = torch.randn_like(found)
+    for got, want in zip(
+        torch.autograd.grad(found, (rows, weight), cotangent),
+        torch.autograd.grad(expected, (rows, weight), cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize("nd", [2, 3])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmed_nnu.networks.layers.maskmed import deformable, deformable_triton
+from maskmed_nnu.networks.layers.maskmed import deformable_grid, deformable_triton
 from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
 
 pytest.importorskip("triton")
@@ -40,10 +40,10 @@ def plain(values, projections, reference, offsets, weights) -> Tensor:
     batch, queries, heads, _, points, dims = offsets.shape
     total = 0
     for level, (value, projection) in enumerate(zip(values, projections, strict=True)):
-        position = DeformableAttention.positions(reference, offsets[:, :, :, level], value.shape[1:-1])
+        position = deformable_grid.positions(reference, offsets[:, :, :, level], value.shape[1:-1])
         rows = F.linear(value, projection).unflatten(-1, (heads, -1)).movedim(-2, 1).flatten(0, 1)
         position, weight = (t.transpose(1, 2).flatten(0, 1) for t in (position, weights[:, :, :, level]))
-        total = total + deformable.sample(rows, position, weight).view(batch, heads, queries, -1).transpose(1, 2)
+        total = total + deformable_grid.sample(rows, position, weight).view(batch, heads, queries, -1).transpose(1, 2)
     return total
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks import MaskMed, QueryOutput
-from maskmed_nnu.networks.layers.maskmed import deformable
+from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid
 from maskmed_nnu.networks.maskmed import HEADS
 from maskmed_nnu.nnunet.plans_handling.settings.maskmed import SetLossSettings
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss
@@ -69,7 +69,7 @@ def test_every_parameter_gets_a_gradient_from_the_loss(head: str, is_ddp: bool):
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_a_step_in_bfloat16_leaves_finite_gradients(spatial_dims: int, num_points: int | None, monkeypatch):
     """With the formulation of the deformable attention that a GPU takes."""
-    monkeypatch.setattr(deformable, "sample", deformable._sample_grid)
+    monkeypatch.setattr(deformable, "attend", deformable_grid.attend)
     torch.manual_seed(0)
     network = build(spatial_dims)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)

@@ -79,6 +79,5 @@ def _sum(rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     if is_exporting():
         corners = zip(index.unbind(-1), weights.unbind(-1), strict=True)
         return torch.stack([(F.embedding(i, rows) * w[..., None]).sum(-2) for i, w in corners]).sum(0)
-    bags = index.shape[:3]
-    index, weights = (t.reshape(bags.numel(), -1) for t in (index, weights.to(rows.dtype)))
-    return weighted_rows(rows, index, weights).view(*bags, -1)
+    bags = [t.flatten(3).flatten(0, 2) for t in (index, weights.to(rows.dtype))]
+    return weighted_rows(rows, *bags).view(*index.shape[:3], -1)
