@@ -16,6 +16,8 @@ from nnunetv2.preprocessing.resampling.default_resampling import determine_do_se
 from torch import Tensor
 from torch.nn import functional as F
 
+from maskmed_nnu.errors import InputError
+
 
 class LabelPlanes:
     """Takes planes of logits in their order along ``axis``; ``labels`` [Z, Y, X], integers, are then complete.
@@ -63,7 +65,11 @@ class LabelPlanes:
         )
 
     def add(self, logits: Tensor) -> None:
-        """The next plane, ``[K, h, w]``."""
+        """The next plane, ``[K, h, w]``.
+
+        Raises:
+            InputError: where its numbers are not finite.
+        """
         self.kept[self.taken] = self._resize(logits.float())
         self.taken += 1
         while self.made < len(self.sources):
@@ -86,10 +92,16 @@ class LabelPlanes:
 
     def _decide(self, logits: Tensor) -> Tensor:
         """Labels ``[h, w]``."""
+        best = logits.max(0)
+        if not best.values.isfinite().all():
+            raise InputError(
+                "The network answers this image with numbers that are not finite; predict it with --device cpu, where "
+                "nothing is computed in half precision, and look for extreme values in the image."
+            )
         if self.label_manager.has_regions:
             labels: Tensor = self.label_manager.convert_logits_to_segmentation(logits.cpu())
             return labels
-        return logits.max(0).indices
+        return best.indices
 
 
 def labels_of_logits(predicted: Any, logits: np.ndarray | Tensor, properties: Mapping[str, Any]) -> np.ndarray:

@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.inference import label_planes, plane_prediction, plane_sums
 from maskmed_nnu.nnunet.inference.plane_prediction import labels_wanted, predict_labels
 from maskmed_nnu.nnunet.plans_handling.label_export import ARGUMENTS, FUNCTION
@@ -141,6 +142,16 @@ def test_planes_of_logits(labels, spacing, planned, shape, target, axis):
     assert_alike(predictor, labels, logits, properties)
     if axis == 0:
         np.testing.assert_array_equal(convert(predictor, logits, properties), labels)
+
+
+@pytest.mark.parametrize("fault", [np.inf, np.nan])
+@pytest.mark.parametrize("labels", [CLASSES, REGIONS], ids=["classes", "regions"])
+def test_numbers_that_are_not_finite_are_no_labels(fault, labels):
+    predictor = predictor_of(labels)
+    logits = np.zeros((predictor.label_manager.num_segmentation_heads, 2, 3, 4), np.float32)
+    logits[1, 1, 2, 3] = fault
+    with pytest.raises(InputError, match="numbers that are not finite"):
+        convert(predictor, logits, properties_of((2, 3, 4)))
 
 
 SWAP = {"axes": [0, 1, 2], "swap": {"2": [[2, 3]]}}
