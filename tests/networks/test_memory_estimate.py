@@ -20,9 +20,9 @@ def form_for_gpus(monkeypatch):
     use_form_for_gpus(monkeypatch)
 
 
-def assert_counted(network: nn.Module, patch: tuple[int, ...]) -> None:
+def assert_counted(network: nn.Module, patch: tuple[int, ...], *, rel: float = 0.01) -> None:
     kept = kept_for_backward(network, torch.randn(2, 1, *patch)) / 2 / 4
-    assert stored_numbers(network, (1, *patch)) == pytest.approx(kept, rel=0.01)
+    assert stored_numbers(network, (1, *patch)) == pytest.approx(kept, rel=rel)
 
 
 @pytest.mark.parametrize(("layers", "query_levels"), [(None, None), (1, [2, 3]), (3, [2, 3]), (2, [1, 2, 3])])
@@ -34,7 +34,8 @@ def test_maskmed(layers, query_levels, dim):
     network = MaskMed(
         input_channels=1, num_classes=3, head_levels=[3, 2], fsad=fsad, n_conv_per_stage_decoder=[2] * 3, **plan
     )
-    assert_counted(network, (8, 24, 24)[-dim:])
+    # on the CPU alone the FSAD-Transformer keeps copies of the encoder's features, laid out in rows
+    assert_counted(network, (8, 24, 24)[-dim:], rel=0.05 if fsad else 0.01)
 
 
 @pytest.mark.parametrize(
