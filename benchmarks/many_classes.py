@@ -21,6 +21,7 @@ import resource
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -125,12 +126,14 @@ def measure(method: str, *, shape: list[int], classes: int, patch: list[int], sc
 
         return call
 
-    LabelPlanes.add = timed(LabelPlanes.add)  # type: ignore[method-assign]
     convert = "convert_predicted_logits_to_segmentation_with_correct_shape"
-    setattr(array_prediction, convert, timed(getattr(array_prediction, convert)))
-    begin = time.perf_counter()
-    labels, _ = array_prediction.predict_semantic(predictor, image, properties)
-    seconds = time.perf_counter() - begin
+    with (
+        mock.patch.object(LabelPlanes, "add", timed(LabelPlanes.add)),
+        mock.patch.object(array_prediction, convert, timed(getattr(array_prediction, convert))),
+    ):
+        begin = time.perf_counter()
+        labels, _ = array_prediction.predict_semantic(predictor, image, properties)
+        seconds = time.perf_counter() - begin
     assert labels.shape == tuple(shape)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"method": method, "window": seconds - export[0], "export": export[0], "peak": peak}
