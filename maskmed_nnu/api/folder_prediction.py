@@ -190,7 +190,7 @@ def _predict_case(
             f"{case.files[0]} is a volume of {image.data.shape[1]} slices, but this model writes its maps as "
             f"{outputs.labels.suffix}, of one plane each; predict its slices as images of their own."
         )
-    result = model._predict(image)
+    result = model._predict(image, keep_logits=outputs.probabilities is not None)
     with recording(record.folder, case.name, model._load().plans_manager.plans):
         if outputs.overlay is not None:
             write_atomically(outputs.overlay, Image.fromarray(result._picture()[0]).save)

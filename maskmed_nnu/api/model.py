@@ -265,8 +265,8 @@ class Model:
             plans.image_reader_writer_class(), plans.plans, predictor.dataset_json, patch_axes=patch_axes
         )
 
-    def _predict(self, image: InputImage, progress: Report | None = None) -> Prediction:
-        """The network's turn, one image at a time."""
+    def _predict(self, image: InputImage, progress: Report | None = None, *, keep_logits: bool = False) -> Prediction:
+        """The network's turn, one image at a time; ``keep_logits`` where probabilities of classes will be asked for."""
         from maskmed_nnu.nnunet.inference.array_prediction import predict_objects, predict_semantic
         from maskmed_nnu.nnunet.inference.trained_model import preprocess_array
 
@@ -283,7 +283,14 @@ class Model:
                 )
             return Prediction(image, found.raw, self.names, notes=notes, model=predictor, objects=Objects(*found[1:]))
         with self._lock:
-            labels, probabilities = predict_semantic(predictor, data, properties, report=progress)
+            labels, make_probabilities = predict_semantic(
+                predictor, data, properties, keep_logits=keep_logits, report=progress
+            )
+
+        def probabilities() -> Any:
+            with self._lock:  # they may be the network's turn again
+                return make_probabilities()
+
         return Prediction(
             image,
             labels[None],

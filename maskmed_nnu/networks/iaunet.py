@@ -39,11 +39,14 @@ from maskmed_nnu.networks.layers.iaunet.tile_instances import (
     windowed_instances,
 )
 from maskmed_nnu.networks.layers.position import encode_positions
+from maskmed_nnu.networks.layers.stored_numbers import STORED_PER_UNIT, stored_numbers
 from maskmed_nnu.networks.output import QueryOutput, TileInstances
 
 QUERIES = ("image", "learned")
 WINDOW_POINTS = 2**16
 """Positions of a sample's windows at which its masks are trained: half of those that the loss takes per batch."""
+OBJECTS_PER_QUERY, STORED_PER_HEAT = 2 / 3, 12
+"""In a dense image, as planned; and numbers that the loss stores for one of the heatmap."""
 
 
 class IAUNet(nn.Module):
@@ -260,31 +263,22 @@ class IAUNet(nn.Module):
         return tensors
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Activations stored for the backward pass, queries and attention included, in nnU-Net's unit.
-
-        In volumes also masks, votes and heatmap; images keep the estimates, and the patches, that they always had.
-        """
-        size = self.backbone.compute_conv_feature_map_size(tuple(input_size))
-        scales: list[int] = [math.prod(map(floordiv, input_size, stride)) for stride in self.backbone.strides[::-1]]
-        size += self.pixel_decoder.compute_conv_feature_map_size(scales)
-        layers = [len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks]
-        tokens = sum(n * blocks for n, blocks in zip(scales, layers, strict=False))
-        size += tokens * 3 * self.width + sum(layers) * self.num_queries * 10 * self.width
-        return size + self._given_by_heads(scales, len(layers)) // 2 * (self.dim > 2)
-
-    def _given_by_heads(self, scales: Sequence[int], levels: int) -> int:
-        """Numbers, two of which are a unit, of masks, votes, semantic map, heatmap and sampled windows."""
-        channels = self.mask_features.out_channels
-        if self.dense is not None:
-            channels += cast(nn.Conv3d, self.dense["seg_layers"]).out_channels
-        cells = scales[levels + len(self.pixel_decoder.pyramid) - 1]
-        size = channels * cells
+        """Numbers that a training step stores for one image, loss included, in nnU-Net's unit."""
+        stored = stored_numbers(self, (self.input_channels, *input_size), logits=lambda output: output.dense_logits)
         if isinstance(self.mask_head, DynamicMaskHead):
-            heat = cast(nn.Conv3d, self.image_queries.seg_layers["heat"])
-            size += (heat.in_channels + heat.out_channels) * scales[levels + self.query_level]
-            points = min(self.num_queries * min(math.prod(self.window), cells), WINDOW_POINTS)
-            size += points * (self.mask_features.out_channels + self.dim + 1 + 2 * self.mask_head.hidden)
-        return size
+            stored += self._stored_by_loss(self.mask_head, input_size)
+        return stored // STORED_PER_UNIT
+
+    def _stored_by_loss(self, mask_head: DynamicMaskHead, input_size: Sequence[int]) -> int:
+        """Of masks at the windows' points, of votes at each cell of the mask grid, and of the heatmap."""
+        channels = self.mask_features.out_channels
+        layers = 1 + sum(len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks)
+        per_point = channels + 2 * self.dim + 4 + layers * (2 * mask_head.hidden + 1)
+        points = min(round(OBJECTS_PER_QUERY * self.num_queries) * math.prod(self.window), WINDOW_POINTS)
+        votes = math.prod(map(floordiv, input_size, self.mask_stride)) * (channels + self.dim + 1)
+        heat_stride = self.backbone.strides[::-1][len(self.decoder.blocks) + self.query_level]
+        heat = cast(nn.Conv2d, self.image_queries.seg_layers["heat"]).out_channels
+        return points * per_point + votes + STORED_PER_HEAT * heat * math.prod(map(floordiv, input_size, heat_stride))
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:

@@ -8,7 +8,6 @@ way is `embedding_instances`.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -20,9 +19,12 @@ from torch.nn import functional as F
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import instances_from_embeddings
 from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import MaskAttention
+from maskmed_nnu.networks.layers.stored_numbers import STORED_PER_UNIT, stored_numbers
 from maskmed_nnu.networks.output import EmbeddingOutput, TileInstances
 
 PLACEMENTS = ("both", "encoder", "decoder", "none")
+COMPARED_PIXELS, STORED_PER_PAIR = 1024, 3
+"""Pixels whose embeddings the loss compares in an image, as planned, and what it stores for two of them."""
 
 
 class ResidualDoubleConv(nn.Module):
@@ -179,23 +181,16 @@ class MaskAttnUNet(nn.Module):
         return F.normalize(cast(nn.Conv2d, self.embedding)(features).float(), dim=1)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Numbers that convolutions and attention modules store for one image, nnU-Net's unit of memory."""
-        size = 0
+        """Numbers that a training step stores for one image, loss included, in nnU-Net's unit."""
 
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            nonlocal size
-            if isinstance(module, MaskAttention):
-                size += module.compute_conv_feature_map_size(output[0, 0].numel())
-            else:
-                size += output[0].numel() * 3 // 2  # GELU stores its input besides its output
+        def dense(output: Any) -> Sequence[Tensor]:
+            logits = output.logits if isinstance(output, EmbeddingOutput) else output
+            return logits if isinstance(logits, list) else [logits]
 
-        network = copy.deepcopy(self).to("meta").train()
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, MaskAttention)):
-                module.register_forward_hook(count)
-        # two samples, since a norm over one value has no variance
-        network(torch.empty(2, self.input_channels, *input_size, device="meta"))
-        return size
+        stored = stored_numbers(self, (self.input_channels, *input_size), logits=dense)
+        if self.embedding is not None:
+            stored += STORED_PER_PAIR * min(COMPARED_PIXELS, math.prod(input_size)) ** 2
+        return stored // STORED_PER_UNIT
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:

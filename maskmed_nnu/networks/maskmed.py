@@ -19,13 +19,14 @@ from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
 from maskmed_nnu.networks.layers.maskmed.query_head import MaskedQueryHead
 from maskmed_nnu.networks.layers.maskmed.semantic import scores_to_logits, semantic_scores
+from maskmed_nnu.networks.layers.stored_numbers import STORED_PER_UNIT, stored_numbers
 from maskmed_nnu.networks.layers.unet import FeatureDecoder, build_encoder
 from maskmed_nnu.networks.output import QueryOutput
 
 VOXELS_PER_CHUNK = 2**18
 """In evaluation mode, the masks of all queries are computed for this many voxels at a time."""
-STORED_PER_OUTPUT = 2
-"""nnU-Net counts one number per output of a convolution; about two are stored (its input and that of its norm)."""
+LOSS_POINTS, DENSE_LOSS_MAX_VOXELS = 12544, 100_000
+"""Points of the masks' loss as it is planned; patches up to the second number of voxels are supervised at each."""
 HEADS = ("pointwise", "class_embedding", "unmatched_queries", "queries")
 
 
@@ -188,17 +189,21 @@ class MaskMed(nn.Module):
             )
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Activations stored for the backward pass, transformer parts included, in nnU-Net's unit."""
-        size = int(self.encoder.compute_conv_feature_map_size(input_size))
-        size += int(self.decoder.compute_conv_feature_map_size(input_size))
-        tokens, shape = [], list(input_size)
-        for stride in self.encoder.strides:
-            shape = [n // s for n, s in zip(shape, stride, strict=True)]
-            tokens.append(math.prod(shape))
-        stored = 0
-        if self.fsad is not None:
-            stored += self.fsad.compute_feature_map_size(tokens)
+        """Numbers that a training step stores for one image, loss included, in nnU-Net's unit."""
+
+        def dense(output: Any) -> Sequence[Tensor]:
+            return output.dense_logits if isinstance(output, QueryOutput) else output
+
+        stored = stored_numbers(self, (self.input_channels, *input_size), logits=dense)
         if self.has_queries:
-            head = cast(MaskedQueryHead, self.head)
-            stored += head.compute_feature_map_size([tokens[level] for level in self.head_levels])
-        return size + stored // STORED_PER_OUTPUT
+            stored += self._stored_by_set_loss(math.prod(input_size))
+        return stored // STORED_PER_UNIT
+
+    def _stored_by_set_loss(self, voxels: int) -> int:
+        """At each point the masks of the targets after each layer, those of all queries, and scores of the classes;
+        where points are drawn, the features there, too."""
+        head = cast(MaskedQueryHead, self.head)
+        numbers = self.num_classes * (len(self.head_levels) + 1) + head.num_queries + 3 * self.num_classes + 5
+        if voxels <= DENSE_LOSS_MAX_VOXELS:
+            return voxels * numbers
+        return LOSS_POINTS * (numbers + self.encoder.output_channels[0])

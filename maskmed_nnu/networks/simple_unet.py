@@ -6,18 +6,17 @@ the third dimension, strides and kernels from nnU-Net's plan, and settings for w
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.layers.simple_unet.fusion import Fusion
 from maskmed_nnu.networks.layers.simple_unet.units import ConvUnit, ESKBlock
+from maskmed_nnu.networks.layers.stored_numbers import STORED_PER_UNIT, stored_numbers
 
 
 class FixedWidthUNet(nn.Module):
@@ -139,20 +138,12 @@ class FixedWidthUNet(nn.Module):
             )
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Numbers that the convolutions output for one image, nnU-Net's unit of memory."""
-        size = 0
+        """Numbers that a training step stores for one image, loss included, in nnU-Net's unit."""
 
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            nonlocal size
-            size += output.numel()
+        def dense(output: Tensor | list[Tensor]) -> Sequence[Tensor]:
+            return output if isinstance(output, list) else [output]
 
-        network = copy.deepcopy(self).to("meta").train()
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-                module.register_forward_hook(count)
-        # two samples, since a norm over one value has no variance
-        network(torch.empty(2, self.input_channels, *input_size, device="meta"))
-        return size // 2
+        return stored_numbers(self, (self.input_channels, *input_size), logits=dense) // STORED_PER_UNIT
 
 
 class SimpleUNet(FixedWidthUNet):

@@ -20,6 +20,7 @@ from PIL import Image
 import maskmed_nnu as mm
 from maskmed_nnu.instances.files import read_ids
 from maskmed_nnu.nnunet.inference import build_predictor
+from maskmed_nnu.nnunet.plans_handling.label_export import MANY_CLASSES, plan_label_export
 from tests.nnunet.tiny_models import NETWORKS, OBJECTS, REGIONS, tiny_model
 
 GRIDS = [(name, 2) for name in NETWORKS] + [("MaskMed", 3), ("SimpleUNet", 3)]
@@ -130,6 +131,38 @@ def test_regions_and_probabilities(tmp_path):
     assert result.names == {0: "background", 1: "whole", 2: "core"}
     plain = mm.load(tiny_model(tmp_path / "plain", "MaskMed", dim=3), device="cpu").predict(file)
     np.testing.assert_allclose(plain.probabilities.sum(0), 1, atol=1e-5)
+
+
+def test_many_classes_are_labelled_plane_by_plane(tmp_path):
+    """By nnU-Net's ways into its predictor and by ours, and as its whole logits say."""
+    options = {"transpose": (2, 0, 1), "spacing": (1.1, 1.3, 1.2), "folds": (0, 1)}
+    folder = tiny_model(tmp_path / "model", "SimpleUNet", dim=3, **options)
+    plans = json.loads((folder / "plans.json").read_text())
+    plan_label_export(plans, MANY_CLASSES)
+    (folder / "plans.json").write_text(json.dumps(plans))
+    file = save_nifti(tmp_path / "x_0000.nii.gz", volume())
+    expected = written(nnunet_predicts(folder, [file], tmp_path / "out"))
+    whole = written(nnunet_predicts(folder, [file], tmp_path / "whole", probabilities=True))
+    assert len(np.unique(expected)) > 1 and np.mean(expected != whole) < 0.01
+    model, told = mm.load(folder, device="cpu"), []
+    result = model.predict(file, progress=told.append)
+    np.testing.assert_array_equal(result.labels, expected)
+    passes = [now for now in told if now.stage == "predicting"]
+    assert [now.done for now in passes] == list(range(passes[-1].total + 1))
+    stored = np.load(tmp_path / "whole" / "case.npz")["probabilities"]
+    np.testing.assert_array_equal(result.probabilities, stored)
+    summary = model.predict_folder(file, tmp_path / "files", probabilities=True, overlays=False)
+    assert summary.predicted == ["x"], summary.failed
+    np.testing.assert_array_equal(np.load(tmp_path / "files" / "x.npz")["probabilities"], stored)
+    np.testing.assert_array_equal(written(tmp_path / "files" / "x.nii.gz"), whole)
+
+    def stop(now):
+        if now.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.predict(file, progress=stop)
+    np.testing.assert_array_equal(model.predict(file).labels, expected)
 
 
 def test_channels_as_files_vectors_and_axes(tmp_path):

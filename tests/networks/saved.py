@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch import Tensor, nn
+
+from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid
 
 
 def kept_for_backward(network: nn.Module, image: Tensor) -> int:
@@ -21,3 +26,15 @@ def kept_for_backward(network: nn.Module, image: Tensor) -> int:
         output = network.train()(image)
     assert output is not None
     return sum(storage.nbytes() for storage in storages.values())
+
+
+def use_form_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deformable attention on the CPU takes the form that it has on GPUs without Triton."""
+
+    def projects_first(attention: deformable.DeformableAttention, value: Tensor, queries: int) -> bool:
+        voxels, samples = math.prod(value.shape[1:-1]), attention.heads * attention.points
+        sizes = {"queries": queries, "dim": attention.dim, "samples": samples}
+        return not deformable.sampling_first_is_smaller(voxels, value.shape[-1], **sizes)
+
+    monkeypatch.setattr(deformable, "attend", deformable_grid.attend)
+    monkeypatch.setattr(deformable.DeformableAttention, "_projects_first", projects_first)

@@ -16,6 +16,7 @@ from maskmed_nnu.networks.layers.maskattn_unet.mask_attention import (
     random_bias,
     soft_bias,
 )
+from maskmed_nnu.networks.layers.stored_numbers import stored_numbers
 from tests.networks.saved import kept_for_backward
 
 
@@ -154,15 +155,16 @@ def test_memory_is_linear_in_the_positions_and_as_estimated(mask):
     small, large = (kept_for_backward(module, torch.randn(1, 32, 16, n, requires_grad=True)) for n in (32, 128))
     assert large < 4.1 * small
     assert large < 4 * module.heads * (16 * 128) ** 2 / 10  # a tenth of the scores
-    assert module.compute_conv_feature_map_size(16 * 128) == pytest.approx(large / 8, rel=0.1)
+    two = kept_for_backward(module, torch.randn(2, 32, 16, 128, requires_grad=True))
+    assert stored_numbers(module, (32, 16, 128)) == pytest.approx(two / 8, rel=0.01)
 
 
 def test_keys_of_a_stride_are_fewer():
     few, all_keys = (MaskAttention(32, key_stride=stride) for stride in (4, 1))
-    x = torch.randn(1, 32, 32, 32, requires_grad=True)
+    x = torch.randn(2, 32, 32, 32, requires_grad=True)
     measured = kept_for_backward(few, x)
     assert measured < kept_for_backward(all_keys, x)
-    assert few.compute_conv_feature_map_size(32 * 32) == pytest.approx(measured / 8, rel=0.1)
+    assert stored_numbers(few, (32, 32, 32)) == pytest.approx(measured / 8, rel=0.01)
 
 
 @pytest.mark.parametrize("mask", MASKS)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import ceil, prod
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.networks.maskmed import DENSE_LOSS_MAX_VOXELS
+from maskmed_nnu.networks.maskmed import LOSS_POINTS as NUM_POINTS
 from maskmed_nnu.nnunet.plans_handling.settings.maskmed import FSADSettings, MaskMedSettings, SetLossSettings
 
 QUERIES_PER_CLASS = 1.5
@@ -20,9 +22,6 @@ FSAD_MAX_LEVELS = 3
 HEAD_TOKEN_BUDGET = 4096
 """Positions that the mask head attends to in one layer."""
 HEAD_MAX_LEVELS = 3
-DENSE_LOSS_MAX_VOXELS = 100_000
-"""Patches up to this size are supervised at every voxel."""
-NUM_POINTS = 12544
 FSAD_MAX_LAYERS = 3
 FSAD_SHARE = 0.03
 """Layers times query positions, as a share of the patch's voxels: what the transformer may cost beside the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode,
 from maskmed_nnu.nnunet.inference.case_prediction import instance_network
 from maskmed_nnu.nnunet.inference.export_prediction import planned_layers, revert_preprocessing, to_instances
 from maskmed_nnu.nnunet.inference.pass_progress import passes_reported
+from maskmed_nnu.nnunet.inference.plane_prediction import labels_wanted, predicts_by_plane
 from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
 from maskmed_nnu.progress import Progress, Report
@@ -40,31 +42,39 @@ class FoundObjects(NamedTuple):
 
 
 def predict_semantic(
-    predictor: Any, data: np.ndarray, properties: dict[str, Any], *, report: Report | None = None
+    predictor: Any,
+    data: np.ndarray,
+    properties: dict[str, Any],
+    *,
+    keep_logits: bool = False,
+    report: Report | None = None,
 ) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
     """Labels ``[Z, Y, X]`` as nnU-Net exports them, and a function that gives the probabilities ``[K, Z, Y, X]``.
 
-    ``report`` is told how far this is, and ends it by raising.
+    Of many classes that function predicts again, unless ``keep_logits`` spends the memory for them. ``report`` is told
+    how far this is, and ends it by raising.
     """
-    logits = _logits(predictor, data, report)
+
+    def convert(predicted: np.ndarray, probabilities: bool) -> Any:
+        with thread_count_kept():
+            return convert_predicted_logits_to_segmentation_with_correct_shape(
+                predicted,
+                predictor.plans_manager,
+                predictor.configuration_manager,
+                predictor.label_manager,
+                properties,
+                return_probabilities=probabilities,
+            )
+
+    by_plane = predicts_by_plane(predictor) and not keep_logits
+    with labels_wanted(predictor, properties) if by_plane else nullcontext():
+        predicted = _logits(predictor, data, report)
     if report is not None:
         report(Progress("resampling", 0, 1))
-
-    def convert(probabilities: bool) -> Any:
-        with thread_count_kept():
-            return _convert(probabilities)
-
-    def _convert(probabilities: bool) -> Any:
-        return convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits,
-            predictor.plans_manager,
-            predictor.configuration_manager,
-            predictor.label_manager,
-            properties,
-            return_probabilities=probabilities,
-        )
-
-    return convert(False), lambda: np.asarray(convert(True)[1])
+    labels = convert(predicted, False)
+    if by_plane:
+        return labels, lambda: np.asarray(convert(_logits(predictor, data, None), True)[1])
+    return labels, lambda: np.asarray(convert(predicted, True)[1])
 
 
 def predict_objects(
@@ -150,7 +160,7 @@ def class_map(predictor: Any, data: np.ndarray) -> np.ndarray:
 
 
 def _logits(predictor: Any, data: np.ndarray, report: Report | None) -> np.ndarray:
-    """What the network makes of ``data [C, Z, Y, X]``, packed detections of objects.
+    """What the network makes of ``data [C, Z, Y, X]``, packed detections of objects; within `labels_wanted` labels.
 
     Raises:
         InputError: where there is no room for it, rather than whatever torch raises.

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, t
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.json_file import read_json
+from maskmed_nnu.nnunet.inference.label_planes import labels_of_logits, revert_cropping
+from maskmed_nnu.nnunet.inference.plane_prediction import LaterLabels
 from maskmed_nnu.nnunet.inference.prediction_records import recording
 from maskmed_nnu.nnunet.inference.refusals import refuse_instances
+from maskmed_nnu.nnunet.plans_handling.label_export import labels_by_plane
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 from maskmed_nnu.nnunet.preprocessing.case_checks import check_volumes
 
@@ -44,7 +48,17 @@ def wrap_export(module: Any) -> None:
         """For a data set of objects: ids as in its label files, ``[L, Z, Y, X]`` with layers and else ``[Z, Y, X]``.
 
         ``return_probabilities`` adds the detections of the volume or of every slice in the place of probabilities.
+        Of many classes, logits or the labels that `plane_prediction` has made of them.
         """
+        later = isinstance(predicted_logits, LaterLabels)
+        labels = predicted_logits.labels(properties_dict) if later else np.asarray(predicted_logits)
+        predicted = SimpleNamespace(
+            plans_manager=plans_manager, configuration_manager=configuration_manager, label_manager=label_manager
+        )
+        if labels.ndim == 3:
+            return revert_cropping(predicted, labels, properties_dict)
+        if not return_probabilities and labels_by_plane(plans_manager.plans, configuration_manager.configuration):
+            return revert_cropping(predicted, labels_of_logits(predicted, labels, properties_dict), properties_dict)
         if not has_instances(plans_manager.plans):
             return stock_convert(
                 predicted_logits,

@@ -55,6 +55,23 @@ def mirrored_views(
     return views
 
 
+def planned_views(predictor: Any, channels: int) -> tuple[tuple[int, ...] | None, list[View]]:
+    """What a semantic network's predictor averages: axes of mirrored tiles, None for none, and views of whole images.
+
+    Where partners change places, each view of ours is one of nnU-Net's images without mirrored tiles.
+    """
+    configuration, trained = predictor.configuration_manager.configuration, predictor.allowed_mirroring_axes
+    if not (predictor.use_mirroring and trained) or SECTION not in configuration:
+        return trained, []
+    labels = predictor.label_manager
+    mirroring = mirroring_of(predictor.plans_manager.plans, configuration, labels)
+    axes = view_axes(mirroring, trained, labels)
+    if not any(mirroring.swap.get(axis) for axis in axes):
+        return tuple(axes) or None, []
+    cascaded = predictor.configuration_manager.previous_stage_name is not None
+    return None, mirrored_views(mirroring, axes, labels, channels=channels, cascaded=cascaded)
+
+
 def average_views(
     predict: Callable[[Tensor], Tensor], image: Tensor, views: Sequence[View], *, dimension: int
 ) -> Tensor:
@@ -82,20 +99,12 @@ def wrap_mirrored_views(predictor_class: Any) -> None:
 
     @functools.wraps(stock)
     def predict_sliding_window_return_logits(self: Any, input_image: Tensor) -> Tensor:
-        configuration, trained = self.configuration_manager.configuration, self.allowed_mirroring_axes
-        if not (self.use_mirroring and trained) or SECTION not in configuration:
-            return stock(self, input_image)
-        mirroring = mirroring_of(self.plans_manager.plans, configuration, self.label_manager)
-        axes = view_axes(mirroring, trained, self.label_manager)
-        swaps = any(mirroring.swap.get(axis) for axis in axes)
-        # each view of ours is one of nnU-Net's images without mirrored tiles; it takes None for none
-        self.allowed_mirroring_axes = None if swaps else tuple(axes) or None
+        trained = self.allowed_mirroring_axes
+        self.allowed_mirroring_axes, views = planned_views(self, len(input_image))
         try:
-            if not swaps:
+            if not views:
                 return stock(self, input_image)
-            cascaded = self.configuration_manager.previous_stage_name is not None
-            views = mirrored_views(mirroring, axes, self.label_manager, channels=len(input_image), cascaded=cascaded)
-            dimension = len(configuration["patch_size"])
+            dimension = len(self.configuration_manager.configuration["patch_size"])
             self.views = len(views) + 1
             return average_views(lambda image: stock(self, image), input_image, views, dimension=dimension)
         finally:

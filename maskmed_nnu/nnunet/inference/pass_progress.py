@@ -68,6 +68,8 @@ def passes_reported(predictor: Any, report: Report | None) -> Iterator[None]:
 
     def before(*_: Any) -> None:
         nonlocal done
+        if not total:  # no window of nnU-Net's: who predicts reports
+            return
         try:
             report(Progress(STAGE, done, total))
         except BaseException as error:
@@ -76,7 +78,7 @@ def passes_reported(predictor: Any, report: Report | None) -> Iterator[None]:
         done += 1
 
     hook = predictor.network.register_forward_pre_hook(before)
-    predictor.report = report  # to networks of objects, which do without nnU-Net's sliding window
+    predictor.report = report  # where objects, or labels of many classes, do without nnU-Net's sliding window
     predictor._internal_predict_sliding_window_return_logits = window
     predictor._internal_maybe_mirror_and_predict = tile
     try:

@@ -1,7 +1,8 @@
 """The predictor hook: networks that predict instances go through nnU-Net's own commands.
 
 nnU-Net's predictor returns an array of logits per case, which it sends to a process that resamples and exports it. Here
-that array is a vector of bytes, the packed `Detections` of a volume or of its slices, which `export` there unpacks.
+that array is a vector of bytes, the packed `Detections` of a volume or of its slices, which `export` there unpacks; of
+many classes it is the labels (`plane_prediction`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from maskmed_nnu.instances.stitching.stitch import MARGIN
 from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
 from maskmed_nnu.nnunet.inference.file_prediction import wrap_file_prediction
 from maskmed_nnu.nnunet.inference.mirrored_views import wrap_mirrored_views
+from maskmed_nnu.nnunet.inference.plane_prediction import LaterLabels, predict_labels, wrap_plane_prediction
 
 
 def wrap_predictor(module: ModuleType) -> None:
@@ -34,13 +36,14 @@ def wrap_predictor(module: ModuleType) -> None:
     stock_window = predictor_class.predict_sliding_window_return_logits
 
     @functools.wraps(stock_logits)
-    def predict_logits_from_preprocessed_data(self: Any, data: Tensor) -> Tensor:
-        if instance_network(self.network) is None:
-            return stock_logits(self, data)
+    def predict_logits_from_preprocessed_data(self: Any, data: Tensor) -> Tensor | LaterLabels:
+        objects = instance_network(self.network) is not None
+        if not objects and not hasattr(self, "image_properties"):
+            return LaterLabels(self, data) if hasattr(self, "labels_later") else stock_logits(self, data)
         threads = torch.get_num_threads()
         torch.set_num_threads(min(default_num_processes, threads))
         try:
-            return packed_detections(self, data, self.list_of_parameters)
+            return packed_detections(self, data, self.list_of_parameters) if objects else predict_labels(self, data)
         finally:
             torch.set_num_threads(threads)
 
@@ -52,6 +55,7 @@ def wrap_predictor(module: ModuleType) -> None:
 
     predictor_class.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
+    wrap_plane_prediction(predictor_class)
     wrap_file_prediction(predictor_class)
     wrap_mirrored_views(predictor_class)
 

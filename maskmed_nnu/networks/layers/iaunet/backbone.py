@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Sequence
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from maskmed_nnu.errors import InputError
@@ -35,9 +33,6 @@ class PlannedBackbone(nn.Module):
         features: list[Tensor] = self.encoder(image)
         return features
 
-    def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
-        return int(self.encoder.compute_conv_feature_map_size(input_size))
-
 
 class TimmBackbone(nn.Module):
     """``name`` is any of timm's models that gives a pyramid of features, ``weights`` a file with its weights; 2D."""
@@ -56,23 +51,6 @@ class TimmBackbone(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         features = self.model(image)
         return [f.permute(0, 3, 1, 2).contiguous() for f in features] if self.channels_last else features
-
-    def compute_conv_feature_map_size(self, input_size: tuple[int, ...]) -> int:
-        """Half the numbers that autograd stores, as in nnU-Net's networks; counted on tensors without data."""
-        model = copy.deepcopy(self.model).to("meta").train()
-        weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        stored: dict[int, torch.UntypedStorage] = {}
-
-        def record(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in weights:
-                stored[storage._cdata] = storage  # keeps a reference, so that no address is reused
-            return tensor
-
-        image = torch.empty(1, self.input_channels, *input_size, device="meta")
-        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-            model(image)
-        return sum(storage.nbytes() for storage in stored.values()) // (2 * image.element_size())
 
 
 def _product(stride: Sequence[int], steps: Sequence[int]) -> list[int]:

@@ -129,16 +129,6 @@ class PixelDecoder(nn.Module):
             pyramid.append(masks)
         return memory, pyramid
 
-    def compute_conv_feature_map_size(self, scales: Sequence[int]) -> int:
-        """Outputs of all convolutions; ``scales`` are the positions of the encoder's scales, deepest first."""
-        size = 0
-        for positions in scales[: len(self.skips)]:
-            # depthwise and pointwise twice, both skip connections, two convolutions of the mask branch
-            size += 9 * self.width * positions
-        for width, positions in zip(self.pyramid, scales[len(self.skips) :], strict=False):
-            size += 3 * width * positions
-        return size
-
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=True)

@@ -142,13 +142,3 @@ class MaskAttention(nn.Module):
             return bias.expand(key_tokens.shape[0], self.heads, -1)
         logits = self.mask(key_tokens).mT
         return soft_bias(logits) if self.kind == "soft" else hard_bias(logits)
-
-    def compute_conv_feature_map_size(self, positions: int) -> int:
-        """Half the numbers that autograd stores for ``positions`` of one image, as nnU-Net counts."""
-        channels = self.norm.normalized_shape[0]
-        dim = channels // self.heads
-        attended = self.heads * (dim if self.kind == "none" else (dim + 8) // 8 * 8)
-        keys = positions // self.key_stride**2
-        pooled = channels if self.key_stride > 1 else 0
-        stored = positions * (2 * attended + (2 * EXPANSION + 5) * channels) + keys * (2 * attended + pooled)
-        return stored // 2

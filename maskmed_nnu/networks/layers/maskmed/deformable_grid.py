@@ -4,6 +4,7 @@ the reference of the others."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def sample(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     grid = (2 * position.to(dtype) + 1) / size - 1
     if len(shape) == 3:
         grid = grid[:, :, :, None]
-    with torch.autocast(value.device.type, enabled=False):
+    with nullcontext() if value.is_meta else torch.autocast(value.device.type, enabled=False):
         sampled = F.grid_sample(value.movedim(-1, 1).to(dtype), grid, padding_mode="zeros", align_corners=False)
         sampled = sampled.reshape(groups, channels, *weight.shape[1:])
         return torch.einsum("gcmp,gmp->gmc", sampled, weight.to(dtype))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention, sampling_first_is_smaller
+from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
 from maskmed_nnu.networks.layers.position import sine_position_encoding, voxel_centres
 
 
@@ -78,8 +78,7 @@ class FSADTransformer(nn.Module):
         self.query_levels = sorted(query_levels)
         if not self.query_levels or not 0 <= self.query_levels[0] <= self.query_levels[-1] < len(channels):
             raise ValueError(f"query_levels {list(query_levels)} must be some of the levels 0 to {len(channels) - 1}.")
-        self.dim, self.points, self.heads, self.channels = dim, points, heads, tuple(channels)
-        self.spatial_dims, self.ffn = spatial_dims, ffn
+        self.dim = dim
         conv = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
         self.inputs = nn.ModuleList(
             nn.Sequential(conv(channels[i], dim, 1), nn.GroupNorm(1, dim)) for i in self.query_levels
@@ -138,18 +137,3 @@ class FSADTransformer(nn.Module):
         ):
             refined[i] = features[i] + output(torch.unflatten(part.transpose(1, 2), 2, shape))
         return refined
-
-    def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
-        """Numbers stored for the backward pass; ``tokens`` are the voxels of each level."""
-        queries = sum(tokens[i] for i in self.query_levels)
-        samples = queries * self.heads * self.points * len(tokens)
-        # per sample its position and weight, and what their gradients need, on a GPU, for which nnU-Net plans
-        per_layer = queries * (6 * self.dim + 2 * self.ffn) + samples * 2 * (self.spatial_dims + 1)
-        for level, (count, width) in enumerate(zip(tokens, self.channels, strict=True)):
-            width = self.dim if level in self.query_levels else width
-            per_query = self.heads * self.points
-            if sampling_first_is_smaller(count, width, queries=queries, dim=self.dim, samples=per_query):
-                per_layer += queries * per_query * width
-            else:
-                per_layer += count * self.dim + queries * self.points * self.dim
-        return len(self.layers) * per_layer + 4 * queries * self.dim

@@ -82,7 +82,7 @@ class MaskedQueryHead(nn.Module):
         ffn: int = 768,
     ) -> None:
         super().__init__()
-        self.dim, self.heads, self.ffn, self.num_queries = dim, heads, ffn, num_queries
+        self.dim, self.num_queries = dim, num_queries
         conv = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
         self.pool = F.avg_pool2d if spatial_dims == 2 else F.avg_pool3d
         self.inputs = nn.ModuleList(conv(c, dim, 1) for c in memory_channels)
@@ -151,10 +151,3 @@ class MaskedQueryHead(nn.Module):
         """Keys inside the query's current mask; all keys if that mask is empty. ``[B, Q, N]`` bool."""
         inside = embedding[..., :-1] @ features.to(embedding.dtype) + embedding[..., -1:] >= 0
         return inside | ~inside.any(-1, keepdim=True)
-
-    def compute_feature_map_size(self, tokens: Sequence[int]) -> int:
-        """Numbers stored for the backward pass; ``tokens`` are the voxels of each layer's scale."""
-        return sum(
-            n * (5 * self.dim + self.num_queries * self.heads) + self.num_queries * (12 * self.dim + 2 * self.ffn)
-            for n in tokens
-        )

@@ -20,6 +20,7 @@ from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
 from maskmed_nnu.nnunet.experiment_planning.object_data_sets import READER
 from maskmed_nnu.nnunet.experiment_planning.planners.instance import InstancePlanner
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_instance import MaskAttnInstancePlanner
+from maskmed_nnu.nnunet.plans_handling.label_export import plan_label_export
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import LabelTraining
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
@@ -63,6 +64,8 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
             )
         else:
             self.preprocessor_name = choose_preprocessor(self.preprocessor_name)
+            labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
+            self._heads = labels.num_segmentation_heads
 
     @staticmethod
     def check_data_set(dataset_name_or_id: str | int) -> None:
@@ -137,19 +140,19 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
         plans["maskmed_nnu"] = Origin.plan(version=package_version())
         plans["configurations"] = {"2d": plans["configurations"]["2d"]}
         print(self._explain(plans["configurations"]["2d"]), end="\n\n")
+        plan_label_export(plans, self._heads)
         add_mirroring(plans, self.dataset_name, self.dataset_json)
         super().save_plans(plans)
 
     def _explain(self, configuration: dict) -> str:
         architecture = configuration["architecture"]
-        labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
         channels = len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
         network = meta_network(
             architecture["network_class_name"],
             architecture["arch_kwargs"],
             architecture["_kw_requires_import"],
             channels,
-            labels.num_segmentation_heads,
+            self._heads,
         )
         parameters, macs = cost(network, channels, [int(edge) for edge in configuration["patch_size"]])
         return maskattn_rules.explain(configuration, parameters=parameters, macs=macs)

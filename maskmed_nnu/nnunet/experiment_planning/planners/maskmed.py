@@ -17,6 +17,7 @@ from maskmed_nnu.networks.maskmed import MaskMed
 from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
+from maskmed_nnu.nnunet.plans_handling.label_export import plan_label_export
 from maskmed_nnu.nnunet.plans_handling.meta_network import feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.maskmed import MaskMedOrigin
 from maskmed_nnu.nnunet.preprocessing.maskmed_preprocessor import PREPROCESSOR, choose_preprocessor
@@ -81,6 +82,7 @@ class MaskMedPlanning(ExperimentPlanner):
         for name, configuration in plans["configurations"].items():
             if "architecture" in configuration:
                 print(maskmed_rules.explain(name, configuration, num_classes=self.num_classes), end="\n\n")
+        plan_label_export(plans, self.num_classes)
         add_mirroring(plans, self.dataset_name, self.dataset_json)
         super().save_plans(plans)
 

@@ -13,6 +13,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import check_grids
 from maskmed_nnu.nnunet.experiment_planning.mirroring_rules import add_mirroring
+from maskmed_nnu.nnunet.plans_handling.label_export import plan_label_export
 from maskmed_nnu.nnunet.plans_handling.meta_network import cost, feature_map_size, meta_network
 from maskmed_nnu.nnunet.plans_handling.settings.origin import Origin
 from maskmed_nnu.nnunet.plans_handling.settings.pixelwise import SECTION, PixelwiseTraining
@@ -54,6 +55,8 @@ class PixelwisePlanner(ExperimentPlanner):
         plans_name = plans_name or self.default_plans_name()
         super().__init__(dataset_name_or_id, gpu_memory_target_in_gb, preprocessor_name, plans_name, **kwargs)
         self.preprocessor_name = choose_preprocessor(self.preprocessor_name)
+        labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
+        self._heads = labels.num_segmentation_heads
 
     check_data_set = staticmethod(check_grids)  # before nnU-Net takes its fingerprint
 
@@ -103,6 +106,7 @@ class PixelwisePlanner(ExperimentPlanner):
             del plans["configurations"][name]
         for name, configuration in plans["configurations"].items():
             print(self._explain(name, configuration), end="\n\n")
+        plan_label_export(plans, self._heads)
         add_mirroring(plans, self.dataset_name, self.dataset_json)
         super().save_plans(plans)
 
@@ -117,14 +121,13 @@ class PixelwisePlanner(ExperimentPlanner):
     def _explain(self, name: str, configuration: dict) -> str:
         """What was chosen for this configuration and what it costs."""
         architecture, patch = configuration["architecture"], [int(edge) for edge in configuration["patch_size"]]
-        labels = LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
         channels = len(self.dataset_json.get("channel_names") or self.dataset_json["modality"])
         network = meta_network(
             architecture["network_class_name"],
             architecture["arch_kwargs"],
             architecture["_kw_requires_import"],
             channels,
-            labels.num_segmentation_heads,
+            self._heads,
         )
         parameters, macs = cost(network, channels, patch)
         training = configuration[self.section]
