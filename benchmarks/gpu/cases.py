@@ -195,7 +195,8 @@ def iaunet(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
 def maskattn_unet(plan: Plan, *, narrow: bool = False, objects: bool = False, **weights: Any) -> Case:
     """Labels with nnU-Net's loss, or an embedding of objects among stuff."""
     strides = plan.strides[: len(maskattn_rules.FEATURES)]
-    widths = plan.features if narrow else maskattn_rules.FEATURES
+    # half precision cannot normalise a handful of channels
+    widths = [max(width, 16) for width in plan.features] if narrow else maskattn_rules.FEATURES
     settings = MaskAttnUNetSettings.plan(
         key_strides=maskattn_rules.key_strides(plan.patch, strides),
         **({"embedding_dim": 8 if narrow else maskattn_rules.EMBEDDING_DIM} if objects else {}),
