@@ -6,6 +6,7 @@ What a check has found is on the disk as soon as it has ended.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -58,7 +59,9 @@ class Run:
         try:
             finding = function()
         except Exception as error:
-            where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            where = [
+                f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
+            ]
             sentence = (str(error).strip().splitlines() or [""])[0]
             finding = {"ok": False, "error": f"{type(error).__name__}: {sentence[:200]}", "at": where[-4:]}
         self._send({"check": name, "s": round(time.monotonic() - begin, 1), **finding})
@@ -75,7 +78,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, finding: Finding) -> None:
-        self.findings.append(finding)
+        self.findings.append(_plain(finding))
         write_json(self.file, self.findings, indent=1)
         print(as_line(finding), flush=True)
 
@@ -125,6 +128,15 @@ def as_line(finding: Finding) -> str:
 
 def as_row(finding: Finding) -> str:
     return "| {} | {} |".format(*as_line(finding).split(": ", 1))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: it has no number for infinity."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _words(finding: Finding) -> str:

@@ -12,8 +12,8 @@ CUDA_BUILD = torch.backends.cuda.is_built() and not torch.cuda.is_available()
 DEVICES = ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not CUDA_BUILD, reason="see make cuda-check"))]
 WAITS = {
     # in training: which classes there are, the costs of the matching; nnU-Net's loss looks for a pixel that is known
-    "MaskMed 2D": (0, 2, 0),
-    "MaskMed 3D": (0, 2, 0),
+    "MaskMed 2D": (6, 2, 6),
+    "MaskMed 3D": (6, 2, 6),
     "IAUNet 2D": (0, 3, 0),
     "IAUNet 3D": (0, 3, 0),
     "MaskAttnUNet": (0, 0, 0),
