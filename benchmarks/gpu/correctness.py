@@ -85,11 +85,9 @@ def differences(one: Sequence[Any], other: Sequence[Any]) -> Finding:
     gradient = _relative(one[1], other[1])
     # of networks of objects the last two answers are maps; those before belong to queries, which may change places
     maps = max(_relative(*pair) for pair in zip(one[2][-2:], other[2][-2:], strict=True))
-    labels = [
-        float((a.argmax(1) == b.argmax(1)).float().mean()) for a, b in zip(one[2][-1:], other[2][-1:], strict=True)
-    ]
+    equal = (one[2][-1].argmax(1) == other[2][-1].argmax(1)).float().mean()
     right = loss < LOSS_TOLERANCE and gradient < GRADIENT_TOLERANCE and maps < GRADIENT_TOLERANCE
-    return {"ok": right, "loss": loss, "gradient": gradient, "prediction": maps, "equal labels": labels[0]}
+    return {"ok": right, "loss": loss, "gradient": gradient, "prediction": maps, "equal labels": float(equal)}
 
 
 def learns(case: Case, run: Run, half: torch.dtype) -> Finding:

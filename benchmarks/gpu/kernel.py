@@ -54,14 +54,13 @@ def arguments(dim: int, dtype: torch.dtype, device: torch.device) -> dict[str, A
     def leaf(*size: int) -> Tensor:
         return torch.randn(*size, generator=draw).to(device, dtype).requires_grad_()
 
+    offsets = 3 * torch.randn(2, queries, heads, 3, points, dim, generator=draw)
     return {
         "values": [leaf(2, *shape, channels) for shape, channels in zip(shapes, (12, 33, 48), strict=True)],
         "projections": [leaf(heads * width, channels) for channels in (12, 33, 48)],
         "projects_first": [False, True, True],
         "reference": torch.rand(queries, dim, generator=draw).to(device),
-        "offsets": (3 * torch.randn(2, queries, heads, 3, points, dim, generator=draw))
-        .to(device, dtype)
-        .requires_grad_(),
+        "offsets": offsets.to(device, dtype).requires_grad_(),
         "weights": torch.rand(2, queries, heads, 3, points, generator=draw).to(device).requires_grad_(),
     }
 

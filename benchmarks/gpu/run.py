@@ -59,11 +59,13 @@ class Run:
         try:
             finding = function()
         except Exception as error:
-            where = [
-                f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
-            ]
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
             sentence = (str(error).strip().splitlines() or [""])[0]
-            finding = {"ok": False, "error": f"{type(error).__name__}: {sentence[:200]}", "at": where[-4:]}
+            finding = {
+                "ok": False,
+                "error": f"{type(error).__name__}: {sentence[:200]}",
+                "at": [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames],
+            }
         self._send({"check": name, "s": round(time.monotonic() - begin, 1), **finding})
         if self.device.type == "cuda":
             with contextlib.suppress(RuntimeError):

@@ -1,7 +1,7 @@
 """A second device without hardware: tensors say that they are there, and their numbers are on the CPU.
 
-As CUDA does, it refuses operators on tensors of both devices, and the host waits for it at each copy between the devices
-and at each operator whose result has a size that only the device knows. Those waits are counted.
+As CUDA does, it refuses operators on tensors of both devices, and the host waits for it at each copy between the
+devices and at each operator whose result has a size that only the device knows. Those waits are counted.
 """
 
 from __future__ import annotations

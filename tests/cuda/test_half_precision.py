@@ -1,4 +1,4 @@
-"""Autocast to bfloat16 on the CPU against single precision: losses stay in float32, and gradients point the same way."""
+"""Autocast to bfloat16 on the CPU against single precision: losses stay in float32, gradients point the same way."""
 
 from __future__ import annotations
 
