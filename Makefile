@@ -6,6 +6,7 @@
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
 #   make test-napari  the tests of the plugin of napari, which it installs
+#   make bench-quick  what networks and steps cost beside their peers, in under five minutes on two cores
 #   make docs       write the tables of settings and formats into docs/
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
@@ -28,7 +29,7 @@ FAST := -m "not real_data and not slow"
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
-.PHONY: demo check lint test test-slow test-real test-real-short test-napari coverage docs wheel clean
+.PHONY: demo check lint test test-slow test-real test-real-short test-napari coverage bench-quick docs wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo --task $(TASK)
@@ -65,6 +66,9 @@ coverage: $(READY)
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(FAST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks quick --threads 2
 
 docs: $(READY)
 	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs
