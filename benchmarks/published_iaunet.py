@@ -1,4 +1,4 @@
-"""What IAUNet's plans are with the published structure and loss; `compare_instances` and the suites take it from here."""
+"""IAUNet's published structure and loss, as its plans say it; for `compare_instances` and the suites."""
 
 PUBLISHED = {
     "queries": "learned",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from benchmarks.harness.cost import Cost
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A peer that cannot be measured here; the sentence says why, and what would help."""
 
 
@@ -31,7 +31,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """One row of a table. ``prepare`` builds it, once and only where it is asked for, or raises `Missing`."""
+    """One row of a table. ``prepare`` builds it, once and only where it is asked for, or raises `MissingError`."""
 
     name: str
     prepare: Callable[[], Run]

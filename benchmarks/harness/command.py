@@ -62,7 +62,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _run_suite(name: str, suite: Any, argv: list[str]) -> None:
+def _suite_parser(name: str, suite: Any) -> argparse.ArgumentParser:
     parser = _parser(name, suite.__doc__)
     cases = parser.add_argument("--cases", nargs="+", choices=suite.CASES, default=suite.DEFAULT, help="which to run")
     cases.help = f"of {', '.join(suite.CASES)} (default: {' '.join(suite.DEFAULT)})"
@@ -73,6 +73,11 @@ def _run_suite(name: str, suite: Any, argv: list[str]) -> None:
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--precision", choices=DTYPES, help="of autocast (default: float16 on a GPU, else float32)")
     suite.add_options(parser)
+    return parser
+
+
+def _run_suite(name: str, suite: Any, argv: list[str]) -> None:
+    parser = _suite_parser(name, suite)
     options = parser.parse_args(argv)
 
     import torch

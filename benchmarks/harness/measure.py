@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.harness import machine
-from benchmarks.harness.case import Case, Method, Missing, Run
+from benchmarks.harness.case import Case, Method, MissingError, Run
 from benchmarks.harness.cost import Cost, count
 from benchmarks.harness.timing import Spread, Times, interleave
 
@@ -66,7 +66,7 @@ def _prepare(methods: Sequence[Method]) -> tuple[dict[str, Run], list[dict[str, 
     for method in methods:
         try:
             runs[method.name] = method.prepare()
-        except Missing as reason:
+        except MissingError as reason:
             left_out.append({"name": method.name, "reason": str(reason)})
     return runs, left_out
 
@@ -123,10 +123,8 @@ def _clock(case: Case, device: torch.device) -> str:
 def _pace(row: dict[str, Any], device: torch.device) -> dict[str, float | None]:
     """Multiplications a second, and the least time in theory as a share of the time that it took: that of the GPU, or
     of the processor where it is a single one."""
-    if device.type == "cuda":
-        clock = "gpu_seconds"
-    else:
-        clock = "cpu_seconds" if torch.get_num_threads() == 1 else "seconds"
+    on_processor = "cpu_seconds" if torch.get_num_threads() == 1 else "seconds"
+    clock = "gpu_seconds" if device.type == "cuda" else on_processor
     taken = row[clock]["median"] if clock in row else None
     if not taken or row["least_seconds"] is None:
         return {"multiplications_per_second": None, "reached": None}

@@ -2,7 +2,7 @@
 
 RUNS = (
     "step --cases hippocampus --repeats 3",
-    "predict --cases hippocampus objects --repeats 3",
+    "predict --cases hippocampus objects --repeats 2",
     "op --patch 32 80 80 --repeats 3",
     "loss --cases objects --repeats 5",
     "instances --cases volume stitching metrics --patch 32 64 64 --objects 500 --window 16 16 16 --repeats 1",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness.case import Missing
+from benchmarks.harness.case import MissingError
 from benchmarks.published_iaunet import PUBLISHED
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
@@ -31,7 +31,7 @@ def _modules() -> Any:
     try:
         from transformers.models.mask2former import modeling_mask2former
     except (ImportError, RuntimeError, AttributeError) as error:  # the latter two from a torchvision for another torch
-        raise Missing(f"Mask2Former needs transformers (pip install transformers), but {error}.") from None
+        raise MissingError(f"Mask2Former needs transformers (pip install transformers), but {error}.") from None
     return modeling_mask2former
 
 

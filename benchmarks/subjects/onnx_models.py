@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import maskmed_nnu as mm
-from benchmarks.harness.case import Missing
+from benchmarks.harness.case import MissingError
 from maskmed_nnu.networks.layers.iaunet.tile_instances import crop_masks
 from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import instances_from_embeddings
 from maskmed_nnu.networks.output import TileInstances
@@ -76,7 +76,7 @@ def session(graph: bytes | Path, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise Missing("onnxruntime cannot be imported (pip install 'maskmed-nnu[export]').") from None
+        raise MissingError("onnxruntime cannot be imported (pip install 'maskmed-nnu[export]').") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -88,7 +88,7 @@ def session_of(network: nn.Module, image: Tensor, threads: int) -> Any:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
-        raise Missing("onnx and onnxscript cannot be imported (pip install 'maskmed-nnu[export]').") from None
+        raise MissingError("onnx and onnxscript cannot be imported (pip install 'maskmed-nnu[export]').") from None
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(network, (image,), dynamo=True, opset_version=OPSET, verbose=False)

@@ -55,7 +55,7 @@ def encoder(
     strides: Sequence[Sequence[int]] | None = None,
     kernels: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Any]:
-    """nnU-Net's arguments of a plain network; every stage but the first halves each axis unless ``strides`` are given."""
+    """nnU-Net's arguments of a plain network; without ``strides`` every stage but the first halves each axis."""
     stages = len(features)
     return {
         "n_stages": stages,
@@ -95,7 +95,7 @@ def hippocampus(options: argparse.Namespace) -> Plan:
 
 def full(options: argparse.Namespace) -> Plan:
     """What a large data set such as AMOS gets, on a cube of any edge."""
-    edge, features = (64, (4,) * 6) if options.smoke else (options.patch, FEATURES)
+    edge, features = (32, (4,) * 5) if options.smoke else (options.patch, FEATURES)
     return Plan("full plan", (edge,) * 3, options.batch_size or 1, 16, encoder(features, 3))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness.case import Case, Method, Missing, Run
+from benchmarks.harness.case import Case, Method, MissingError, Run
 from benchmarks.subjects import mask2former, objects, onnx_models, unets
 from maskmed_nnu.networks.iaunet import IAUNet
 from maskmed_nnu.networks.simple_unet import SimpleUNet
@@ -100,7 +100,7 @@ def simple_unet(options: argparse.Namespace) -> Case:
 
     def by_onnxruntime(network: Callable[[], nn.Module]) -> Run:
         if options.device.type != "cpu":
-            raise Missing("onnxruntime is measured on the CPU; leave --device out.")
+            raise MissingError("onnxruntime is measured on the CPU; leave --device out.")
         session = onnx_models.session_of(network(), image(), options.threads)
         feed = {session.get_inputs()[0].name: image().numpy()}
         return Run(lambda: session.run(None, feed), counted=False)

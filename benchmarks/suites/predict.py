@@ -1,8 +1,8 @@
 """What predictions cost.
 
-hippocampus, full: a patch of the sliding window, network and argmax, MaskMed beside nnU-Net's network on the plans of the
-suite step; --batch-size patches at once (default: 1). objects: the objects of one image of --size pixels with all four
-mirrored views, by IAUNet (the model nuclei), MaskAttn-UNet as planned and nnU-Net's 2D network with connected
+hippocampus, full: a patch of the sliding window, network and argmax, MaskMed beside nnU-Net's network on the plans of
+the suite step; --batch-size patches at once (default: 1). objects: the objects of one image of --size pixels with all
+four mirrored views, by IAUNet (the model nuclei), MaskAttn-UNet as planned and nnU-Net's 2D network with connected
 components. MaskAttn-UNet has random weights; so that it has objects to find, known ones replace what its network gives.
 evaluation: folders of class maps evaluated, beside reading them and MONAI's surface distances alone. model: a trained
 model's network in PyTorch and in onnxruntime, and whether their label maps are the same.

@@ -1,8 +1,8 @@
 """What an interpreter and a plan wait for before their work begins.
 
-hook: ``python -c pass`` with and without our start-up hook, of an interpreter that does not use nnU-Net. "without again"
-shows how far two measurements of the same thing lie apart. check: the check before planning of a data set of --data-set
-tiny cases of two channels, beside reading each image's header once.
+hook: ``python -c pass`` with and without our start-up hook, of an interpreter that does not use nnU-Net. "without
+again" shows how far two measurements of the same thing lie apart. check: the check before planning of a data set of
+--data-set tiny cases of two channels, beside reading each image's header once.
 
     python -m benchmarks startup
     python -m benchmarks startup --cases hook --repeats 400

@@ -1,7 +1,7 @@
 """What a training step of MaskMed costs beside one of nnU-Net's network with the same encoder, patch and batch.
 
-hippocampus: the plan of MSD Hippocampus (patch 40×56×40, batch 2, 3 classes); full: six stages of 32 to 320 channels, 16
-classes, a cube of --patch voxels, batch 1. MaskMed has its planner's settings for the plan. A step is forward, loss,
+hippocampus: the plan of MSD Hippocampus (patch 40×56×40, batch 2, 3 classes); full: six stages of 32 to 320 channels,
+16 classes, a cube of --patch voxels, batch 1. MaskMed has its planner's settings for the plan. A step is forward, loss,
 backward, gradient clipping and optimizer; no data are needed.
 
     python -m benchmarks step
