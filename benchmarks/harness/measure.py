@@ -45,10 +45,11 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
     clock = _clock(case, settings.device)
     for name, taken in times.items():
         rows[name] |= _spreads(taken, case.items)
-    peer = rows.get(case.peer or "", {}).get(clock)
+    peer = dict(rows.get(case.peer or "", {}))
     for row in rows.values():
-        own = row.get(clock)
-        row["ratio"] = own["median"] / peer["median"] if own and peer and peer["median"] else None
+        row["ratio"] = _quotient(*(one[clock]["median"] if clock in one else None for one in (row, peer)))
+        for memory in ("allocated", "peak"):
+            row[f"{memory}_ratio"] = _quotient(row[f"{memory}_bytes"], peer.get(f"{memory}_bytes"))
         row |= _pace(row, settings.device)
     return {
         "title": case.title,
@@ -59,6 +60,10 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
         "methods": list(rows.values()),
         "left_out": left_out,
     }
+
+
+def _quotient(own: float | None, peer: float | None) -> float | None:
+    return own / peer if own is not None and peer else None
 
 
 def _prepare(methods: Sequence[Method]) -> tuple[dict[str, Run], list[dict[str, str]]]:

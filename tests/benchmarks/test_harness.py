@@ -59,12 +59,11 @@ def test_what_comes_whole_under_inference_mode_is_counted_too(mode):
 
 def test_bytes_are_what_is_read_and_written():
     x = torch.randn(10, 4)
-    assert count(lambda: x.T.reshape(4, 10).view(4, 10)[1:]).bytes in (0, 320)  # the copy, where reshape makes one
     assert count(lambda: x.view(4, 10).expand(3, 4, 10)).bytes == 0
     assert count(lambda: x + x).bytes == 3 * 160
     assert count(lambda: torch.empty(1000)).bytes == 0
-    many = torch.randn(1000, 4)
-    assert count(lambda: many[torch.tensor([1, 2])]).bytes == 2 * 2 * 16 + 2 * 8  # two rows, and their numbers
+    many, chosen = torch.randn(1000, 4), torch.tensor([1, 2])
+    assert count(lambda: many[chosen]).bytes == 2 * 2 * 16 + 2 * 8  # two rows, and their numbers
 
 
 def test_peak_memory_is_what_is_alive_at_one_time():
@@ -129,7 +128,7 @@ def test_what_the_machine_cannot_hold_has_a_cost_but_no_time():
     case = Case("A case", [too_large, method("small")], peer="large", **PATIENT)
     large, small = measure.measure(case, measure.Settings(CPU, smoke=True))["methods"]
     assert large["peak_bytes"] == 2**40 and "seconds" not in large and large["reached"] is None
-    assert small["ratio"] is None
+    assert small["ratio"] is None and large["peak_ratio"] == 1.0
 
 
 def test_a_peer_that_is_missing_is_left_out_with_a_sentence():
