@@ -67,10 +67,8 @@ def _columns(case: dict[str, Any]) -> list[tuple[str, Callable[[dict[str, Any]],
         ("GB moved", lambda row: _billions(row["moved_bytes"])),
         ("least in theory", lambda row: seconds(row["least_seconds"]) if row["least_seconds"] else None),
         ("reached", lambda row: f"{row['reached']:.0%}" if row["reached"] is not None else None),
-        ("allocated", lambda row: _mebibytes(row["allocated_bytes"])),
-        ("ratio", lambda row: _ratio(row["allocated_ratio"])),
-        ("peak memory", lambda row: _mebibytes(row["peak_bytes"])),
-        ("ratio", lambda row: _ratio(row["peak_ratio"])),
+        ("allocated", lambda row: _mebibytes(row["allocated_bytes"], row["allocated_ratio"])),
+        ("peak memory", lambda row: _mebibytes(row["peak_bytes"], row["peak_ratio"])),
         ("process before", lambda row: _mebibytes(row.get("resident_before_bytes"))),
         ("process at its peak", lambda row: _mebibytes(row.get("resident_bytes"))),
     ]
@@ -83,7 +81,7 @@ def seconds(value: float) -> str:
     """
     if value >= 100:
         return f"{value:,.0f} s"
-    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:#.3g} ms" if value < 0.1 else f"{value:.3f} s"
+    return f"{value:#.3g} s" if value >= 1 else f"{1000 * value:#.3g} ms" if value < 0.1 else f"{value:.3f} s"
 
 
 def _median(spread: dict[str, Any] | None) -> str | None:
@@ -104,8 +102,11 @@ def _billions(value: float | None) -> str | None:
     return f"{value / 1e9:,.3g}" if value else None
 
 
-def _mebibytes(value: float | None) -> str | None:
-    return f"{value / 2**20:,.0f} MiB" if value else None
+def _mebibytes(value: float | None, share: float | None = None) -> str | None:
+    """With the share of the peer's."""
+    if not value:
+        return None
+    return f"{value / 2**20:,.0f} MiB" + (f" ({_ratio(share)})" if share is not None else "")
 
 
 def _note(value: Any) -> str:

@@ -90,7 +90,7 @@ def published_loss(network: IAUNet) -> InstanceLoss:
     return instance_loss(SetCriterion(num_classes=1, mask_head=network.mask_head, **weights), dense_weight)
 
 
-def nnunet_loss(network: nn.Module, scales: int) -> nn.Module:
+def nnunet_loss(scales: int) -> nn.Module:
     """nnU-Net's loss of the foreground, from the target of `InstanceLoss`."""
     return ForegroundLoss(DeepSupervisionWrapper(unets.dense_loss(), deep_supervision_weights(scales)))
 

@@ -52,16 +52,17 @@ def masked(options: argparse.Namespace) -> Case:
 
     def build(attend: Callable[..., Tensor]) -> tuple[MaskAttnUNet, Callable[[], Tensor]]:
         torch.manual_seed(0)
-        network = MaskAttnUNet(
-            input_channels=3,
-            num_classes=options.classes,
-            n_stages=len(widths),
-            features_per_stage=widths,
-            strides=[[1, 1]] + [[2, 2]] * (len(widths) - 1),
-            norm_op_kwargs={"affine": True},
-            mask=options.mask,
-        ).to(options.device)
-        image = torch.randn(batch, 3, size, size, device=options.device)
+        with options.device:
+            network = MaskAttnUNet(
+                input_channels=3,
+                num_classes=options.classes,
+                n_stages=len(widths),
+                features_per_stage=widths,
+                strides=[[1, 1]] + [[2, 2]] * (len(widths) - 1),
+                norm_op_kwargs={"affine": True},
+                mask=options.mask,
+            )
+            image = torch.randn(batch, 3, size, size)
 
         def step() -> Tensor:
             network.zero_grad(set_to_none=True)
