@@ -8,6 +8,7 @@
 #   make test-napari  the tests of the plugin of napari, which it installs
 #   make cuda-check the tests of tests/cuda with the CUDA build of torch, which needs no GPU for them
 #   make gpu-check  all checks of a GPU, in six minutes; make gpu-carry collects what a bare machine lacks for them
+#   make bench-quick  what networks and steps cost beside their peers, in under five minutes on two cores
 #   make docs       write the tables of settings and formats into docs/
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
@@ -32,7 +33,7 @@ FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
 .PHONY: demo check lint test test-slow test-real test-real-short test-napari cuda-check gpu-check gpu-carry coverage \
-	docs wheel clean
+	bench-quick docs wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo --task $(TASK)
@@ -81,6 +82,9 @@ coverage: $(READY)
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(FAST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks quick --threads 2
 
 docs: $(READY)
 	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs

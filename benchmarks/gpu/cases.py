@@ -12,12 +12,10 @@ from typing import Any
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import Tensor, nn
 
-from maskmed_nnu.dimensions import CONV, INSTANCE_NORM
+from benchmarks.subjects import unets
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks import IAUNet, MaskAttnUNet, MaskMed, SimpleUNet
@@ -48,10 +46,6 @@ class Plan:
         return len(self.patch)
 
     @property
-    def strides(self) -> list[list[int]]:
-        return [[1] * self.dim, *[[2] * self.dim] * (len(self.features) - 1)]
-
-    @property
     def object_edge(self) -> int:
         """Of the made-up objects, in pixels."""
         return max(4, self.patch[-1] // 32)
@@ -59,21 +53,7 @@ class Plan:
     @property
     def encoder(self) -> dict[str, Any]:
         """nnU-Net's arguments of its plain network."""
-        stages = len(self.features)
-        return {
-            "n_stages": stages,
-            "features_per_stage": list(self.features),
-            "conv_op": CONV[self.dim],
-            "kernel_sizes": [[3] * self.dim] * stages,
-            "strides": self.strides,
-            "n_conv_per_stage": [2] * stages,
-            "n_conv_per_stage_decoder": [2] * (stages - 1),
-            "conv_bias": True,
-            "norm_op": INSTANCE_NORM[self.dim],
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "nonlin": nn.LeakyReLU,
-            "nonlin_kwargs": {"inplace": True},
-        }
+        return unets.encoder(self.features, self.dim)
 
 
 @dataclass(frozen=True)
@@ -128,14 +108,16 @@ def stock(plan: Plan) -> Case:
         f"nnU-Net {plan.dim}D",
         plan,
         lambda: PlainConvUNet(1, num_classes=plan.classes, deep_supervision=True, **plan.encoder),
-        lambda network: DeepSupervisionWrapper(_dense_loss(), _scale_weights(plan)),
+        lambda network: DeepSupervisionWrapper(unets.dense_loss(), _scale_weights(plan)),
         lambda: _labelled(plan),
     )
 
 
 def maskmed(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
     """``weights``, as in the other functions, take the place of planned settings of the loss."""
-    settings = maskmed_rules.network_settings(plan.patch, plan.strides, num_classes=plan.classes, regions=False)
+    settings = maskmed_rules.network_settings(
+        plan.patch, plan.encoder["strides"], num_classes=plan.classes, regions=False
+    )
     if narrow:
         settings |= NARROW
         settings["fsad"] = settings["fsad"] | NARROW_FSAD
@@ -145,7 +127,7 @@ def maskmed(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
     def loss(network: nn.Module) -> Loss:
         criterion = SetCriterion(num_classes=plan.classes, mask_head=network.mask_head, **weights)
         shared: dict[str, Any] = {"num_classes": plan.classes, "regions": False, "ignore_label": None}
-        return MaskMedLoss(criterion=criterion, dense=_dense_loss(), aux_weight=aux_weight, **shared)
+        return MaskMedLoss(criterion=criterion, dense=unets.dense_loss(), aux_weight=aux_weight, **shared)
 
     return Case(
         f"MaskMed {plan.dim}D",
@@ -194,7 +176,7 @@ def iaunet(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
 
 def maskattn_unet(plan: Plan, *, narrow: bool = False, objects: bool = False, **weights: Any) -> Case:
     """Labels with nnU-Net's loss, or an embedding of objects among stuff."""
-    strides = plan.strides[: len(maskattn_rules.FEATURES)]
+    strides = plan.encoder["strides"][: len(maskattn_rules.FEATURES)]
     # half precision cannot normalise a handful of channels
     widths = [max(width, 16) for width in plan.features] if narrow else maskattn_rules.FEATURES
     settings = MaskAttnUNetSettings.plan(
@@ -220,7 +202,7 @@ def maskattn_unet(plan: Plan, *, narrow: bool = False, objects: bool = False, **
         "MaskAttnUNet, objects" if objects else "MaskAttnUNet",
         plan,
         network,
-        lambda network: EmbeddingLoss(layer_classes=[1], **weights) if objects else _finest(_dense_loss()),
+        lambda network: EmbeddingLoss(layer_classes=[1], **weights) if objects else _finest(unets.dense_loss()),
         lambda: _with_objects(plan) if objects else _labelled(plan),
     )
 
@@ -234,7 +216,7 @@ def simple_unet(plan: Plan, **preset: Any) -> Case:
         lambda: SimpleUNet(
             input_channels=1, num_classes=plan.classes, **{name: plan.encoder[name] for name in names}, **settings
         ),
-        lambda network: _finest(_dense_loss()),
+        lambda network: _finest(unets.dense_loss()),
         lambda: _labelled(plan),
     )
 
@@ -242,11 +224,6 @@ def simple_unet(plan: Plan, **preset: Any) -> Case:
 def to_device(target: Any, device: torch.device | str) -> Any:
     """A target, or several, on a device."""
     return target.to(device) if isinstance(target, Tensor) else [to_device(one, device) for one in target]
-
-
-def _dense_loss() -> DC_and_CE_loss:
-    dice = {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}
-    return DC_and_CE_loss(dice, {}, weight_ce=1, weight_dice=1, dice_class=MemoryEfficientSoftDiceLoss)
 
 
 def _finest(loss: Loss) -> Loss:
