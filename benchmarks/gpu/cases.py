@@ -67,9 +67,12 @@ class Case:
     loss: Callable[[nn.Module], Loss]
     batch: Callable[[], tuple[Tensor, Any]]
 
+    def finds_objects(self, network: nn.Module) -> bool:
+        return getattr(network, "predicts_instances", isinstance(network, IAUNet))
+
     def predict(self, network: nn.Module, image: Tensor) -> list[Tensor]:
         """What prediction starts from: dense logits, or scores, masks and maps of objects."""
-        if getattr(network, "predicts_instances", isinstance(network, IAUNet)):
+        if self.finds_objects(network):
             return list(network.tile_tensors(image).values())
         return [network(image)]
 

@@ -54,9 +54,13 @@ def card(device: torch.device) -> Finding:
 
 def as_on_the_cpu(case: Case, device: torch.device) -> Finding:
     network = case.network()
-    here = outcome(case, network, torch.device("cpu"))
-    there = outcome(case, copy.deepcopy(network).to(device), device)
-    return differences(here, there)
+    there = copy.deepcopy(network).to(device)
+    finding = differences(outcome(case, network, torch.device("cpu")), outcome(case, there, device))
+    if case.finds_objects(network):
+        image = case.batch()[0]
+        places = ((network, image), (there, image.to(device)))
+        finding["objects"] = [sum(len(tile.scores) for tile in one.predict_instances(x)) for one, x in places]
+    return finding
 
 
 def compiled_as_before(case: Case, run: Run) -> Finding:

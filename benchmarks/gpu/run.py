@@ -104,11 +104,15 @@ def run_group(group: Callable[[Run], None], run: Run, report: Report) -> None:
             report.add({"check": group.__name__, "ok": False, "error": "stopped: its time was over"})
             break
         try:
-            report.add(ours.recv())
+            finding = ours.recv()
         except EOFError:
             break
+        if finding is None:
+            break
+        report.add(finding)
     if process.is_alive() and run.left <= 0 and not run.smoke:
-        os.killpg(process.pid, signal.SIGKILL)  # with the compiler's processes
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with the compiler's processes
     process.join()
     if process.exitcode and run.left > 0:
         report.add({"check": group.__name__, "ok": False, "error": f"its process ended with {process.exitcode}"})
@@ -119,6 +123,7 @@ def _work(group: Callable[[Run], None], run: Run, pipe: Connection) -> None:
     run._send = pipe.send
     torch.manual_seed(0)
     group(run)
+    pipe.send(None)
 
 
 def as_line(finding: Finding) -> str:

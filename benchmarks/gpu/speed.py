@@ -96,8 +96,8 @@ def compare_steps(run: Run, cases: list[Case], *, compiled: bool = False) -> Fin
         steps.append(repeated(step, case))
         for _ in range(WARM_UP):
             steps[-1]()
-        memory = {} if run.smoke else {"GiB": _allocated(run, peak=True) - before, "planned": planned_gib(case)}
-        finding[case.name] = memory
+        memory = {} if run.smoke else {"GiB": _allocated(run, peak=True) - before}
+        finding[case.name] = {**memory, "planned GiB": planned_gib(case)}
     return _with_times(run, finding, cases, steps)
 
 

@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -122,9 +123,13 @@ class _FromNumbers(TorchFunctionMode):
 
 @contextlib.contextmanager
 def pretended_device(device: str = "meta") -> Iterator[PretendedDevice]:
-    """The device under the name of a type that torch knows; autocast, which some types lack, does nothing."""
+    """The device under the name of a type that torch knows.
+
+    Autocast, which some types lack, does nothing, and operators are torch's own, not those of CUDA's libraries.
+    """
     autocast = mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext())
-    with autocast, torch.autograd.set_multithreading_enabled(False):
+    libraries = torch.backends.cudnn.flags(enabled=False), torch.nn.attention.sdpa_kernel(SDPBackend.MATH)
+    with autocast, libraries[0], libraries[1], torch.autograd.set_multithreading_enabled(False):
         mode = PretendedDevice(device)
         with _FromNumbers(mode.device), mode:
             yield mode
