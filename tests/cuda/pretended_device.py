@@ -14,7 +14,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -125,14 +125,20 @@ class _FromNumbers(TorchFunctionMode):
 def pretended_device(device: str = "meta") -> Iterator[PretendedDevice]:
     """The device under the name of a type that torch knows.
 
-    Autocast, which some types lack, does nothing, and operators are torch's own, not those of CUDA's libraries.
+    Autocast, which some types lack, does nothing; CUDA is not started; and operators are torch's own, not those of CUDA's libraries.
     """
     autocast = mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext())
-    libraries = torch.backends.cudnn.flags(enabled=False), torch.nn.attention.sdpa_kernel(SDPBackend.MATH)
-    with autocast, libraries[0], libraries[1], torch.autograd.set_multithreading_enabled(False):
+    start = mock.patch("torch.cuda._lazy_init")
+    with autocast, start, torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
         mode = PretendedDevice(device)
-        with _FromNumbers(mode.device), mode:
-            yield mode
+        # a module's parameters must become new tensors, since theirs cannot become those of another class
+        before = torch.__future__.get_overwrite_module_params_on_conversion()
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        try:
+            with _FromNumbers(mode.device), mode:
+                yield mode
+        finally:
+            torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def _size_from_values(func: Any, args: tuple) -> bool:
