@@ -1,7 +1,7 @@
 """Triton kernels that sample one group of value levels, forward and backward; `deformable_triton` launches them.
 
-A program takes ``BLOCK_Q`` queries of one head and one image through all levels and points of the group. Its threads lie
-along the channels, so that a corner is one coalesced read of a row of channels. Sums are in single precision.
+A program takes ``BLOCK_Q`` queries of one head and one image through all levels and points of the group. Its threads
+lie along the channels, so that a corner is one coalesced read of a row of channels. Sums are in single precision.
 """
 
 import triton
@@ -17,7 +17,7 @@ def _cell(reference, offset, size: tl.constexpr, real):
     return tl.minimum(tl.maximum(low, -2.0), size).to(tl.int32), position - low
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "rows"])
 def sample_kernel(
     value,  # [B, rows, HEADS or 1, CHANNELS]
     reference,  # [queries, DIMS], x first
@@ -31,7 +31,9 @@ def sample_kernel(
     SAMPLES: tl.constexpr,  # levels times points, other groups' among them
     POINTS: tl.constexpr,
     LEVELS: tl.constexpr,
-    TABLE: tl.constexpr,  # for each level of the group: its first sample, its first row, its size in x, y and z
+    # for each level of the group 32 bits of its first sample, its first row, and its size in x, y and z: one integer,
+    # since a tuple has no index before Triton 3.4
+    TABLE: tl.constexpr,
     CHANNELS: tl.constexpr,
     ROW_STRIDE: tl.constexpr,
     HEAD_STRIDE: tl.constexpr,  # 0 where all heads read the same channels
@@ -53,13 +55,15 @@ def sample_kernel(
     reference += (first + query) * DIMS
     reference_x = tl.load(reference, real, 0.0)
     reference_y = tl.load(reference + 1, real, 0.0)
-    total = tl.zeros([BLOCK_Q, BLOCK_C], tl.float32)
+    total = tl.full([BLOCK_Q, BLOCK_C], 0, tl.float32)
     for level in tl.static_range(LEVELS):
-        size_x = TABLE[5 * level + 2]
-        size_y = TABLE[5 * level + 3]
-        size_z = TABLE[5 * level + 4]
+        first_sample = TABLE >> (160 * level) & 0xFFFFFFFF
+        first_row = TABLE >> (160 * level + 32) & 0xFFFFFFFF
+        size_x = TABLE >> (160 * level + 64) & 0xFFFFFFFF
+        size_y = TABLE >> (160 * level + 96) & 0xFFFFFFFF
+        size_z = TABLE >> (160 * level + 128) & 0xFFFFFFFF
         for point in range(POINTS):
-            sample = query * (HEADS * SAMPLES) + TABLE[5 * level] + point
+            sample = query * (HEADS * SAMPLES) + first_sample + point
             weight = tl.load(weights + sample, real, 0.0).to(tl.float32)
             offset = offsets + sample * DIMS
             low_x, far_x = _cell(reference_x, offset, size_x, real)
@@ -67,7 +71,7 @@ def sample_kernel(
             if DIMS == 3:
                 low_z, far_z = _cell(tl.load(reference + 2, real, 0.0), offset + 2, size_z, real)
             else:
-                low_z, far_z = tl.zeros([BLOCK_Q], tl.int32), tl.zeros([BLOCK_Q], tl.float32)
+                low_z, far_z = tl.full([BLOCK_Q], 0, tl.int32), tl.full([BLOCK_Q], 0, tl.float32)
             for corner in tl.static_range(1 << DIMS):
                 x = low_x + corner % 2
                 y = low_y + corner // 2 % 2
@@ -76,7 +80,7 @@ def sample_kernel(
                 share_y = far_y if corner // 2 % 2 else 1 - far_y
                 share_z = far_z if corner // 4 else 1 - far_z
                 inside = real & (x >= 0) & (x < size_x) & (y >= 0) & (y < size_y) & (z >= 0) & (z < size_z)
-                row = TABLE[5 * level + 1] + (z * size_y + y) * size_x + x
+                row = first_row + (z * size_y + y) * size_x + x
                 cells = row.to(tl.int64)[:, None] * ROW_STRIDE + channel[None, :]
                 read = tl.load(value + cells, inside[:, None] & filled, 0.0).to(tl.float32)
                 total += (weight * share_x * share_y * share_z)[:, None] * read
@@ -84,7 +88,7 @@ def sample_kernel(
     tl.store(output + query[:, None] * (HEADS * OUTPUT_STRIDE) + channel[None, :], total, real[:, None] & filled)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "rows"])
 def sample_backward_kernel(
     value,
     reference,
@@ -132,11 +136,13 @@ def sample_backward_kernel(
     reference_x = tl.load(reference, real, 0.0)
     reference_y = tl.load(reference + 1, real, 0.0)
     for level in tl.static_range(LEVELS):
-        size_x = TABLE[5 * level + 2]
-        size_y = TABLE[5 * level + 3]
-        size_z = TABLE[5 * level + 4]
+        first_sample = TABLE >> (160 * level) & 0xFFFFFFFF
+        first_row = TABLE >> (160 * level + 32) & 0xFFFFFFFF
+        size_x = TABLE >> (160 * level + 64) & 0xFFFFFFFF
+        size_y = TABLE >> (160 * level + 96) & 0xFFFFFFFF
+        size_z = TABLE >> (160 * level + 128) & 0xFFFFFFFF
         for point in range(POINTS):
-            sample = query * (HEADS * SAMPLES) + TABLE[5 * level] + point
+            sample = query * (HEADS * SAMPLES) + first_sample + point
             weight = tl.load(weights + sample, real, 0.0).to(tl.float32)
             offset = offsets + sample * DIMS
             low_x, far_x = _cell(reference_x, offset, size_x, real)
@@ -144,11 +150,11 @@ def sample_backward_kernel(
             if DIMS == 3:
                 low_z, far_z = _cell(tl.load(reference + 2, real, 0.0), offset + 2, size_z, real)
             else:
-                low_z, far_z = tl.zeros([BLOCK_Q], tl.int32), tl.zeros([BLOCK_Q], tl.float32)
-            weight_grad = tl.zeros([BLOCK_Q], tl.float32)
-            x_grad = tl.zeros([BLOCK_Q], tl.float32)
-            y_grad = tl.zeros([BLOCK_Q], tl.float32)
-            z_grad = tl.zeros([BLOCK_Q], tl.float32)
+                low_z, far_z = tl.full([BLOCK_Q], 0, tl.int32), tl.full([BLOCK_Q], 0, tl.float32)
+            weight_grad = tl.full([BLOCK_Q], 0, tl.float32)
+            x_grad = tl.full([BLOCK_Q], 0, tl.float32)
+            y_grad = tl.full([BLOCK_Q], 0, tl.float32)
+            z_grad = tl.full([BLOCK_Q], 0, tl.float32)
             for corner in tl.static_range(1 << DIMS):
                 x = low_x + corner % 2
                 y = low_y + corner // 2 % 2
@@ -157,7 +163,7 @@ def sample_backward_kernel(
                 share_y = far_y if corner // 2 % 2 else 1 - far_y
                 share_z = far_z if corner // 4 else 1 - far_z
                 inside = real & (x >= 0) & (x < size_x) & (y >= 0) & (y < size_y) & (z >= 0) & (z < size_z)
-                row = TABLE[5 * level + 1] + (z * size_y + y) * size_x + x
+                row = first_row + (z * size_y + y) * size_x + x
                 cells = row.to(tl.int64)[:, None] * ROW_STRIDE + channel[None, :]
                 read = tl.load(value + cells, inside[:, None] & filled, 0.0).to(tl.float32)
                 product = tl.sum(read * grad, 1)

@@ -1,14 +1,14 @@
-"""Multi-scale deformable attention in Triton, which torch's CUDA builds bring along; the form of `deformable` is the
-reference, and the only one on a CPU and in exported graphs.
+"""Multi-scale deformable attention in Triton, which torch's CUDA builds bring along; `deformable_grid` is the
+reference, and takes its place where Triton does not work.
 
 One launch samples all levels that are projected first, and one each level that is read in its native channels; points
 and levels are summed in registers, in single precision. Nothing is stored for a point but its offset and weight.
 
-Bytes moved per point, with ``E`` bytes a number, ``C`` channels a row (of one head, where the level is projected first)
-and ``2^dim`` corners: the forward pass reads ``2^dim * C * E`` of the values, and ``dim * E + 4`` of offset and weight.
-The backward pass reads the same, adds ``2^dim * C * 4`` to the values' gradient, and writes ``dim * E + 4``. Beside that,
-a level of ``V`` voxels that does not lie channels-last is copied in each pass, ``2 * V * C * E``, for as long as the
-launch takes; and its gradient is cleared and, in half precision, converted: ``V * C * 4`` and ``V * C * (4 + E)``.
+Bytes moved per point, with ``E`` bytes a number, ``2^dim`` corners and ``C`` channels a row (of one head, where the
+level is projected first): the forward pass reads ``2^dim * C * E`` of the values, and ``dim * E + 4`` of offset and
+weight. The backward pass reads the same, adds ``2^dim * C * 4`` to the values' gradient, and writes ``dim * E + 4``. A
+level of ``V`` voxels that does not lie channels-last is copied in each pass, ``2 * V * C * E``, for as long as the
+launch takes; its gradient is cleared, ``V * C * 4``, and in half precision converted, ``V * C * (4 + E)``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from torch.nn import functional as F
 
 from maskmed_nnu.networks.layers.exporting import is_exporting
 
+DEVICE_TYPES = ("cuda",)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @torch.compiler.assume_constant_result
-@functools.cache
 def is_available() -> bool:
     """Whether Triton is there and works: it builds a small library with a C compiler when it is first used."""
+    return _can_launch()
+
+
+@functools.cache
+def _can_launch() -> bool:
     try:
         import triton
 
@@ -42,12 +47,12 @@ def is_available() -> bool:
     return True
 
 
-def applies(query: Tensor, reference: Tensor, values: Sequence[Tensor]) -> bool:
-    """Whether `attend` is what the arguments of `deformable.DeformableAttention.forward` are for."""
+def applies(offsets: Tensor, reference: Tensor, values: Sequence[Tensor]) -> bool:
+    """Whether `attend` is the form for these arguments of `deformable.attend`."""
     return (
-        query.device.type == "cuda"
+        offsets.device.type in DEVICE_TYPES
         and not is_exporting()
-        and all(tensor.dtype in DTYPES for tensor in (query, *values))
+        and all(tensor.dtype in DTYPES for tensor in (offsets, *values))
         and not reference.requires_grad
         and is_available()
     )
@@ -61,30 +66,25 @@ def attend(
     offsets: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """Weighted sum over levels and points of the projected values.
-
-    For each level its channels-last value ``[B, *shape, C]``, projection ``[heads * width, C]``, and whether it is
-    projected before it is sampled. ``reference [N, dim]``, ``offsets [B, N, heads, levels, P, dim]`` and
-    ``weights [B, N, heads, levels, P]`` as in `deformable`. Returns ``[B, N, heads, width]``.
-    """
+    """As `deformable.attend`."""
     heads = weights.shape[2]
     width = projections[0].shape[0] // heads
     first = [level for level, chosen in enumerate(projects_first) if chosen]
     later = [level for level, chosen in enumerate(projects_first) if not chosen]
+    places = [-1 if chosen else later.index(level) for level, chosen in enumerate(projects_first)]
     projected = None
     if first:
-        rows = [F.linear(values[level], projections[level]).flatten(1, -2) for level in first]
-        projected = torch.cat(rows, 1).unflatten(-1, (heads, width))
+        parts = [F.linear(values[level], projections[level]).flatten(1, -2) for level in first]
+        projected = torch.cat(parts, 1).unflatten(-1, (heads, width))
     shapes = [size for value in values for size in value.shape[1:-1]]
-    sampled = sample_levels(
-        projected, [values[level] for level in later], later, shapes, reference, offsets, weights
-    )
+    native = [values[level] for level in later]
+    sampled = sample_levels(projected, native, places, shapes, reference, offsets, weights)
     if not later:
         return sampled
     columns = width if first else 0
-    summed, native = sampled.split([columns, sampled.shape[-1] - columns], -1)
+    summed, rows = sampled.split([columns, sampled.shape[-1] - columns], -1)
     projection = torch.cat([projections[level].unflatten(0, (heads, width)) for level in later], -1)
-    attended = torch.einsum("bnhc,hwc->bnhw", native, projection)
+    attended = torch.einsum("bnhc,hwc->bnhw", rows, projection)
     return attended + summed if first else attended
 
 
@@ -100,23 +100,22 @@ class _Group(NamedTuple):
 def _groups(
     projected: Tensor | None,
     native: Sequence[Tensor],
-    native_levels: Sequence[int],
+    places: Sequence[int],
     shapes: Sequence[int],
     offsets: Tensor,
 ) -> Iterator[_Group]:
     heads, levels, points, dims = offsets.shape[2:]
     sizes = [(*reversed(shapes[dims * level : dims * (level + 1)]), 1)[:3] for level in range(levels)]
-    first = [level for level in range(levels) if level not in native_levels]
-    work = [(value, [level], 1) for value, level in zip(native, native_levels, strict=True)]
+    work = [(value, [places.index(place)], 1) for place, value in enumerate(native)]
     if projected is not None:
-        work.insert(0, (projected, first, heads))
+        work.insert(0, (projected, [level for level in range(levels) if places[level] < 0], heads))
     width = sum(value.shape[-1] for value, _, _ in work)
     column = 0
     for value, members, parts in work:
         table: list[int] = []
         rows = 0
         for level in members:
-            table += [level * points, rows, *sizes[level]]
+            table += (level * points, rows, *sizes[level])
             rows += math.prod(sizes[level])
         channels = value.shape[-1]
         block = 1 << (channels - 1).bit_length()
@@ -126,7 +125,7 @@ def _groups(
             "SAMPLES": levels * points,
             "POINTS": points,
             "LEVELS": len(members),
-            "TABLE": tuple(table),
+            "TABLE": sum(number << 32 * place for place, number in enumerate(table)),
             "CHANNELS": channels,
             "ROW_STRIDE": parts * channels,
             "HEAD_STRIDE": channels if parts > 1 else 0,
@@ -149,7 +148,7 @@ def _launch(kernel: Any, group: _Group, offsets: Tensor, *arguments: Tensor) -> 
 
 
 ARGUMENTS = (
-    "Tensor? projected, Tensor[] native, int[] native_levels, SymInt[] shapes, Tensor reference, Tensor offsets, "
+    "Tensor? projected, Tensor[] native, int[] places, SymInt[] shapes, Tensor reference, Tensor offsets, "
     "Tensor weights"
 )
 
@@ -158,22 +157,22 @@ ARGUMENTS = (
 def sample_levels(
     projected: Tensor | None,
     native: Sequence[Tensor],
-    native_levels: Sequence[int],
+    places: Sequence[int],
     shapes: Sequence[int],
     reference: Tensor,
     offsets: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """Sample ``projected [B, rows, heads, width]``, which are all levels but ``native_levels``, one behind the other,
-    and the levels in ``native``, each ``[B, *shape, C_l]``. ``shapes`` are the sizes of all levels, in one list.
+    """Weighted sums: one over all levels in ``projected [B, rows, heads, width]``, one behind the other, and one for
+    each level in ``native``, ``[B, *shape, C_l]``. Together ``[B, N, heads, width + sum of C_l]``.
 
-    Returns ``[B, N, heads, width + sum of C_l]``.
+    ``places`` says for each level where it is in ``native``, or -1; ``shapes`` are the sizes of all levels in one list.
     """
     from maskmed_nnu.networks.layers.maskmed.deformable_kernels import sample_kernel
 
-    output = _empty_output(projected, native, native_levels, shapes, reference, offsets, weights)
+    output = _empty_output(projected, native, places, shapes, reference, offsets, weights)
     reference, offsets, weights = reference.float().contiguous(), offsets.contiguous(), weights.contiguous()
-    for group in _groups(projected, native, native_levels, shapes, offsets):
+    for group in _groups(projected, native, places, shapes, offsets):
         _launch(sample_kernel, group, offsets, group.value, reference, offsets, weights, output[..., group.column :])
     return output
 
@@ -182,7 +181,7 @@ def sample_levels(
 def _empty_output(
     projected: Tensor | None,
     native: Sequence[Tensor],
-    native_levels: Sequence[int],
+    places: Sequence[int],
     shapes: Sequence[int],
     reference: Tensor,
     offsets: Tensor,
@@ -200,7 +199,7 @@ def sample_levels_backward(
     grad: Tensor,
     projected: Tensor | None,
     native: Sequence[Tensor],
-    native_levels: Sequence[int],
+    places: Sequence[int],
     shapes: Sequence[int],
     reference: Tensor,
     offsets: Tensor,
@@ -219,7 +218,7 @@ def sample_levels_backward(
     exact = torch.are_deterministic_algorithms_enabled() and grad.numel() > 0
     scale = _fixed_point_scale(grad, weights) if exact else weights.new_empty(1, dtype=torch.float64)
     values_grad = []
-    for group in _groups(projected, native, native_levels, shapes, offsets):
+    for group in _groups(projected, native, places, shapes, offsets):
         value = group.value
         buffer = torch.zeros_like(value, dtype=torch.int64 if exact else torch.float32)
         group.constants["FIXED_POINT"] = exact
@@ -254,7 +253,7 @@ def _empty_gradients(
     grad: Tensor,
     projected: Tensor | None,
     native: Sequence[Tensor],
-    native_levels: Sequence[int],
+    places: Sequence[int],
     shapes: Sequence[int],
     reference: Tensor,
     offsets: Tensor,
@@ -265,14 +264,14 @@ def _empty_gradients(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    projected, native, ctx.native_levels, ctx.shapes, reference, offsets, weights = inputs
+    projected, native, ctx.places, ctx.shapes, reference, offsets, weights = inputs
     ctx.save_for_backward(projected, reference, offsets, weights, *native)
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     projected, reference, offsets, weights, *native = ctx.saved_tensors
     *values, offsets_grad, weights_grad = sample_levels_backward(
-        grad, projected, native, ctx.native_levels, ctx.shapes, reference, offsets, weights
+        grad, projected, native, ctx.places, ctx.shapes, reference, offsets, weights
     )
     projected_grad = None if projected is None else values.pop(0)
     return projected_grad, values, None, None, None, offsets_grad, weights_grad
