@@ -15,6 +15,9 @@ from torch import Tensor
 
 from maskmed_nnu.losses.pair_loss import softplus
 
+LANES = 8
+"""Neighbouring points, mostly of the same target, are added to sums of their own: no sum waits for the one before."""
+
 
 class PairSums:
     """Sums over points for the mask costs of all pairs; the points may come in any number of chunks.
@@ -24,11 +27,11 @@ class PairSums:
 
     def __init__(self, *, batch: int, rows: int, targets: int, like: Tensor) -> None:
         self.count = like.new_zeros(batch, 1, 1)
-        self.size = like.new_zeros(batch, 1, targets + 1)
+        self.size = like.new_zeros(batch, 1, LANES, targets + 1)
         self.soft = like.new_zeros(batch, rows, 1)
         self.sigmoid = like.new_zeros(batch, rows, 1)
-        self.logit_inside = like.new_zeros(batch, rows, targets + 1)
-        self.sigmoid_inside = like.new_zeros(batch, rows, targets + 1)
+        self.logit_inside = like.new_zeros(batch, rows, LANES, targets + 1)
+        self.sigmoid_inside = like.new_zeros(batch, rows, LANES, targets + 1)
 
     def add(self, logits: Tensor, target_index: Tensor, weight: Tensor | None) -> None:
         """Logits ``[B, R, P]`` at points that belong to the targets ``target_index [B, layers, P]`` (``T``: to none).
@@ -47,19 +50,20 @@ class PairSums:
             self.soft += soft @ counted.mT
             self.sigmoid += sigmoid @ counted.mT
         self.count += counted.sum(-1, keepdim=True)
-        for layer_index in torch.split(target_index, 1, 1):
+        lane = torch.arange(logits.shape[-1], device=logits.device) % LANES * self.size.shape[-1]
+        for layer_index in torch.split(target_index + lane, 1, 1):
             index = layer_index.expand_as(logits)
-            self.size.scatter_add_(2, layer_index, counted)
-            self.logit_inside.scatter_add_(2, index, logits)
-            self.sigmoid_inside.scatter_add_(2, index, sigmoid)
+            self.size.flatten(2).scatter_add_(2, layer_index, counted)
+            self.logit_inside.flatten(2).scatter_add_(2, index, logits)
+            self.sigmoid_inside.flatten(2).scatter_add_(2, index, sigmoid)
 
     def bce(self) -> Tensor:
         """Binary cross-entropy ``[B, R, T]``, mean over the points; BCE(x, y) = softplus(x) - x y."""
-        return (self.soft - self.logit_inside[..., :-1]) / self.count.clamp(min=1)
+        return (self.soft - self.logit_inside.sum(2)[..., :-1]) / self.count.clamp(min=1)
 
     def dice(self) -> Tensor:
         """1 - Dice ``[B, R, T]`` with smoothing 1 in numerator and denominator."""
-        return 1 - (2 * self.sigmoid_inside[..., :-1] + 1) / (self.sigmoid + self.size[..., :-1] + 1)
+        return 1 - (2 * self.sigmoid_inside.sum(2)[..., :-1] + 1) / (self.sigmoid + self.size.sum(2)[..., :-1] + 1)
 
 
 def class_cost(class_logits: Tensor, classes: Tensor) -> Tensor:

@@ -133,8 +133,9 @@ class SetCriterion(nn.Module):
         rows = self._gather_embeddings(output.mask_embeddings, query)
         supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
         logits = self._logits(supervised, output.mask_features, points)
+        matched, of_queries = logits.split([rows.shape[1], supervised.shape[1] - rows.shape[1]], 1)
         truth = _target_masks(targets, points, classes.shape[1])
-        pair_logits = torch.unflatten(logits[:, : rows.shape[1]], 1, (-1, layers))
+        pair_logits = torch.unflatten(matched, 1, (-1, layers))
         with no_autocast(logits):
             bce, dice = pair_loss(pair_logits, truth, points.weight)  # [B, T, L]
         pair_weight = is_matched.permute(1, 2, 0)
@@ -143,7 +144,7 @@ class SetCriterion(nn.Module):
 
         semantic = class_logits.new_zeros(())
         if self.semantic_weight:
-            semantic = self._semantic(class_logits[-1], logits[:, rows.shape[1] :], truth, classes, is_target, points)
+            semantic = self._semantic(class_logits[-1], of_queries, truth, classes, is_target, points)
             semantic = (semantic * has_valid).sum() / num_samples
         total = (self.class_weight * class_loss + self.bce_weight * bce + self.dice_weight * dice).mean()
         return SetLoss(total + self.semantic_weight * semantic, class_loss, bce, dice, semantic)

@@ -82,7 +82,11 @@ class PluginTrainer(nnUNetTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
         optimizer = torch.optim.AdamW(
-            self._parameter_groups(), self.initial_lr, weight_decay=self.weight_decay, eps=self.adam_eps
+            self._parameter_groups(),
+            self.initial_lr,
+            weight_decay=self.weight_decay,
+            eps=self.adam_eps,
+            fused=self.device.type in ("cpu", "cuda"),
         )
         schedule = WarmupPolyLR(
             optimizer,
