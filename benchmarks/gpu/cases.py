@@ -28,6 +28,7 @@ from maskmed_nnu.nnunet.training.loss.instance_loss import InstanceLoss
 from maskmed_nnu.nnunet.training.loss.maskmed_loss import MaskMedLoss, deep_supervision_weights
 
 Loss = Callable[[Any, Any], Tensor]
+STOCK = "nnU-Net"
 NARROW = {"head_dim": 16, "head_heads": 2, "head_ffn": 32}
 NARROW_FSAD = {"dim": 16, "heads": 2, "points": 2, "ffn": 32}
 
@@ -66,6 +67,16 @@ class Case:
     network: Callable[[], nn.Module]
     loss: Callable[[nn.Module], Loss]
     batch: Callable[[], tuple[Tensor, Any]]
+
+    @property
+    def is_stock(self) -> bool:
+        return self.name.startswith(STOCK)
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """nnU-Net's for its network, our trainers' for ours."""
+        if self.is_stock:
+            return torch.optim.SGD(network.parameters(), 1e-2, weight_decay=3e-5, momentum=0.99, nesterov=True)
+        return torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=3e-5, fused=True)
 
     def finds_objects(self, network: nn.Module) -> bool:
         return getattr(network, "predicts_instances", isinstance(network, IAUNet))
@@ -108,7 +119,7 @@ def every_network(*, tiny: bool = False, points: int | None = None) -> list[Case
 def stock(plan: Plan) -> Case:
     """nnU-Net's own network and loss."""
     return Case(
-        f"nnU-Net {plan.dim}D",
+        f"{STOCK} {plan.dim}D",
         plan,
         lambda: PlainConvUNet(1, num_classes=plan.classes, deep_supervision=True, **plan.encoder),
         lambda network: DeepSupervisionWrapper(unets.dense_loss(), _scale_weights(plan)),

@@ -165,7 +165,7 @@ class Step:
     @classmethod
     def of(cls, case: Case, device: torch.device, half: torch.dtype) -> Step:
         network = case.network().to(device).train()
-        return cls(network, case.loss(network), torch.optim.AdamW(network.parameters(), 1e-3), device, half)
+        return cls(network, case.loss(network), case.optimizer(network), device, half)
 
 
 def repeated(step: Step, case: Case) -> Callable[[], Tensor]:

@@ -60,16 +60,11 @@ def training(run: Run) -> None:
 def train(run: Run, case: Case, cases: Cases, seconds: float) -> Finding:
     torch.backends.cudnn.benchmark = True
     step = Step.of(case, run.device, run.half)
-    is_stock = case.name.startswith("nnU-Net")
-    if is_stock:
-        step.optimizer = torch.optim.SGD(
-            step.network.parameters(), 1e-2, weight_decay=3e-5, momentum=0.99, nesterov=True
-        )
     rate = step.optimizer.param_groups[0]["lr"]
     sampler = Sampler(cases, case.plan)
     begin, steps, share = time.monotonic(), 0, 0.0
     while share < 1:
-        factor = (1 - share) ** 0.9 if is_stock else warmup_poly_factor(share, total_steps=1, warmup_steps=0.05)
+        factor = (1 - share) ** 0.9 if case.is_stock else warmup_poly_factor(share, total_steps=1, warmup_steps=0.05)
         for group in step.optimizer.param_groups:
             group["lr"] = rate * factor
         loss = step(*sampler.batch())
