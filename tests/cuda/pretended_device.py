@@ -14,7 +14,6 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -74,7 +73,7 @@ class PretendedDevice(TorchDispatchMode):
         wanted = kwargs.get("device")
         to_there = bool(there) if wanted is None else torch.device(wanted).type == self.device.type
         if func is aten._fused_sdp_choice.default:
-            return 0  # by its formula: the fused kernels are CUDA's
+            return 0  # by its formula
         if func in COPIES:
             target_there = isinstance(args[0], Elsewhere) if func is not aten._to_copy.default else to_there
             source_there = isinstance(args[0] if func is aten._to_copy.default else args[1], Elsewhere)
@@ -123,22 +122,14 @@ class _FromNumbers(TorchFunctionMode):
 
 @contextlib.contextmanager
 def pretended_device(device: str = "meta") -> Iterator[PretendedDevice]:
-    """The device under the name of a type that torch knows.
+    """The device under the name of a type that torch knows and no driver is asked for.
 
-    Autocast, which some types lack, does nothing; CUDA is not started; and operators are torch's own, not those of CUDA's libraries.
+    Autocast, which that type lacks, does nothing.
     """
-    autocast = mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext())
-    start = mock.patch("torch.cuda._lazy_init")
-    with autocast, start, torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+    with mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()):
         mode = PretendedDevice(device)
-        # a module's parameters must become new tensors, since theirs cannot become those of another class
-        before = torch.__future__.get_overwrite_module_params_on_conversion()
-        torch.__future__.set_overwrite_module_params_on_conversion(True)
-        try:
-            with _FromNumbers(mode.device), mode:
-                yield mode
-        finally:
-            torch.__future__.set_overwrite_module_params_on_conversion(before)
+        with _FromNumbers(mode.device), mode:
+            yield mode
 
 
 def _size_from_values(func: Any, args: tuple) -> bool:

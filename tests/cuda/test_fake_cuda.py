@@ -1,6 +1,7 @@
 """Networks as planned on CUDA tensors without numbers: no operator gets tensors of two devices, in any precision.
 
-The forward pass alone: in the backward pass torch asks the driver, which is not there, for streams.
+The forward pass, and losses that need nothing on the host. In the backward pass torch asks the driver for streams; that
+and the other losses are tested on a pretended device (`test_pretended_device`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.gpu.cases import FULL, HIPPOCAMPUS, IMAGES, SMALL_3D, iaunet, maskattn_unet, maskmed, simple_unet
+from benchmarks.gpu.cases import (
+    FULL,
+    HIPPOCAMPUS,
+    IMAGES,
+    SMALL_3D,
+    iaunet,
+    maskattn_unet,
+    maskmed,
+    simple_unet,
+    to_device,
+)
 from benchmarks.gpu.speed import IAUNET_FEATURES
 
 pytestmark = pytest.mark.skipif(
@@ -33,6 +44,8 @@ CASES = [
     simple_unet(IMAGES),
     simple_unet(FULL),
 ]
+WITHOUT_HOST = ("MaskAttnUNet", "SimpleUNet")
+"""Their losses."""
 
 
 @pytest.mark.parametrize("half", [None, torch.float16, torch.bfloat16], ids=str)
@@ -42,8 +55,12 @@ def test_a_network_of_planned_size(number: int, half: torch.dtype | None):
     with FakeTensorMode(), autocast(half):
         with torch.device("cuda"):
             network = case.network().train()
-        image = torch.empty(case.plan.batch, 1, *case.plan.patch, device="cuda")
-        output = [leaf for leaf in tree_leaves(network(image)) if isinstance(leaf, Tensor)]
+        image, target = (to_device(one, "cuda") for one in case.batch())
+        answer = network(image)
+        output = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
+        if case.name.startswith(WITHOUT_HOST):
+            output.append(case.loss(network)(answer, target))
+            assert output[-1].dtype == torch.float32
         with torch.no_grad():
             answers = case.predict(network.eval(), image)
         assert all(tensor.device.type == "cuda" for tensor in (*output, *answers))
