@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -104,13 +104,14 @@ def every_network(*, tiny: bool = False, points: int | None = None) -> list[Case
     Losses are computed at all positions, so that a device draws no others than the CPU, or at ``points``.
     """
     image, volume = (TINY_2D, TINY_3D) if tiny else (SMALL_2D, SMALL_3D)
+    pairs = image if tiny else replace(image, patch=(64, 64))  # the loss compares all pixels with all others
     return [
         maskmed(image, narrow=tiny, num_points=points),
         maskmed(volume, narrow=tiny, num_points=points),
         iaunet(image, narrow=tiny, num_points=points or 2**40),
         iaunet(volume, narrow=tiny, num_points=points or 2**40),
         maskattn_unet(image, narrow=tiny),
-        maskattn_unet(image, narrow=tiny, objects=True, pixels=points or math.prod(image.patch)),
+        maskattn_unet(pairs, narrow=tiny, objects=True, pixels=points or math.prod(pairs.patch)),
         simple_unet(image),
         simple_unet(volume),
     ]
@@ -161,7 +162,7 @@ def iaunet(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
         blocks_per_level=1 if narrow else 0,  # blocks are planned for overlapping objects
         pyramid=pyramid,
         num_queries=math.ceil(1.5 * math.prod(edge // (2 * plan.object_edge) for edge in plan.patch)),
-        query_stride=2,
+        query_stride=2 if narrow else 4,
         window=[2 * plan.object_edge] * plan.dim,
         **({"width": 16, "ffn": 32} if narrow else {}),
     )

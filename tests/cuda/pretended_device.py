@@ -104,8 +104,8 @@ class PretendedDevice(TorchDispatchMode):
         return tree_map(back, result)
 
 
-class _FromNumbers(TorchFunctionMode):
-    """``torch.tensor`` of numbers for the pretended device: made on the CPU and copied, as CUDA's are."""
+class _Numbers(TorchFunctionMode):
+    """Python's numbers to the pretended device and back: by way of a tensor on the CPU, as CUDA's go."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -117,6 +117,8 @@ class _FromNumbers(TorchFunctionMode):
             return func(*args, **(kwargs | {"device": "cpu"})).to(kwargs["device"])
         if func is Tensor.new_tensor and isinstance(args[0], Elsewhere):
             return torch.tensor(args[1], **({"dtype": args[0].dtype} | kwargs)).to(args[0].device)
+        if func is Tensor.tolist and isinstance(args[0], Elsewhere):
+            return args[0].cpu().tolist()
         return func(*args, **kwargs)
 
 
@@ -128,7 +130,7 @@ def pretended_device(device: str = "meta") -> Iterator[PretendedDevice]:
     """
     with mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()):
         mode = PretendedDevice(device)
-        with _FromNumbers(mode.device), mode:
+        with _Numbers(mode.device), mode:
             yield mode
 
 
