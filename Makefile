@@ -6,6 +6,9 @@
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
 #   make test-napari  the tests of the plugin of napari, which it installs
+#   make cuda-check the tests of tests/cuda with the CUDA build of torch, which needs no GPU for them
+#   make gpu-check  all checks of a GPU, in six minutes; make gpu-carry collects what a bare machine lacks for them
+#   make bench-quick  what networks and steps cost beside their peers, in under five minutes on two cores
 #   make docs       write the tables of settings and formats into docs/
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
@@ -16,6 +19,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+TORCH_CUDA ?= torch==2.14.1 torchvision==0.29.1
 TASK ?= organs
 # Files run in parallel processes; end-to-end tests share the cores with nnU-Net's own workers.
 JOBS ?= 2
@@ -28,7 +32,8 @@ FAST := -m "not real_data and not slow"
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
-.PHONY: demo check lint test test-slow test-real test-real-short test-napari coverage docs wheel clean
+.PHONY: demo check lint test test-slow test-real test-real-short test-napari cuda-check gpu-check gpu-carry coverage \
+	bench-quick docs wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo --task $(TASK)
@@ -60,11 +65,26 @@ test-napari: $(READY)
 	$(BIN)/python -m pip install -q -e ".[napari]"
 	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python -m pytest tests/napari_plugin
 
+# fake CUDA tensors do not exist in the CPU build
+cuda-check:
+	$(PYTHON) -m venv .venv-cuda
+	.venv-cuda/bin/python -m pip install -q $(TORCH_CUDA) -e . pytest pytest-timeout
+	.venv-cuda/bin/python -m pytest tests/cuda
+
+gpu-check: $(READY)
+	$(BIN)/python -m benchmarks.gpu $(if $(wildcard .gpu-carry),--carry .gpu-carry)
+
+gpu-carry: $(READY)
+	$(BIN)/python -m benchmarks.gpu.carry .gpu-carry --data $${MASKMED_REAL_DATA:-../shared/data}/Dataset004_Hippocampus
+
 coverage: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(FAST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks quick --threads 2
 
 docs: $(READY)
 	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs
@@ -80,4 +100,4 @@ $(READY): pyproject.toml maskmed_nnu.pth
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-cuda .gpu-carry build dist

@@ -34,34 +34,13 @@ from pathlib import Path
 
 from instance_data import FOREGROUND, OBJECTS, components, prepare_raw
 from methods import Method, stop
+from published_iaunet import PUBLISHED
 from result_tables import SCORES, instance_table
 from stock_command import EPOCHS
 
 BENCHMARKS = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCHMARKS.parent))
 OBJECT_PLANNERS = ("IAUNetPlanner", "MaskAttnUNetPlanner", "MaskAttnUNetPlannerLowRes")
-PUBLISHED = {
-    "queries": "learned",
-    "num_queries": 100,
-    "width": 256,
-    "levels": 3,
-    "pyramid": [256],
-    "blocks_per_level": 3,
-    "ffn": 1024,
-    "dropout": 0.1,
-    "mask_channels": 256,
-    "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
-    "dense": False,
-    "loss": {
-        "class_weight": 1.0,
-        "bce_weight": 5.0,
-        "dice_weight": 2.0,
-        "no_object_weight": 0.1,
-        "num_points": 12544,
-        "dense_weight": 0.0,
-    },
-    "instances.score_threshold": 0.5,
-}
 
 
 # ------------------------------------------------------------------------------------------------ methods

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,10 +21,20 @@ def spatial_axes(maps: Tensor) -> tuple[int, ...]:
     return tuple(range(2, maps.ndim))
 
 
+def vector_like(numbers: Sequence[float], tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A number for each axis, on the device of ``tensor`` and of its type, if not of ``dtype``.
+
+    ``tensor.new_tensor(numbers)`` is the same, but the host would wait there for all that a GPU has still to do.
+
+    >>> vector_like((1, 2), torch.zeros(3))
+    tensor([1., 2.])
+    """
+    return torch.tensor(numbers, dtype=dtype or tensor.dtype).to(tensor.device, non_blocking=True)
+
+
 def unravel(index: Tensor, shape: Sequence[int]) -> list[Tensor]:
     """Coordinates (x, y, z) of flat positions on a grid of ``shape``, the last axis of the grid first.
 
-    >>> import torch
     >>> [axis.tolist() for axis in unravel(torch.tensor([5, 23]), (2, 3, 4))]
     [[1, 3], [1, 2], [0, 1]]
     """

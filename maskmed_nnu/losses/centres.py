@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maskmed_nnu.dimensions import MAX_POOL, unravel
+from maskmed_nnu.dimensions import MAX_POOL, unravel, vector_like
 from maskmed_nnu.losses.targets import SetTargets
 
 PEAK_SIGMA = 0.35
@@ -45,7 +45,9 @@ def find_centres(targets: SetTargets, *, weights: Sequence[float] | None = None)
     dim = len(shape)
     target_index = targets.target_index(None, no_target=count)
     device = target_index.device
-    weight = torch.ones(dim, device=device) if weights is None else torch.tensor(weights, device=device)
+    weight = torch.ones(dim, device=device)
+    if weights is not None:
+        weight = vector_like(weights, weight)
     flat = target_index.flatten()
     pixel = torch.arange(target_index.shape[1], device=device).repeat(len(target_index))
     position = torch.stack(unravel(pixel, shape), 1)
@@ -78,7 +80,7 @@ def heatmap(centres: Centres, targets: SetTargets, *, num_classes: int, stride: 
     full_resolution.scatter_reduce_(0, classes, heat, "amax")
     pooled = MAX_POOL[len(shape)](full_resolution.view(1, num_classes, *shape), list(stride))[0]
     # the cell that contains the centre is the peak, despite rounding
-    cells = (centres.centre / centres.centre.new_tensor(stride[::-1])).long().flip(1).unbind(1)
+    cells = (centres.centre / vector_like(stride[::-1], centres.centre)).long().flip(1).unbind(1)
     inside = [cell.clamp(max=edge - 1) for cell, edge in zip(cells, pooled.shape[1:], strict=True)]
     pooled[(targets.classes, *inside)] = 1.0
     return pooled

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.losses.precision import at_least_float32, no_autocast
+from maskmed_nnu.losses.ranks import mean_over_ranks
+from maskmed_nnu.losses.targets import ID_RANGE
 
 
 class SampledPixels(NamedTuple):
@@ -74,7 +76,7 @@ class InstanceContrastiveLoss(nn.Module):
         in_object = (sampled.instance_index > 0) & is_anchor[:, None]
         object_weight = in_object.to(sampled_embeddings.dtype) / anchors_of_object.clamp(min=1)
         weight = object_weight.sum(1)
-        return (weight * anchor_loss).sum() / weight.sum().clamp(min=1)
+        return (weight * anchor_loss).sum() / mean_over_ranks(weight.sum())
 
 
 @torch.no_grad()
@@ -86,10 +88,12 @@ def sample_pixels(ids: Tensor, count: int, generator: torch.Generator | None = N
     """
     batch, layers = ids.shape[:2]
     label = ids.flatten(1).long().clamp(min=0)
-    size = label.new_zeros(batch, int(label.amax()) + 1).scatter_add_(1, label, torch.ones_like(label))
+    # a table for any ids, by their last 16 bits: to look for the largest one, the host would wait for a GPU
+    slot = label.bitwise_and(ID_RANGE - 1)
+    size = label.new_zeros(batch, ID_RANGE).scatter_add_(1, slot, torch.ones_like(slot))
     label = label.view(batch, layers, -1)
     rate = size.reciprocal().index_fill(1, label.new_zeros(1), 0.0)
-    rate = rate.gather(1, label.flatten(1)).view(label.shape).sum(1)
+    rate = rate.gather(1, slot).view(label.shape).sum(1)
     wait = torch.empty_like(rate).exponential_(generator=generator) / rate
     wait.masked_fill_(rate == 0, torch.inf)
     time, pixel = wait.topk(min(count, wait.shape[1]), dim=1, largest=False)

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskmed_nnu.dimensions import MAX_POOL, unravel
+from maskmed_nnu.dimensions import MAX_POOL, unravel, vector_like
 from maskmed_nnu.losses.centres import Centres, at_cells, find_centres, heatmap, vote_targets
 from maskmed_nnu.losses.matcher import assign
 from maskmed_nnu.losses.pair_loss import pair_loss
 from maskmed_nnu.losses.points import valid_voxels
 from maskmed_nnu.losses.precision import at_least_float32, no_autocast
+from maskmed_nnu.losses.ranks import mean_over_ranks
 from maskmed_nnu.losses.targets import SetTargets
 from maskmed_nnu.networks.output import QueryOutput
 
@@ -89,7 +89,8 @@ class LocationCriterion(nn.Module):
         edges = [length * step for length, step in zip(self.window, stride, strict=True)]
         centres = [find_centres(t, weights=[min(edges) / edge for edge in reversed(edges)]) for t in targets]
         pairs, weight = self._match(output, targets, centres, shape)
-        num_targets = self._num_targets(sum(len(t.ids) for t in targets), logits.device)
+        count = torch.tensor(float(sum(len(t.ids) for t in targets)))
+        num_targets = mean_over_ranks(count.to(logits.device, non_blocking=True))
         bce, dice, iou, has_points = self._masks(output, targets, pairs, stride)
         layers, batch = logits.shape[:2]
         sample, query, target = pairs
@@ -121,9 +122,9 @@ class LocationCriterion(nn.Module):
         The second result is the weight of "no object" for queries that are not matched, ``[B, Q]``.
         """
         assert output.reference_points is not None and output.centre_logits is not None
-        reference = output.reference_points * output.reference_points.new_tensor(shape[::-1])
+        reference = output.reference_points * vector_like(shape[::-1], output.reference_points)
         score = at_least_float32(output.class_logits.detach()).softmax(-1).mean(0)  # [B, Q, K + 1]
-        half_cell = reference.new_tensor(_stride(shape, output.centre_logits)[::-1]) / 2
+        half_cell = vector_like(_stride(shape, output.centre_logits)[::-1], reference) / 2
         counts = [len(t.ids) for t in targets]
         batch, queries = score.shape[:2]
         cost = score.new_full((1, batch, queries, max(max(counts), 1)), UNRELATED_COST)
@@ -168,7 +169,7 @@ class LocationCriterion(nn.Module):
             return zero, zero, zero.detach(), zero.bool()
         assert output.reference_points is not None
         grid = output.mask_features.shape[2:]
-        reference = output.reference_points[sample, query] * output.reference_points.new_tensor(grid[::-1])
+        reference = output.reference_points[sample, query] * vector_like(grid[::-1], output.reference_points)
         cells, relative, weight = self._window_points(reference, grid)
         rows = output.mask_features.movedim(1, -1).flatten(0, -2)
         features = F.embedding(_flat([sample[:, None], *cells], (len(targets), *grid)), rows)
@@ -189,7 +190,7 @@ class LocationCriterion(nn.Module):
         The cells (z, y, x), each ``[n, P]``, their coordinates relative to the reference point in units of the head's
         scale ``[n, P, dim]``, and which of them are on the grid; one that is not is replaced by the nearest.
         """
-        corner = (reference - reference.new_tensor(self.window[::-1]) / 2 + 0.5).floor().long()
+        corner = (reference - vector_like(self.window[::-1], reference) / 2 + 0.5).floor().long()
         on_grid, cells, relative = None, [], []
         places = zip(self._sample_cells(len(reference), reference.device), reversed(grid), strict=True)
         for axis, (offset, edge) in enumerate(places):
@@ -241,23 +242,13 @@ class LocationCriterion(nn.Module):
         with torch.no_grad():
             per_sample = (vote_targets(c, t, stride=stride) for c, t in zip(centres, targets, strict=True))
             target, has_target = (torch.stack(part) for part in zip(*per_sample, strict=True))
-            units = target.new_tensor([step * one for step, one in zip(reversed(stride), scale, strict=True)])
+            units = vector_like([step * one for step, one in zip(reversed(stride), scale, strict=True)], target)
             target, valid = target / units.view(-1, *[1] * len(stride)), valid_voxels(targets)
             if valid is not None:
                 has_target &= at_cells(valid.view(-1, *targets[0].maps.shape[1:]), stride)
         predicted = at_least_float32(features[:, -len(stride) :])
         error = F.smooth_l1_loss(predicted, target.to(predicted.dtype), reduction="none", beta=0.05).sum(1)
-        return (error * has_target).sum() / has_target.sum().clamp(min=1) * max(scale) / 10
-
-    @staticmethod
-    def _num_targets(count: int, device: torch.device) -> Tensor:
-        """Number of targets per rank, at least one."""
-        num_targets = torch.tensor(float(count)).to(device, non_blocking=True)
-        ranks = 1
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(num_targets)
-            ranks = dist.get_world_size()
-        return (num_targets / ranks).clamp(min=1)
+        return (error * has_target).sum() / mean_over_ranks(has_target.sum()) * max(scale) / 10
 
 
 def _stride(shape: Sequence[int], maps: Tensor) -> list[int]:

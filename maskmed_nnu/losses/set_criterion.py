@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -21,6 +20,7 @@ from maskmed_nnu.losses.matcher import PairSums, assign, class_cost
 from maskmed_nnu.losses.pair_loss import chunk_size, pair_loss
 from maskmed_nnu.losses.points import Points, PointSampler, valid_voxels
 from maskmed_nnu.losses.precision import at_least_float32, no_autocast
+from maskmed_nnu.losses.ranks import mean_over_ranks
 from maskmed_nnu.losses.semantic_loss import semantic_loss
 from maskmed_nnu.losses.targets import SetTargets
 
@@ -113,9 +113,8 @@ class SetCriterion(nn.Module):
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
         classes = F.pad(classes, (0, 1)) if classes.shape[1] == 0 else classes
         counts = [len(t.classes) for t in targets]
-        is_target = torch.tensor(
-            [[t < n for t in range(classes.shape[1])] for n in counts], device=classes.device
-        )  # [B, T]
+        is_target = torch.arange(classes.shape[1]) < torch.tensor(counts)[:, None]  # [B, T]
+        is_target = is_target.to(classes.device, non_blocking=True)
         valid = valid_voxels(targets)
         has_valid = is_target.new_ones(batch) if valid is None else valid.any(1)
         is_target = is_target & has_valid[:, None]
@@ -186,7 +185,7 @@ class SetCriterion(nn.Module):
             query = torch.where(is_target, classes, -1).expand(layers, -1, -1)
         else:
             cost = self._cost(output, class_logits, targets, classes, points)
-            query = assign(cost, counts).to(is_target.device)
+            query = assign(cost, counts).to(is_target.device, non_blocking=True)
         if dense or self.importance_ratio == 0:
             return query, points
         return query, self._uncertain_points(output, query[-1:], is_target, sampler)
@@ -250,12 +249,8 @@ class SetCriterion(nn.Module):
         num_matched = is_matched.sum()
         weight = num_matched + self.no_object_weight * (has_valid.sum() * queries - num_matched)
         sums = torch.stack([is_target.sum().float(), weight.float(), has_valid.sum().float()])
-        ranks = 1
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
-            ranks = dist.get_world_size()
-        minimum = sums.new_tensor([1.0, torch.finfo(sums.dtype).tiny, 1.0])
-        return torch.maximum(sums, minimum) / ranks
+        # where nothing counts, zeros are divided by it, and a loss scale of half precision must not overflow there
+        return mean_over_ranks(sums, at_least=1e-6)
 
     def _semantic(
         self, class_logits: Tensor, logits: Tensor, truth: Tensor, classes: Tensor, is_target: Tensor, points: Points

@@ -91,7 +91,7 @@ def semantic_targets(label_map: Tensor, *, num_classes: int, ignore_label: int |
     present = present.scatter_(1, slot, torch.ones((), dtype=torch.bool, device=maps.device).expand_as(slot)).cpu()
     targets = []
     for sample, is_present in zip(maps, present, strict=True):
-        ids = is_present[:num_classes].nonzero().squeeze(1).to(maps.device)
+        ids = is_present[:num_classes].nonzero().squeeze(1).to(maps.device, non_blocking=True)
         # most patches have no ignored voxel: None avoids masked sampling for them
         valid = sample[0] != ignore_label if is_present[num_classes] else None
         targets.append(SetTargets(sample, torch.zeros_like(ids), ids, ids, valid))
@@ -113,7 +113,7 @@ def region_targets(stack: Tensor, *, has_ignore: bool) -> list[SetTargets]:
         present = torch.cat([present, ignored.flatten(1).any(1, keepdim=True)], 1)
     targets = []
     for b, is_present in enumerate(present.cpu()):
-        index = is_present[: regions.shape[1]].nonzero().squeeze(1).to(stack.device)
+        index = is_present[: regions.shape[1]].nonzero().squeeze(1).to(stack.device, non_blocking=True)
         valid = ~ignored[b] if ignored is not None and is_present[-1] else None
         targets.append(SetTargets(regions[b], index, torch.ones_like(index), index, valid))
     return targets

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskmed_nnu.dimensions import CONV, INSTANCE_NORM, LINEAR
+from maskmed_nnu.dimensions import CONV, INSTANCE_NORM, LINEAR, vector_like
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.backbone import PlannedBackbone, TimmBackbone
@@ -251,7 +251,7 @@ class IAUNet(nn.Module):
             masks, corners = window_masks(
                 self.mask_head, embeddings, features, reference, window=self.window, stride=self.mask_stride
             )
-            size = reference.new_tensor(image.shape[:1:-1])
+            size = vector_like(image.shape[:1:-1], reference)
             tensors = {"corners": corners, "peaks": reference * size, "heatmap": heat.float().sigmoid()}
         else:
             logits = torch.unflatten(self.mask_head.dense(embeddings[None], features)[0], -1, features.shape[2:])

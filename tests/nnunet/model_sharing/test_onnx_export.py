@@ -9,7 +9,6 @@ from math import ceil
 
 import numpy as np
 import onnx
-import onnx_speed
 import onnxruntime
 import pytest
 import torch
@@ -21,6 +20,7 @@ from skimage.transform import resize
 from torch.nn import functional as F
 
 import maskmed_nnu as mm
+from benchmarks.subjects import onnx_models
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks import SimpleESKNet, SimpleUNet
 from maskmed_nnu.networks.iaunet import IAUNet
@@ -450,14 +450,14 @@ def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
         with torch.no_grad():
             expected = tiled.network.tensors(image)
         found = dict(zip(names, map(torch.from_numpy, runtime.run(None, {"image": image.numpy()})), strict=True))
-        assert list(found) == list(expected) and onnx_speed.max_difference(expected, found) < 1e-3
+        assert list(found) == list(expected) and onnx_models.max_difference(expected, found) < 1e-3
     model = mm.load(source, device="cpu")
     noise = np.random.default_rng(0).normal(size=(6, 20, 17) if dim == 3 else (40, 45)).astype(np.float32)
     picture = mm.example("nuclei") if trained else noise
     spacing = (1.0,) * dim if network == "MaskMed" else None
     by_torch = model.predict(picture, spacing=spacing).labels
     predictor = model._load()
-    predictor.network = onnx_speed.RuntimeNetwork(runtime, predictor.network)
+    predictor.network = onnx_models.RuntimeNetwork(runtime, predictor.network)
     by_runtime = model.predict(picture, spacing=spacing).labels
     assert (by_torch == by_runtime).mean() >= 0.999 and len(np.unique(by_torch)) > 1
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maskmed_nnu.dimensions import vector_like
+
 
 class DynamicMaskHead:
     """``mask_channels`` features and a vote (x, y, z) per position, ``hidden`` numbers in the two inner layers.
@@ -76,4 +78,4 @@ def window_cells(
 
 def window_corner(reference: Tensor, window: Sequence[int]) -> Tensor:
     """First cell (x, y, z) of the window around each reference point, ``[N, dim]`` int64; it may lie off the grid."""
-    return (reference - reference.new_tensor(window[::-1]) / 2 + 0.5).floor().long()
+    return (reference - vector_like(window[::-1], reference) / 2 + 0.5).floor().long()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from maskmed_nnu.dimensions import ADAPTIVE_AVG_POOL
+from maskmed_nnu.dimensions import ADAPTIVE_AVG_POOL, vector_like
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead
 from maskmed_nnu.networks.layers.position import voxel_centres
@@ -36,11 +36,11 @@ def allowed_positions(
     if isinstance(head, DynamicMaskHead):
         assert reference is not None
         grid = voxel_centres(shape, features.device)
-        size, units = grid.new_tensor(grid_shape[::-1]), grid.new_tensor(head.scale)
+        size, units = vector_like(grid_shape[::-1], grid), vector_like(head.scale, grid)
         relative = (grid - reference[:, :, None]) * size / units  # [B, Q, N, dim]
         rows = features.flatten(2).mT[:, None].expand(-1, embeddings.shape[1], -1, -1)
         logits = head(embeddings.flatten(0, 1)[None], rows.flatten(0, 1), relative.flatten(0, 1))
-        in_window = (relative.abs() <= grid.new_tensor(window[::-1]) / 2 / units).all(-1)
+        in_window = (relative.abs() <= vector_like(window[::-1], grid) / 2 / units).all(-1)
         inside = (torch.unflatten(logits[0], 0, embeddings.shape[:2]) >= 0) & in_window
     else:
         inside = head.dense(embeddings[None], features)[0] >= 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskmed_nnu.dimensions import LINEAR, spatial_axes
+from maskmed_nnu.dimensions import LINEAR, spatial_axes, vector_like
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.layers.iaunet.dynamic_mask_head import DynamicMaskHead, window_cells, window_corner
 
@@ -37,8 +37,8 @@ def windowed_instances(
     """
     grid = features.shape[1:]
     stride = [edge // cells for edge, cells in zip(shape, grid, strict=True)]
-    cells = reference * reference.new_tensor(grid[::-1])
-    corner = (window_corner(cells, window) * cells.new_tensor(stride[::-1], dtype=torch.int64)).cpu()
+    cells = reference * vector_like(grid[::-1], reference)
+    corner = (window_corner(cells, window) * vector_like(stride[::-1], cells, torch.int64)).cpu()
     rows = features.flatten(1).T.float()
     chunks, parts = _chunks(len(embeddings), window), []
     # as in training: half precision would round the coordinates
@@ -67,14 +67,14 @@ def window_masks(
     """
     tiles, queries = reference.shape[:2]
     grid = features.shape[2:]
-    cells = (reference * reference.new_tensor(grid[::-1])).flatten(0, 1)
+    cells = (reference * vector_like(grid[::-1], reference)).flatten(0, 1)
     index, relative = window_cells(cells, window=window, shape=grid, scale=head.scale)
     first_row = torch.arange(tiles, device=features.device) * math.prod(grid)
     index = torch.unflatten(index, 0, (tiles, queries)) + first_row[:, None, None]
     rows = features.flatten(2).mT.flatten(0, 1)
     logits = head(embeddings.flatten(0, 1)[None], F.embedding(index.flatten(0, 1), rows), relative)
     masks = to_pixels(logits.view(-1, 1, *window), stride)[:, 0].sigmoid()
-    corner = window_corner(cells, window) * cells.new_tensor(stride[::-1], dtype=torch.int64)
+    corner = window_corner(cells, window) * vector_like(stride[::-1], cells, torch.int64)
     return torch.unflatten(masks, 0, (tiles, queries)), torch.unflatten(corner, 0, (tiles, queries))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmed_nnu.losses.contrastive import InstanceContrastiveLoss
+from maskmed_nnu.losses.ranks import mean_over_ranks
 from maskmed_nnu.networks.output import EmbeddingOutput
 
 UNKNOWN = -1
@@ -36,8 +37,8 @@ class EmbeddingLoss(nn.Module):
         assert isinstance(logits, Tensor), "objects have no deep supervision"
         loss = F.cross_entropy(logits.float(), semantic, ignore_index=UNKNOWN, reduction="sum")
         # a batch of which nothing is known has no loss, where a mean would be NaN
-        loss = loss / (semantic != UNKNOWN).sum().clamp(min=1)
+        loss = loss / mean_over_ranks((semantic != UNKNOWN).sum())
         if not isinstance(output, EmbeddingOutput):
             return loss
-        ids = ids.where(semantic[:, None] == self.layer_classes.to(semantic.device), 0)
+        ids = ids.where(semantic[:, None] == self.layer_classes.to(semantic.device, non_blocking=True), 0)
         return loss + self.contrastive_weight * self.contrast(output.embeddings, ids)

@@ -44,12 +44,12 @@ def instance_targets(
     present = size > 0
     present[..., 0] = False
     class_of_layer = torch.tensor([list(thing_classes).index(number) for number in layer_classes])
-    smallest = torch.tensor(list(min_fragment))[class_of_layer].to(seg.device)
+    smallest = torch.tensor(list(min_fragment))[class_of_layer].to(seg.device, non_blocking=True)
     fragments = present & border & (size < smallest[:, None])
 
     is_thing = torch.zeros(ID_TABLE_SIZE, dtype=torch.bool)
     is_thing[list(thing_classes)] = True
-    crowd = is_thing.to(seg.device)[semantic.long().clamp_(min=0)] & (layers.amax(1) <= 0)
+    crowd = is_thing.to(seg.device, non_blocking=True)[semantic.long().clamp_(min=0)] & (layers.amax(1) <= 0)
     unknown = crowd | (semantic < 0) | fragments.gather(2, slot).any(1).view_as(semantic)
 
     table = torch.cat([(present & ~fragments).flatten(1), unknown.flatten(1).any(1, keepdim=True)], 1).cpu()

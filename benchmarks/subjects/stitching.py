@@ -1,28 +1,17 @@
-"""How long it takes to stitch a big image or volume full of objects, and in how much memory.
-
-    python benchmarks/stitching.py --dims 2
-    python benchmarks/stitching.py --dims 3 --times 1 2 4
+"""A big image or volume full of objects, as the detections of tiles, to be stitched.
 
 The scene: discs (in a volume balls) of 16 to 50 pixels on a jittered grid, many of them touching, and fibres longer
 than three tiles. Every tile has the true masks as detections, cut off at its borders, and with scores of its own. The
-result must be the truth. With ``--times`` the image is so much longer along its first axis, and has so many times the
-objects. Nothing of ``[objects, *spatial]`` is ever built, here neither.
+result must be the truth. Nothing of ``[objects, *spatial]`` is ever built, here neither.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import resource
-import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks.harness.case import Run
 from maskmed_nnu.instances.detections import Detections, make_detections
 from maskmed_nnu.instances.stitching.cropped_masks import overlapping_box_pairs
 from maskmed_nnu.instances.stitching.stitch import stitch
@@ -44,13 +33,11 @@ class Setting:
     """Along the other axes; a fibre winds within."""
 
     def times(self, factor: int) -> Setting:
-        return Setting(
-            **{
-                **vars(self),
-                "objects": self.objects * factor,
-                "fibres": self.fibres * factor,
-                "shape": (self.shape[0] * factor, *self.shape[1:]),
-            }
+        return replace(
+            self,
+            objects=self.objects * factor,
+            fibres=self.fibres * factor,
+            shape=(self.shape[0] * factor, *self.shape[1:]),
         )
 
 
@@ -59,6 +46,7 @@ SETTINGS = {
     # as nnU-Net predicts volumes: tiles that share one half, each place seen by eight
     3: Setting(2_000, 20, (256, 1024, 1024), (64, 192, 192), (32, 96, 96), (500, 900), 40),
 }
+SMOKE = Setting(20, 1, (200, 200), (80, 80), (40, 40), (130, 150), 40)
 
 
 def draw_scene(rng: np.random.Generator, setting: Setting) -> Detections:
@@ -116,63 +104,34 @@ def fingerprints(detections: Detections) -> set[tuple[int, ...]]:
     return prints
 
 
-def measure(setting: Setting) -> dict[str, str]:
-    """The rows of the table for one scene, whose last one says whether the result is right."""
+def stitching(setting: Setting) -> Run:
+    """Stitches the scene; its call returns the result and the truth."""
     rng = np.random.default_rng(0)
     truth = draw_scene(rng, setting)
     tiles = plan_tiles(truth.shape, setting.tile, setting.overlap)
     detections = tile_detections(rng, truth, tiles)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = stitch(tiles, detections, truth.shape)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
     moved = [part.boxes + np.array(tile.start * 2) for tile, part in zip(tiles, detections, strict=True)]
     source = np.repeat(np.arange(len(tiles)), [len(part) for part in moved])
     pairs = overlapping_box_pairs(np.concatenate(moved))
-    across = int((source[pairs[:, 0]] != source[pairs[:, 1]]).sum())
     total = len(source)
-    exact = len(result) == len(truth) and fingerprints(result) == fingerprints(truth)
-    return {
-        "objects": f"{len(truth):,}",
+    notes = {
+        "objects": len(truth),
         "image": by(setting.shape),
-        f"tiles of {by(setting.tile)} that share {by(setting.overlap)}": f"{len(tiles):,}",
-        "detections of all tiles": f"{total:,}",
-        "pixels of their masks": f"{sum(mask.size for part in detections for mask in part.masks) / 1e6:,.0f} million",
-        "their pairs": f"{total * (total - 1) // 2:,}",
-        "pairs whose boxes meet": f"{len(pairs):,}",
-        "of different tiles (masks are compared)": f"{across:,}",
-        "wall time": f"{wall:.1f} s",
-        "time of one core": f"{cpu:.1f} s",
-        "peak memory": f"{peak:.2f} GiB ({before:.2f} before, scene and answers included)",
-        "result": f"{len(result):,} objects, {'equal' if exact else 'NOT EQUAL'} to the truth",
+        "tiles": f"{len(tiles):,} of {by(setting.tile)} that share {by(setting.overlap)}",
+        "detections of all tiles": total,
+        "pixels of their masks": sum(mask.size for part in detections for mask in part.masks),
+        "their pairs": total * (total - 1) // 2,
+        "pairs whose boxes meet": len(pairs),
+        "of different tiles (masks are compared)": int((source[pairs[:, 0]] != source[pairs[:, 1]]).sum()),
     }
+    return Run(lambda: (stitch(tiles, detections, truth.shape), truth), counted=False, notes=notes)
+
+
+def check(results: dict[str, tuple[Detections, Detections]]) -> None:
+    """Every object was found again."""
+    for name, (result, truth) in results.items():
+        assert len(result) == len(truth) and fingerprints(result) == fingerprints(truth), f"{name}: not the truth"
 
 
 def by(numbers: tuple[int, ...]) -> str:
-    return " × ".join(map(str, numbers))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
-    parser.add_argument("--objects", type=int)
-    parser.add_argument("--fibres", type=int)
-    parser.add_argument("--times", type=int, nargs="+", default=[1])
-    args = parser.parse_args()
-
-    given = {name: value for name, value in vars(args).items() if name in ("objects", "fibres") and value is not None}
-    setting = Setting(**{**vars(SETTINGS[args.dims]), **given})
-    # a process for each scene, as peak memory is the process's
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        columns = pool.map(measure, [setting.times(factor) for factor in args.times], chunksize=1)
-    print("| |" + " |" * len(columns) + "\n|" + " --- |" * (1 + len(columns)))
-    for name in columns[0]:
-        print(f"| {name} | " + " | ".join(column[name] for column in columns) + " |")
-    if any("NOT EQUAL" in column["result"] for column in columns):
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
+    return "×".join(map(str, numbers))

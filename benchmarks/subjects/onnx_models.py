@@ -1,34 +1,27 @@
-"""ONNX files of trained models beside PyTorch: how far outputs and label maps differ, and what one patch takes.
-
-    python benchmarks/onnx_speed.py MODEL_FOLDER=IMAGE ... [--repeats 5] [--threads 1] [--json FILE]
-
-Each model is exported by `maskmed export --onnx` and predicts the image twice: by PyTorch and with its network replaced
-by the graph in onnxruntime; all that is around the network is the same. Fold 0 is taken, or the first that is trained.
-Outputs are compared, and timed, on a patch of the image: medians of a batch of one, on the CPU, after one run that is
-not counted.
-"""
+"""Networks and trained models in onnxruntime, beside PyTorch."""
 
 from __future__ import annotations
 
-import statistics
+import io
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 import torch
-import typer
 from torch import Tensor, nn
 
 import maskmed_nnu as mm
-from maskmed_nnu.json_file import write_json
+from benchmarks.harness.case import MissingError
 from maskmed_nnu.networks.layers.iaunet.tile_instances import crop_masks
 from maskmed_nnu.networks.layers.maskattn_unet.embedding_instances import instances_from_embeddings
 from maskmed_nnu.networks.output import TileInstances
 from maskmed_nnu.nnunet.inference.model_source import open_model
+
+OPSET = 18
 
 
 class RuntimeNetwork(nn.Module):
@@ -37,7 +30,7 @@ class RuntimeNetwork(nn.Module):
     Its weights are in the graph, so that a fold's state is not loaded into it.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, network: nn.Module) -> None:
+    def __init__(self, session: Any, network: nn.Module) -> None:
         super().__init__()
         self.session, self.names = session, [output.name for output in session.get_outputs()]
         if "logits" not in self.names:
@@ -78,41 +71,64 @@ class RuntimeNetwork(nn.Module):
         return found if len(tile["semantic"]) == 1 + len(channels) else found._replace(semantic=tile["semantic"])
 
 
-def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+def session(graph: bytes | Path, threads: int) -> Any:
+    """An ``onnxruntime.InferenceSession`` on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingError("onnxruntime cannot be imported (pip install 'maskmed-nnu[export]').") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def compare(folder: Path, image: Path, *, repeats: int, threads: int) -> dict[str, Any]:
-    """Differences and times of one model."""
+def session_of(network: nn.Module, image: Tensor, threads: int) -> Any:
+    """The network's forward pass, for images of this size."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingError("onnx and onnxscript cannot be imported (pip install 'maskmed-nnu[export]').") from None
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(network, (image,), dynamo=True, opset_version=OPSET, verbose=False)
+    return session(program.model_proto.SerializeToString(), threads)
+
+
+class ModelPair(NamedTuple):
+    """A trained model on a tile of an image, and how alike its answers are."""
+
+    network: nn.Module
+    by_torch: Callable[[], object]
+    by_onnxruntime: Callable[[], object]
+    notes: dict[str, Any]
+
+
+def open_pair(folder: Path, image: Path, *, threads: int) -> ModelPair:
+    """The model is exported by `maskmed export --onnx` and predicts the image twice: by PyTorch, and with its network
+    replaced by the graph; all that is around the network is the same. Fold 0 is taken, or the first that is trained."""
     fold = open_model(folder).choose_folds(None)[0]
     model = mm.load(folder, folds=[fold], device="cpu")
     expected = model.predict(image).labels
     with tempfile.TemporaryDirectory() as temporary:
         file = mm.export(folder, Path(temporary) / "x.onnx", format="onnx", folds=fold)
-        megabytes, session = file.stat().st_size / 1e6, open_session(file, threads)
-        predictor = model._load()
-        network, patch = predictor.network, predictor.configuration_manager.patch_size
-        predictor.network = RuntimeNetwork(session, network)
-        found = model.predict(image).labels
-        tile = predictor.network.image[:1].clone()
-        network.load_state_dict(predictor.list_of_parameters[0])
-        by_torch = tensors_of(network.eval())
-        difference = max_difference(by_torch(tile), predictor.network.run(tile))
-        seconds = {
-            "pytorch": median_seconds(lambda: by_torch(tile), repeats),
-            "onnxruntime": median_seconds(lambda: predictor.network.run(tile), repeats),
-        }
-    return {
-        "model": folder.name,
-        "patch": list(patch),
-        "megabytes": megabytes,
-        "same_labels": float((found == expected).mean()),
-        "labelled": float((expected != 0).mean()),
-        "largest_difference": difference,
-        **{f"seconds_{name}": value for name, value in seconds.items()},
+        megabytes, opened = file.stat().st_size / 1e6, session(file, threads)
+    predictor = model._load()
+    network, patch = predictor.network, predictor.configuration_manager.patch_size
+    runtime = RuntimeNetwork(opened, network)
+    predictor.network = runtime
+    found = model.predict(image).labels
+    tile = runtime.image[:1].clone()
+    network.load_state_dict(predictor.list_of_parameters[0])
+    by_torch = tensors_of(network.eval())
+    notes = {
+        "patch": "×".join(map(str, patch)),
+        "MB": megabytes,
+        "largest difference": max_difference(by_torch(tile), runtime.run(tile)),
+        "labelled": f"{(expected != 0).mean():.1%}",
+        "same labels": f"{(found == expected).mean():.4%}",
     }
+    return ModelPair(network, lambda: by_torch(tile), lambda: runtime.run(tile), notes)
 
 
 def tensors_of(network: nn.Module) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -147,45 +163,3 @@ def in_order_of_peaks(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         else tensor
         for name, tensor in tensors.items()
     }
-
-
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    run()
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    head = "| model | patch | MB | largest difference | same labels | PyTorch | onnxruntime |"
-    lines = [
-        f"| {row['model']} | {' × '.join(map(str, row['patch']))} | {row['megabytes']:.1f} | "
-        f"{row['largest_difference']:.1e} | {row['same_labels']:.4%} | {1000 * row['seconds_pytorch']:.0f} ms | "
-        f"{1000 * row['seconds_onnxruntime']:.0f} ms |"
-        for row in rows
-    ]
-    return "\n".join([head, "|---|---|--:|--:|--:|--:|--:|", *lines])
-
-
-def main(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL_FOLDER=IMAGE …")],
-    repeats: int = 5,
-    threads: int = 1,
-    json: Annotated[Path | None, typer.Option()] = None,
-) -> None:
-    torch.set_num_threads(threads)
-    rows = []
-    for words in models:
-        folder, _, image = words.partition("=")
-        rows.append(compare(Path(folder), Path(image), repeats=repeats, threads=threads))
-        print(table(rows[-1:]), flush=True)
-    print(table(rows))
-    if json is not None:
-        write_json(json, rows, indent=2)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,28 +1,15 @@
-"""How long the metrics take on dense images, beside pycocotools' AP of the same objects in the same run.
-
-Discs that overlap each other, and a prediction that moves every one and invents a tenth more. The two take turns;
-processor time, without pycocotools' encoding of the masks, which is shown beside it. Both must give the same AP::
-
-    python benchmarks/metrics_speed.py
-    python benchmarks/metrics_speed.py --objects 5000 --size 4096
-"""
+"""Dense images of discs that overlap, and predictions that move every one and invent a tenth more: AP by pycocotools
+and by our metrics."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import statistics
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskmed_nnu.instances.detections import Detections, make_detections
 from maskmed_nnu.instances.metrics import AveragePrecision, InstanceMetrics
@@ -57,15 +44,17 @@ def encode(detections: Detections) -> COCO:
     height, width = detections.shape
     images = [{"id": 1, "height": height, "width": width}]
     coco.dataset = {"images": images, "annotations": entries, "categories": [{"id": 1}]}
-    coco.createIndex()
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
     return coco
 
 
 def pycocotools_ap(prediction: COCO, truth: COCO, cap: int) -> float:
-    evaluation = COCOeval(truth, prediction, "segm")
-    evaluation.params.maxDets = [cap]
-    evaluation.evaluate()
-    evaluation.accumulate()
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, prediction, "segm")
+        evaluation.params.maxDets = [cap]
+        evaluation.evaluate()
+        evaluation.accumulate()
     return float(evaluation.eval["precision"][:, :, 0, 0, 0].mean())
 
 
@@ -79,44 +68,3 @@ def all_metrics(prediction: Detections, truth: Detections, cap: int) -> float:
     metrics = InstanceMetrics(max_detections=cap)
     metrics.update(prediction, truth)
     return metrics.compute()["AP"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", type=int, default=1000, help="true objects in the image (default: 1000)")
-    parser.add_argument("--size", type=int, default=1024, help="side of the image (default: 1024)")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    cap = 2 * options.objects
-    seconds: dict[str, list[float]] = {
-        "pycocotools, encoding": [],
-        "pycocotools, AP": [],
-        "ours, AP": [],
-        "ours, all": [],
-    }
-
-    def timed(name: str, function, *arguments):
-        start = time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()):
-            result = function(*arguments)
-        seconds[name].append(time.process_time() - start)
-        return result
-
-    for repeat in range(options.repeats):
-        sides = draw(np.random.default_rng(repeat), options.objects, options.size)
-        encoded = timed("pycocotools, encoding", lambda sides=sides: [encode(side) for side in sides])
-        scores = [
-            timed("pycocotools, AP", pycocotools_ap, *encoded, cap),
-            timed("ours, AP", our_ap, *sides, cap),
-            timed("ours, all", all_metrics, *sides, cap),
-        ]
-        assert np.ptp(scores) < 1e-9, scores
-    base = statistics.median(seconds["pycocotools, AP"])
-    print(f"{options.objects} objects in {options.size}×{options.size} pixels, AP {scores[0]:.3f}\n")
-    print("| | CPU s an image | ratio |\n| --- | --- | --- |")
-    for name, values in seconds.items():
-        print(f"| {name} | {statistics.median(values):.3f} | {statistics.median(values) / base:.4f} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What the suites measure: networks with their losses, drawn scenes, peers."""

@@ -1,0 +1,1 @@
+"""The suites: each declares its cases, and the options that they take."""
