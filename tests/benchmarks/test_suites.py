@@ -188,6 +188,19 @@ def test_a_process_of_its_own_tells_its_size(run, monkeypatch, capsys):
     assert "process at its peak" in printed
 
 
+def test_quick_gathers_what_its_runs_say(tmp_path, monkeypatch, capfd):
+    def here(command_line, **_):
+        command.main(command_line[3:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(command.subprocess, "run", here)
+    monkeypatch.setattr(quick, "RUNS", ("op --methods ours", "attention --methods ours"))
+    command.main(["quick", "--smoke", "--repeats", "1", "--json", str(tmp_path / "all.json")])
+    report = json.loads((tmp_path / "all.json").read_text())
+    assert [case["suite"] for case in report["cases"]] == ["op", "attention"]
+    assert "## python -m benchmarks op --methods ours --device cpu --threads 1" in capfd.readouterr().out
+
+
 def test_quick_runs_have_options_that_their_suites_know(monkeypatch):
     """Each of `quick.RUNS` ends with its own usage error where an option is wrong."""
     suites = []
