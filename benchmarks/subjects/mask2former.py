@@ -15,9 +15,9 @@ from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 
 SMALL = {
-    "feature_size": 16,
-    "mask_feature_size": 16,
-    "hidden_dim": 16,
+    "feature_size": 32,
+    "mask_feature_size": 32,
+    "hidden_dim": 32,
     "encoder_feedforward_dim": 16,
     "dim_feedforward": 16,
     "encoder_layers": 1,
