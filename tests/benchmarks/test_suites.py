@@ -75,7 +75,8 @@ def test_maskattn_unet_has_objects_to_find():
     ids = torch.zeros(1, 1, 32, 32)
     ids[..., 2:10, 2:10], ids[..., 2:10, 10:20], ids[..., 20:30, 20:30] = 1, 2, 3
     (tile,) = network.eval().predict_instances(ids)
-    assert sorted(tile.boxes.tolist()) == [[2, 2, 10, 10], [2, 10, 10, 20], [20, 20, 30, 30]]
+    found = np.array(sorted(tile.boxes.tolist()))
+    np.testing.assert_allclose(found, [[2, 2, 10, 10], [2, 10, 10, 20], [20, 20, 30, 30]], atol=1)  # soft borders
 
 
 def test_class_maps_are_evaluated_beside_monai(run):
