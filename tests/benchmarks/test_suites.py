@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.harness import command, quick
 from benchmarks.suites import instances, loss, peers, predict, startup, step
@@ -86,8 +87,8 @@ def test_class_maps_are_evaluated_beside_monai(run):
 
 
 def test_a_trained_model_in_onnxruntime(run, tmp_path):
-    folder, image = tiny_model(tmp_path / "model", "SimpleUNet"), tmp_path / "image.npy"
-    np.save(image, np.random.default_rng(0).normal(size=(40, 45)).astype(np.float32))
+    folder, image = tiny_model(tmp_path / "model", "SimpleUNet"), tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(40, 45), dtype=np.uint8)).save(image)
     cases, _ = run("predict", "--cases", "model", "--model", str(folder), "--image", str(image))
     rows = rows_of(cases["model"])
     assert list(rows) == ["PyTorch", "onnxruntime"]
