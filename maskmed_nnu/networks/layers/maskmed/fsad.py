@@ -126,6 +126,8 @@ class FSADTransformer(nn.Module):
         )
         counts = [math.prod(s) for s in shapes]
         values = [f.movedim(1, -1) for f in features]
+        if device.type == "cpu":  # rows are read one by one: laid out for that once, and not in each layer
+            values = [v if i in self.query_levels else v.contiguous() for i, v in enumerate(values)]
         for layer in self.layers:
             for i, shape, part in zip(self.query_levels, shapes, torch.split(tokens, counts, 1), strict=True):
                 values[i] = torch.unflatten(part, 1, shape)
