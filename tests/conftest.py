@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -21,6 +19,8 @@ if shutil.which("nvidia-smi") is None:  # before Triton is imported, whose kerne
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
+
+from benchmarks.subjects.torchvision_import import make_torchvision_importable
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("MASKMED_REAL_DATA") or CHECKOUT.parent / "shared" / "data")
@@ -93,33 +93,6 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
     return run
-
-
-def make_torchvision_importable() -> None:
-    """Let torchvision be imported where its compiled operators were built for another torch.
-
-    Such an ``import torchvision`` dies with ``operator torchvision::nms does not exist``, because the shapes of the
-    operators are registered for schemas that only the compiled library defines. Empty schemas of the same names are
-    enough: nothing that timm or transformers' Mask2Former import ever calls an operator. A torchvision that works, or
-    none at all, is left alone.
-    """
-    spec = find_spec("torchvision")
-    if spec is None:
-        return
-    try:
-        import torchvision
-    except (AttributeError, RuntimeError):
-        import torch
-
-        source = (Path(spec.origin).parent / "_meta_registrations.py").read_text()
-        names = re.findall(r"""register_(?:meta|fake)\(\s*["'](?:torchvision::)?(\w+)""", source)
-        library = torch.library.Library("torchvision", "DEF")
-        for name in dict.fromkeys(names):
-            library.define(f"{name}() -> ()")
-        make_torchvision_importable.library = library  # the schemas live as long as the object
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        import torchvision  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from benchmarks.harness.case import MissingError
 from benchmarks.published_iaunet import PUBLISHED
+from benchmarks.subjects.torchvision_import import make_torchvision_importable
 from maskmed_nnu.networks.layers.dot_product_mask_head import DotProductMaskHead
 from maskmed_nnu.networks.output import QueryOutput
 
 SMALL = {
-    "feature_size": 16,
-    "mask_feature_size": 16,
-    "hidden_dim": 16,
+    "feature_size": 32,
+    "mask_feature_size": 32,
+    "hidden_dim": 32,
     "encoder_feedforward_dim": 16,
     "dim_feedforward": 16,
     "encoder_layers": 1,
@@ -28,10 +29,11 @@ SMALL = {
 
 def _modules() -> Any:
     """``transformers.models.mask2former.modeling_mask2former``."""
+    make_torchvision_importable()
     try:
         from transformers.models.mask2former import modeling_mask2former
-    except (ImportError, RuntimeError, AttributeError) as error:  # the latter two from a torchvision for another torch
-        raise MissingError(f"Mask2Former needs transformers (pip install transformers), but {error}.") from None
+    except ImportError:
+        raise MissingError("transformers cannot be imported; pip install 'transformers>=4.50'.") from None
     return modeling_mask2former
 
 

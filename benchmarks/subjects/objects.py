@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.published_iaunet import PUBLISHED
 from benchmarks.subjects import unets
+from benchmarks.subjects.torchvision_import import make_torchvision_importable
 from maskmed_nnu.losses.location_criterion import LocationCriterion
 from maskmed_nnu.losses.set_criterion import SetCriterion
 from maskmed_nnu.networks.iaunet import IAUNet
@@ -115,8 +116,9 @@ def device_image(target: Tensor, options: argparse.Namespace) -> Tensor:
 
 
 def _has_timm() -> bool:
+    make_torchvision_importable()
     try:
         import timm  # noqa: F401
-    except (ImportError, RuntimeError):  # the latter from a torchvision that was built for another torch
+    except ImportError:
         return False
     return True

@@ -2,7 +2,7 @@
 
 All give the same result, for sampling and value projection are linear and commute; they differ in their intermediate
 tensors. Forward and backward pass of the transformer alone, with the planner's settings, on the features of nnU-Net's
-six-stage encoder.
+six-stage encoder. On a GPU these are in PyTorch, and "ours, in Triton" stands beside them.
 
     python -m benchmarks op
     python -m benchmarks op --patch 32 80 80 --batch-size 2 --layers 1
@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import argparse
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
-from benchmarks.harness.case import Case, Method, Run
+from benchmarks.harness.case import Case, Method, MissingError, Run
 from benchmarks.subjects.unets import FEATURES, num_parameters
+from maskmed_nnu.networks.layers.maskmed import deformable_triton
 from maskmed_nnu.networks.layers.maskmed.fsad import FSADTransformer
 from maskmed_nnu.nnunet.experiment_planning import maskmed_rules
 
 STRIDES = ((1, 1, 1), *[(2, 2, 2)] * 4, (1, 2, 2))
 PEER = "project every level first"
 FORMULATIONS = {PEER: True, "sample natively, project after": False, "ours": None}
+IN_TRITON = "ours, in Triton"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,8 @@ def fsad(options: argparse.Namespace) -> Case:
     settings = maskmed_rules.network_settings(patch, STRIDES, num_classes=16, regions=False)["fsad"]
     settings |= {"layers": options.layers} if options.layers else {}
 
+    dtype = getattr(torch, options.precision)
+
     @functools.cache
     def features() -> list[Tensor]:
         levels, shape = [], list(patch)
@@ -48,7 +54,9 @@ def fsad(options: argparse.Namespace) -> Case:
             levels.append(level.requires_grad_())
         return levels
 
-    def formulation(project_first: bool | None) -> Run:
+    def formulation(project_first: bool | None, *, in_triton: bool = False) -> Run:
+        if in_triton and not deformable_triton.is_available():
+            raise MissingError("Triton cannot be imported or finds no C compiler.")
         torch.manual_seed(0)
         network = FSADTransformer(channels=channels, spatial_dims=3, project_first=project_first, **settings)
         network.to(options.device)
@@ -56,11 +64,8 @@ def fsad(options: argparse.Namespace) -> Case:
         def step() -> float:
             for tensor in (*features(), *network.parameters()):
                 tensor.grad = None
-            with torch.autocast(
-                options.device.type,
-                dtype=getattr(torch, options.precision),
-                enabled=options.precision != "float32",
-            ):
+            autocast = torch.autocast(options.device.type, dtype=dtype, enabled=dtype != torch.float32)
+            with autocast, nullcontext() if in_triton else in_pytorch():
                 refined = network(features())
             loss: Any = sum(refined[level].float().square().mean() for level in network.query_levels)
             loss.backward()
@@ -73,6 +78,9 @@ def fsad(options: argparse.Namespace) -> Case:
         tolerance = 1e-4 if options.precision == "float32" else 1e-2
         torch.testing.assert_close(list(losses.values())[:-1], list(losses.values())[1:], rtol=tolerance, atol=0.0)
 
+    methods = [Method(name, functools.partial(formulation, choice)) for name, choice in FORMULATIONS.items()]
+    if options.device.type == "cuda":
+        methods.append(Method(IN_TRITON, lambda: formulation(None, in_triton=True)))
     levels = len(settings["query_levels"])
     return Case(
         title=(
@@ -82,10 +90,15 @@ def fsad(options: argparse.Namespace) -> Case:
         ),
         unit="pass",
         peer=PEER,
-        methods=[Method(name, functools.partial(formulation, choice)) for name, choice in FORMULATIONS.items()],
+        methods=methods,
         repeats=3,
         check=check,
     )
+
+
+def in_pytorch() -> AbstractContextManager[Any]:
+    """What the operator does where there is no Triton."""
+    return mock.patch.object(deformable_triton, "applies", lambda *_: False)
 
 
 CASES = {"fsad": fsad}

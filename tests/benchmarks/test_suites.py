@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.harness import command, quick
 from benchmarks.suites import instances, loss, peers, predict, startup, step
@@ -75,7 +76,8 @@ def test_maskattn_unet_has_objects_to_find():
     ids = torch.zeros(1, 1, 32, 32)
     ids[..., 2:10, 2:10], ids[..., 2:10, 10:20], ids[..., 20:30, 20:30] = 1, 2, 3
     (tile,) = network.eval().predict_instances(ids)
-    assert sorted(tile.boxes.tolist()) == [[2, 2, 10, 10], [2, 10, 10, 20], [20, 20, 30, 30]]
+    found = np.array(sorted(tile.boxes.tolist()))
+    np.testing.assert_allclose(found, [[2, 2, 10, 10], [2, 10, 10, 20], [20, 20, 30, 30]], atol=1)  # soft borders
 
 
 def test_class_maps_are_evaluated_beside_monai(run):
@@ -85,8 +87,8 @@ def test_class_maps_are_evaluated_beside_monai(run):
 
 
 def test_a_trained_model_in_onnxruntime(run, tmp_path):
-    folder, image = tiny_model(tmp_path / "model", "SimpleUNet"), tmp_path / "image.npy"
-    np.save(image, np.random.default_rng(0).normal(size=(40, 45)).astype(np.float32))
+    folder, image = tiny_model(tmp_path / "model", "SimpleUNet"), tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(40, 45), dtype=np.uint8)).save(image)
     cases, _ = run("predict", "--cases", "model", "--model", str(folder), "--image", str(image))
     rows = rows_of(cases["model"])
     assert list(rows) == ["PyTorch", "onnxruntime"]
@@ -188,6 +190,19 @@ def test_a_process_of_its_own_tells_its_size(run, monkeypatch, capsys):
     assert "process at its peak" in printed
 
 
+def test_quick_gathers_what_its_runs_say(tmp_path, monkeypatch, capfd):
+    def here(command_line, **_):
+        command.main(command_line[3:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(command.subprocess, "run", here)
+    monkeypatch.setattr(quick, "RUNS", ("op --methods ours", "attention --methods ours"))
+    command.main(["quick", "--smoke", "--repeats", "1", "--json", str(tmp_path / "all.json")])
+    report = json.loads((tmp_path / "all.json").read_text())
+    assert [case["suite"] for case in report["cases"]] == ["op", "attention"]
+    assert "## python -m benchmarks op --methods ours --device cpu --threads 1" in capfd.readouterr().out
+
+
 def test_quick_runs_have_options_that_their_suites_know(monkeypatch):
     """Each of `quick.RUNS` ends with its own usage error where an option is wrong."""
     suites = []
@@ -197,4 +212,4 @@ def test_quick_runs_have_options_that_their_suites_know(monkeypatch):
         parser = command._suite_parser(name, suite)
         parser.parse_args([*argv, "--threads", "2"])
         suites.append(name)
-    assert suites == list(command.SUITES)
+    assert list(dict.fromkeys(suites)) == list(command.SUITES)

@@ -87,7 +87,7 @@ def test_editable_wheel_carries_the_hook_after_the_path_to_the_checkout(checkout
 WITHOUT_HOOK = """
 import pickle, runpy, sys
 {setup}
-runpy.run_path({conftest!r})["make_torchvision_importable"]()
+runpy.run_path({torchvision!r})["make_torchvision_importable"]()
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
 for name in ("nnUNetTrainerMaskMed", "nnUNetTrainerMaskMedDemo", "nnUNetTrainerMaskMed_7epochs"):
     trainer = find(name)
@@ -103,7 +103,8 @@ def test_external_trainer_folder_works_without_the_hook(checkout, run_python, in
     if not installed:
         setup += f"\nsys.path = [path for path in sys.path if path != {str(checkout)!r}]"
         setup += "\nfor name in [n for n in sys.modules if n.startswith('maskmed_nnu')]: del sys.modules[name]"
-    code = WITHOUT_HOOK.format(setup=setup, conftest=str(checkout / "tests" / "conftest.py"))
+    torchvision = str(checkout / "benchmarks" / "subjects" / "torchvision_import.py")
+    code = WITHOUT_HOOK.format(setup=setup, torchvision=torchvision)
     done = run_python(code, nnUNet_extTrainer=str(checkout / "trainers"), **{DISABLE_HOOK: "1"})
     found = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("FOUND")]
     assert found == [
