@@ -1,5 +1,5 @@
-"""Multi-scale deformable attention through ``grid_sample``, level by level: for devices without a form of their own, and
-the reference of the others."""
+"""Multi-scale deformable attention through ``grid_sample``, level by level: for devices without a form of their own,
+and the reference of the others."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def attend(
     weights: Tensor,
 ) -> Tensor:
     """As `deformable.attend`."""
-    b, n, heads, _, _, _ = offsets.shape
+    heads = offsets.shape[2]
     index, weights = corners([value.shape[1:-1] for value in values], reference, offsets, weights)
     head = torch.arange(heads, device=index.device, dtype=index.dtype).view(-1, 1, 1)
     total = offsets.new_zeros(())
@@ -75,7 +75,7 @@ def corners(
 
 
 def _sum(rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums of rows over points and corners: ``[R, C]``, two ``[B, N, heads, P, 2^dim]`` → ``[B, N, heads, C]``."""
+    """Sums over points and corners: ``rows [R, C]``, two ``[B, N, heads, P, 2^dim]`` → ``[B, N, heads, C]``."""
     if is_exporting():
         corners = zip(index.unbind(-1), weights.unbind(-1), strict=True)
         return torch.stack([(F.embedding(i, rows) * w[..., None]).sum(-2) for i, w in corners]).sum(0)

@@ -32,7 +32,8 @@ class _WeightedRows(torch.autograd.Function):
 
 
 def weighted_rows(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """``sum over s of weight[m, s] * rows[index[m, s]]``: ``rows [N, C]``, ``index`` and ``weight [M, S]`` → ``[M, C]``.
+    """``sum over s of weight[m, s] * rows[index[m, s]]``; ``rows [N, C]``, ``index`` and ``weight [M, S]`` give
+    ``[M, C]``.
 
     Rows that do not lie one behind the other in memory are copied: read in place, they cost several times as much.
     """

@@ -7,8 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from maskmed_nnu.nnunet import huge_pages
-from maskmed_nnu.nnunet.preflight import hooks
+from maskmed_nnu.nnunet.preflight import hooks, huge_pages
 
 
 @pytest.mark.parametrize(
