@@ -19,8 +19,8 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.discovery.training_length import split_length
-from maskmed_nnu.nnunet.preflight.huge_pages import ask_for_huge_pages
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
+from maskmed_nnu.nnunet.preflight.huge_pages import ask_for_huge_pages
 
 OURS = "maskmed_nnu"
 """Stands in each plans file of ours."""
