@@ -37,7 +37,8 @@ def weighted_rows(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
 
     Rows that do not lie one behind the other in memory are copied: read in place, they cost several times as much.
     """
-    result: Tensor = _WeightedRows.apply(rows.contiguous(), index, weight)
+    # torch gives apply no types
+    result: Tensor = _WeightedRows.apply(rows.contiguous(), index, weight)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -56,7 +57,7 @@ def _of_weight(grad: Tensor, rows: Tensor, index: Tensor) -> Tensor:
     bags, size = index.shape
     starts = torch.arange(bags, device=index.device, dtype=index.dtype) * size
     bag = torch.arange(bags, device=index.device, dtype=index.dtype).repeat_interleave(size)
-    per_sample = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+    per_sample: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         grad, rows, index.flatten(), starts, bag, 0, -1
     )
     return per_sample.view_as(index)
