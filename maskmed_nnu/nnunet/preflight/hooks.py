@@ -19,6 +19,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.discovery.training_length import split_length
+from maskmed_nnu.nnunet.huge_pages import ask_for_huge_pages
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
 
 OURS = "maskmed_nnu"
@@ -61,6 +62,7 @@ def wrap_training(module: Any) -> None:
     """Wrap ``nnunetv2.run.run_training``; `trainer_choice` wraps its choice of the trainer."""
     from maskmed_nnu.nnunet.discovery import trainer_choice
 
+    ask_for_huge_pages()
     trainer_choice.wrap_training(module)
     stock = module.run_training
     signature = inspect.signature(stock)
@@ -79,6 +81,7 @@ def wrap_prediction(module: Any) -> None:
     """Wrap the commands in ``nnunetv2.inference.predict_from_raw_data``, and its predictor."""
     from maskmed_nnu.nnunet.inference.predictor import wrap_predictor
 
+    ask_for_huge_pages()
     wrap_predictor(module)
     for name in ("predict_entry_point", "predict_entry_point_modelfolder"):
         setattr(module, name, _checked_prediction(getattr(module, name)))
