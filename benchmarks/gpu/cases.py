@@ -67,6 +67,7 @@ class Case:
     network: Callable[[], nn.Module]
     loss: Callable[[nn.Module], Loss]
     batch: Callable[[], tuple[Tensor, Any]]
+    learning_rate: float = 1e-3
 
     @property
     def is_stock(self) -> bool:
@@ -76,7 +77,7 @@ class Case:
         """nnU-Net's for its network, our trainers' for ours."""
         if self.is_stock:
             return torch.optim.SGD(network.parameters(), 1e-2, weight_decay=3e-5, momentum=0.99, nesterov=True)
-        return torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=3e-5, fused=True)
+        return torch.optim.AdamW(network.parameters(), self.learning_rate, weight_decay=3e-5, fused=True)
 
     def finds_objects(self, network: nn.Module) -> bool:
         return getattr(network, "predicts_instances", isinstance(network, IAUNet))
@@ -186,6 +187,7 @@ def iaunet(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
         lambda: IAUNet(input_channels=1, num_classes=plan.classes, **plan.encoder, **settings),
         loss,
         lambda: _with_objects(plan),
+        learning_rate=5e-3,
     )
 
 

@@ -96,7 +96,7 @@ def differences(one: Sequence[Any], other: Sequence[Any]) -> Finding:
 
 
 def learns(case: Case, run: Run, half: torch.dtype) -> Finding:
-    steps = 15 if run.smoke else LEARNING_STEPS
+    steps = 20 if run.smoke else LEARNING_STEPS
     step = Step.of(case, run.device, half)
     take = repeated(step, case)
     losses = torch.stack([take() for _ in range(steps)]).tolist()

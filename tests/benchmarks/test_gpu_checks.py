@@ -26,11 +26,12 @@ BARE = {
 """What comes with torch, and SciPy."""
 SCRIPT = """
 import runpy, sys
-class Bare:
-    def find_spec(self, name, path=None, target=None):
-        if path is None and name in {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Bare())
+from importlib.machinery import PathFinder
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if path is None and name in {missing!r} else super().find_spec(name, path, target)
+sys.meta_path = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
 sys.argv = ["gpu", "--smoke", "--out", {out!r}]
 runpy.run_module("benchmarks.gpu", run_name="__main__", alter_sys=True)
 """
