@@ -275,10 +275,10 @@ class IAUNet(nn.Module):
         layers = 1 + sum(len(cast(nn.ModuleList, blocks)) for blocks in self.decoder.blocks)
         per_point = channels + 2 * self.dim + 4 + layers * (2 * mask_head.hidden + 1)
         points = min(round(OBJECTS_PER_QUERY * self.num_queries) * math.prod(self.window), WINDOW_POINTS)
-        votes = math.prod(map(floordiv, input_size, self.mask_stride)) * (channels + self.dim + 1)
-        heat_stride = self.backbone.strides[::-1][len(self.decoder.blocks) + self.query_level]
+        strides = self.mask_stride, self.backbone.strides[::-1][len(self.decoder.blocks) + self.query_level]
+        cells, peaks = (int(math.prod(map(floordiv, input_size, stride))) for stride in strides)
         heat = cast(nn.Conv2d, self.image_queries.seg_layers["heat"]).out_channels
-        return points * per_point + votes + STORED_PER_HEAT * heat * math.prod(map(floordiv, input_size, heat_stride))
+        return points * per_point + cells * (channels + self.dim + 1) + STORED_PER_HEAT * heat * peaks
 
     def _check_input(self, image: Tensor) -> None:
         if image.shape[1] != self.input_channels:

@@ -70,8 +70,6 @@ def test_pointwise_head_without_fsad_is_nnunet_with_the_same_weights():
     image = torch.randn(1, 2, 8, 16, 16)
     for got, want in zip(ours(image), stock(image), strict=True):
         torch.testing.assert_close(got, want)
-    estimates = [network.compute_conv_feature_map_size((8, 16, 16)) for network in (ours, stock)]
-    assert estimates[0] == pytest.approx(estimates[1], rel=0.05)
 
 
 def test_class_embedding_starts_as_the_fixed_identity():
