@@ -161,7 +161,7 @@ def test_memory_is_linear_in_the_positions_and_as_estimated(mask):
 
 def test_keys_of_a_stride_are_fewer():
     few, all_keys = (MaskAttention(32, key_stride=stride) for stride in (4, 1))
-    x = torch.randn(2, 32, 32, 32, requires_grad=True)
+    x = torch.randn(2, 32, 32, 32)
     measured = kept_for_backward(few, x)
     assert measured < kept_for_backward(all_keys, x)
     assert stored_numbers(few, (32, 32, 32)) == pytest.approx(measured / 8, rel=0.01)
