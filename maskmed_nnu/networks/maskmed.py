@@ -206,4 +206,4 @@ class MaskMed(nn.Module):
         numbers = self.num_classes * (len(self.head_levels) + 1) + head.num_queries + 3 * self.num_classes + 5
         if voxels <= DENSE_LOSS_MAX_VOXELS:
             return voxels * numbers
-        return LOSS_POINTS * (numbers + self.encoder.output_channels[0])
+        return LOSS_POINTS * (numbers + int(self.encoder.output_channels[0]))
