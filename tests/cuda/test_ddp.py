@@ -46,6 +46,7 @@ def test_two_processes_take_the_step_of_one_with_the_batches_of_both(steps, netw
 
 def take_steps(rank: int, ranks: int, folder: Path) -> None:
     """In a process of its own: a step of each trainer on its share of the samples."""
+    torch.set_num_threads(1)  # the threads that this process has of its parent do not run
     os.environ.update({f"nnUNet_{name}": str(folder) for name in ("raw", "preprocessed", "results")})
     os.environ["nnUNet_compile"] = "f"
     if ranks > 1:

@@ -201,4 +201,4 @@ def test_stock_commands_do_not_import_the_checks(run_python, checkout):
     )
     done = run_python(code, PYTHONPATH=str(checkout))
     loaded = {name.rpartition(".")[2] for name in done.stdout.splitlines()[-1].split()}
-    assert loaded == {"preflight", "faults", "folders", "hooks"}, done.stdout + done.stderr
+    assert loaded == {"preflight", "faults", "folders", "hooks", "huge_pages"}, done.stdout + done.stderr

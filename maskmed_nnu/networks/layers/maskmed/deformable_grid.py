@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maskmed_nnu.dimensions import vector_like
+
 
 def positions(reference: Tensor, offsets: Tensor, shape: Sequence[int]) -> Tensor:
     """Where a level of ``shape`` is sampled: ``offsets [B, N, heads, P, dim]`` from ``reference [N, dim]``.
 
     The result, of the same shape, counts voxels in ``(x, y, z)`` order; 0 is the centre of the first voxel.
     """
-    size = torch.tensor(shape[::-1], device=offsets.device, dtype=reference.dtype)
+    size = vector_like(shape[::-1], reference)
     # coordinates need more than the 10 bits of a half's mantissa
     return (reference * size - 0.5)[:, None, None] + offsets.to(reference.dtype)
 
@@ -30,7 +32,7 @@ def sample(value: Tensor, position: Tensor, weight: Tensor) -> Tensor:
     """
     groups, *shape, channels = value.shape
     dtype = torch.promote_types(value.dtype, position.dtype)
-    size = torch.tensor(shape[::-1], device=value.device, dtype=dtype)
+    size = vector_like(shape[::-1], value, dtype)
     grid = (2 * position.to(dtype) + 1) / size - 1
     if len(shape) == 3:
         grid = grid[:, :, :, None]

@@ -48,9 +48,10 @@ def corners(
     A voxel is a row of its level's ``[B, *shape, C]``, flattened to ``[B * voxels, C]``. ``reference [N, dim]``,
     ``offsets [B, N, heads, L, P, dim]`` and ``weights [B, N, heads, L, P]`` as in `deformable`.
     """
-    batch, dim, device = len(offsets), offsets.shape[-1], offsets.device
+    batch, dim, device = offsets.shape[0], offsets.shape[-1], offsets.device
     voxels = [math.prod(shape) for shape in shapes]
-    dtype = torch.int32 if batch * max(voxels) * offsets.shape[2] < 2**31 else torch.int64
+    few = not is_exporting() and batch * max(voxels) * offsets.shape[2] < 2**31  # exported graphs take any batch
+    dtype = torch.int32 if few else torch.int64
     size = torch.tensor([shape[::-1] for shape in shapes], device=device)
     # coordinates need more than the 10 bits of a half's mantissa
     middle = (reference[:, None] * size - 0.5)[:, None, :, None]
