@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if shutil.which("nvidia-smi") is None:  # before Triton is imported, whose kernels then run on the CPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import numpy as np
 import pytest
+import torch
 
 from benchmarks.subjects.torchvision_import import make_torchvision_importable
 
@@ -46,6 +49,14 @@ class NnunetFolders:
     @property
     def environ(self) -> dict[str, str]:
         return dict(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_each_time() -> None:
+    """Random numbers are the same in each run, and in whatever order tests run."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture
