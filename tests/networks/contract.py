@@ -130,8 +130,9 @@ class NetworkContract:
         patch = self.patch[spatial_dims]
         size = network.compute_conv_feature_map_size(patch)
         assert size > math.prod(patch) * self.input_channels
-        larger, largest = (network.compute_conv_feature_map_size([k * n for n in patch]) for k in (2, 4))
-        assert largest - larger > 2 * (larger - size) > 0  # a loss at a fixed number of points does not grow
+        sizes = [network.compute_conv_feature_map_size([k * n for n in patch]) for k in (2, 4, 8)]
+        # a loss at a fixed number of points does not grow
+        assert sizes[2] - sizes[1] > 2 * (sizes[1] - sizes[0]) > 0
 
     def test_it_is_copied_and_traced_by_the_compiler(self, spatial_dims):
         torch._dynamo.reset()  # what it has seen in another test would turn sizes into variables
