@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,11 @@ from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid
 
 def kept_for_backward(network: nn.Module, image: Tensor) -> int:
     """Bytes of all distinct storages that a training step's forward pass saves, parameters left out."""
+    return kept_by(lambda: network.train()(image), network)[0]
+
+
+def kept_by(compute: Callable[[], Any], network: nn.Module) -> tuple[int, Any]:
+    """Bytes of all distinct storages that ``compute`` saves, parameters of ``network`` left out, and its result."""
     parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
     storages = {}
 
@@ -23,9 +30,9 @@ def kept_for_backward(network: nn.Module, image: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        output = network.train()(image)
+        output = compute()
     assert output is not None
-    return sum(storage.nbytes() for storage in storages.values())
+    return sum(storage.nbytes() for storage in storages.values()), output
 
 
 def use_form_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

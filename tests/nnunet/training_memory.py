@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import Tensor
 
 from maskmed_nnu.nnunet.trial.step_process import synthetic_batch
+from tests.networks.saved import kept_by
 
 
 class Step(NamedTuple):
@@ -35,21 +35,13 @@ def step_of(trainer: Any, *, samples: int = 2) -> Step:
     trainer.batch_size = samples
     batch = synthetic_batch(trainer)
     parameters = list(trainer.network.parameters())
-    left_out = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    storages = {}
-
-    def remember(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in left_out:
-            storages[storage.data_ptr()] = storage  # held, so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        loss = trainer.loss(trainer.network.train()(batch["data"]), batch["target"])
+    stored, loss = kept_by(
+        lambda: trainer.loss(trainer.network.train()(batch["data"]), batch["target"]), trainer.network
+    )
     assert loss.isfinite()
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     trainer.optimizer.step()
     states = [value for state in trainer.optimizer.state.values() for value in state.values()]
     kept = [*parameters, *(parameter.grad for parameter in parameters), *(s for s in states if torch.is_tensor(s))]
-    return Step(sum(s.nbytes() for s in storages.values()) / 4 / samples, sum(tensor.numel() for tensor in kept))
+    return Step(stored / 4 / samples, sum(tensor.numel() for tensor in kept))
