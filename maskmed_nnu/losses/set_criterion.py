@@ -33,11 +33,11 @@ MATCHINGS = ("bipartite", "fixed")
 class MaskHead(Protocol):
     """Turns mask embeddings ``[L, B, Q, E]`` and features ``[B, C, *spatial]`` into mask logits."""
 
-    def at_points(self, embeddings: Tensor, features: Tensor, index: Tensor) -> Tensor:
-        """``[L, B, Q, P]`` at the flat voxel indices ``[B, P]`` of the targets' grid."""
+    def sample(self, features: Tensor, index: Tensor) -> Tensor:
+        """Features ``[B, C, P]`` at the flat voxel indices ``[B, P]`` of the targets' grid."""
 
     def dense(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """``[L, B, Q, N]`` at all ``N`` voxels of the features."""
+        """``[L, B, Q, N]`` at all ``N`` voxels of the features, or points of those that were sampled."""
 
 
 class SetLoss(NamedTuple):
@@ -132,7 +132,7 @@ class SetCriterion(nn.Module):
 
         rows = self._gather_embeddings(output.mask_embeddings, query)
         supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
-        logits = self._logits(supervised, output.mask_features, points)
+        logits = self._logits(supervised, self._sampled(output.mask_features, points.index))
         matched, of_queries = logits.split([rows.shape[1], supervised.shape[1] - rows.shape[1]], 1)
         truth = _target_masks(targets, points, classes.shape[1])
         pair_logits = torch.unflatten(matched, 1, (-1, layers))
@@ -196,7 +196,7 @@ class SetCriterion(nn.Module):
         """Matching cost ``[L, B, Q, T]``."""
         layers, batch, queries, _ = class_logits.shape
         embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
-        features = output.mask_features
+        features = self._sampled(output.mask_features, points.index)
         no_target = classes.shape[1]
         index = [None] * batch if points.index is None else points.index
         target_index = pad_sequence(
@@ -209,10 +209,7 @@ class SetCriterion(nn.Module):
         for start in range(0, target_index.shape[-1], step):
             part = slice(start, start + step)
             weight = None if points.weight is None else points.weight[:, part]
-            if points.index is None:
-                logits = self._logits(embeddings, features.flatten(2)[..., part], Points(None, weight))
-            else:
-                logits = self._logits(embeddings, features, Points(points.index[:, part], weight))
+            logits = self._logits(embeddings, features[..., part])
             with no_autocast(logits):
                 sums.add(logits, target_index[..., part], weight)
         mask_cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
@@ -228,15 +225,17 @@ class SetCriterion(nn.Module):
         matched_query = torch.where(is_target, query[0], -1)
         query = torch.where(matched_query < 0, matched_query.amax(1, keepdim=True), matched_query)[None]
         embeddings = self._gather_embeddings(output.mask_embeddings[-1:], query)
-        certainty = self._logits(embeddings, output.mask_features, Points(index, None)).abs_().amin(1)
+        certainty = self._logits(embeddings, self._sampled(output.mask_features, index)).abs_().amin(1)
         chosen = index.gather(1, certainty.topk(num_uncertain, dim=1, largest=False, sorted=False).indices)
         return sampler.points(torch.cat([chosen, sampler.sample(self.num_points - num_uncertain)], 1))
 
-    def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
-        """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
-        if points.index is None:
-            return at_least_float32(self.mask_head.dense(rows[None], features).squeeze(0))
-        return at_least_float32(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
+    def _sampled(self, features: Tensor, index: Tensor | None) -> Tensor:
+        """Features ``[B, C, P]`` at the points, ``[B, P]`` or None for all voxels."""
+        return features.flatten(2) if index is None else self.mask_head.sample(features, index)
+
+    def _logits(self, rows: Tensor, features: Tensor) -> Tensor:
+        """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]`` and features ``[B, C, P]``."""
+        return at_least_float32(self.mask_head.dense(rows[None], features).squeeze(0))
 
     @staticmethod
     def _gather_embeddings(embeddings: Tensor, query: Tensor) -> Tensor:

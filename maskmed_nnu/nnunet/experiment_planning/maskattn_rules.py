@@ -15,6 +15,10 @@ from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 
 FEATURES = (64, 128, 256, 256)
 """Widths of the stages, as published. nnU-Net's further scales are left out: attention sees all of a patch."""
+OBJECT_FEATURES = (32, 64, 128, 128)
+OBJECT_PLACEMENT = "decoder"
+"""For objects, which need only their surroundings. After equal steps they are as accurate as with modules in the encoder
+too, in 60% of the time; and a step of the published widths takes three times as long (docs/maskattn_unet.md)."""
 MAX_KEYS = 256
 """Keys that every position attends to. At 128×128 attention then costs two thirds of what the convolutions do; with
 1024 keys it costs more than they, and a step takes twice as long."""
@@ -41,14 +45,16 @@ def key_strides(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[
     return chosen
 
 
-def architecture(patch: Sequence[int], strides: Sequence[Sequence[int]], **settings: object) -> dict:
+def architecture(
+    patch: Sequence[int], strides: Sequence[Sequence[int]], *, features: Sequence[int] = FEATURES, **settings: object
+) -> dict:
     """The network for ``patch`` in plans; ``strides`` of nnU-Net's stages, of which the first four are kept."""
-    strides = [list(map(int, stride)) for stride in strides[: len(FEATURES)]]
+    strides = [list(map(int, stride)) for stride in strides[: len(features)]]
     return {
         "network_class_name": "maskmed_nnu.networks.maskattn_unet.MaskAttnUNet",
         "arch_kwargs": {
             "n_stages": len(strides),
-            "features_per_stage": list(FEATURES[: len(strides)]),
+            "features_per_stage": list(features[: len(strides)]),
             "conv_op": "torch.nn.modules.conv.Conv2d",
             "strides": strides,
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
@@ -63,6 +69,8 @@ def object_settings(statistics: dict, sizes: InstanceSizes) -> dict:
     """What the network needs to find objects; ready for JSON."""
     instances = instance_rules.instance_settings(statistics, sizes)
     return {
+        "features": OBJECT_FEATURES,
+        "placement": OBJECT_PLACEMENT,
         "embedding_dim": EMBEDDING_DIM,
         "thing_channels": instances["thing_classes"],
         "affinity_threshold": MaskAttnUNetSettings.default("affinity_threshold"),

@@ -17,7 +17,7 @@ class MaskAttnUNetSettings(Settings):
 
     heads: Count = setting("attention heads of every module, a divisor of the widths", default=4)
     placement: Literal["both", "encoder", "decoder", "none"] = setting(
-        'where modules are; `"none"` is a plain U-Net', default="both"
+        'where modules are; `"none"` is a plain U-Net', default="both", chosen_by='`"decoder"` for objects'
     )
     mask: Literal["soft", "hard", "random", "none"] = setting(
         'how keys are masked: `"hard"` opens or closes them, trained straight through; `"random"` is the released '
