@@ -201,9 +201,9 @@ def maskattn_unet(plan: Plan, *, narrow: bool = False, objects: bool = False, **
         "placement": maskattn_rules.OBJECT_PLACEMENT,
         "embedding_dim": 8 if narrow else maskattn_rules.EMBEDDING_DIM,
     }
-    settings = MaskAttnUNetSettings.plan(
-        key_strides=maskattn_rules.key_strides(plan.patch, strides), **(of_objects if objects else {})
-    )
+    max_keys = maskattn_rules.OBJECT_KEYS if objects else maskattn_rules.MAX_KEYS
+    key_strides = maskattn_rules.key_strides(plan.patch, strides, max_keys)
+    settings = MaskAttnUNetSettings.plan(key_strides=key_strides, **(of_objects if objects else {}))
     shared = {name: plan.encoder[name] for name in ("conv_op", "norm_op", "norm_op_kwargs")}
     weights = EmbeddingLossSettings.plan(reach=4 * plan.object_edge) | weights
 

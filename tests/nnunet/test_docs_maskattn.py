@@ -27,7 +27,8 @@ def test_what_the_settings_say_of_the_planners_rules_is_so():
     found = {name: detail(field, "chosen_by") for name, field in MaskAttnUNetSettings.model_fields.items()}
     assert found["placement"] == f'`"{maskattn_rules.OBJECT_PLACEMENT}"` for objects'
     assert found["embedding_dim"] == f"{maskattn_rules.EMBEDDING_DIM} for objects"
-    assert found["key_strides"].endswith(f"at most {maskattn_rules.MAX_KEYS} keys")
+    limits = f"at most {maskattn_rules.MAX_KEYS} keys, {maskattn_rules.OBJECT_KEYS} for objects"
+    assert found["key_strides"].endswith(limits)
     assert instance_rules.FRAGMENT_SHARE == 0.25 and found["min_pixels"].startswith("a quarter of the area")
     assert found["min_pixels"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
 
@@ -47,7 +48,8 @@ def test_what_is_ours_is_what_the_rules_say(page):
     loss = EmbeddingLossSettings.plan(reach=None)
     assert f"temperature {loss['temperature']}, {loss['pixels']} pixels per patch" in ours["loss of objects"]
     assert f"cross-entropy + {loss['contrastive_weight']} · InfoNCE" in page
-    assert f"no query attends to more than {maskattn_rules.MAX_KEYS} of them" in page
+    limits = f"{maskattn_rules.MAX_KEYS} of them, of objects {maskattn_rules.OBJECT_KEYS}"
+    assert f"no query attends to more than {limits}" in page
     assert f"{maskattn_rules.EMBEDDING_DIM} numbers for each pixel" in page
 
 
