@@ -91,8 +91,8 @@ def wrap_data_iterators(module: Any) -> None:
             if not ours:
                 raise
             raise InputError(
-                "A process that preprocesses images ended before its work was done. Where no reason stands above, memory "
-                "was used up and the system killed it: take fewer of them (-npp 1). --continue_prediction goes on."
+                "A process that preprocesses images ended before its work was done. Where no reason stands above, the "
+                "system killed it because memory was used up: take fewer of them (-npp 1). --continue_prediction goes on."
             ) from error
 
     module.preprocess_fromfiles_save_to_queue = preprocess_fromfiles_save_to_queue

@@ -85,6 +85,4 @@ def refuse_failed(reasons: Mapping[str, str], total: int) -> None:
         InputError: where there are any.
     """
     if reasons:
-        raise InputError(
-            f"{len(reasons)} of {total} images could not be predicted; the reason for each stands above."
-        )
+        raise InputError(f"{len(reasons)} of {total} images could not be predicted; the reason for each stands above.")

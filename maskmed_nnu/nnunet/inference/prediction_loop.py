@@ -32,7 +32,7 @@ Send = Callable[[Path, tuple[Any, ...]], None]
 
 
 def wrap_prediction_loop(predictor_class: Any) -> None:
-    """Wrap the methods of ``nnUNetPredictor`` that hand images on; they go on while the predictor has `failed_cases`."""
+    """Wrap the methods of ``nnUNetPredictor`` that hand images on: they go on while it has ``failed_cases``."""
     stock_iterator = predictor_class._internal_get_data_iterator_from_lists_of_filenames
     stock_loop = predictor_class.predict_from_data_iterator
 

@@ -116,7 +116,7 @@ def headers_of(folder: Folder) -> dict[str, Header]:
 
 
 class FaultyCases(NamedTuple):
-    """``damaged`` files, and names of cases: with ``gaps`` in their numbers, and ``wrong`` by how many files they have."""
+    """``damaged`` files, cases with ``gaps`` in their numbers, and ``wrong`` ones by how many files they have."""
 
     damaged: list[str]
     gaps: list[str]
@@ -141,7 +141,9 @@ def faulty_cases(folder: Folder, headers: Mapping[str, Header], channels: int) -
 def sound_cases(folder: Folder, faulty: FaultyCases) -> set[str]:
     """The names of the cases that are none of the faulty ones."""
     damaged = {_stem(name, folder)[:-5] for name in (*faulty.damaged, *folder.broken)}
-    return set(cases_of(folder)) - damaged - {*faulty.gaps, *(case for cases in faulty.wrong.values() for case in cases)}
+    return (
+        set(cases_of(folder)) - damaged - {*faulty.gaps, *(case for cases in faulty.wrong.values() for case in cases)}
+    )
 
 
 def channel_faults(
