@@ -92,7 +92,8 @@ def wrap_data_iterators(module: Any) -> None:
                 raise
             raise InputError(
                 "A process that preprocesses images ended before its work was done. Where no reason stands above, the "
-                "system killed it because memory was used up: take fewer of them (-npp 1). --continue_prediction goes on."
+                "system killed it because memory was used up: take fewer of them (-npp 1), and go on with "
+                "--continue_prediction."
             ) from error
 
     module.preprocess_fromfiles_save_to_queue = preprocess_fromfiles_save_to_queue

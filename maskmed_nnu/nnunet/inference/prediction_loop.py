@@ -61,7 +61,9 @@ def network_output(predictor: Any, image: Tensor) -> np.ndarray:
     """
     try:
         output: np.ndarray = predictor.predict_logits_from_preprocessed_data(image).cpu().detach().numpy()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):  # of the CPU
+            raise
         raise InputError(
             f"The image of {' × '.join(map(str, image.shape[1:]))} voxels, as it is preprocessed, needs more memory "
             f"than {predictor.device} has ({error}); take the CPU as device, or cut the image into parts."
