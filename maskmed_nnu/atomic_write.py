@@ -15,6 +15,14 @@ PARTIAL = re.compile(r"\.\d+\.partial\.")
 """What stands before a file's name while it is written."""
 
 
+def partial_name(path: Path) -> Path:
+    """What ``path`` is called, beside it, while it is written.
+
+    A number by chance: processes on other machines, or in other containers, may have the same one of their own.
+    """
+    return path.with_name(f".{secrets.randbelow(10**9)}.partial.{path.name}")
+
+
 def remove_partial(files: Collection[Path]) -> None:
     """Remove what processes left behind that were killed while they wrote one of ``files``."""
     for folder in {path.parent for path in files}:
@@ -29,8 +37,7 @@ def write_atomically(path: Path, write_to: Callable[[Path], object]) -> None:
     Raises:
         OSError: names ``path``. A full disk is told as such, where libraries have no number or a `RuntimeError` for it.
     """
-    # a number by chance: processes on other machines, or in other containers, may have the same one
-    partial = path.with_name(f".{secrets.randbelow(10**9)}.partial.{path.name}")
+    partial = partial_name(path)
     try:
         partial.open("wb").close()  # so that a folder that is missing or closed is told alike by every library
         write_to(partial)

@@ -89,6 +89,7 @@ def predict_folder(
             gone.
     """
     refuse_data_set_folder(output)
+    from maskmed_nnu.nnunet.inference.failed_cases import FailedCases
     from maskmed_nnu.nnunet.inference.input_cases import find_cases
     from maskmed_nnu.nnunet.inference.model_record import describe_model
     from maskmed_nnu.nnunet.inference.prediction_records import (
@@ -137,23 +138,18 @@ def predict_folder(
         summary.notes += lines
     summary.kept = [case.name for index, case in enumerate(cases) if index not in set(todo)]
     remove_partial({path for index in todo for path in records[index].outputs})
-    told: list[tuple[str, str]] = []
+    failed, told = FailedCases(source), list[tuple[str, str]]()
+    summary.failed = failed.reasons
     for done, index in enumerate(todo):
         name = cases[index].name
         if progress is not None:
             progress(Progress("predicting", done, len(todo), name))
-        try:
+        with failed.noted(name, output):
             told += [
                 (name, note)
                 for note in _predict_case(model, cases[index], outputs[index], records[index], described, axes)
             ]
             summary.predicted.append(name)
-        except InputError as error:
-            if not source.exists():
-                raise InputError(
-                    f"{source} is gone, or its drive is; the same command goes on once it is back."
-                ) from None
-            summary.failed[name] = str(error)
     if progress is not None and todo:
         progress(Progress("predicting", len(todo), len(todo)))
     summary.notes += _summed_up(told)
@@ -183,6 +179,8 @@ def _predict_case(
     from maskmed_nnu.api.saving import write_labels
     from maskmed_nnu.nnunet.inference.prediction_records import announce_case, recording
 
+    if case.fault:
+        raise InputError(case.fault)
     announce_case(record, described)
     image = model._reader().read(case.files, spacing=None, axes=axes)
     if image.data.shape[1] > 1 and formats.ending(outputs.labels) in formats.IMAGE_2D:

@@ -24,7 +24,6 @@ from maskmed_nnu.cli.options import (
     Trainer,
     model_source,
 )
-from maskmed_nnu.errors import InputError
 
 DESCRIPTION = """\
 Find the classes or the objects in images of any format that can be read.
@@ -88,6 +87,7 @@ def run(
     """
     from maskmed_nnu.api.model import Model
     from maskmed_nnu.instances.text import count, format_list
+    from maskmed_nnu.nnunet.inference.failed_cases import failure_lines, refuse_failed
 
     source = model_source(model, dataset, checkpoint, trainer=tr, plans=p, configuration=c)
     loaded = Model(source, folds=folds, device=device, mirroring=mirroring)
@@ -111,8 +111,8 @@ def run(
             print(f"{len(summary.kept)} of {total} images are predicted already (--overwrite predicts them again)")
         for note in summary.notes:
             print(note)
-        for name, reason in summary.failed.items():
-            print(f"{name}: {reason}")
+        for line in failure_lines(summary.failed):
+            print(line)
         complete = total - len(summary.failed)
         if summary.results is not None:
             print(f"{count(summary.objects or 0, 'result')} in {count(complete, 'image')}: {summary.results}")
@@ -127,10 +127,7 @@ def run(
                 f"{output} also holds predictions of {others} not in {input}{left_out}: {format_list(summary.others)}"
             )
         print(f"predictions {output}")
-    if summary.failed:
-        raise InputError(
-            f"{len(summary.failed)} of {total} images could not be predicted; the reason for each stands above."
-        )
+    refuse_failed(summary.failed, total)
     if not json:
         evaluate = ["maskmed", "evaluate", "--truth", "TRUE_LABELS", "--prediction", str(output)]
         evaluate += ["--scores", str(summary.results)] if summary.results is not None else []

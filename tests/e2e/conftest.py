@@ -56,10 +56,14 @@ class Workspace:
 
     def run(self, command: str, *arguments: object, fails: bool = False, **environ: str) -> str:
         """Everything that the command printed; it must succeed, or fail where ``fails``."""
-        return self._checked(*self._in_server(command, arguments, environ), command, fails)
+        return self._checked(*self.attempt(command, *arguments, **environ), command, fails)
 
     def run_in_new_interpreter(self, command: str, *arguments: object, fails: bool = False, **environ: str) -> str:
         """The same, as a user runs it: the installed script, and new interpreters for all that it spawns."""
+        return self._checked(*self.attempt_in_new_interpreter(command, *arguments, **environ), command, fails)
+
+    def attempt_in_new_interpreter(self, command: str, *arguments: object, **environ: str) -> tuple[int, str]:
+        """The exit status and everything that the command printed."""
         done = subprocess.run(
             [str(Path(sys.executable).parent / command), *map(str, arguments)],
             env={**os.environ, **self.environ, **environ},
@@ -70,9 +74,10 @@ class Workspace:
             timeout=3600,
             check=False,
         )
-        return self._checked(done.returncode, done.stdout, command, fails)
+        return done.returncode, done.stdout
 
-    def _in_server(self, command: str, arguments: tuple[object, ...], environ: dict[str, str]) -> tuple[int, str]:
+    def attempt(self, command: str, *arguments: object, **environ: str) -> tuple[int, str]:
+        """The exit status of a command in the server, and everything that it printed."""
         log = self.root / "command.log"
         if self.server is None:
             self.server = subprocess.Popen(

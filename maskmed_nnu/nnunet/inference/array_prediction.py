@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
-from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.boxes import box_slices
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, unpack
 from maskmed_nnu.instances.instance_map import InstanceMap, LabelFormat, encode, object_values
@@ -19,6 +18,7 @@ from maskmed_nnu.nnunet.inference.case_prediction import instance_network
 from maskmed_nnu.nnunet.inference.export_prediction import planned_layers, revert_preprocessing, to_instances
 from maskmed_nnu.nnunet.inference.pass_progress import passes_reported
 from maskmed_nnu.nnunet.inference.plane_prediction import labels_wanted, predicts_by_plane
+from maskmed_nnu.nnunet.inference.prediction_loop import network_output
 from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
 from maskmed_nnu.progress import Progress, Report
@@ -160,19 +160,6 @@ def class_map(predictor: Any, data: np.ndarray) -> np.ndarray:
 
 
 def _logits(predictor: Any, data: np.ndarray, report: Report | None) -> np.ndarray:
-    """What the network makes of ``data [C, Z, Y, X]``, packed detections of objects; within `labels_wanted` labels.
-
-    Raises:
-        InputError: where there is no room for it, rather than whatever torch raises.
-    """
-    try:
-        with passes_reported(predictor, report):
-            logits: np.ndarray = (
-                predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu().detach().numpy()
-            )
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"The image of {' × '.join(map(str, data.shape[1:]))} voxels, as it is preprocessed, needs more memory "
-            f"than {predictor.device} has ({error}); take device='cpu', or cut the image into parts."
-        ) from None
-    return logits
+    """See `network_output`; within `labels_wanted` it gives labels."""
+    with passes_reported(predictor, report):
+        return network_output(predictor, torch.from_numpy(data))

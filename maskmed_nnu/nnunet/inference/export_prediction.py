@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from glob import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.atomic_write import partial_name, write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
@@ -95,20 +97,23 @@ def wrap_export(module: Any) -> None:
         output = Path(output_file_truncated)
         with recording(output.parent, output.name, plans_manager.plans) as outputs:
             if not has_instances(plans_manager.plans):
-                done = stock_export(
-                    predicted_array_or_file,
-                    properties_dict,
-                    configuration_manager,
-                    plans_manager,
-                    dataset_json_dict_or_file,
-                    output_file_truncated,
-                    save_probabilities,
-                    *args,
-                    **kwargs,
-                )
-                for path in outputs:
-                    _check_whole(path, plans_manager.image_reader_writer_class())
-                return done
+
+                def export(truncated: str) -> None:
+                    stock_export(
+                        predicted_array_or_file,
+                        properties_dict,
+                        configuration_manager,
+                        plans_manager,
+                        dataset_json_dict_or_file,
+                        truncated,
+                        save_probabilities,
+                        *args,
+                        **kwargs,
+                    )
+
+                if outputs:
+                    return _export_whole(export, output, plans_manager.image_reader_writer_class())
+                return export(output_file_truncated)
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
                 dataset_json = read_json(dataset_json, expected="nnU-Net's dataset.json")
@@ -138,9 +143,29 @@ def wrap_export(module: Any) -> None:
     module.resample_and_save = resample_and_save
 
 
-def _check_whole(path: Path, reader: Any) -> None:
-    """Remove a label map of which a part is missing: on a full disk ITK writes such a one without an error, and reads
-    it without one where it is a NIfTI.
+def _export_whole(export: Callable[[str], None], output: Path, reader: Any) -> None:
+    """Let nnU-Net write its files, which all begin with ``output``, under other names; rename them once all are whole.
+
+    Raises:
+        InputError: where a part of the label map is missing.
+    """
+    partial = partial_name(output)
+    try:
+        export(str(partial))
+        written = list(partial.parent.glob(f"{escape(partial.name)}*"))
+        names = {path: output.with_name(output.name + path.name[len(partial.name) :]) for path in written}
+        for path, name in names.items():
+            _check_whole(path, name, reader)
+        for path, name in names.items():
+            os.replace(path, name)
+    finally:
+        for path in partial.parent.glob(f"{escape(partial.name)}*"):
+            path.unlink()
+
+
+def _check_whole(path: Path, name: Path, reader: Any) -> None:
+    """Refuse a label map of which a part is missing: on a full disk ITK writes such a one without an error, and reads
+    it without one where it is a NIfTI. ``name`` is what it is to be called.
 
     Raises:
         InputError: where it does.
@@ -152,9 +177,8 @@ def _check_whole(path: Path, reader: Any) -> None:
         with redirect_stdout(io.StringIO()):  # Tiff3DIO misses a spacing
             reader.read_images([str(path)])  # not read_seg: what classes mean is not asked here
     except Exception:  # nnU-Net's readers raise whatever their libraries do
-        path.unlink(missing_ok=True)
         raise InputError(
-            f"{path} could not be written whole; make room on its disk, and go on with --continue_prediction."
+            f"{name} could not be written whole; make room on its disk, and go on with --continue_prediction."
         ) from None
 
 

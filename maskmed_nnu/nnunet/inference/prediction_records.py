@@ -141,6 +141,11 @@ def announce_case(case: CasePrediction, model: Mapping[str, Any]) -> None:
     write_json(path, record.model_dump())
 
 
+def withdraw_case(folder: Path, name: str) -> None:
+    """Take back what `announce_case` has noted of a case that could not be predicted."""
+    _announcement(folder, name).unlink(missing_ok=True)
+
+
 @contextmanager
 def recording(folder: Path, name: str, plans: Mapping[str, Any]) -> Iterator[list[Path]]:
     """Around the writing of a case's files, whose list it gives. There is no record while they are written.

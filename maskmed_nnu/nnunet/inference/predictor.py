@@ -24,6 +24,7 @@ from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instan
 from maskmed_nnu.nnunet.inference.file_prediction import wrap_file_prediction
 from maskmed_nnu.nnunet.inference.mirrored_views import wrap_mirrored_views
 from maskmed_nnu.nnunet.inference.plane_prediction import LaterLabels, predict_labels, wrap_plane_prediction
+from maskmed_nnu.nnunet.inference.prediction_loop import wrap_prediction_loop
 
 
 def wrap_predictor(module: ModuleType) -> None:
@@ -55,6 +56,7 @@ def wrap_predictor(module: ModuleType) -> None:
 
     predictor_class.predict_logits_from_preprocessed_data = predict_logits_from_preprocessed_data
     predictor_class.predict_sliding_window_return_logits = predict_sliding_window_return_logits
+    wrap_prediction_loop(predictor_class)  # before planes are wanted of the images that it is given
     wrap_plane_prediction(predictor_class)
     wrap_file_prediction(predictor_class)
     wrap_mirrored_views(predictor_class)

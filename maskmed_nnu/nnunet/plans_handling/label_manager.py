@@ -21,3 +21,9 @@ LABEL_MANAGER = InstanceLabelManager.__name__
 def has_instances(plans: Mapping[str, Any]) -> bool:
     """Whether ``plans.json`` is that of a data set of objects."""
     return plans.get("label_manager") == LABEL_MANAGER
+
+
+def is_ours(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:
+    """Whether the network of a configuration is one of this package's."""
+    name = str(configuration.get("architecture", {}).get("network_class_name"))
+    return name.startswith("maskmed_nnu.") or has_instances(plans)

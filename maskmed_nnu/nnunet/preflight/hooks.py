@@ -230,7 +230,7 @@ def _before_prediction(options: Any) -> bool:
     if not (_is_ours(trainer) or (model is not None and _contains(model / "plans.json", OURS))):
         return False
     from maskmed_nnu.nnunet.preflight.faults import report
-    from maskmed_nnu.nnunet.preflight.prediction import Prediction, prediction_faults
+    from maskmed_nnu.nnunet.preflight.prediction import Prediction, part_faults, prediction_faults
     from maskmed_nnu.output_paths import refuse_data_set_folder, refuse_output_over_input
 
     refuse_data_set_folder(options.o)  # before nnU-Net makes the folder
@@ -248,6 +248,7 @@ def _before_prediction(options: Any) -> bool:
     )
     faults = prediction_faults(prediction)
     if not given:
+        faults += part_faults(options.part_id, options.num_parts, processes=options.npp + options.nps)
         faults += environment_faults(reads="nnUNet_results")
         faults += data_set_faults(options.d, inside="nnUNet_results", option="-d")
     report(faults, command="The prediction")

@@ -59,9 +59,7 @@ def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fau
         yield Fault(
             where, what, f"delete them, with this in the folder:\nfind . -name '.*{folder.ending}' -delete", root
         )
-    if folder.broken:
-        what = f"{count(len(folder.broken), 'file')} without content, or links to nothing: {named(folder.broken)}"
-        yield Fault(where, what, "copy them again", root)
+    yield from broken_faults(folder, where, root)
     if folder.upper_case:
         what = f"{count(len(folder.upper_case), 'file')} not spelled {folder.ending}: {named(folder.upper_case)}"
         yield Fault(where, what, f"rename them to end in {folder.ending}", root)
@@ -69,6 +67,13 @@ def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fau
         for kind, left_out in folder.others.items():
             what = f"{count(len(left_out), 'file')} ending in {kind}, not {folder.ending}: {named(left_out)}"
             yield Fault(where, what, "nnU-Net leaves them out", root, note=True)
+
+
+def broken_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fault]:
+    """Of files that are none."""
+    if folder.broken:
+        what = f"{count(len(folder.broken), 'file')} without content, or links to nothing: {named(folder.broken)}"
+        yield Fault(where, what, "copy them again", root)
 
 
 def image_faults(folder: Folder, where: str, root: Path | None, *, legal: str, nested: str) -> Iterator[Fault]:
@@ -110,30 +115,49 @@ def headers_of(folder: Folder) -> dict[str, Header]:
     return dict(zip(folder.files, read_headers([folder.path / name for name in folder.files]), strict=True))
 
 
-def channel_faults(
-    folder: Folder, headers: Mapping[str, Header], channels: int, where: str, root: Path | None
-) -> Iterator[Fault]:
+class FaultyCases(NamedTuple):
+    """``damaged`` files, cases with ``gaps`` in their numbers, and ``wrong`` ones by how many files they have."""
+
+    damaged: list[str]
+    gaps: list[str]
+    wrong: dict[int, list[str]]
+
+
+def faulty_cases(folder: Folder, headers: Mapping[str, Header], channels: int) -> FaultyCases:
     """Damaged files, and cases that cannot have as many channels as ``dataset.json`` declares.
 
     A file may hold several channels: those of a picture in colour, or of a NIfTI with four axes.
     """
-    damaged = [name for name, header in headers.items() if header.damaged]
-    if damaged:
-        what = f"{count(len(damaged), 'file')} whose header cannot be read: {named(damaged)}"
-        yield Fault(where, what, f"copy them again, or write them as {folder.ending}", root)
-    gaps: list[str] = []
-    wrong: dict[int, list[str]] = {}
+    faulty = FaultyCases([name for name, header in headers.items() if header.damaged], [], {})
     for case, numbers in cases_of(folder).items():
         of_case = [headers[f"{case}_{number:04d}{folder.ending}"] for number in numbers]
         if numbers != list(range(len(numbers))):
-            gaps.append(case)
+            faulty.gaps.append(case)
         elif len(numbers) > channels or (len(numbers) < channels and _cannot_hold(of_case, channels)):
-            wrong.setdefault(len(numbers), []).append(case)
+            faulty.wrong.setdefault(len(numbers), []).append(case)
+    return faulty
+
+
+def sound_cases(folder: Folder, faulty: FaultyCases) -> set[str]:
+    """The names of the cases that are none of the faulty ones."""
+    damaged = {_stem(name, folder)[:-5] for name in (*faulty.damaged, *folder.broken)}
+    return (
+        set(cases_of(folder)) - damaged - {*faulty.gaps, *(case for cases in faulty.wrong.values() for case in cases)}
+    )
+
+
+def channel_faults(
+    folder: Folder, faulty: FaultyCases, channels: int, where: str, root: Path | None
+) -> Iterator[Fault]:
+    """What there is to say of `faulty_cases`."""
+    if faulty.damaged:
+        what = f"{count(len(faulty.damaged), 'file')} whose header cannot be read: {named(faulty.damaged)}"
+        yield Fault(where, what, f"copy them again, or write them as {folder.ending}", root)
     numbers_needed = "_0000" if channels == 1 else f"_0000 to _{channels - 1:04d}"
-    if gaps:
-        what = f"{count(len(gaps), 'case')} with a gap in the channels' numbers: {named(gaps)}"
+    if faulty.gaps:
+        what = f"{count(len(faulty.gaps), 'case')} with a gap in the channels' numbers: {named(faulty.gaps)}"
         yield Fault(where, what, f"give each case the files {numbers_needed}", root)
-    for number, of_number in sorted(wrong.items()):
+    for number, of_number in sorted(faulty.wrong.items()):
         what = f"{count(len(of_number), 'case')} with {count(number, 'file')}: {named(of_number)}"
         what += f"; dataset.json declares {count(channels, 'channel')}"
         yield Fault(where, what, f"give each case the files {numbers_needed}, or correct channel_names", root)

@@ -10,12 +10,22 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import count
 from maskmed_nnu.nnunet.inference.trained_model import is_whole
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
+from maskmed_nnu.nnunet.plans_handling.label_manager import is_ours
 from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION
 from maskmed_nnu.nnunet.preflight.devices import device_faults
 from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
 from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import writable_faults
-from maskmed_nnu.nnunet.preflight.image_files import cases_of, channel_faults, headers_of, image_faults, list_folder
+from maskmed_nnu.nnunet.preflight.image_files import (
+    broken_faults,
+    cases_of,
+    channel_faults,
+    faulty_cases,
+    headers_of,
+    image_faults,
+    list_folder,
+    sound_cases,
+)
 from maskmed_nnu.nnunet.preflight.raw_data import ending_and_channels
 from maskmed_nnu.nnunet.preprocessing.orientation_checks import files_by_code, in_words, read_codes
 
@@ -59,9 +69,18 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
     faults += [*more, *again]
     if isinstance(description, dict) and source.is_dir():
         configuration = _configuration(plans, model.name.rpartition("__")[2])
-        faults += _image_faults(prediction, description, configuration.get("previous_stage"))
+        faults += _image_faults(prediction, description, plans, configuration)
         faults += _orientation_faults(source, description, plans, configuration)
     return faults
+
+
+def part_faults(part: int, parts: int, *, processes: int) -> Iterator[Fault]:
+    """Of ``-part_id`` and ``-num_parts``, which nnU-Net leaves out where it starts no ``processes``."""
+    if not 0 <= part < parts:
+        legal = f"take one from 0 to {parts - 1}" if parts > 1 else "leave it out, or say -num_parts"
+        yield Fault("-part_id", f"there is no part {part} of {count(parts, 'part')}", legal)
+    elif parts > 1 and not processes:
+        yield Fault("-num_parts", "with -npp 0 -nps 0 every part would predict all images", "take -npp 1 -nps 0")
 
 
 def _unknown_model(model: Path, *, given: bool) -> Fault:
@@ -100,20 +119,35 @@ def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
     yield Fault("-chk", f"no fold of {model.name} has a {checkpoint}", cure)
 
 
-def _image_faults(prediction: Prediction, description: dict[str, Any], previous: str | None) -> Iterator[Fault]:
+def _image_faults(
+    prediction: Prediction, description: dict[str, Any], plans: Any, configuration: dict[str, Any]
+) -> Iterator[Fault]:
+    """What is wrong with single images is a note where others are left, which networks of ours go on with."""
     ending, channels = ending_and_channels(description)
     if ending is None:
         return
     source = Path(prediction.images).absolute()
     folder = list_folder(source, ending)
     where, root = source.name, source.parent
+    headers = headers_of(folder)
+    faulty = faulty_cases(folder, headers, channels or 1)
+    left = sound_cases(folder, faulty)
+    of_cases = list(channel_faults(folder, faulty, channels, where, root)) if channels else []
+    previous, of_stage = configuration.get("previous_stage"), prediction.previous_stage
+    if previous is not None and of_stage is None:
+        what = f"the model starts from predictions of {previous}"
+        yield Fault("-prev_stage_predictions", what, f"predict with {previous}, name its -o")
+    elif previous is not None and of_stage is not None:
+        missing = [case for case in sorted(cases_of(folder)) if not (Path(of_stage) / f"{case}{ending}").is_file()]
+        left -= set(missing)
+        of_cases += _previous_stage_faults(previous, of_stage, [f"{case}{ending}" for case in missing])
+    goes_on = bool(left) and _goes_on(plans, configuration)
+    if goes_on:
+        of_cases += broken_faults(folder, where, root)
+        folder = folder._replace(broken=[])
     legal, nested = ", the model's ending", "name the folder that holds the images"
     yield from image_faults(folder, where, root, legal=legal, nested=nested)
-    headers = headers_of(folder)
-    if channels:
-        yield from channel_faults(folder, headers, channels, where, root)
-    if previous is not None:
-        yield from _previous_stage_faults(previous, prediction.previous_stage, sorted(cases_of(folder)), ending)
+    yield from (_left_out(fault) if goes_on else fault for fault in of_cases)
     voxels = sum(header.values or 0 for header in headers.values()) / (channels or 1)
     needed, what = voxels * MAP_BYTES, "the predicted maps (a tenth of a byte for each voxel)"
     if prediction.probabilities:
@@ -121,6 +155,17 @@ def _image_faults(prediction: Prediction, description: dict[str, Any], previous:
         what = "maps and probabilities (2 bytes for each voxel and class)"
     needed -= bytes_in(Path(prediction.output))  # of a run before, which are kept or overwritten
     yield from room_faults(Path(prediction.output), int(needed), "-o", what, least=LEAST_SHARE)
+
+
+def _goes_on(plans: Any, configuration: dict[str, Any]) -> bool:
+    """Whether the network is ours, beside which nnU-Net's own stops at the first image that it cannot read."""
+    if not isinstance(plans, dict):
+        return False
+    return any(is_ours(plans, one) for one in ([configuration] if configuration else _configurations(plans)))
+
+
+def _left_out(fault: Fault) -> Fault:
+    return fault._replace(cure=f"{fault.cure}; the others are predicted", note=True)
 
 
 def _configuration(plans: Any, name: str) -> dict[str, Any]:
@@ -131,13 +176,17 @@ def _configuration(plans: Any, name: str) -> dict[str, Any]:
         return {}
 
 
+def _configurations(plans: Any) -> list[dict[str, Any]]:
+    configurations = plans.get("configurations") if isinstance(plans, dict) else None
+    every = configurations.values() if isinstance(configurations, dict) else ()
+    return [one for one in every if isinstance(one, dict)]
+
+
 def _mirroring(plans: Any, configuration: dict[str, Any]) -> Any:
     """That of the configuration; where it is not known, of one that exchanges classes before others."""
     if configuration:
         return configuration.get(SECTION)
-    configurations = plans.get("configurations") if isinstance(plans, dict) else None
-    every = configurations.values() if isinstance(configurations, dict) else ()
-    found = [one[SECTION] for one in every if isinstance(one, dict) and isinstance(one.get(SECTION), dict)]
+    found = [one[SECTION] for one in _configurations(plans) if isinstance(one.get(SECTION), dict)]
     return max(found, key=lambda mirroring: bool(mirroring.get("swap")), default=None)
 
 
@@ -167,15 +216,10 @@ def _orientation_faults(
         yield Fault("-i", what, cure, note=not swaps)
 
 
-def _previous_stage_faults(previous: str, folder: str | None, cases: Sequence[str], ending: str) -> Iterator[Fault]:
-    option = "-prev_stage_predictions"
-    if folder is None:
-        yield Fault(option, f"the model starts from predictions of {previous}", f"predict with {previous}, name its -o")
-        return
-    missing = [case for case in cases if not (Path(folder) / f"{case}{ending}").is_file()]
+def _previous_stage_faults(previous: str, folder: str, missing: Sequence[str]) -> Iterator[Fault]:
     if missing:
-        what = f"{folder} lacks {count(len(missing), 'prediction')}: {named(f'{case}{ending}' for case in missing)}"
-        yield Fault(option, what, f"predict all images with {previous} first")
+        what = f"{folder} lacks {count(len(missing), 'prediction')}: {named(missing)}"
+        yield Fault("-prev_stage_predictions", what, f"predict all images with {previous} first")
 
 
 def _have(folds: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from maskmed_nnu.nnunet.preflight.image_files import (
     Folder,
     cases_of,
     channel_faults,
+    faulty_cases,
     headers_of,
     image_faults,
     list_folder,
@@ -63,7 +64,7 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
     faults += of_files
     headers = headers_of(folder)
     if channels:
-        faults += channel_faults(folder, headers, channels, images.name, root)
+        faults += channel_faults(folder, faulty_cases(folder, headers, channels), channels, images.name, root)
     cases = sorted(cases_of(folder))
     faults += _name_faults(cases, images.name, root, verify)
     if labels.is_dir():

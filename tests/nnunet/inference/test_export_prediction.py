@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,16 +209,55 @@ def test_objects_beyond_the_planned_layers_are_named_and_a_flat_map_says_nothing
     assert (len(objects.ids), loss) == (1, "")
 
 
-def test_what_an_export_process_refuses_ends_the_command_with_its_sentence(tmp_path):
+def test_an_image_that_fails_costs_a_sentence_and_the_others_are_predicted(tmp_path, capfd):
+    """In a process that preprocesses, in the network, and in a process that exports."""
+
+    class Forgetful(Oracle):
+        def predict_instances(self, image):
+            if image.max() == 99:
+                raise MemoryError("no room for it")
+            return super().predict_instances(image)
+
     description = dataset({"a": 1}, label_divisor=5)
     truth = np.zeros((64, 64), np.uint16)
     for index in range(8):
         truth[8 * index : 8 * index + 6, 5:50] = index + 1
-    Image.fromarray(truth).save(tmp_path / "x_0000.png")
+    for name, ids in {"a": truth, "b": truth % 5, "c": truth // 8 * 99, "e": truth % 4}.items():
+        Image.fromarray(ids).save(tmp_path / f"{name}_0000.png")
+    (tmp_path / "d_0000.png").write_bytes(b"no picture")
+    (tmp_path / "f_0000.png").symlink_to(tmp_path / "nothing.png")
+    predictor = oracle_predictor(Forgetful(), plans(description), description)
+    out = tmp_path / "out"
+    files, outputs = [[str(tmp_path / f"{name}_0000.png")] for name in "abcdef"], [str(out / name) for name in "abcdef"]
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match=r"4 of 6 images could not be predicted; the reason for each stands above"):
+            predictor.predict_from_files(files, outputs, overwrite=overwrite, **POOLS)
+        printed = capfd.readouterr().out
+        told = [line for line in printed.splitlines() if line[:3] in {f"{name}: " for name in "abcdef"}]
+        reasons = ("holds 8 objects of one class", "no room for it", "d_0000.png", "f_0000.png cannot be read")
+        assert len(told) == 4 and all(map(str.__contains__, told, reasons))
+        assert sorted(path.name for path in out.glob("*.png")) == ["b.png", "e.png"]
+        assert sorted(path.name for path in (out / "predicted_from").iterdir()) == ["b.json", "e.json"]
+    assert "2 of 6 cases are predicted already" in printed
+
+
+def test_a_full_disk_is_no_matter_of_one_image(tmp_path, monkeypatch, capsys):
+    description, stock = dataset(), InstanceIO.write_instances
+
+    def write(self, objects, path, *arguments):
+        if Path(path).name == "a.png":
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        stock(self, objects, path, *arguments)
+
+    monkeypatch.setattr(InstanceIO, "write_instances", write)
+    for name in "ab":
+        Image.fromarray(grid_of_cells((40, 50)).astype(np.uint16)).save(tmp_path / f"{name}_0000.png")
+    files, outputs = [[str(tmp_path / f"{n}_0000.png")] for n in "ab"], [str(tmp_path / "out" / n) for n in "ab"]
     predictor = oracle_predictor(Oracle(), plans(description), description)
-    with pytest.raises(InputError, match=r"out.x\.png cannot be written: .* holds 8 objects of one class"):
-        predictor.predict_from_files([[str(tmp_path / "x_0000.png")]], [str(tmp_path / "out" / "x")], **POOLS)
-    assert not (tmp_path / "out" / "x.png").exists()
+    with pytest.raises(OSError, match="No space left"):
+        predictor.predict_from_files_sequential(files, outputs)
+    assert "a: " not in capsys.readouterr().out
+    assert not (tmp_path / "out" / "a.png").exists()
 
 
 @pytest.mark.parametrize(("reader", "shear"), [(SimpleITKIO, 0.0), (NibabelIO, 0.5), (InstanceIO, 0.0)])
@@ -246,9 +286,13 @@ def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(t
 
     run(damage=False)
     assert cases_to_predict([case], model) == ([], [])
-    with pytest.raises(InputError, match=r"x\.nii\.gz could not be written whole; make room"):
-        run(damage=True)
-    assert cases_to_predict([case], model) == ([0], []) and not case.outputs[0].exists()
+    before = case.outputs[0].read_bytes()
+    for earlier in (True, False):
+        with pytest.raises(InputError, match=r"x\.nii\.gz could not be written whole; make room"):
+            run(damage=True)
+        assert cases_to_predict([case], model)[0] == [0] and case.outputs[0].exists() == earlier
+        assert not list(tmp_path.glob("*partial*")) and (not earlier or case.outputs[0].read_bytes() == before)
+        case.outputs[0].unlink(missing_ok=True)
 
 
 def test_steps_that_would_take_ids_for_classes_are_refused(tmp_path):

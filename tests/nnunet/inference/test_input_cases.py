@@ -6,10 +6,11 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from nnunetv2.utilities.utils import create_lists_from_splitted_dataset_folder
 from PIL import Image
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.inference.input_cases import find_cases
+from maskmed_nnu.nnunet.inference.input_cases import check_numbers, find_cases, numbered_files
 
 
 def cases(folder, channels):
@@ -66,5 +67,24 @@ def test_pictures_in_colour_are_images_of_their_own(tmp_path):
     single = {f"{stem}_000{k}": 1 for stem in ("frame", "tiff", "vol") for k in range(3)}
     assert {case.name: len(case.files) for case in find_cases(tmp_path, channels=3)} == {**single, "grey": 3}
     Image.fromarray(grey).save(tmp_path / "frame_0001.png")
-    with pytest.raises(InputError, match=r"frame_0001.png holds one channel and frame_0000.png 3, though their names"):
-        find_cases(tmp_path, channels=3)
+    (mixed,) = (case for case in find_cases(tmp_path, channels=3) if case.fault)
+    assert mixed.name == "frame" and "frame_0001.png holds one channel and frame_0000.png 3, though" in mixed.fault
+
+
+def test_cases_as_nnunet_groups_them(tmp_path):
+    """Links to nothing among them, which nnU-Net does not see."""
+    touch(tmp_path, "b_0000.png", "a_b_0000.png", "b_0001.png", "a_0000.png", "c.png", "d_0000.tif", ".e_0000.png")
+    (tmp_path / "f_0000.png").mkdir()
+    names = [".e", "a", "a_b", "b"]
+    nnunet = create_lists_from_splitted_dataset_folder(str(tmp_path), ".png", names, 1)
+    found = [[str(path) for path in files] for files in numbered_files(tmp_path, ".png")]
+    assert found == nnunet and [len(files) for files in found] == [1, 1, 1, 2]
+    (tmp_path / "g_0000.png").symlink_to("elsewhere.png")
+    assert numbered_files(tmp_path, ".png")[-1] == [tmp_path / "g_0000.png"]
+
+
+def test_a_gap_in_the_numbers_is_refused():
+    check_numbers("a", ["x/a_0000.png", "x/a_0001.png"], ".png")
+    for files, missing in ((["x/a_0001.png"], "a_0000.png"), (["x/a_0000.png", "x/a_0002.png"], "a_0001.png")):
+        with pytest.raises(InputError, match=f"{missing} is missing beside {files[-1]}; each channel has a file"):
+            check_numbers("a", files, ".png")

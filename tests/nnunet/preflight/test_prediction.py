@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskmed_nnu.nnunet.preflight.prediction import Prediction, prediction_faults
+from maskmed_nnu.nnunet.preflight.prediction import Prediction, part_faults, prediction_faults
 from tests.nnunet.preflight.data_sets import describe, plans, write_model, write_nifti, write_png
 
 
@@ -28,11 +28,11 @@ def images(tmp_path) -> Path:
     return folder
 
 
-def found(model: Path, images: Path, **options) -> str:
+def found(model: Path, images: Path, *, notes: bool = False, **options) -> str:
     given = {"folds": ("0",), "checkpoint": "checkpoint_final.pth", "device": "cpu", **options}
     output = given.pop("output", str(images.parent / "out" / "below"))
     faults = prediction_faults(Prediction(model, str(images), output, **given))
-    return "\n".join(fault.sentence for fault in faults if not fault.note)
+    return "\n".join(fault.sentence for fault in faults if fault.note == notes)
 
 
 def test_what_is_right(model, images):
@@ -86,10 +86,46 @@ def test_images_that_nnunet_would_take_for_others(model, images):
 
 
 def test_channels(model, images):
-    write_nifti(images / "b_0001.nii.gz")
-    assert "1 case with 2 files: b; dataset.json declares 1 channel" in found(model, images)
+    for case in "ab":
+        write_nifti(images / f"{case}_0001.nii.gz")
+    assert "2 cases with 2 files: a, b; dataset.json declares 1 channel" in found(model, images)
+    for case in "ab":
+        (images / f"{case}_0001.nii.gz").unlink()
     describe(model, channel_names={"0": "a", "1": "b"})
-    assert "1 case with 1 file: a; dataset.json declares 2 channels" in found(model, images)
+    assert "2 cases with 1 file: a, b; dataset.json declares 2 channels" in found(model, images)
+
+
+def test_what_is_wrong_with_some_images_is_a_note_where_the_network_is_ours(model, images):
+    """It goes on with the others, which nnU-Net's own networks, trained by a trainer of ours, do not."""
+    write_nifti(images / "b_0001.nii.gz")
+    write_nifti(images / "c_0001.nii.gz")
+    (images / "d_0000.nii.gz").write_bytes(b"no NIfTI")
+    (images / "e_0000.nii.gz").touch()
+    (images / "f_0000.nii.gz").symlink_to(images / "nothing.nii.gz")
+    wrong = (
+        "1 file whose header cannot be read: d_0000.nii.gz",
+        "1 case with a gap in the channels' numbers: c;",
+        "1 case with 2 files: b; dataset.json declares 1 channel",
+        "2 files without content, or links to nothing: e_0000.nii.gz, f_0000.nii.gz; copy them again; the others are",
+    )
+    assert found(model, images) == "" and all(what in found(model, images, notes=True) for what in wrong)
+    (images / "a_0000.nii.gz").rename(images / "a_0001.nii.gz")
+    assert "no image ends" not in found(model, images) and all(what[2:60] in found(model, images) for what in wrong[2:])
+    (images / "a_0001.nii.gz").rename(images / "a_0000.nii.gz")
+    plan = plans()
+    plan["configurations"]["2d"]["architecture"]["network_class_name"] = "a.network.of.nnUNet"
+    (model / "plans.json").write_text(json.dumps(plan))
+    assert all(what[:60] in found(model, images) for what in wrong)
+
+
+def test_parts():
+    def said(*part: int, processes: int = 6) -> list[str]:
+        return [fault.sentence for fault in part_faults(*part, processes=processes)]
+
+    assert said(0, 1) == said(2, 3) == said(0, 1, processes=0) == []
+    assert said(3, 3) == ["-part_id: there is no part 3 of 3 parts; take one from 0 to 2."]
+    assert said(1, 1) == ["-part_id: there is no part 1 of 1 part; leave it out, or say -num_parts."]
+    assert "every part would predict all images" in said(0, 3, processes=0)[0]
 
 
 def test_the_output(model, images):
@@ -106,8 +142,11 @@ def test_a_cascade_needs_predictions_of_the_stage_before(model, images, tmp_path
     model = model.rename(model.with_name("nnUNetTrainerMaskMed__MaskMedPlans__3d_cascade_fullres"))
     assert "-prev_stage_predictions: the model starts from predictions of 3d_lowres" in found(model, images)
     (tmp_path / "lowres").mkdir()
+    assert "lacks 2 predictions: a.nii.gz, b" in found(model, images, previous_stage=str(tmp_path / "lowres"))
     write_nifti(tmp_path / "lowres" / "a.nii.gz")
-    assert "lacks 1 prediction: b.nii.gz" in found(model, images, previous_stage=str(tmp_path / "lowres"))
+    one_is_left = {"previous_stage": str(tmp_path / "lowres")}
+    assert found(model, images, **one_is_left) == ""
+    assert "lacks 1 prediction: b.nii.gz" in found(model, images, notes=True, **one_is_left)
     write_nifti(tmp_path / "lowres" / "b.nii.gz")
     assert found(model, images, previous_stage=str(tmp_path / "lowres")) == ""
 
