@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.atomic_write import files_atomically, write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
@@ -26,6 +26,7 @@ from maskmed_nnu.nnunet.inference.refusals import refuse_instances
 from maskmed_nnu.nnunet.plans_handling.label_export import labels_by_plane
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 from maskmed_nnu.nnunet.preprocessing.case_checks import check_volumes
+from maskmed_nnu.signals import raising
 
 
 def wrap_export(module: Any) -> None:
@@ -95,19 +96,21 @@ def wrap_export(module: Any) -> None:
         output = Path(output_file_truncated)
         with recording(output.parent, output.name, plans_manager.plans) as outputs:
             if not has_instances(plans_manager.plans):
-                done = stock_export(
-                    predicted_array_or_file,
-                    properties_dict,
-                    configuration_manager,
-                    plans_manager,
-                    dataset_json_dict_or_file,
-                    output_file_truncated,
-                    save_probabilities,
-                    *args,
-                    **kwargs,
-                )
-                for path in outputs:
-                    _check_whole(path, plans_manager.image_reader_writer_class())
+                # in a process of a pool, which ends without a word at a signal
+                with raising(), files_atomically(outputs[0] if outputs else output) as folder:
+                    done = stock_export(
+                        predicted_array_or_file,
+                        properties_dict,
+                        configuration_manager,
+                        plans_manager,
+                        dataset_json_dict_or_file,
+                        str(folder / output.name),
+                        save_probabilities,
+                        *args,
+                        **kwargs,
+                    )
+                    for path in outputs:
+                        _check_whole(folder / path.name, path, plans_manager.image_reader_writer_class())
                 return done
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
@@ -138,9 +141,9 @@ def wrap_export(module: Any) -> None:
     module.resample_and_save = resample_and_save
 
 
-def _check_whole(path: Path, reader: Any) -> None:
-    """Remove a label map of which a part is missing: on a full disk ITK writes such a one without an error, and reads
-    it without one where it is a NIfTI.
+def _check_whole(path: Path, name: Path, reader: Any) -> None:
+    """Refuse a label map of which a part is missing: on a full disk ITK writes such a one without an error, and reads
+    it without one where it is a NIfTI. ``name`` is what it will be called.
 
     Raises:
         InputError: where it does.
@@ -152,9 +155,8 @@ def _check_whole(path: Path, reader: Any) -> None:
         with redirect_stdout(io.StringIO()):  # Tiff3DIO misses a spacing
             reader.read_images([str(path)])  # not read_seg: what classes mean is not asked here
     except Exception:  # nnU-Net's readers raise whatever their libraries do
-        path.unlink(missing_ok=True)
         raise InputError(
-            f"{path} could not be written whole; make room on its disk, and go on with --continue_prediction."
+            f"{name} could not be written whole; make room on its disk, and go on with --continue_prediction."
         ) from None
 
 

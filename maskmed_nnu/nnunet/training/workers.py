@@ -1,0 +1,94 @@
+"""The processes that load and augment data: they end with the training, and what they die of is told once."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.preflight.job import WORKERS
+from maskmed_nnu.signals import end_with_parent
+
+GONE = "background workers are no longer alive"
+"""What batchgenerators says of them."""
+SECONDS = 10.0
+"""In which a worker may finish the batch that it has begun."""
+_training = False
+
+
+@contextmanager
+def ending_with_the_training() -> Iterator[None]:
+    """Processes that are forked in between die with this one, of whatever it dies."""
+    global _training
+    _training, stock = True, threading.excepthook
+
+    def without_workers(said: threading.ExceptHookArgs) -> None:
+        if GONE not in str(said.exc_value):  # of the thread that watches them; this one finds out, too
+            stock(said)
+
+    threading.excepthook = without_workers
+    try:
+        yield
+    finally:
+        _training, threading.excepthook = False, stock
+
+
+def _after_fork() -> None:
+    if _training:
+        end_with_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def next_batch(loader: Any) -> Any:
+    """Of nnU-Net's loader, with workers or without.
+
+    Raises
+    ------
+    InputError
+        Where a worker died, and nothing that it has read is at fault.
+    Exception
+        What a worker met, from the same reading in this process.
+    """
+    try:
+        return next(loader)
+    except RuntimeError as error:
+        if GONE not in str(error):
+            raise
+    next(loader.generator)
+    raise InputError(
+        "A process that loads and augments data was ended, most likely for lack of memory; set "
+        f"{WORKERS} to fewer than {loader.num_processes}, or ask for more memory, and go on with --c."
+    )
+
+
+def quiet_in_workers(dataset: Any) -> Any:
+    """The same data set, at whose failures a worker ends without a word: `next_batch` meets them, too."""
+    dataset.load_case = functools.partial(_load_case, dataset.load_case, os.getpid())
+    return dataset
+
+
+def _load_case(load: Any, training: int, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return load(*args, **kwargs)
+    except Exception:
+        if os.getpid() == training:
+            raise
+        raise KeyboardInterrupt from None  # at which a worker tells the others, and prints nothing
+
+
+def end_workers(loader: Any) -> None:
+    """Let those of nnU-Net's loader end, or end them."""
+    processes = list(getattr(loader, "_processes", ()))
+    if processes:
+        loader._finish(timeout=SECONDS)
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+            process.join()
