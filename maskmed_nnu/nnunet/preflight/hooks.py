@@ -72,11 +72,13 @@ def wrap_training(module: Any) -> None:
     def run_training(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        if not _look(_before_training, given.arguments):
+        options = given.arguments
+        names = [str(options[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")]
+        if not _look(_trains_ours, *names):
             return stock(*args, **kwargs)
-        device, several = given.arguments["device"].type, given.arguments["num_gpus"] > 1
-        with running_ours(), ranks_follow() if several else nullcontext():
-            print(describe_job(device), flush=True)
+        with running_ours(), ranks_follow() if options["num_gpus"] > 1 else nullcontext():
+            print(describe_job(options["device"].type))
+            _check_training(options)
             return stock(*args, **kwargs)
 
     module.run_training = run_training
@@ -87,7 +89,8 @@ def wrap_training(module: Any) -> None:
     def run_ddp(*args: Any, **kwargs: Any) -> Any:
         """In a process of its own."""
         given = rank_signature.bind(*args, **kwargs).arguments
-        with running_ours() if _trains_ours(given["dataset_name_or_id"], given["p"], given["tr"]) else nullcontext():
+        ours = _look(_trains_ours, str(given["dataset_name_or_id"]), given["p"], given["tr"])
+        with running_ours() if ours else nullcontext():
             return stock_rank(*args, **kwargs)
 
     module.run_ddp = run_ddp
@@ -136,9 +139,9 @@ def _after_parsing(parse: str, check: Callable[[Any], bool]) -> Iterator[None]:
             setattr(argparse.ArgumentParser, parse, original)
 
 
-def _look(check: Callable[[Any], bool], at: Any) -> bool:
+def _look(check: Callable[..., bool], *at: Any) -> bool:
     with machine_errors_told():
-        return check(at)
+        return check(*at)
 
 
 def _before_planning(options: Any) -> Any:
@@ -202,22 +205,16 @@ def _before_preprocessing(options: Any) -> bool:
     return bool(ours)
 
 
-def _before_training(given: dict[str, Any]) -> bool:
-    """Whether trainer or plans are ours."""
-    data_set, plans, trainer = (
-        str(given[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")
-    )
-    if not _trains_ours(data_set, plans, trainer):
-        return False
+def _check_training(given: dict[str, Any]) -> None:
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.training import Training, training_faults
 
     training = Training(
-        data_set,
+        str(given["dataset_name_or_id"]),
         given["configuration"],
         str(given["fold"]),
-        trainer,
-        plans,
+        given["trainer_class_name"],
+        given["plans_identifier"],
         device=given["device"].type,
         gpus=given["num_gpus"],
         pretrained_weights=given["pretrained_weights"],
@@ -226,11 +223,11 @@ def _before_training(given: dict[str, Any]) -> bool:
         keeps_checkpoints=not given["disable_checkpointing"],
     )
     report(training_faults(training), command="The training")
-    return True
 
 
-def _trains_ours(data_set: object, plans: str, trainer: str) -> bool:
-    return _is_ours(trainer) or _mentions("nnUNet_preprocessed", str(data_set), f"{plans}.json", OURS)
+def _trains_ours(data_set: str, plans: str, trainer: str) -> bool:
+    """Whether trainer or plans are ours."""
+    return _is_ours(trainer) or _mentions("nnUNet_preprocessed", data_set, f"{plans}.json", OURS)
 
 
 def _before_prediction(options: Any) -> bool:

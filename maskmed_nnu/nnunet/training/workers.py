@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
@@ -22,9 +23,10 @@ _training = False
 
 @contextmanager
 def ending_with_the_training() -> Iterator[None]:
-    """Processes that are forked in between die with this one, of whatever it dies."""
+    """Processes that are started in between end with it, and die with this process, of whatever it dies."""
     global _training
     _training, stock = True, threading.excepthook
+    before = set(multiprocessing.active_children())
 
     def without_workers(said: threading.ExceptHookArgs) -> None:
         if GONE not in str(said.exc_value):  # of the thread that watches them; this one finds out, too
@@ -35,6 +37,9 @@ def ending_with_the_training() -> Iterator[None]:
         yield
     finally:
         _training, threading.excepthook = False, stock
+        for process in set(multiprocessing.active_children()) - before:  # they were told, but let signals be
+            process.kill()
+            process.join()
 
 
 def _after_fork() -> None:
@@ -84,11 +89,6 @@ def _load_case(load: Any, training: int, *args: Any, **kwargs: Any) -> Any:
 
 
 def end_workers(loader: Any) -> None:
-    """Let those of nnU-Net's loader end, or end them."""
-    processes = list(getattr(loader, "_processes", ()))
-    if processes:
+    """Let those of nnU-Net's loader end."""
+    if getattr(loader, "_processes", ()):
         loader._finish(timeout=SECONDS)
-    for process in processes:
-        if process.is_alive():
-            process.kill()
-            process.join()

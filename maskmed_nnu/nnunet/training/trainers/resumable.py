@@ -132,6 +132,8 @@ class Resumable(nnUNetTrainer):
     def save_checkpoint(self, filename: str) -> None:
         """At the end of an epoch, as nnU-Net calls it; complete under its name or not there at all."""
         self._save(filename, Position(random=[random_state(self.device)]))
+        if os.path.basename(filename) == LATEST:
+            self._saved_at, self._unsaved = monotonic(), False
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         if not self.was_initialized:
@@ -156,7 +158,8 @@ class Resumable(nnUNetTrainer):
         if self.is_ddp:
             dist.barrier()  # the first rank that ends takes the others along
             dist.destroy_process_group()
-        self.print_to_log_file(self._last_sentence(number))
+        if self.local_rank == 0:
+            self.print_to_log_file(self._last_sentence(number))
         raise Interrupted(number, None)
 
     def _agreed(self, number: int, due: bool) -> tuple[int, bool]:
@@ -179,6 +182,7 @@ class Resumable(nnUNetTrainer):
             self._save(os.path.join(self.output_folder, LATEST), position)
         finally:
             self.current_epoch += 1
+        self._saved_at, self._unsaved = monotonic(), False
 
     def _save(self, filename: str, position: Position) -> None:
         stock = super().save_checkpoint
@@ -196,8 +200,6 @@ class Resumable(nnUNetTrainer):
             write_atomically(Path(filename), write, durable=True, needed=self._checkpoint_bytes())
         finally:
             hook.remove()
-        if os.path.basename(filename) == LATEST:
-            self._saved_at, self._unsaved = monotonic(), False
 
     def _checkpoint_bytes(self) -> int:
         """Of weights and moments, the least that a checkpoint takes."""
