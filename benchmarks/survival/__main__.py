@@ -4,7 +4,7 @@
     python -m benchmarks.survival --disks
 
 The status is 1 where something was lost, left over, or told otherwise than in one sentence. Disks are file systems in
-memory of 64 MB, which only root can mount. On two cores a stop takes half a minute and all disks a quarter of an hour.
+memory of 64 MB, which only root can mount.
 """
 
 from __future__ import annotations

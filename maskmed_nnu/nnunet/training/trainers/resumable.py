@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from maskmed_nnu.atomic_write import files_atomically, write_atomically
+from maskmed_nnu.atomic_write import files_atomically, remove_partial, write_atomically
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.preflight.job import describe_job, load_in_this_process_on_one_cpu
 from maskmed_nnu.nnunet.training.position import KEY, Position, random_state, restore_random_state
@@ -22,6 +22,7 @@ from maskmed_nnu.nnunet.training.workers import end_workers, ending_with_the_tra
 from maskmed_nnu.signals import Interrupted, Request, end_with_parent, name_of, noted
 
 LATEST = "checkpoint_latest.pth"
+PLOT = "progress.png"
 
 
 class Resumable(nnUNetTrainer):
@@ -96,10 +97,13 @@ class Resumable(nnUNetTrainer):
     def on_train_start(self) -> None:
         load_in_this_process_on_one_cpu()
         self.print_to_log_file(describe_job(self.device.type), also_print_to_console=False)
+        if self.local_rank == 0:
+            folder = Path(self.output_folder)
+            remove_partial({folder / name for name in (LATEST, "checkpoint_best.pth", "checkpoint_final.pth", PLOT)})
         stock = self.logger.local_logger.plot_progress_png
 
         def plot(folder: str) -> None:
-            with files_atomically(Path(folder) / "progress.png") as partial:
+            with files_atomically(Path(folder) / PLOT) as partial:
                 stock(str(partial))
 
         self.logger.local_logger.plot_progress_png = plot
