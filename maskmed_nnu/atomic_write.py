@@ -77,8 +77,10 @@ def _beside(path: Path, needed: int | None) -> Iterator[Path]:
         if number is None:
             raise
         told = error if isinstance(error, OSError) and error.errno else OSError(number, os.strerror(number))
-        if told.filename is None:
+        if told.filename is None or str(told.filename) == str(partial):
             told.filename = str(path)
+        elif Path(told.filename).parent == partial:
+            told.filename = str(path.with_name(Path(told.filename).name))
         if number in LACKS_SPACE:
             vars(told).update(needed=needed, written=_size(partial), intact=path.exists())
         if told is error:

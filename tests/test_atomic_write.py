@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 import pytest
@@ -43,6 +44,10 @@ def test_several_files_come_together_or_not_at_all(tmp_path):
         (folder / "case.nii.gz").write_text("half")
         signal.raise_signal(signal.SIGTERM)
     assert (tmp_path / "case.nii.gz").read_text() == "labels" and len(list(tmp_path.iterdir())) == 2
+    for name, told in (("case.pkl", "case.pkl"), (None, "case.nii.gz")):
+        with pytest.raises(OSError, match="full") as caught, files_atomically(tmp_path / "case.nii.gz") as folder:
+            raise OSError(errno.ENOSPC, "full", *([str(folder / name)] if name else []))
+        assert caught.value.filename == str(tmp_path / told)
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
