@@ -91,7 +91,9 @@ def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path) ->
         write_atomically(tmp_path / "gone" / "a.txt", lambda partial: None)
 
 
-@pytest.mark.parametrize(("before", "left"), [(None, "no part of it is left"), ("old", "the file that was there before")])
+@pytest.mark.parametrize(
+    ("before", "left"), [(None, "no part of it is left"), ("old", "the file that was there before")]
+)
 def test_a_file_that_did_not_fit_tells_how_much_was_needed_and_what_is_left(tmp_path, before, left):
     path = tmp_path / "a.bin"
     if before is not None:

@@ -101,7 +101,17 @@ def _predicting(study: Study) -> Sequence[str]:
 
 def _predicting_ours(study: Study) -> Sequence[str]:
     images = str(study.root / "raw" / NAME / "imagesTs")
-    return ("maskmed", "predict", "-i", images, "-m", str(study.fold.parent), "-o", str(study.root / "predicted"), *CPU_OURS)
+    return (
+        "maskmed",
+        "predict",
+        "-i",
+        images,
+        "-m",
+        str(study.fold.parent),
+        "-o",
+        str(study.root / "predicted"),
+        *CPU_OURS,
+    )
 
 
 def _exporting(study: Study) -> Sequence[str]:

@@ -56,7 +56,11 @@ def stops(folder: Path, repetitions: int, seed: int) -> list[list[str]]:
     status = job.wait(GRACE)
     ended = (study.fold / "checkpoint_final.pth").is_file() and (study.fold / "validation" / "summary.json").is_file()
     rows.append(["none", "", _status(status, 0), *_steps(study.trace, before)])
-    rows[-1] += ["at its end" if ended else f"no: {job.log}", str(len(job.processes())), str(len(left_over(study.root)))]
+    rows[-1] += [
+        "at its end" if ended else f"no: {job.log}",
+        str(len(job.processes())),
+        str(len(left_over(study.root))),
+    ]
     return rows
 
 

@@ -18,6 +18,8 @@ import psutil
 NUMBER, NAME, PLANS = "7", "Dataset007_Cells", "SimpleUNetPlans"
 TRAINER = "nnUNetTrainerSimpleUNet"
 STEPS, VALIDATION = 30, 4
+PATIENCE = 5.0
+"""Seconds, for Python's own helpers, which end when they miss their parent."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -43,8 +45,11 @@ class Job:
         return self.log.read_text(errors="replace")
 
     def processes(self) -> list[psutil.Process]:
-        """All that have the command's mark, those that it has left behind, too."""
-        return list(_marked(self.mark))
+        """All that have the command's mark and are still there when they have had time to end."""
+        end = time.monotonic() + PATIENCE
+        while (found := list(_marked(self.mark))) and time.monotonic() < end:
+            time.sleep(0.05)
+        return found
 
 
 @dataclass

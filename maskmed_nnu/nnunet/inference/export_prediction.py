@@ -132,7 +132,9 @@ def wrap_export(module: Any) -> None:
         predicted: Any, target_shape: Any, output_file: str, plans_manager: Any, *args: Any, **kwargs: Any
     ) -> Any:
         refuse_instances(plans_manager.plans, "the next stage of a cascade")
-        return stock_resample(predicted, target_shape, output_file, plans_manager, *args, **kwargs)
+        output = Path(output_file)
+        with raising(), files_atomically(output) as folder:
+            return stock_resample(predicted, target_shape, str(folder / output.name), plans_manager, *args, **kwargs)
 
     module.convert_predicted_logits_to_segmentation_with_correct_shape = (
         convert_predicted_logits_to_segmentation_with_correct_shape

@@ -68,7 +68,7 @@ def random_batches() -> Iterator[dict]:
 
 @pytest.fixture
 def make(nnunet_env, tmp_path, monkeypatch) -> Callable[..., Toy]:
-    """``make(at={}, continues=False)``: a trainer of the same seed each time, with its checkpoint where it continues."""
+    """``make(at={}, continues=False)``: a trainer of one seed, with its checkpoint where it continues."""
     folder = tiny_model(tmp_path / "model", "SimpleUNet", folds=())
     monkeypatch.setattr(stock, "infer_dataset_class", lambda folder: None)
     return lambda **options: make_toy(folder, **options)
@@ -149,7 +149,7 @@ def test_an_epoch_that_was_stopped_is_as_long_as_it_ran(make):
 
 
 def test_a_checkpoint_within_an_epoch_is_one_of_nnunets(make):
-    """Anyone reads it: the optimizer takes its state, the epoch is the one to go on with, nothing has to be unpickled."""
+    """The optimizer takes its state, the epoch is the one to go on with, nothing has to be unpickled."""
     toy = make(at={"train 1.0": signal.SIGTERM})
     with pytest.raises(Interrupted):
         toy.run_training()
