@@ -6,7 +6,7 @@ import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,27 +19,31 @@ GONE = "background workers are no longer alive"
 SECONDS = 10.0
 """In which a worker may finish the batch that it has begun."""
 _training = False
+_stock: list[Callable[[threading.ExceptHookArgs], object]] = []
 
 
 @contextmanager
 def ending_with_the_training() -> Iterator[None]:
     """Processes that are started in between end with it, and die with this process, of whatever it dies."""
     global _training
-    _training, stock = True, threading.excepthook
+    _training = True
     before = set(multiprocessing.active_children())
-
-    def without_workers(said: threading.ExceptHookArgs) -> None:
-        if GONE not in str(said.exc_value):  # of the thread that watches them; this one finds out, too
-            stock(said)
-
-    threading.excepthook = without_workers
+    if threading.excepthook is not _without_workers:
+        _stock.append(threading.excepthook)
+        threading.excepthook = _without_workers
     try:
         yield
     finally:
-        _training, threading.excepthook = False, stock
+        _training = False
         for process in set(multiprocessing.active_children()) - before:  # they were told, but let signals be
             process.kill()
             process.join()
+
+
+def _without_workers(said: threading.ExceptHookArgs) -> None:
+    """The thread that watches the workers dies of their end, later than they; the training finds out by itself."""
+    if GONE not in str(said.exc_value):
+        _stock[-1](said)
 
 
 def _after_fork() -> None:

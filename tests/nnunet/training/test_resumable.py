@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from torch.nn.parallel import DistributedDataParallel
 
 from maskmed_nnu.nnunet.evaluation.training_curves import _read_as_data
-from maskmed_nnu.nnunet.training.trainers.resumable import LATEST
+from maskmed_nnu.nnunet.training.checkpoint_files import FINAL, LATEST
 from maskmed_nnu.nnunet.training.trainers.simple_unet import nnUNetTrainerSimpleUNet
+from maskmed_nnu.nnunet.trial.training_state import fold_state
 from maskmed_nnu.signals import Interrupted
 from tests.nnunet.tiny_models import tiny_model
 
@@ -76,6 +78,7 @@ def make(nnunet_env, tmp_path, monkeypatch) -> Callable[..., Toy]:
 
 def make_toy(folder: Path, *, at: dict[str, int] | None = None, continues: bool = False) -> Toy:
     plans, dataset = (json.loads((folder / name).read_text()) for name in ("plans.json", "dataset.json"))
+    plans["configurations"]["2d"]["batch_dice"] = False
     torch.manual_seed(0)
     np.random.seed(0)
     toy = Toy({**plans, "continue_training": continues}, "2d", 0, dataset, torch.device("cpu"))
@@ -96,6 +99,7 @@ def weights(toy: Toy) -> list[torch.Tensor]:
 def straight(make) -> Toy:
     toy = make()
     toy.run_training()
+    shutil.rmtree(toy.output_folder)
     return toy
 
 
@@ -175,7 +179,22 @@ def test_a_signal_at_the_end_leaves_the_validation(make, capsys):
     with pytest.raises(Interrupted):
         toy.run_training()
     assert "Stopped by SIGTERM; the training is complete, and --c does its validation." in capsys.readouterr().out
-    assert (Path(toy.output_folder) / "checkpoint_final.pth").is_file()
+    assert (Path(toy.output_folder) / FINAL).is_file()
+
+
+def test_a_stopped_training_goes_on_also_where_an_earlier_one_was_complete(make):
+    """nnU-Net takes the final checkpoint, with which the training would be over; for a validation that is right."""
+    make().run_training()
+    second = make(at={"train 0.1": signal.SIGTERM})
+    with pytest.raises(Interrupted):
+        second.run_training()
+    final = os.path.join(second.output_folder, FINAL)
+    for resumes, epoch in ((True, 0), (False, EPOCHS)):
+        toy = make()
+        toy.logger.resume = resumes
+        toy.load_checkpoint(final)
+        assert toy.current_epoch == epoch
+    assert fold_state(Path(second.output_folder).parent, "0") == "interrupted"
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(make, capsys):

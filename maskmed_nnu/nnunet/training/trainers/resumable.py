@@ -17,11 +17,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from maskmed_nnu.atomic_write import files_atomically, remove_partial, write_atomically
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.preflight.job import describe_job, load_in_this_process_on_one_cpu
+from maskmed_nnu.nnunet.training.checkpoint_files import BEST, FINAL, LATEST, stopped_after_the_final
 from maskmed_nnu.nnunet.training.position import KEY, Position, random_state, restore_random_state
 from maskmed_nnu.nnunet.training.workers import end_workers, ending_with_the_training, next_batch, quiet_in_workers
 from maskmed_nnu.signals import Interrupted, Request, end_with_parent, name_of, noted
 
-LATEST = "checkpoint_latest.pth"
 PLOT = "progress.png"
 
 
@@ -43,6 +43,8 @@ class Resumable(nnUNetTrainer):
     """How many of them an earlier run did."""
     _earlier: Position | None = None
     """Where a checkpoint was written; None once the training has gone on from there."""
+    _validation_random: dict[str, Any] | None = None
+    """The state with which the validation of this epoch has begun, and begins again after a stop."""
     _logs = True
     _request: Request = Request()
     _saved_at = 0.0
@@ -84,6 +86,7 @@ class Resumable(nnUNetTrainer):
             outputs.append(self.train_step(next_batch(self.dataloader_train)))
             self._unsaved = True
         self._between_steps()
+        self._validation_random = random_state(self.device)
         self.on_train_epoch_end(outputs)
         with torch.no_grad():
             self.on_validation_epoch_start()
@@ -92,6 +95,7 @@ class Resumable(nnUNetTrainer):
                 validated.append(self.validation_step(next_batch(self.dataloader_val)))
                 self._between_steps()
             self.on_validation_epoch_end(validated)
+        self._validation_random = None
         self.on_epoch_end()
 
     def on_train_start(self) -> None:
@@ -99,7 +103,7 @@ class Resumable(nnUNetTrainer):
         self.print_to_log_file(describe_job(self.device.type), also_print_to_console=False)
         if self.local_rank == 0:
             folder = Path(self.output_folder)
-            remove_partial({folder / name for name in (LATEST, "checkpoint_best.pth", "checkpoint_final.pth", PLOT)})
+            remove_partial({folder / name for name in (LATEST, BEST, FINAL, PLOT)})
         stock = self.logger.local_logger.plot_progress_png
 
         def plot(folder: str) -> None:
@@ -140,12 +144,15 @@ class Resumable(nnUNetTrainer):
             self._saved_at, self._unsaved = monotonic(), False
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        file = filename_or_checkpoint
+        if self.logger.resume and isinstance(file, str) and stopped_after_the_final(Path(file).parent):
+            file = str(Path(file).with_name(LATEST)) if Path(file).name == FINAL else file
         if not self.was_initialized:
             self.initialize()
         found: dict[str, Any] = {}
         hook = self.optimizer.register_load_state_dict_pre_hook(lambda _, state: found.update(state.get(KEY, {})))
         try:
-            super().load_checkpoint(filename_or_checkpoint)
+            super().load_checkpoint(file)
         finally:
             hook.remove()
         self._earlier = Position.from_state(found) if found else None
@@ -175,10 +182,11 @@ class Resumable(nnUNetTrainer):
         return number, bool(due)
 
     def _save_position(self) -> None:
-        states: list[Any] = [random_state(self.device)]
+        own = self._validation_random or random_state(self.device)
+        states: list[Any] = [own]
         if self.is_ddp:
             states = [None] * dist.get_world_size()
-            dist.all_gather_object(states, random_state(self.device))
+            dist.all_gather_object(states, own)
         began = self.logger.get_value("epoch_start_timestamps", step=-1)
         position = Position(self._outputs, self.num_iterations_per_epoch, time() - began, states)
         self.current_epoch -= 1  # nnU-Net writes the number of the epoch after this one
