@@ -250,7 +250,7 @@ def run_ranks(folder: Path, **options: Any) -> list[int]:
         process.start()
     for process in processes:
         process.join(300)
-    (folder / "store").unlink()
+    (folder / "store").unlink(missing_ok=True)
     return [process.exitcode for process in processes]
 
 
