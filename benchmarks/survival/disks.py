@@ -29,8 +29,8 @@ from benchmarks.survival.study import (
 )
 
 MEGABYTES = 64
-LOGS = ("training_log", "debug.json", "progress.png")
-"""What a command that was refused may have written, or written again."""
+LOGS = ("training_log", "debug.json", "progress.png", "ballast")
+"""What a command that was refused may have written again, and what fills the disk."""
 SENTENCE = re.compile(
     r"cannot be used: (the disk is full|your quota)|could not be written whole|are free on the disk|is full"
 )
@@ -85,9 +85,15 @@ class Moment:
 
 
 def _converting(study: Study) -> Sequence[str]:
-    raw = study.root / "raw" / NAME
-    folders = ("--images", str(raw / "imagesTr"), "--masks", str(raw / "labelsTr"))
+    folders = ("--images", str(study.root / "pictures"), "--masks", str(study.root / "masks"))
     return ("maskmed", "convert", *folders, "--id", "8", "--name", "Converted", "--output", str(study.root / "raw"))
+
+
+def _pictures(study: Study) -> None:
+    for kind, source, ending in (("pictures", "imagesTr", "_0000.png"), ("masks", "labelsTr", ".png")):
+        (study.root / kind).mkdir()
+        for path in (study.root / "raw" / NAME / source).iterdir():
+            shutil.copy(path, study.root / kind / path.name.replace(ending, ".png"))
 
 
 def _training(study: Study) -> Sequence[str]:
@@ -141,8 +147,8 @@ def _after(steps: int) -> Callable[[Study, Job], bool]:
 CPU, CPU_OURS = ("-device", "cpu"), ("--device", "cpu")
 TRAINING: dict[str, Any] = {"command": _training, "prepare": _untrained, "again": ("--c",)}
 MOMENTS = {
-    "conversion": Moment(_converting, room=20_000),
-    "fingerprint": Moment(lambda study: PLANNING),
+    "conversion": Moment(_converting, _pictures, room=20_000),
+    "planning": Moment(lambda study: PLANNING),
     "preprocessing": Moment(
         lambda study: ("nnUNetv2_preprocess", "-d", NUMBER, "-plans_name", PLANS, "-c", "2d", "-np", "2"),
         _unpreprocessed,
@@ -165,14 +171,15 @@ MOMENTS = {
 
 
 def disks(folder: Path, only: str | None) -> Iterator[list[str]]:
-    """A row for each moment, or those whose names hold ``only``; the others are passed with room."""
+    """A row for each moment, or those whose names hold ``only``; the others before them are passed with room."""
+    wanted = [name for name in MOMENTS if only is None or only in name]
     with small_disk(folder / "disk") as root:
         notes = folder / "notes"
         notes.mkdir()
         study = Study(root, notes, {"EPOCHS": "2"})
         write_raw(root / "raw" / NAME)
-        for name, moment in MOMENTS.items():
-            if only is None or only in name:
+        for name, moment in list(MOMENTS.items())[: max(map(list(MOMENTS).index, wanted), default=-1) + 1]:
+            if name in wanted:
                 yield [name, *_filled(study, moment)]
             elif moment.prepare is not _untrained or name == "validation":
                 moment.prepare(study)

@@ -171,9 +171,10 @@ def shrink_plans(root: Path) -> None:
 
 
 def files_below(folder: Path, *, without: Sequence[str] = ()) -> dict[str, bytes]:
-    """Content of each file by its path; those whose names begin as one of ``without`` are left out."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(tuple(without)))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    """Content of each file that is complete, by its path; names that begin as one of ``without`` are left out."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(tuple(without))]
+    paths = {str(path.relative_to(folder)): path for path in files}
+    return {name: path.read_bytes() for name, path in paths.items() if ".partial" not in name}
 
 
 def left_over(folder: Path) -> list[str]:
