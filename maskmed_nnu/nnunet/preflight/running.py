@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import sleep
@@ -34,6 +35,8 @@ def running_ours() -> Iterator[None]:
         At a failure of the machine.
     """
     write_at_once()
+    # a signal to all processes of a job ends that one, too, and Python would tell it beside the sentence
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
     with raising(), whole_copies(), machine_errors_told():
         yield
 
