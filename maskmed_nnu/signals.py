@@ -6,6 +6,7 @@ A command ends with one sentence and status 128 + the signal's number, as shells
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -94,6 +95,28 @@ def end_with_parent(number: int = getattr(signal, "SIGKILL", signal.SIGTERM)) ->
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+
+
+@contextmanager
+def forks_end_with_this() -> Iterator[None]:
+    """Processes that are forked in between die with this one, of whatever it dies: they know no other end."""
+    _watched.append(True)
+    try:
+        yield
+    finally:
+        _watched.pop()
+
+
+_watched: list[bool] = []
+
+
+def _after_fork() -> None:
+    if _watched:
+        end_with_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -77,14 +77,15 @@ def test_a_thread_has_no_handlers():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process of its parent's end")
-def test_a_process_ends_with_its_parent(checkout):
+def test_a_forked_process_ends_with_its_parent(checkout):
     """The child holds the pipe open for as long as it lives."""
     code = (
         "import os, time\n"
-        "from maskmed_nnu.signals import end_with_parent\n"
-        "if os.fork() == 0:\n"
-        "    end_with_parent(); os.write(1, b'ready'); time.sleep(60)\n"
-        "time.sleep(60)\n"
+        "from maskmed_nnu.signals import forks_end_with_this\n"
+        "with forks_end_with_this():\n"
+        "    if os.fork() == 0:\n"
+        "        os.write(1, b'ready')\n"
+        "    time.sleep(60)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)

@@ -16,9 +16,9 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.preflight.job import write_at_once
 from maskmed_nnu.nnunet.whole_files import whole_copies
-from maskmed_nnu.signals import SIGNALS, Interrupted, noted, raising
+from maskmed_nnu.signals import SIGNALS, Interrupted, forks_end_with_this, noted, raising
 
-LOST_WORKER = "background worker"
+LOST_WORKER = ("background worker", "export worker died")
 """What nnU-Net speaks of where one of its processes is gone."""
 GRACE = 0.5
 """Seconds in which the signal arrives that has ended a worker: a scheduler sends it to all processes of a job."""
@@ -37,7 +37,7 @@ def running_ours() -> Iterator[None]:
     write_at_once()
     # a signal to all processes of a job ends that one, too, and Python would tell it beside the sentence
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
-    with raising(), whole_copies(), machine_errors_told():
+    with raising(), forks_end_with_this(), whole_copies(), machine_errors_told():
         yield
 
 
@@ -56,7 +56,7 @@ def machine_errors_told() -> Iterator[None]:
             raise
         raise InputError(explain(error)) from None
     except RuntimeError as error:
-        if LOST_WORKER not in str(error).lower():
+        if not any(words in str(error).lower() for words in LOST_WORKER):
             raise
         sleep(GRACE)
         raise InputError(

@@ -12,29 +12,26 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.preflight.job import WORKERS
-from maskmed_nnu.signals import end_with_parent
+from maskmed_nnu.signals import forks_end_with_this
 
 GONE = "background workers are no longer alive"
 """What batchgenerators says of them."""
 SECONDS = 10.0
 """In which a worker may finish the batch that it has begun."""
-_training = False
 _stock: list[Callable[[threading.ExceptHookArgs], object]] = []
 
 
 @contextmanager
 def ending_with_the_training() -> Iterator[None]:
     """Processes that are started in between end with it, and die with this process, of whatever it dies."""
-    global _training
-    _training = True
     before = set(multiprocessing.active_children())
     if threading.excepthook is not _without_workers:
         _stock.append(threading.excepthook)
         threading.excepthook = _without_workers
     try:
-        yield
+        with forks_end_with_this():
+            yield
     finally:
-        _training = False
         for process in set(multiprocessing.active_children()) - before:  # they were told, but let signals be
             process.kill()
             process.join()
@@ -44,15 +41,6 @@ def _without_workers(said: threading.ExceptHookArgs) -> None:
     """The thread that watches the workers dies of their end, later than they; the training finds out by itself."""
     if GONE not in str(said.exc_value):
         _stock[-1](said)
-
-
-def _after_fork() -> None:
-    if _training:
-        end_with_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def next_batch(loader: Any) -> Any:
