@@ -55,13 +55,13 @@ def run_command(
     reader = threading.Thread(target=_copy, args=(process.stdout, write), daemon=True)
     reader.start()
     try:
-        status = process.wait()
+        return process.wait()
     except BaseException as reason:
         _end(process, reason)
         raise
-    # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
-    reader.join(timeout=10)
-    return status
+    finally:
+        # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
+        reader.join(timeout=10)
 
 
 def _end(process: subprocess.Popen[bytes], reason: BaseException) -> None:
