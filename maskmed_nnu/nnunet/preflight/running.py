@@ -14,7 +14,7 @@ from time import sleep
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
-from maskmed_nnu.nnunet.preflight.job import write_at_once
+from maskmed_nnu.nnunet.training.job import write_at_once
 from maskmed_nnu.nnunet.whole_files import whole_copies
 from maskmed_nnu.signals import SIGNALS, Interrupted, forks_end_with_this, noted, raising
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.preflight.job import WORKERS
+from maskmed_nnu.nnunet.training.job import WORKERS
 from maskmed_nnu.signals import forks_end_with_this
 
 GONE = "background workers are no longer alive"

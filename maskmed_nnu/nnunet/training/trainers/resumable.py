@@ -16,8 +16,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from maskmed_nnu.atomic_write import files_atomically, remove_partial, write_atomically
 from maskmed_nnu.machine_errors import explain
-from maskmed_nnu.nnunet.preflight.job import describe_job, load_in_this_process_on_one_cpu
 from maskmed_nnu.nnunet.training.checkpoint_files import BEST, FINAL, LATEST, stopped_after_the_final
+from maskmed_nnu.nnunet.training.job import describe_job, load_in_this_process_on_one_cpu
 from maskmed_nnu.nnunet.training.position import KEY, Position, random_state, restore_random_state
 from maskmed_nnu.nnunet.training.workers import end_workers, ending_with_the_training, next_batch, quiet_in_workers
 from maskmed_nnu.signals import Interrupted, Request, end_with_parent, name_of, noted

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskmed_nnu.nnunet.preflight import job
-from maskmed_nnu.nnunet.preflight.job import (
+from maskmed_nnu.nnunet.training import job
+from maskmed_nnu.nnunet.training.job import (
     WORKERS,
     cpu_count,
     describe_job,
