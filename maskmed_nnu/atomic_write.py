@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -135,6 +135,6 @@ def _refusal(partial: Path) -> int | None:
 def _size(partial: Path) -> int:
     """Bytes that found room."""
     with suppress(OSError):
-        files = partial.iterdir() if partial.is_dir() else [partial]
+        files: Iterable[Path] = partial.iterdir() if partial.is_dir() else [partial]
         return sum(file.stat().st_size for file in files)
     return 0

@@ -204,7 +204,7 @@ class Resumable(nnUNetTrainer):
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:  # whose errors are the system's, where torch's own say nothing
-                stock(file)  # type: ignore[arg-type]
+                stock(file)
 
         state = position.to_state()
         hook = self.optimizer.register_state_dict_post_hook(lambda _, content: {**content, KEY: state})
