@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
 
 from maskmed_nnu.atomic_write import PARTIAL
 
@@ -47,6 +50,21 @@ def explain(error: OSError | MemoryError) -> str:
     special = not names and error.errno is not None and error.strerror != os.strerror(error.errno)
     for (cause, cure), numbers in CAUSES.items():
         if error.errno in numbers and not special:
-            return f"{what} cannot be used: {cause}; {cure}."
+            return f"{what} cannot be used: {cause}{_room(error, what)}; {cure}."
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     return f"{what} cannot be read or written ({reason}); check the disk and its free space, or {CHOOSE}."
+
+
+def _room(error: OSError, path: str) -> str:
+    """How much was needed, and what is left of an earlier file, where `atomic_write` has noted it."""
+    noted = vars(error)
+    if "written" not in noted:
+        return ""
+    least, needed = noted["written"], noted["needed"]
+    size = f"more than {least / 1e6:,.1f}" if needed is None or needed <= least else f"{needed / 1e6:,.1f}"
+    free = ""
+    if error.errno == errno.ENOSPC:
+        with suppress(OSError):
+            free = f", {shutil.disk_usage(Path(path).parent).free / 1e6:,.1f} MB are free"
+    left = "the file that was there before is intact" if noted["intact"] else "no part of it is left"
+    return f" ({size} MB are needed{free}; {left})"

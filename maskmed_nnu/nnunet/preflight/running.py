@@ -1,0 +1,96 @@
+"""While one of nnU-Net's commands runs that is about something of ours: signals, failures of the machine, the log.
+
+What ends it is told in one sentence, by `maskmed_nnu.nnunet.entry_points`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import sleep
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.machine_errors import explain
+from maskmed_nnu.nnunet.training.job import write_at_once
+from maskmed_nnu.nnunet.whole_files import whole_copies
+from maskmed_nnu.signals import SIGNALS, Interrupted, forks_end_with_this, noted, raising
+
+LOST_WORKER = ("background worker", "export worker died")
+"""What nnU-Net speaks of where one of its processes is gone."""
+GRACE = 0.5
+"""Seconds in which the signal arrives that has ended a worker: a scheduler sends it to all processes of a job."""
+
+
+@contextmanager
+def running_ours() -> Iterator[None]:
+    """
+    Raises
+    ------
+    Interrupted
+        At a signal.
+    InputError
+        At a failure of the machine.
+    """
+    write_at_once()
+    # a signal to all processes of a job ends that one, too, and Python would tell it beside the sentence
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
+    with raising(), forks_end_with_this(), whole_copies(), machine_errors_told():
+        yield
+
+
+@contextmanager
+def machine_errors_told() -> Iterator[None]:
+    """
+    Raises
+    ------
+    InputError
+        In the place of what the system refuses: a full disk, a missing permission, a folder that is gone.
+    """
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if isinstance(error, ConnectionError):  # between processes: no file, no disk
+            raise
+        raise InputError(explain(error)) from None
+    except RuntimeError as error:
+        if not any(words in str(error).lower() for words in LOST_WORKER):
+            raise
+        sleep(GRACE)
+        raise InputError(
+            "A background process ended before its work was done: for the reason above, or where there is none, most "
+            "likely for lack of memory; run the command again with fewer processes, or with more memory."
+        ) from None
+
+
+@contextmanager
+def ranks_follow() -> Iterator[None]:
+    """Signals are handed on to the processes of a training on several GPUs, which end by themselves.
+
+    Raises
+    ------
+    Interrupted
+        When they have ended.
+    SystemExit
+        With the status of the rank that failed, which has said why.
+    """
+    from torch.multiprocessing import ProcessExitedException
+
+    def hand_on(number: int) -> None:
+        for process in multiprocessing.active_children():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid or 0, number)
+
+    try:
+        with noted(hand_on):
+            yield
+    except ProcessExitedException as error:
+        if error.exit_code > 128:
+            raise Interrupted(error.exit_code - 128, None) from None
+        if -error.exit_code in SIGNALS:
+            raise Interrupted(-error.exit_code) from None
+        if error.exit_code == 1:
+            raise SystemExit(1) from None
+        raise

@@ -1,0 +1,68 @@
+"""What ends one of nnU-Net's commands is told in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+from torch.multiprocessing import ProcessExitedException
+
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.nnunet.preflight import running
+from maskmed_nnu.nnunet.preflight.running import machine_errors_told, ranks_follow, running_ours
+from maskmed_nnu.signals import Interrupted
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "/x/plans.json"), "/x/plans.json cannot be used: the disk is full"),
+        (FileNotFoundError(errno.ENOENT, "", "/x/a.b2nd"), "/x/a.b2nd cannot be used: it, or the folder it should lie"),
+        (MemoryError(), "Memory is used up"),
+        (RuntimeError("One or more background workers are no longer alive"), "A background process ended before"),
+        (RuntimeError("Background workers died. Look"), "A background process ended before"),
+        (RuntimeError("Some background worker is 6 feet under"), "most likely for lack of memory"),
+    ],
+)
+def test_failures_of_the_machine(monkeypatch, error, said):
+    monkeypatch.setattr(running, "GRACE", 0)
+    with pytest.raises(InputError) as caught, machine_errors_told():
+        raise error
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ConnectionResetError(errno.ECONNRESET, "")])
+def test_other_failures_are_no_sentence(error):
+    with pytest.raises(type(error)), machine_errors_told():
+        raise error
+
+
+def test_a_signal_that_has_ended_a_worker_first_is_what_is_told(monkeypatch):
+    monkeypatch.setattr(running, "sleep", lambda seconds: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted), running_ours():
+        raise RuntimeError("One or more background workers are no longer alive")
+
+
+def test_signals_reach_the_ranks_which_end_by_themselves(monkeypatch):
+    got = []
+    monkeypatch.setattr(running.multiprocessing, "active_children", lambda: [SimpleNamespace(pid=7)])
+    monkeypatch.setattr(os, "kill", lambda pid, number: got.append((pid, number)))
+    with pytest.raises(Interrupted) as caught, ranks_follow():
+        signal.raise_signal(signal.SIGUSR1)
+        raise ProcessExitedException("", 0, 7, exit_code=128 + signal.SIGUSR1)
+    assert got == [(7, signal.SIGUSR1)] and caught.value.code == 128 + signal.SIGUSR1
+    assert caught.value.sentence is None  # a rank has said it
+
+
+def test_a_rank_that_was_ended_before_it_trained_and_one_that_has_failed(monkeypatch):
+    with pytest.raises(Interrupted) as caught, ranks_follow():
+        raise ProcessExitedException("", 0, 7, exit_code=-signal.SIGTERM, signal_name="SIGTERM")
+    assert caught.value.sentence == ""
+    with pytest.raises(SystemExit) as failed, ranks_follow():
+        raise ProcessExitedException("", 0, 7, exit_code=1)
+    assert failed.value.code == 1
+    with pytest.raises(ProcessExitedException), ranks_follow():
+        raise ProcessExitedException("", 0, 7, exit_code=-signal.SIGSEGV, signal_name="SIGSEGV")
