@@ -1,0 +1,195 @@
+"""``python -m maskmed_nnu.workflow.job NAME … -- COMMAND``: what a rule of the Snakefile runs, one of the commands.
+
+It sets nnU-Net's folders and the numbers of workers, appends the command's output to ``logs/NAME.log`` as it comes,
+below a line that says where it runs, and notes each attempt. Signals are handed on. Two processes never work on one job
+at a time: the second waits, and leaves it at that where the first one has finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.errors import InputError
+from maskmed_nnu.stock_command import executable
+from maskmed_nnu.workflow.job_records import Attempt, Record, available_cpus, new_attempt, now, read_attempts
+from maskmed_nnu.workflow.memory_kills import memory_kills
+from maskmed_nnu.workflow.scratch import staged
+from maskmed_nnu.workflow.study import Study, read_study
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""What schedulers and terminals send."""
+BROKEN = re.compile(r"(\d+) of \d+ images could not be predicted")
+"""Where a prediction ends so, it went on past these images, and named each."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``cpus``: those that the job was given, 0 for all that it may use. ``part``: which one of how many.
+
+    ``stage``: the folder of preprocessed data that is copied to scratch. ``copy``: a file that the command leaves, and
+    where it is kept in the study.
+    """
+
+    cpus: int = 0
+    gpus: int = 1
+    part: tuple[int, int] | None = None
+    stage: str | None = None
+    copy: tuple[Path, Path] | None = None
+
+
+def run_job(study: Study, name: str, command: Sequence[str], options: Options) -> int:
+    """Run the command, and return its status; 0 where a prediction left out broken images, which the record counts."""
+    began, log = now(), study.records(name).with_suffix(".log")
+    record = Record(study.records(name))
+
+    def waiting(other: Attempt | None) -> None:
+        where = f"job {other.job or '?'} on {other.node}, begun {other.began}" if other else "another process"
+        _say(f"{name} is still worked on by {where}: waiting for its end")
+
+    with record.alone(waiting):
+        attempts = read_attempts(record.path)
+        if attempts and attempts[-1].succeeded and (attempts[-1].ended or "") > began:
+            _say(f"{name} was finished by job {attempts[-1].job or '?'} on {attempts[-1].node}")
+            return 0
+        attempt = new_attempt(shlex.join(command))
+        record.begin(attempt)
+        with log.open("ab", buffering=0) as output:
+            start = output.tell()
+            output.write(f"{attempt.first_line(len(attempts) + 1)}\n".encode())
+            kills = memory_kills()
+            status = _run(study, command, options, output, record.file)
+            broken = _broken(log, start) if status == 1 else 0
+            output.write(f"ended with status {status} {now()}\n".encode())
+        starved = memory_kills() > kills or (kills is None and status in (-signal.SIGKILL, 128 + signal.SIGKILL))
+        if broken:
+            status = 0
+        if status == 0 and options.copy is not None:
+            source, target = options.copy
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, lambda partial: shutil.copyfile(source, partial))
+        record.end(status, out_of_memory=starved, broken=broken)
+    return status
+
+
+def _run(study: Study, command: Sequence[str], options: Options, output: Any, lock: int) -> int:
+    """Run the command once, or once for each GPU with a share of the part; the first status that is not 0."""
+    cpus = options.cpus or available_cpus()
+    workers = _workers(cpus, options.gpus, trains=command[0] == "nnUNetv2_train")
+    environment = {**os.environ, **study.environment, **workers, "PYTHONUNBUFFERED": "1"}
+    with staged(study, options.stage, lambda line: output.write(f"{line}\n".encode())) as moved:
+        environment.update(moved)
+        running: list[subprocess.Popen[bytes]] = []
+        with _signals_for(running):
+            for words, own in _shares(command, options, environment):
+                program = executable(words[0]) if words[0] != sys.executable else words[0]
+                running.append(
+                    subprocess.Popen(
+                        [program, *words[1:]],
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        env={**environment, **own},
+                        cwd=study.folder,
+                        pass_fds=[lock],  # so that the job stays locked as long as the command runs
+                    )
+                )
+            ended = [process.wait() for process in running]
+    return next((status for status in ended if status), 0)
+
+
+def _shares(
+    command: Sequence[str], options: Options, environment: dict[str, str]
+) -> list[tuple[list[str], dict[str, str]]]:
+    """The commands that run side by side, one for each GPU where the job is a part of a prediction."""
+    if options.part is None:
+        return [([*command], {})]
+    part, parts = options.part
+    if options.gpus == 1:
+        return [([*command, "-num_parts", str(parts), "-part_id", str(part)], {})]
+    gpus = [gpu for gpu in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    gpus = gpus[: options.gpus] if len(gpus) >= options.gpus else [str(gpu) for gpu in range(options.gpus)]
+    return [
+        (
+            [*command, "-num_parts", str(parts * len(gpus)), "-part_id", str(part * len(gpus) + number)],
+            {"CUDA_VISIBLE_DEVICES": gpu},
+        )
+        for number, gpu in enumerate(gpus)
+    ]
+
+
+def _workers(cpus: int, gpus: int, *, trains: bool) -> dict[str, str]:
+    """nnU-Net's numbers of workers, which it takes from the node and not from the job.
+
+    A training on one CPU does the augmentation itself: a worker beside it would wait for its turn, and be taken for
+    dead. nnU-Net's planners make as many threads, and one at least.
+    """
+    augmentation = max(cpus // gpus - 1, 0 if trains else 1)
+    return {"nnUNet_n_proc_DA": str(augmentation), "nnUNet_def_n_proc": str(cpus)}
+
+
+@contextmanager
+def _signals_for(running: list[subprocess.Popen[bytes]]) -> Any:
+    """Hand signals on to the commands, which end in their own way; this process waits for them."""
+
+    def hand_on(number: int, _: Any) -> None:
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = {number: signal.signal(number, hand_on) for number in known}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _broken(log: Path, start: int) -> int:
+    """Images that the command could not predict, in what it has logged from ``start`` on."""
+    with log.open("rb") as file:
+        file.seek(start)
+        return sum(int(found[1]) for found in BROKEN.finditer(file.read().decode(errors="replace")))
+
+
+def _say(sentence: str) -> None:
+    print(f"maskmed: {sentence}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m maskmed_nnu.workflow.job", description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--study", required=True, type=Path)
+    parser.add_argument("--cpus", type=int, default=0)
+    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--part", nargs=2, type=int, metavar=("NUMBER", "OF"))
+    parser.add_argument("--stage")
+    parser.add_argument("--copy", nargs=2, type=Path, metavar=("FROM", "TO"))
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args(arguments)
+    part, copy = given.part and tuple(given.part), given.copy and tuple(given.copy)
+    options = Options(given.cpus, max(given.gpus, 1), part, given.stage, copy)
+    command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    try:
+        status = run_job(read_study(given.study), given.name, command, options)
+    except InputError as error:
+        _say(str(error))
+        return 1
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
