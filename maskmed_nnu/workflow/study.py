@@ -219,7 +219,9 @@ def read_study(folder: Path | str) -> Study:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{path}{place} is no YAML ({getattr(error, 'problem', None) or error}); correct it.") from None
+        raise InputError(
+            f"{path}{place} is no YAML ({getattr(error, 'problem', None) or error}); correct it."
+        ) from None
     study = Study(path.parent, _checked(content, path))
     fault = next(_misfits(study.config), None)
     if fault is not None:
