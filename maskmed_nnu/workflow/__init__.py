@@ -1,4 +1,4 @@
-"""Studies on a cluster: many trainings, a choice and a prediction, run by Snakemake as nnU-Net's and our own commands."""
+"""Studies on a cluster: many trainings, a choice and a prediction, run by Snakemake as nnU-Net's and our commands."""
 
 from pathlib import Path
 

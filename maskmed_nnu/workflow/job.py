@@ -1,4 +1,4 @@
-"""``python -m maskmed_nnu.workflow.job NAME … -- COMMAND``: what a rule of the Snakefile runs, one of the commands.
+"""``python -m maskmed_nnu.workflow.job NAME … -- COMMAND``: how a rule of the Snakefile runs its command.
 
 It sets nnU-Net's folders and the numbers of workers, appends the command's output to ``logs/NAME.log`` as it comes,
 below a line that says where it runs, and notes each attempt. Signals are handed on. Two processes never work on one job
@@ -23,6 +23,7 @@ from typing import Any
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.stock_command import executable
 from maskmed_nnu.workflow.job_records import Attempt, Record, available_cpus, new_attempt, now, read_attempts
 from maskmed_nnu.workflow.memory_kills import memory_kills
@@ -70,7 +71,11 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
             start = output.tell()
             output.write(f"{attempt.first_line(len(attempts) + 1)}\n".encode())
             kills = memory_kills()
-            status = _run(study, command, options, output, record.file)
+            try:
+                status = _run(study, command, options, output, record.file)
+            except (InputError, OSError) as error:
+                output.write(f"maskmed: {error if isinstance(error, InputError) else explain(error)}\n".encode())
+                status = 1
             broken = _broken(log, start) if status == 1 else 0
             output.write(f"ended with status {status} {now()}\n".encode())
         starved = memory_kills() > kills or (kills is None and status in (-signal.SIGKILL, 128 + signal.SIGKILL))
@@ -178,11 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", nargs=2, type=int, metavar=("NUMBER", "OF"))
     parser.add_argument("--stage")
     parser.add_argument("--copy", nargs=2, type=Path, metavar=("FROM", "TO"))
-    parser.add_argument("command", nargs=argparse.REMAINDER)
-    given = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--")
+    given, command = parser.parse_args(words[:end]), words[end + 1 :]
     part, copy = given.part and tuple(given.part), given.copy and tuple(given.copy)
     options = Options(given.cpus, max(given.gpus, 1), part, given.stage, copy)
-    command = given.command[1:] if given.command[:1] == ["--"] else given.command
     try:
         status = run_job(read_study(given.study), given.name, command, options)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The attempts of a job: a line of JSON when one begins and when it ends, in a file that only one process writes at a time.
+"""The attempts of a job: a line of JSON when one begins and when it ends, in a file that one process writes at a time.
 
 The file is locked while an attempt runs, and the command inherits the lock: an engine that was killed and started again
 waits for a job that has outlived it, instead of training in the same folder.

@@ -1,4 +1,4 @@
-"""What the jobs of a study ask a scheduler for: from the plans, from measured times, from what they ran out of before."""
+"""What the jobs of a study ask a scheduler for: from plans, from measured times, from what they ran out of before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskmed_nnu.workflow.job_records import read_attempts
 from maskmed_nnu.workflow.study import Job, Model, Study
 
 EPOCHS, STEPS = 1000, 250 + 50 / 3
-"""nnU-Net's: epochs of a training, and steps of one; of the 50 of the validation each costs a third, without gradients."""
+"""nnU-Net's: epochs of a training, and steps of one; each of the 50 of a validation, without gradients, is a third."""
 SPARE_TIME, SPARE_MEMORY = 1.3, 1.15
 START_MINUTES, LEAST_MINUTES = 20, 60
 BASE_GB, WORKER_GB, COPIES = 6.0, 0.5, 8

@@ -16,8 +16,8 @@ from maskmed_nnu.workflow.needs import epochs_left
 from maskmed_nnu.workflow.study import BEST, Model, Study
 
 DONE, RUNNING, FAILED, STOPPED, SILENT, WAITING = "done", "running", "failed", "stopped", "silent", "waiting"
-"""``stopped``: by a signal, or for lack of memory; it goes on in its next attempt. ``silent``: nothing has been heard of
-an attempt that has not said its end."""
+"""``stopped``: by a signal, or for lack of memory; it goes on in its next attempt. ``silent``: an attempt that has not
+said its end, and is not heard of."""
 QUIET = 900
 """Seconds in which a running job writes something; of a training at least three epochs."""
 ACTIVE = (RUNNING, SILENT)
