@@ -2,7 +2,8 @@
 
 It sets nnU-Net's folders and the numbers of workers, appends the command's output to ``logs/NAME.log`` as it comes,
 below a line that says where it runs, and notes each attempt. Signals are handed on. Two processes never work on one job
-at a time: the second waits, and leaves it at that where the first one has finished.
+at a time: the second waits, and leaves it at that where the first one has finished. So does one that an engine starts
+again, because it was killed before it knew of the job's success.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.stock_command import executable
 from maskmed_nnu.workflow.job_records import Attempt, Record, available_cpus, new_attempt, now, read_attempts
+from maskmed_nnu.workflow.local_gpus import claimed_gpus
 from maskmed_nnu.workflow.memory_kills import memory_kills
 from maskmed_nnu.workflow.scratch import staged
 from maskmed_nnu.workflow.study import Study, read_study
@@ -40,21 +43,23 @@ BROKEN = re.compile(r"(\d+) of \d+ images could not be predicted")
 class Options:
     """``cpus``: those that the job was given, 0 for all that it may use. ``part``: which one of how many.
 
-    ``stage``: the folder of preprocessed data that is copied to scratch. ``copy``: a file that the command leaves, and
-    where it is kept in the study.
+    ``stage``: plans and configuration whose preprocessed images are copied to scratch. ``copy``: a file that the command leaves, and
+    where it is kept in the study. ``inputs``: the job is left at that where it has succeeded since they were written.
     """
 
     cpus: int = 0
-    gpus: int = 1
+    gpus: int = 0
     part: tuple[int, int] | None = None
-    stage: str | None = None
+    stage: tuple[str, str] | None = None
     copy: tuple[Path, Path] | None = None
+    inputs: tuple[Path, ...] = ()
 
 
 def run_job(study: Study, name: str, command: Sequence[str], options: Options) -> int:
     """Run the command, and return its status; 0 where a prediction left out broken images, which the record counts."""
-    began, log = now(), study.records(name).with_suffix(".log")
+    line, log = shlex.join(command), study.records(name).with_suffix(".log")
     record = Record(study.records(name))
+    since = max((path.stat().st_mtime for path in options.inputs), default=time.time())
 
     def waiting(other: Attempt | None) -> None:
         where = f"job {other.job or '?'} on {other.node}, begun {other.began}" if other else "another process"
@@ -62,10 +67,10 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
 
     with record.alone(waiting):
         attempts = read_attempts(record.path)
-        if attempts and attempts[-1].succeeded and (attempts[-1].ended or "") > began:
+        if attempts and attempts[-1].command == line and attempts[-1].succeeded_since(since):
             _say(f"{name} was finished by job {attempts[-1].job or '?'} on {attempts[-1].node}")
             return 0
-        attempt = new_attempt(shlex.join(command))
+        attempt = new_attempt(line)
         record.begin(attempt)
         with log.open("ab", buffering=0) as output:
             start = output.tell()
@@ -92,10 +97,13 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
 def _run(study: Study, command: Sequence[str], options: Options, output: Any, lock: int) -> int:
     """Run the command once, or once for each GPU with a share of the part; the first status that is not 0."""
     cpus = options.cpus or available_cpus()
-    workers = _workers(cpus, options.gpus, trains=command[0] == "nnUNetv2_train")
+    workers = _workers(cpus, max(options.gpus, 1), trains=command[0] == "nnUNetv2_train")
     environment = {**os.environ, **study.environment, **workers, "PYTHONUNBUFFERED": "1"}
-    with staged(study, options.stage, lambda line: output.write(f"{line}\n".encode())) as moved:
-        environment.update(moved)
+    with (
+        staged(study, options.stage, lambda line: output.write(f"{line}\n".encode())) as moved,
+        claimed_gpus(options.gpus) as (gpus, claims),
+    ):
+        environment.update({**moved, **gpus})
         running: list[subprocess.Popen[bytes]] = []
         with _signals_for(running):
             for words, own in _shares(command, options, environment):
@@ -108,7 +116,7 @@ def _run(study: Study, command: Sequence[str], options: Options, output: Any, lo
                         stderr=subprocess.STDOUT,
                         env={**environment, **own},
                         cwd=study.folder,
-                        pass_fds=[lock],  # so that the job stays locked as long as the command runs
+                        pass_fds=[lock, *claims],  # so that job and GPUs stay locked as long as the command runs
                     )
                 )
             ended = [process.wait() for process in running]
@@ -122,7 +130,7 @@ def _shares(
     if options.part is None:
         return [([*command], {})]
     part, parts = options.part
-    if options.gpus == 1:
+    if options.gpus < 2:
         return [([*command, "-num_parts", str(parts), "-part_id", str(part)], {})]
     gpus = [gpu for gpu in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     gpus = gpus[: options.gpus] if len(gpus) >= options.gpus else [str(gpu) for gpu in range(options.gpus)]
@@ -179,15 +187,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name")
     parser.add_argument("--study", required=True, type=Path)
     parser.add_argument("--cpus", type=int, default=0)
-    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--part", nargs=2, type=int, metavar=("NUMBER", "OF"))
-    parser.add_argument("--stage")
+    parser.add_argument("--stage", nargs=2, metavar=("PLANS", "CONFIGURATION"))
     parser.add_argument("--copy", nargs=2, type=Path, metavar=("FROM", "TO"))
+    parser.add_argument("--inputs", nargs="*", type=Path, default=())
     words = list(sys.argv[1:] if arguments is None else arguments)
     end = words.index("--")
     given, command = parser.parse_args(words[:end]), words[end + 1 :]
-    part, copy = given.part and tuple(given.part), given.copy and tuple(given.copy)
-    options = Options(given.cpus, max(given.gpus, 1), part, given.stage, copy)
+    part, copy, stage = (value and tuple(value) for value in (given.part, given.copy, given.stage))
+    options = Options(given.cpus, given.gpus, part, stage, copy, tuple(given.inputs))
     try:
         status = run_job(read_study(given.study), given.name, command, options)
     except InputError as error:

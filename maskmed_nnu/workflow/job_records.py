@@ -17,8 +17,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.workflow.scheduler import still_runs
+
 POLL = 0.5
 """Seconds between two looks at a lock."""
+ASKING = 60
+"""Seconds between two questions to the scheduler."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Attempt:
     out_of_memory: bool = False
     broken: int = 0
 
-    @property
-    def succeeded(self) -> bool:
-        return self.status == 0
+    def succeeded_since(self, time: float) -> bool:
+        """``time``: seconds as of files."""
+        return self.status == 0 and self.ended is not None and datetime.fromisoformat(self.ended).timestamp() >= time
 
     def first_line(self, number: int) -> str:
         """Of the log."""
@@ -91,7 +95,7 @@ def is_locked(path: Path) -> bool:
     """Whether an attempt runs, as far as this machine and the file system can tell."""
     try:
         with path.open("rb") as file:
-            return not _try_lock(file.fileno(), shared=True)
+            return not try_lock(file.fileno(), shared=True)
     except OSError:
         return False
 
@@ -109,16 +113,21 @@ class Record:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            told = False
-            while not _try_lock(self.file):
+            told = other = False
+            while not try_lock(self.file) or (other := self._elsewhere()):
                 if not told:
                     last = read_attempts(self.path)
                     report(last[-1] if last else None)
                     told = True
-                time.sleep(POLL)
+                time.sleep(POLL if not other else ASKING)
             yield
         finally:
             os.close(self.file)
+
+    def _elsewhere(self) -> bool:
+        """Whether the attempt before is still running, on a node that this one's locks do not reach."""
+        attempts = read_attempts(self.path)
+        return bool(attempts) and attempts[-1].ended is None and still_runs(attempts[-1].job)
 
     def begin(self, attempt: Attempt) -> None:
         content = asdict(attempt)
@@ -137,7 +146,7 @@ class Record:
         return size > 0 and os.pread(self.file, 1, size - 1) != b"\n"
 
 
-def _try_lock(file: int, *, shared: bool = False) -> bool:
+def try_lock(file: int, *, shared: bool = False) -> bool:
     """False where another process has the lock. File systems without locks let everybody have it."""
     try:
         import fcntl

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import folder_state
-from maskmed_nnu.json_file import read_optional_object, write_json
+from maskmed_nnu.json_file import read_json, read_optional_object, write_json
+from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 from maskmed_nnu.workflow.job_records import Record
 from maskmed_nnu.workflow.study import Study
 
@@ -22,17 +23,21 @@ SPARE = 1.1
 
 
 @contextmanager
-def staged(study: Study, data: str | None, tell: Callable[[str], object]) -> Iterator[dict[str, str]]:
-    """Variables that lead nnU-Net to a copy of the folder ``data`` of preprocessed cases on this node's disk.
+def staged(
+    study: Study, training: tuple[str, str] | None, tell: Callable[[str], object]
+) -> Iterator[dict[str, str]]:
+    """Variables that lead nnU-Net to a copy of the images of a ``training``, plans and configuration, on this node.
 
     There are none where the study names no scratch, or the disk has no room; then the shared folder is used. Jobs that
     start at the same time wait for the one that copies.
     """
-    place = _place(study) if data is not None else None
-    if place is None or data is None:
+    place = _place(study) if training is not None else None
+    if place is None or training is None:
         yield {}
         return
     source, target = study.preprocessed, place / study.config.dataset
+    plans = read_json(source / f"{training[0]}.json", expected="nnU-Net's plans")
+    data = str(resolve_configuration(plans, training[1])["data_identifier"])
     try:
         place.mkdir(parents=True, exist_ok=True)
         lock = Record(place / "copying")

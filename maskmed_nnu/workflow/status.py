@@ -215,7 +215,7 @@ def _reached(curve: TrainingCurve) -> int:
 def _steps(study: Study) -> dict[str, list[str]]:
     """The steps that are no trainings → their jobs; those of the prediction once it is known who predicts."""
     config = study.config
-    configurations = dict.fromkeys((model.plans, model.configuration) for model in study.models)
+    configurations = dict.fromkeys((model.plans, model.data) for model in study.models)
     steps = {"convert": ["convert"]} if config.convert else {}
     steps |= {
         "fingerprint": ["fingerprint"],

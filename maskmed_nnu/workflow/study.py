@@ -18,7 +18,7 @@ from maskmed_nnu.legal_values import legal_values
 CONFIG = "config.yaml"
 BEST = "best/inference_information.json"
 """What nnUNetv2_find_best_configuration found, in the folder of the study."""
-CASCADE, LOW_RESOLUTION = "3d_cascade_fullres", "3d_lowres"
+CASCADE, LOW_RESOLUTION, FULL_RESOLUTION = "3d_cascade_fullres", "3d_lowres", "3d_fullres"
 Count = Annotated[int, Ge(1)]
 Index = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
@@ -109,6 +109,11 @@ class Model(NamedTuple):
     def name(self) -> str:
         """Of its folder in ``nnUNet_results``."""
         return f"{self.trainer}__{self.plans}__{self.configuration}"
+
+    @property
+    def data(self) -> str:
+        """The configuration whose preprocessed images it is trained on."""
+        return FULL_RESOLUTION if self.configuration == CASCADE else self.configuration
 
 
 @dataclass(frozen=True)
