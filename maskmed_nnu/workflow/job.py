@@ -35,7 +35,7 @@ from maskmed_nnu.workflow.study import Study, read_study
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """What schedulers and terminals send."""
-BROKEN = re.compile(r"(\d+) of \d+ images could not be predicted")
+BROKEN = re.compile(r"^(?:maskmed: )?(\d+) of \d+ images could not be predicted", re.MULTILINE)
 """Where a prediction ends so, it went on past these images, and named each."""
 
 
@@ -83,7 +83,7 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
                 status = 1
             broken = _broken(log, start) if status == 1 else 0
             output.write(f"ended with status {status} {now()}\n".encode())
-        starved = memory_kills() > kills or (kills is None and status in (-signal.SIGKILL, 128 + signal.SIGKILL))
+        starved = _out_of_memory(status, kills, memory_kills())
         if broken:
             status = 0
         if status == 0 and options.copy is not None:
@@ -92,6 +92,13 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
             write_atomically(target, lambda partial: shutil.copyfile(source, partial))
         record.end(status, out_of_memory=starved, broken=broken)
     return status
+
+
+def _out_of_memory(status: int, before: int | None, after: int | None) -> bool:
+    """By the kernel's count of kills; where nobody counts, a command that was killed at once is taken for one."""
+    if before is None or after is None:
+        return status in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    return after > before
 
 
 def _run(study: Study, command: Sequence[str], options: Options, output: Any, lock: int) -> int:

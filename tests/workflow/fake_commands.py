@@ -31,8 +31,9 @@ trouble = Path("{trouble}") / name
 if trouble.is_file():
     what = trouble.read_text()
     trouble.unlink()
-    if what.startswith("wait "):
-        time.sleep(float(what[5:]))
+    if what == "wait":
+        while not trouble.with_name("go").is_file():
+            time.sleep(0.05)
     else:
         print("this attempt fails")
         sys.exit(int(what))

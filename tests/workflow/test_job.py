@@ -53,11 +53,11 @@ def test_a_command_that_is_not_there_is_told_in_the_log(study):
 
 
 def test_broken_images_cost_a_count_and_other_failures_the_part(study):
-    sentence = "2 of 9 images could not be predicted; the reason for each stands above."
-    assert run_job(study, "predict/a", python(f"print({sentence!r}); raise SystemExit(1)"), Options()) == 0
+    text = "print(2, 'of 9 images could not be predicted; the reason for each stands above.'); raise SystemExit({})"
+    assert run_job(study, "predict/a", python(text.format(1)), Options()) == 0
     assert read_attempts(study.records("predict/a"))[0].broken == 2
     assert run_job(study, "predict/b", python("raise SystemExit(1)"), Options()) == 1
-    assert run_job(study, "predict/c", python(f"print({sentence!r}); raise SystemExit(2)"), Options()) == 2
+    assert run_job(study, "predict/c", python(text.format(2)), Options()) == 2
 
 
 def test_a_lack_of_memory_is_told_from_other_kills(study, monkeypatch):
