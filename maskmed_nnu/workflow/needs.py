@@ -9,7 +9,8 @@ from typing import Any
 
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.workflow.job_records import read_attempts
-from maskmed_nnu.workflow.study import Job, Model, Study
+from maskmed_nnu.workflow.config import Job
+from maskmed_nnu.workflow.study import Model, Study
 
 EPOCHS, STEPS = 1000, 250 + 50 / 3
 """nnU-Net's: epochs of a training, and steps of one; each of the 50 of a validation, without gradients, is a third."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.workflow.study import CONFIG, Jobs, Study, read_study
+from maskmed_nnu.workflow.config import Jobs
+from maskmed_nnu.workflow.study import CONFIG, Study, read_study
 
 TEMPLATE = Path(__file__).parent / "template"
 PROFILES = ("local", "slurm")

@@ -7,8 +7,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from maskmed_nnu.workflow.config import Jobs
 from maskmed_nnu.workflow.new_study import _write
-from maskmed_nnu.workflow.study import Jobs, Study, read_study
+from maskmed_nnu.workflow.study import Study, read_study
 
 DATA_SET = "Dataset004_Tiny"
 NAMES = """nnUNetv2_extract_fingerprint nnUNetv2_plan_experiment nnUNetv2_preprocess nnUNetv2_train nnUNetv2_predict
