@@ -33,7 +33,7 @@ from maskmed_nnu.workflow.memory_kills import memory_kills
 from maskmed_nnu.workflow.scratch import staged
 from maskmed_nnu.workflow.study import Study, read_study
 
-SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 """What schedulers and terminals send."""
 BROKEN = re.compile(r"^(?:maskmed: )?(\d+) of \d+ images could not be predicted", re.MULTILINE)
 """Where a prediction ends so, it went on past these images, and named each."""
@@ -165,6 +165,8 @@ def _signals_for(running: list[subprocess.Popen[bytes]]) -> Any:
     """Hand signals on to the commands, which end in their own way; this process waits for them."""
 
     def hand_on(number: int, _: Any) -> None:
+        if number == signal.SIGINT and _is_in_terminal():
+            return  # Ctrl-C has reached the commands, too, and a second one would interrupt how they end
         for process in running:
             if process.poll() is None:
                 process.send_signal(number)
@@ -176,6 +178,14 @@ def _signals_for(running: list[subprocess.Popen[bytes]]) -> Any:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_in_terminal() -> bool:
+    """Whether this process is one of those that a terminal sends its Ctrl-C to."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (AttributeError, OSError, ValueError):  # no terminal, no standard input, Windows
+        return False
 
 
 def _broken(log: Path, start: int) -> int:
