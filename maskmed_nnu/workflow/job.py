@@ -37,6 +37,8 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 """What schedulers and terminals send."""
 BROKEN = re.compile(r"^(?:maskmed: )?(\d+) of \d+ images could not be predicted", re.MULTILINE)
 """Where a prediction ends so, it went on past these images, and named each."""
+MEMORY = re.compile(r"MemoryError|[Mm]emory is used up|Cannot allocate memory")
+LOST_WORKER = re.compile(r"[Bb]ackground (?:workers?|process)[^\n]*(?:no longer alive|ended before)")
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
             except (InputError, OSError) as error:
                 output.write(f"maskmed: {error if isinstance(error, InputError) else explain(error)}\n".encode())
                 status = 1
-            broken = _broken(log, start) if status == 1 else 0
             output.write(f"ended with status {status} {now()}\n".encode())
-        starved = _out_of_memory(status, kills, memory_kills())
+        said = _said(log, start) if status else ""
+        broken = sum(int(found[1]) for found in BROKEN.finditer(said)) if status == 1 else 0
+        starved = bool(status) and _out_of_memory(status, said, kills, memory_kills())
         if broken:
             status = 0
         if status == 0 and options.copy is not None:
@@ -94,11 +97,16 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
     return status
 
 
-def _out_of_memory(status: int, before: int | None, after: int | None) -> bool:
-    """By the kernel's count of kills; where nobody counts, a command that was killed at once is taken for one."""
-    if before is None or after is None:
-        return status in (-signal.SIGKILL, 128 + signal.SIGKILL)
-    return after > before
+def _out_of_memory(status: int, said: str, before: int | None, after: int | None) -> bool:
+    """By what the command says, or by the kernel's count of kills.
+
+    Where nobody counts, a command that was killed at once, or that has lost a worker, is taken for one.
+    """
+    if MEMORY.search(said):
+        return True
+    if before is not None and after is not None:
+        return after > before
+    return status in (-signal.SIGKILL, 128 + signal.SIGKILL) or bool(LOST_WORKER.search(said))
 
 
 def _run(study: Study, command: Sequence[str], options: Options, output: Any, lock: int) -> int:
@@ -188,11 +196,11 @@ def _is_in_terminal() -> bool:
         return False
 
 
-def _broken(log: Path, start: int) -> int:
-    """Images that the command could not predict, in what it has logged from ``start`` on."""
+def _said(log: Path, start: int) -> str:
+    """What the command has logged from ``start`` on."""
     with log.open("rb") as file:
         file.seek(start)
-        return sum(int(found[1]) for found in BROKEN.finditer(file.read().decode(errors="replace")))
+        return file.read().decode(errors="replace")
 
 
 def _say(sentence: str) -> None:

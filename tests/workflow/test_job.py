@@ -60,14 +60,30 @@ def test_broken_images_cost_a_count_and_other_failures_the_part(study):
     assert run_job(study, "predict/c", python(text.format(2)), Options()) == 2
 
 
-def test_a_lack_of_memory_is_told_from_other_kills(study, monkeypatch):
-    kill = python("import os; os.kill(os.getpid(), 9)")
-    kills = iter([3, 3, 3, 4, None, None])
-    monkeypatch.setattr(job, "memory_kills", lambda: next(kills))
-    for name in "abc":
-        assert run_job(study, name, kill, Options()) == -9
-    told = [read_attempts(study.records(name))[0].out_of_memory for name in "abc"]
-    assert told == [False, True, True]  # where nobody counts, SIGKILL is taken for it
+KILL = "import os; os.kill(os.getpid(), 9)"
+LOST = "print('RuntimeError: One or more background workers are no longer alive.'); raise SystemExit(1)"
+
+
+@pytest.mark.parametrize(
+    ("kills", "text", "out_of_memory"),
+    [
+        ((3, 3), KILL, False),
+        ((3, 4), KILL, True),
+        ((3, 4), LOST, True),  # a worker was killed, and the command ended by itself
+        ((3, 3), LOST, False),
+        ((None, None), KILL, True),  # where nobody counts
+        ((None, None), LOST, True),
+        ((None, None), "raise SystemExit(143)", False),
+        ((3, 3), "raise MemoryError", True),
+        ((None, None), "raise RuntimeError('CUDA out of memory')", False),  # which more RAM does not cure
+        ((3, 4), "print()", False),  # it has ended well
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_failures(study, monkeypatch, kills, text, out_of_memory):
+    counted = iter(kills)
+    monkeypatch.setattr(job, "memory_kills", lambda: next(counted))
+    run_job(study, "a", python(text), Options())
+    assert read_attempts(study.records("a"))[0].out_of_memory == out_of_memory
 
 
 def test_a_second_process_waits_and_leaves_it_at_what_the_first_has_done(study, tmp_path, capfd):
