@@ -75,9 +75,8 @@ def run_job(study: Study, name: str, command: Sequence[str], options: Options) -
         attempt = new_attempt(line)
         record.begin(attempt)
         with log.open("ab", buffering=0) as output:
-            start = output.tell()
             output.write(f"{attempt.first_line(len(attempts) + 1)}\n".encode())
-            kills = memory_kills()
+            start, kills = output.tell(), memory_kills()
             try:
                 status = _run(study, command, options, output, record.file)
             except (InputError, OSError) as error:

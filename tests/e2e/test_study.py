@@ -1,9 +1,13 @@
-"""A study of two networks × two folds by Snakemake: the same predictions and scores as its commands by hand."""
+"""A study of two networks × two folds by Snakemake: the same predictions and scores as its commands by hand.
+
+On this machine, and through Slurm where one answers.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +20,7 @@ from tiny_data import write_dataset
 from maskmed_nnu.workflow.job_records import read_attempts
 from maskmed_nnu.workflow.new_study import _write
 from maskmed_nnu.workflow.status import read_status
-from maskmed_nnu.workflow.study import Study, read_study
+from maskmed_nnu.workflow.study import BEST, Study, read_study
 
 pytest.importorskip("snakemake", reason="Snakemake is missing: pip install 'maskmed-nnu[cluster]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -26,7 +30,19 @@ FOLDS = (0, 1)
 CPU = ("-device", "cpu")
 
 
-def write_study(workspace) -> Study:
+def slurm_answers() -> bool:
+    return shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+
+
+OPTIONS = {
+    "local": ("--cores", "2"),
+    "slurm": ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3"),
+}
+"""The second are for a cluster without accounting."""
+NO_SLURM = pytest.mark.skipif(not slurm_answers(), reason="no Slurm answers (sinfo)")
+
+
+def write_study(workspace, name: str) -> Study:
     """On one CPU for each job, so that a training augments in its own process and is the same each time."""
     networks = [
         {
@@ -55,16 +71,20 @@ def write_study(workspace) -> Study:
         "preprocessed": "nnUNet_preprocessed",
         "results": "nnUNet_results",
     }
-    _write(workspace.root / "study", values)
-    return read_study(workspace.root / "study")
+    _write(workspace.root / name, values)
+    return read_study(workspace.root / name)
 
 
 @pytest.fixture(scope="module")
-def study(workspace) -> Study:
-    write_dataset(workspace.raw, NAME, test_cases=12)
-    study = write_study(workspace)
+def raw_data(workspace) -> Path:
+    return write_dataset(workspace.raw, NAME, test_cases=12)
+
+
+@pytest.fixture(scope="module", params=["local", pytest.param("slurm", marks=NO_SLURM)])
+def study(request, workspace, raw_data) -> Study:
+    study = write_study(workspace, f"study_{request.param}")
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--cores", "2"],
+        [sys.executable, "-m", "snakemake", "--profile", f"profiles/{request.param}", *OPTIONS[request.param]],
         env={**os.environ, **workspace.environ},
         cwd=study.folder,
         stdout=subprocess.PIPE,
@@ -75,8 +95,10 @@ def study(workspace) -> Study:
     return study
 
 
-def by_hand(workspace, study: Study) -> Path:
+@pytest.fixture(scope="module")
+def by_hand(workspace, raw_data) -> Path:
     """The commands in another place; the folder of the final predictions."""
+    study = write_study(workspace, "by_hand")
     workspace.run("nnUNetv2_extract_fingerprint", "-d", NUMBER, "--verify_dataset_integrity", "-np", 1)
     for model in study.models:
         planner = study.planners[model.plans]
@@ -108,18 +130,16 @@ def by_hand(workspace, study: Study) -> Path:
     return final
 
 
-def test_the_results_are_those_of_the_commands_by_hand(workspace, study):
-    final = by_hand(workspace, study)
-    names = sorted(file.name for file in final.glob("*.nii.gz"))
+def test_the_results_are_those_of_the_commands_by_hand(workspace, study, by_hand):
+    found = study.final_predictions()
+    names = sorted(file.name for file in by_hand.glob("*.nii.gz"))
     assert len(names) == 12
-    assert names == sorted(file.name for file in study.final_predictions().glob("*.nii.gz"))
+    assert names == sorted(file.name for file in found.glob("*.nii.gz"))
     for name in names:
-        maps = [sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for folder in (final, study.final_predictions())]
+        maps = [sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for folder in (by_hand, found)]
         np.testing.assert_array_equal(*maps)
-    information = [
-        json.loads(file.read_text())["all_results"]
-        for file in (workspace.results / NAME / "inference_information.json", study.folder / "best/inference_information.json")
-    ]
+    files = (workspace.results / NAME / "inference_information.json", study.folder / BEST)
+    information = [json.loads(file.read_text())["all_results"] for file in files]
     assert information[0] == information[1] and len(information[0]) == 3
 
 
