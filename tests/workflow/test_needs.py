@@ -95,3 +95,26 @@ def test_the_smallest_gpu_that_has_room(study):
     assert needs.gpu_model(kinds, model, file) == "rtx3090"
     small = edited(kinds, "{a100: 40, rtx2080: 11, rtx3090: 24}", "{rtx2080: 11, titan: 12}")
     assert needs.gpu_model(small, model, file) == "titan"  # the largest there is
+
+
+def test_folds_are_nnunets_and_those_that_are_there_stay(study, capsys):
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    from maskmed_nnu.workflow import splits
+
+    labels = study.preprocessed / "gt_segmentations"
+    labels.mkdir(parents=True)
+    (study.preprocessed / "dataset.json").write_text('{"file_ending": ".nii.gz"}')
+    for number in range(4):
+        (labels / f"case_{number}.nii.gz").touch()
+    assert splits.main(str(study.folder)) == 1
+    assert "has 4 training cases, fewer than nnU-Net's five folds need" in capsys.readouterr().err
+    for number in range(4, 11):
+        (labels / f"case_{number}.nii.gz").touch()
+    assert splits.main(str(study.folder)) == 0
+    file = study.preprocessed / "splits_final.json"
+    cases = sorted(f"case_{number}" for number in range(11))
+    assert json.loads(file.read_text()) == generate_crossval_split(cases, seed=12345, n_splits=5)
+    file.write_text("[]")
+    assert splits.main(str(study.folder)) == 0
+    assert file.read_text() == "[]"
