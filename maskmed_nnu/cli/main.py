@@ -31,6 +31,8 @@ COMMANDS = {
     "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
     "explain": "show why a network says so: what each query draws and answers for, heatmaps, attention",
     "report": "write a training as one HTML page: scores, curves, best and worst cases, failures, plans",
+    "workflow": "write a study of many trainings, a choice and a prediction, for Snakemake here or on a cluster",
+    "status": "show how far such a study is: epochs, scores, time left, attempts, nodes",
     "export": "write a trained model as one file to hand on",
     "import": "install such a file for nnU-Net's own commands",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,12 @@ def read_curve(folder: Path) -> TrainingCurve:
     reached = epochs[-1].number + 1 if epochs else 0
     finished = (folder / FINAL_CHECKPOINT).is_file() or (planned is not None and 0 < planned <= reached)
     return TrainingCurve(fold, epochs, finished, planned, from_checkpoint)
+
+
+def median_seconds(curve: TrainingCurve) -> float | None:
+    """Of an epoch; None where no time was logged."""
+    known = [epoch.seconds for epoch in curve.epochs if math.isfinite(epoch.seconds)]
+    return statistics.median(known) if known else None
 
 
 def _from_logs(folder: Path) -> tuple[Epoch, ...]:
