@@ -20,7 +20,7 @@ from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.discovery.training_length import split_length
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
 from maskmed_nnu.nnunet.preflight.huge_pages import ask_for_huge_pages
-from maskmed_nnu.nnunet.preflight.running import machine_errors_told, ranks_follow, running_ours
+from maskmed_nnu.nnunet.running import machine_errors_told, ranks_follow, running_ours
 from maskmed_nnu.nnunet.training.job import describe_job
 
 OURS = "maskmed_nnu"

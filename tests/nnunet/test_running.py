@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from torch.multiprocessing import ProcessExitedException
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.preflight import running
-from maskmed_nnu.nnunet.preflight.running import machine_errors_told, ranks_follow, running_ours
+from maskmed_nnu.nnunet import running
+from maskmed_nnu.nnunet.running import machine_errors_told, ranks_follow, running_ours, write_at_once
 from maskmed_nnu.signals import Interrupted
 
 
@@ -66,3 +69,13 @@ def test_a_rank_that_was_ended_before_it_trained_and_one_that_has_failed(monkeyp
     assert failed.value.code == 1
     with pytest.raises(ProcessExitedException), ranks_follow():
         raise ProcessExitedException("", 0, 7, exit_code=-signal.SIGSEGV, signal_name="SIGSEGV")
+
+
+def test_a_log_in_a_file_is_never_late(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")
+    with (tmp_path / "log.txt").open("wb") as file:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file))
+        write_at_once()
+        print("said")
+        assert (tmp_path / "log.txt").read_text() == "said\n"
+    assert os.environ["PYTHONUNBUFFERED"] == "1"

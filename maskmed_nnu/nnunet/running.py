@@ -5,8 +5,10 @@ What ends it is told in one sentence, by `maskmed_nnu.nnunet.entry_points`.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,6 @@ from time import sleep
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
-from maskmed_nnu.nnunet.training.job import write_at_once
 from maskmed_nnu.nnunet.whole_files import whole_copies
 from maskmed_nnu.signals import SIGNALS, Interrupted, forks_end_with_this, noted, raising
 
@@ -94,3 +95,11 @@ def ranks_follow() -> Iterator[None]:
         if error.exit_code == 1:
             raise SystemExit(1) from None
         raise
+
+
+def write_at_once() -> None:
+    """Each line that this process prints, and those that it starts, is in the log at once, also in a file."""
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
