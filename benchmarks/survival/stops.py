@@ -20,7 +20,7 @@ GRACE = 3600.0
 
 
 HEADING = (
-    *("signal", "to", "status", "stopped after", "began off by", "steps within", "one sentence"),
+    *("signal", "to", "status", "stopped after", "began off by", "steps in a row", "one sentence"),
     *("processes left", "files left"),
 )
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from time import sleep
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.machine_errors import explain
+from maskmed_nnu.machine_errors import AGAIN, explain
 from maskmed_nnu.nnunet.whole_files import whole_copies
 from maskmed_nnu.signals import SIGNALS, Interrupted, forks_end_with_this, noted, raising
 
@@ -26,8 +26,9 @@ GRACE = 0.5
 
 
 @contextmanager
-def running_ours() -> Iterator[None]:
-    """
+def running_ours(*, again: str = AGAIN) -> Iterator[None]:
+    """``again`` is how the command goes on after a failure of the machine.
+
     Raises
     ------
     Interrupted
@@ -38,12 +39,12 @@ def running_ours() -> Iterator[None]:
     write_at_once()
     # a signal to all processes of a job ends that one, too, and Python would tell it beside the sentence
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
-    with raising(), forks_end_with_this(), whole_copies(), machine_errors_told():
+    with raising(), forks_end_with_this(), whole_copies(), machine_errors_told(again=again):
         yield
 
 
 @contextmanager
-def machine_errors_told() -> Iterator[None]:
+def machine_errors_told(*, again: str = AGAIN) -> Iterator[None]:
     """
     Raises
     ------
@@ -55,7 +56,7 @@ def machine_errors_told() -> Iterator[None]:
     except (OSError, MemoryError) as error:
         if isinstance(error, ConnectionError):  # between processes: no file, no disk
             raise
-        raise InputError(explain(error)) from None
+        raise InputError(explain(error, again=again)) from None
     except RuntimeError as error:
         if not any(words in str(error).lower() for words in LOST_WORKER):
             raise
