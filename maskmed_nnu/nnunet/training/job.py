@@ -23,11 +23,13 @@ WORKERS = "nnUNet_n_proc_DA"
 
 def describe_job(device: str) -> str:
     """One line: where a training runs, with what, and under which job number."""
+    import torch
+
     gpu = _gpus() if device == "cuda" else ""
     cpus = cpu_count()
     parts = [
         f"{platform.node()} ({gpu}{cpus} CPU{'s' if cpus > 1 else ''})",
-        f"maskmed-nnu {package_version()}, nnU-Net {version('nnunetv2')}, torch {version('torch')}, "
+        f"maskmed-nnu {package_version()}, nnU-Net {version('nnunetv2')}, torch {torch.__version__}, "
         f"Python {platform.python_version()}",
         f"{_job()}, process {os.getpid()}",
         f"in {Path.cwd()}",

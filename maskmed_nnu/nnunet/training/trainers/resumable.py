@@ -132,7 +132,7 @@ class Resumable(nnUNetTrainer):
     def _note(self, error: OSError) -> None:
         """Say once that log and plot stay behind."""
         if self._logs:
-            print(f"Note: {explain(error)} Until then the log is printed only, and the training goes on.")
+            print(f"Note: {explain(error, again='the log goes on')} The training goes on; its lines are printed.")
         self._logs = False
 
     def get_tr_and_val_datasets(self) -> tuple:
