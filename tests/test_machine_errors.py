@@ -98,7 +98,7 @@ def test_a_file_that_did_not_fit_tells_how_much_was_needed_and_what_is_left(tmp_
     path = tmp_path / "a.bin"
     if before is not None:
         path.write_text(before)
-    for needed, size in ((None, "more than 0.3 MB"), (5_000_000, "5.0 MB")):
+    for needed, size in ((None, "more than 300.0 kB"), (5_000_000, "5.0 MB")):
         with files_of_at_most(300_000), pytest.raises(OSError, match="File too large") as caught:
             write_atomically(path, lambda partial: partial.write_bytes(bytes(10**6)), needed=needed)
         told = machine_errors.explain(pickle.loads(pickle.dumps(caught.value)))  # as it comes from a worker

@@ -146,6 +146,8 @@ def _after(steps: int) -> Callable[[Study, Job], bool]:
 
 CPU, CPU_OURS = ("-device", "cpu"), ("--device", "cpu")
 TRAINING: dict[str, Any] = {"command": _training, "prepare": _untrained, "again": ("--c",)}
+LONG = {"STEPS": "500"}
+"""So that the disk is full before the epoch ends."""
 MOMENTS = {
     "conversion": Moment(_converting, _pictures, room=20_000),
     "planning": Moment(lambda study: PLANNING),
@@ -155,8 +157,8 @@ MOMENTS = {
         room=60_000,
     ),
     "start of a training": Moment(**TRAINING),
-    "checkpoint at a signal": Moment(**TRAINING, when=_after(3), signal=signal.SIGTERM),
-    "checkpoint after ten minutes": Moment(**TRAINING, when=_after(3), settings={"SAVE_SECONDS": "0.5"}),
+    "checkpoint at a signal": Moment(**TRAINING, when=_after(3), signal=signal.SIGTERM, settings=LONG),
+    "checkpoint after ten minutes": Moment(**TRAINING, when=_after(3), settings={"SAVE_SECONDS": "1", **LONG}),
     "checkpoint of an epoch": Moment(**TRAINING, when=_after(3)),
     "final checkpoint": Moment(
         **TRAINING,

@@ -15,12 +15,12 @@ from benchmarks.survival.study import NAME, PLANNING, STEPS, Study, left_over, s
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 SECONDS = 2.0
 """After the first step of a run, at most, until the signal."""
-GRACE = 600.0
+GRACE = 3600.0
 """In which a stopped command must have ended."""
 
 
 HEADING = (
-    *("signal", "to", "status", "stopped after", "began off by", "steps within", "one sentence"),
+    *("signal", "to", "status", "stopped after", "began off by", "steps in a row", "one sentence"),
     *("processes left", "files left"),
 )
 

@@ -117,7 +117,7 @@ class Study:
         command = ("nnUNetv2_train", NUMBER, "2d", "0", "-p", PLANS, "-tr", TRAINER, "-device", "cpu")
         return self.start(*command, *options, **settings)
 
-    def wait_for_steps(self, count: int, job: Job, seconds: float = 600) -> None:
+    def wait_for_steps(self, count: int, job: Job, seconds: float = 3600) -> None:
         """Until the trace has so many lines.
 
         Raises:

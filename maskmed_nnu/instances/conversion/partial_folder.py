@@ -33,6 +33,8 @@ def writing(folder: Path, key: str) -> Iterator[Path]:
     except (InputError, OSError) as error:
         if isinstance(error, InputError) or error.errno in LACKS_SPACE:
             shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and partial in Path(str(error.filename)).parents:
+            error.filename = str(folder / Path(error.filename).relative_to(partial))  # as it would be called
         raise
 
 

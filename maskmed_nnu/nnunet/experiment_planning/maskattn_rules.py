@@ -17,14 +17,14 @@ FEATURES = (64, 128, 256, 256)
 """Widths of the stages, as published. nnU-Net's further scales are left out: attention sees all of a patch."""
 OBJECT_FEATURES = (32, 64, 128, 128)
 OBJECT_PLACEMENT = "decoder"
-"""For objects, which need only their surroundings. After equal steps they are as accurate as with modules in the encoder
-too, in 60% of the time; and a step of the published widths takes three times as long (docs/maskattn_unet.md)."""
+"""For objects, which need only their surroundings. After equal steps they are as accurate as with modules in the
+encoder too, in 60% of the time; and a step of the published widths takes three times as long."""
 MAX_KEYS = 256
 """Keys that every position attends to. At 128×128 attention then costs two thirds of what the convolutions do; with
 1024 keys it costs more than they, and a step takes twice as long."""
 OBJECT_KEYS = 64
-"""For objects. With 256 keys attention takes a fifth of a narrow network's step, and more in prediction, whose tiles are
-larger."""
+"""For objects. With 256 keys attention takes a fifth of a narrow network's step, and more in prediction, whose tiles
+are larger."""
 EMBEDDING_DIM = 32
 LOW_RESOLUTION = 128
 """Edge of the published images, and of patches of objects that need no more."""

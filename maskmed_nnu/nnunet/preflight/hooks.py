@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.machine_errors import AGAIN
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.discovery.training_length import split_length
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
 from maskmed_nnu.nnunet.preflight.huge_pages import ask_for_huge_pages
-from maskmed_nnu.nnunet.preflight.running import machine_errors_told, ranks_follow, running_ours
+from maskmed_nnu.nnunet.running import machine_errors_told, ranks_follow, running_ours
 from maskmed_nnu.nnunet.training.job import describe_job
 
 OURS = "maskmed_nnu"
@@ -76,7 +77,7 @@ def wrap_training(module: Any) -> None:
         names = [str(options[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")]
         if not _look(_trains_ours, *names):
             return stock(*args, **kwargs)
-        with running_ours(), ranks_follow() if options["num_gpus"] > 1 else nullcontext():
+        with running_ours(again=f"{AGAIN} with --c"), ranks_follow() if options["num_gpus"] > 1 else nullcontext():
             print(describe_job(options["device"].type))
             _check_training(options)
             return stock(*args, **kwargs)
@@ -90,7 +91,7 @@ def wrap_training(module: Any) -> None:
         """In a process of its own."""
         given = rank_signature.bind(*args, **kwargs).arguments
         ours = _look(_trains_ours, str(given["dataset_name_or_id"]), given["p"], given["tr"])
-        with running_ours() if ours else nullcontext():
+        with running_ours(again=f"{AGAIN} with --c") if ours else nullcontext():
             return stock_rank(*args, **kwargs)
 
     module.run_ddp = run_ddp
@@ -109,14 +110,14 @@ def wrap_prediction(module: Any) -> None:
 def _checked_prediction(stock: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(stock)
     def entry_point() -> None:
-        with _after_parsing("parse_args", _before_prediction):
+        with _after_parsing("parse_args", _before_prediction, again=f"{AGAIN} with --continue_prediction"):
             stock()
 
     return entry_point
 
 
 @contextmanager
-def _after_parsing(parse: str, check: Callable[[Any], bool]) -> Iterator[None]:
+def _after_parsing(parse: str, check: Callable[[Any], bool], *, again: str = AGAIN) -> Iterator[None]:
     """The first parser that is asked to ``parse`` shows its result to ``check`` before it returns it.
 
     Where that says that the command is about something of ours, the rest is `running_ours`.
@@ -129,7 +130,7 @@ def _after_parsing(parse: str, check: Callable[[Any], bool]) -> Iterator[None]:
             setattr(argparse.ArgumentParser, parse, original)
             result = original(self, *args, **kwargs)
             if _look(check, result[0] if isinstance(result, tuple) else result):
-                ours.enter_context(running_ours())
+                ours.enter_context(running_ours(again=again))
             return result
 
         setattr(argparse.ArgumentParser, parse, parse_and_check)

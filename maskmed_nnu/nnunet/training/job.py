@@ -1,11 +1,9 @@
-"""The job that a command runs in: what its log says first, how many CPUs it has, and that its log is never late."""
+"""The job that a training runs in: what its log says first, and how many CPUs it has."""
 
 from __future__ import annotations
 
-import io
 import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,11 +23,13 @@ WORKERS = "nnUNet_n_proc_DA"
 
 def describe_job(device: str) -> str:
     """One line: where a training runs, with what, and under which job number."""
+    import torch
+
     gpu = _gpus() if device == "cuda" else ""
     cpus = cpu_count()
     parts = [
         f"{platform.node()} ({gpu}{cpus} CPU{'s' if cpus > 1 else ''})",
-        f"maskmed-nnu {package_version()}, nnU-Net {version('nnunetv2')}, torch {version('torch')}, "
+        f"maskmed-nnu {package_version()}, nnU-Net {version('nnunetv2')}, torch {torch.__version__}, "
         f"Python {platform.python_version()}",
         f"{_job()}, process {os.getpid()}",
         f"in {Path.cwd()}",
@@ -50,14 +50,6 @@ def load_in_this_process_on_one_cpu() -> None:
     has set their number."""
     if cpu_count() == 1:
         os.environ.setdefault(WORKERS, "0")
-
-
-def write_at_once() -> None:
-    """Each line that this process prints, and those that it starts, is in the log at once, also in a file."""
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
 
 
 def _gpus() -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +14,6 @@ from maskmed_nnu.nnunet.training.job import (
     cpu_count,
     describe_job,
     load_in_this_process_on_one_cpu,
-    write_at_once,
 )
 
 
@@ -70,13 +66,3 @@ def test_with_one_cpu_there_are_no_workers_unless_the_user_wants_them(monkeypatc
     monkeypatch.setenv(WORKERS, "3")
     load_in_this_process_on_one_cpu()
     assert os.environ[WORKERS] == "3"
-
-
-def test_a_log_in_a_file_is_never_late(monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("PYTHONUNBUFFERED", "")
-    with (tmp_path / "log.txt").open("wb") as file:
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file))
-        write_at_once()
-        print("said")
-        assert (tmp_path / "log.txt").read_text() == "said\n"
-    assert os.environ["PYTHONUNBUFFERED"] == "1"

@@ -101,7 +101,8 @@ class PluginTrainer(Resumable):
         super().on_train_epoch_start()
         if self._budget is not None:
             iterations = self._broadcast(self._budget.start_epoch(epochs_left=self.num_epochs - self.current_epoch))
-            self.num_iterations_per_epoch = (self._earlier and self._earlier.iterations) or iterations
+            begun = self._earlier.iterations if self._earlier is not None else None
+            self.num_iterations_per_epoch = begun or iterations
         self._progress = Progress(
             total=self.num_iterations_per_epoch, interval=self.progress_seconds, done=self._resumed_at
         )

@@ -107,14 +107,17 @@ class Resumable(nnUNetTrainer):
         stock = self.logger.local_logger.plot_progress_png
 
         def plot(folder: str) -> None:
-            with files_atomically(Path(folder) / PLOT) as partial:
-                stock(str(partial))
+            try:
+                with files_atomically(Path(folder) / PLOT) as partial:
+                    stock(str(partial))
+            except OSError as error:
+                self._note(error)
 
         self.logger.local_logger.plot_progress_png = plot
         super().on_train_start()
 
     def print_to_log_file(self, *args: object, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
-        """Where the disk takes no more, lines are printed only: a training is not lost for them."""
+        """Where the disk takes no more, lines are printed only: a training is not lost for them, nor for its plot."""
         words = (f"{datetime.now()}:", *args) if add_timestamp else args
         if also_print_to_console:
             print(*words)
@@ -124,9 +127,13 @@ class Resumable(nnUNetTrainer):
             with open(self.log_file, "a+", encoding="utf-8") as file:
                 print(*words, "", file=file)
         except OSError as error:
-            if self._logs:
-                print(f"Note: {explain(error)} What follows is printed, but not in the log.")
-            self._logs = False
+            self._note(error)
+
+    def _note(self, error: OSError) -> None:
+        """Say once that log and plot stay behind."""
+        if self._logs:
+            print(f"Note: {explain(error, again='the log goes on')} The training goes on; its lines are printed.")
+        self._logs = False
 
     def get_tr_and_val_datasets(self) -> tuple:
         return tuple(map(quiet_in_workers, super().get_tr_and_val_datasets()))

@@ -5,16 +5,17 @@ What ends it is told in one sentence, by `maskmed_nnu.nnunet.entry_points`.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import sleep
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.machine_errors import explain
-from maskmed_nnu.nnunet.training.job import write_at_once
+from maskmed_nnu.machine_errors import AGAIN, explain
 from maskmed_nnu.nnunet.whole_files import whole_copies
 from maskmed_nnu.signals import SIGNALS, Interrupted, forks_end_with_this, noted, raising
 
@@ -25,8 +26,9 @@ GRACE = 0.5
 
 
 @contextmanager
-def running_ours() -> Iterator[None]:
-    """
+def running_ours(*, again: str = AGAIN) -> Iterator[None]:
+    """``again`` is how the command goes on after a failure of the machine.
+
     Raises
     ------
     Interrupted
@@ -37,12 +39,12 @@ def running_ours() -> Iterator[None]:
     write_at_once()
     # a signal to all processes of a job ends that one, too, and Python would tell it beside the sentence
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly")
-    with raising(), forks_end_with_this(), whole_copies(), machine_errors_told():
+    with raising(), forks_end_with_this(), whole_copies(), machine_errors_told(again=again):
         yield
 
 
 @contextmanager
-def machine_errors_told() -> Iterator[None]:
+def machine_errors_told(*, again: str = AGAIN) -> Iterator[None]:
     """
     Raises
     ------
@@ -54,7 +56,7 @@ def machine_errors_told() -> Iterator[None]:
     except (OSError, MemoryError) as error:
         if isinstance(error, ConnectionError):  # between processes: no file, no disk
             raise
-        raise InputError(explain(error)) from None
+        raise InputError(explain(error, again=again)) from None
     except RuntimeError as error:
         if not any(words in str(error).lower() for words in LOST_WORKER):
             raise
@@ -94,3 +96,11 @@ def ranks_follow() -> Iterator[None]:
         if error.exit_code == 1:
             raise SystemExit(1) from None
         raise
+
+
+def write_at_once() -> None:
+    """Each line that this process prints, and those that it starts, is in the log at once, also in a file."""
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
-from types import SimpleNamespace
+import sys
+import time
+from pathlib import Path
 
 import pytest
+import torch.multiprocessing as mp
 from torch.multiprocessing import ProcessExitedException
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.nnunet.preflight import running
-from maskmed_nnu.nnunet.preflight.running import machine_errors_told, ranks_follow, running_ours
-from maskmed_nnu.signals import Interrupted
+from maskmed_nnu.nnunet import running
+from maskmed_nnu.nnunet.running import machine_errors_told, ranks_follow, running_ours, write_at_once
+from maskmed_nnu.signals import Interrupted, noted
 
 
 @pytest.mark.parametrize(
@@ -46,15 +50,22 @@ def test_a_signal_that_has_ended_a_worker_first_is_what_is_told(monkeypatch):
         raise RuntimeError("One or more background workers are no longer alive")
 
 
-def test_signals_reach_the_ranks_which_end_by_themselves(monkeypatch):
-    got = []
-    monkeypatch.setattr(running.multiprocessing, "active_children", lambda: [SimpleNamespace(pid=7)])
-    monkeypatch.setattr(os, "kill", lambda pid, number: got.append((pid, number)))
+def test_signals_reach_the_ranks_which_end_by_themselves():
+    """The parent alone gets one."""
     with pytest.raises(Interrupted) as caught, ranks_follow():
-        signal.raise_signal(signal.SIGUSR1)
-        raise ProcessExitedException("", 0, 7, exit_code=128 + signal.SIGUSR1)
-    assert got == [(7, signal.SIGUSR1)] and caught.value.code == 128 + signal.SIGUSR1
+        mp.start_processes(train_until_signal, nprocs=2, start_method="fork")
+    assert caught.value.code == 128 + signal.SIGUSR1
     assert caught.value.sentence is None  # a rank has said it
+
+
+def train_until_signal(rank: int) -> None:
+    with noted() as request:
+        if rank == 0:
+            os.kill(os.getppid(), signal.SIGUSR1)
+        for _ in range(3000):
+            if request.number is not None:
+                raise Interrupted(request.number, None)
+            time.sleep(0.01)
 
 
 def test_a_rank_that_was_ended_before_it_trained_and_one_that_has_failed(monkeypatch):
@@ -66,3 +77,13 @@ def test_a_rank_that_was_ended_before_it_trained_and_one_that_has_failed(monkeyp
     assert failed.value.code == 1
     with pytest.raises(ProcessExitedException), ranks_follow():
         raise ProcessExitedException("", 0, 7, exit_code=-signal.SIGSEGV, signal_name="SIGSEGV")
+
+
+def test_a_log_in_a_file_is_never_late(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")
+    with (tmp_path / "log.txt").open("wb") as file:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file))
+        write_at_once()
+        print("said")
+        assert (tmp_path / "log.txt").read_text() == "said\n"
+    assert os.environ["PYTHONUNBUFFERED"] == "1"
