@@ -57,7 +57,9 @@ def main() -> int:
     return int(bool(done.returncode or again or differing))
 
 
-def disturb(study: Study, command: Sequence[str], *, kills: int, seconds: Sequence[float], generator: random.Random) -> None:
+def disturb(
+    study: Study, command: Sequence[str], *, kills: int, seconds: Sequence[float], generator: random.Random
+) -> None:
     """Run the engine, and kill so often; an engine that was killed, or has ended, is started again."""
     engine: psutil.Popen | None = None
     killed = 0
@@ -120,7 +122,9 @@ def trained_again(study: Study) -> Iterator[str]:
     """Print how often epochs were begun; trainings that began from the start after their first epoch had ended."""
     for model in study.models:
         for fold in study.config.folds:
-            logs = sorted(study.training_folder(model, fold).glob("training_log_*.txt"), key=lambda file: file.stat().st_mtime)
+            logs = sorted(
+                study.training_folder(model, fold).glob("training_log_*.txt"), key=lambda file: file.stat().st_mtime
+            )
             begun = [int(number) for log in logs for number in EPOCH.findall(log.read_text(errors="replace"))]
             more = {number: count for number, count in sorted(Counter(begun).items()) if count > 1}
             print(f"{model.name} fold {fold}: epochs begun more than once: {more or 'none'}")

@@ -93,6 +93,10 @@ class Config(_Section):
     scratch: str | None = None
 
 
+INSIDE: dict[str, type[_Section]] = {"networks": Network, "folders": Folders, "predict": Predict, "jobs": Jobs}
+"""Entries of a config that are sections; of networks each."""
+
+
 def check_config(content: Any, path: Path) -> Config:
     """The content of the file ``path``.
 
@@ -133,9 +137,10 @@ def _owner(names: list[str]) -> tuple[type[_Section], str]:
     while rest:
         name = rest.pop(0)
         field = owner.model_fields.get(name)
-        inside = {Config: {"networks": Network, "folders": Folders, "predict": Predict, "jobs": Jobs}}
-        nested = inside.get(owner, {}).get(name)
-        if owner is Jobs and field is not None:
+        nested: type[_Section] | None = None
+        if owner is Config:
+            nested = INSIDE.get(name)
+        elif owner is Jobs and field is not None:
             nested = type(field.default)
         if nested is None or not rest:
             return owner, name

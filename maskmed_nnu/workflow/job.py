@@ -45,8 +45,9 @@ LOST_WORKER = re.compile(r"[Bb]ackground (?:workers?|process)[^\n]*(?:no longer 
 class Options:
     """``cpus``: those that the job was given, 0 for all that it may use. ``part``: which one of how many.
 
-    ``stage``: plans and configuration whose preprocessed images are copied to scratch. ``copy``: a file that the command leaves, and
-    where it is kept in the study. ``inputs``: the job is left at that where it has succeeded since they were written.
+    ``stage``: plans and configuration whose preprocessed images are copied to scratch. ``copy``: a file that the
+    command leaves, and where it is kept in the study. ``inputs``: the job is left at that where it has succeeded since
+    they were written.
     """
 
     cpus: int = 0

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.json_file import read_json
-from maskmed_nnu.workflow.job_records import read_attempts
 from maskmed_nnu.workflow.config import Job
+from maskmed_nnu.workflow.job_records import read_attempts
 from maskmed_nnu.workflow.study import Model, Study
 
 EPOCHS, STEPS = 1000, 250 + 50 / 3

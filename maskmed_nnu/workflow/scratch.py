@@ -23,9 +23,7 @@ SPARE = 1.1
 
 
 @contextmanager
-def staged(
-    study: Study, training: tuple[str, str] | None, tell: Callable[[str], object]
-) -> Iterator[dict[str, str]]:
+def staged(study: Study, training: tuple[str, str] | None, tell: Callable[[str], object]) -> Iterator[dict[str, str]]:
     """Variables that lead nnU-Net to a copy of the images of a ``training``, plans and configuration, on this node.
 
     There are none where the study names no scratch, or the disk has no room; then the shared folder is used. Jobs that

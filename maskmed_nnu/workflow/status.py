@@ -167,16 +167,14 @@ class _Job:
         self.state = self._state(study.folder / marker, [path, path.with_suffix(".log"), *logs], quiet)
 
     def _state(self, marker: Path, files: Sequence[Path], quiet: float) -> str:
-        if marker.is_file():
+        last = self.attempts[-1] if self.attempts else None
+        if marker.is_file() or (last is not None and last.status == 0):  # an engine that was killed leaves no marker
             return DONE
-        if not self.attempts:
+        if last is None:
             return WAITING
-        last = self.attempts[-1]
         if last.status is None:
             heard = max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
             return RUNNING if is_locked(files[0]) or time.time() - heard < quiet else SILENT
-        if last.status == 0:
-            return RUNNING  # its marker is about to be written
         return STOPPED if last.out_of_memory or last.status < 0 or last.status > 128 else FAILED
 
 

@@ -14,7 +14,7 @@ from maskmed_nnu.workflow.study import Study, read_study
 DATA_SET = "Dataset004_Tiny"
 NAMES = """nnUNetv2_extract_fingerprint nnUNetv2_plan_experiment nnUNetv2_preprocess nnUNetv2_train nnUNetv2_predict
 nnUNetv2_find_best_configuration nnUNetv2_ensemble nnUNetv2_apply_postprocessing maskmed""".split()
-SCRIPT = '''#!{python}
+SCRIPT = """#!{python}
 import json, os, re, shutil, sys, time
 from pathlib import Path
 
@@ -40,7 +40,8 @@ if trouble.is_file():
         sys.exit(int(what))
 if name == "nnUNetv2_plan_experiment":
     preprocessed.mkdir(parents=True, exist_ok=True)
-    (preprocessed / "dataset.json").write_text(json.dumps({{"labels": {{"background": 0, "a": 1}}, "file_ending": ".nii.gz"}}))
+    description = {{"labels": {{"background": 0, "a": 1}}, "file_ending": ".nii.gz"}}
+    (preprocessed / "dataset.json").write_text(json.dumps(description))
 elif name == "nnUNetv2_train":
     configuration, fold = words[1:3]
     folder = results / f"{{option('-tr')}}__{{option('-p')}}__{{configuration}}" / f"fold_{{fold}}"
@@ -49,14 +50,16 @@ elif name == "nnUNetv2_train":
     with open(folder / "training_log_2026_1_1_00_00_00.txt", "a") as log:
         for epoch in range(2):
             stamp = "2026-01-01 00:00:00.1: "
-            log.write(f"{{stamp}}Epoch {{epoch}}\\n{{stamp}}train_loss -0.5\\n{{stamp}}Pseudo dice [0.75]\\n{{stamp}}Epoch time: 60.0 s\\n")
+            for line in (f"Epoch {{epoch}}", "train_loss -0.5", "Pseudo dice [0.75]", "Epoch time: 60.0 s"):
+                log.write(f"{{stamp}}{{line}}\\n")
     (folder / "checkpoint_final.pth").touch()
 elif name == "nnUNetv2_find_best_configuration":
     models = [
         {{"configuration": c, "trainer": t, "plans_identifier": p}}
         for t, p in zip(option("-tr", True), option("-p", True)) for c in option("-c", True)
     ]
-    best = {{"selected_model_or_models": models[:2], "postprocessing_file": "steps.pkl", "some_plans_file": "plans.json"}}
+    best = {{"selected_model_or_models": models[:2]}}
+    best |= {{"postprocessing_file": "steps.pkl", "some_plans_file": "plans.json"}}
     (results / "inference_information.json").write_text(json.dumps({{"best_model_or_ensemble": best}}))
 elif name == "nnUNetv2_predict":
     output = Path(option("-o"))
@@ -70,7 +73,7 @@ elif name == "nnUNetv2_predict":
     for image in broken:
         print(f"{{image.name.partition('_0000')[0]}}: its header is damaged.")
     if broken:
-        print(f"maskmed: {{len(broken)}} of {{len(images)}} images could not be predicted; the reason for each stands above.")
+        print(f"maskmed: {{len(broken)}} of {{len(images)}} images could not be predicted; the reasons stand above.")
         sys.exit(1)
 elif name in ("nnUNetv2_ensemble", "nnUNetv2_apply_postprocessing"):
     shutil.copytree(option("-i"), option("-o"), dirs_exist_ok=True)
@@ -79,13 +82,14 @@ elif name == "maskmed" and words[0] == "evaluate":
     Path(option("--json-file")).write_text("{{}}")
 elif name == "maskmed" and words[0] == "report":
     Path(option("-o")).touch()
-'''
+"""
 CUSTOMIZE = """
 import os, sys
 words = sys.orig_argv
 if "maskmed_nnu.workflow.measure" in words:
+    need = '{"memory_gb": 7.0, "seconds": 0.5, "patch": [64, 64, 64], "batch": 2, "channels": 1}'
     with open(words[-1], "w") as file:
-        file.write('{"3d_fullres": {"memory_gb": 7.0, "seconds": 0.5, "patch": [64, 64, 64], "batch": 2, "channels": 1}}')
+        file.write('{"3d_fullres": ' + need + "}")
 if {"maskmed_nnu.workflow.measure", "maskmed_nnu.workflow.splits"} & set(words):
     os._exit(0)
 """

@@ -57,7 +57,9 @@ def test_memory_doubles_for_each_time_that_it_ran_out(study):
 def test_memory_of_a_training_grows_with_patch_batch_and_workers(study):
     model, file = study.models[0], study.folder / "needs" / "MaskMedPlans.json"
     batch = 100**3 * 2 * 3 * 4 / 1e9
-    assert needs.training_megabytes(study, model, "train/a", file) == pytest.approx(1000 * (6 + 12 * (0.5 + 8 * batch)), abs=1)
+    assert needs.training_megabytes(study, model, "train/a", file) == pytest.approx(
+        1000 * (6 + 12 * (0.5 + 8 * batch)), abs=1
+    )
     own = edited(study, '"memory_gb": null', '"memory_gb": 40')
     assert needs.training_megabytes(own, model, "train/a", file) == 40_000
 

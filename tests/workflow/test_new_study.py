@@ -23,7 +23,9 @@ def test_a_study_is_written_and_the_command_that_runs_it_is_printed(raw, tmp_pat
     folder = tmp_path / "my study"
     networks = ["--network", "maskmed", "--network", "maskattn-unet"]
     images = ["--images", str(raw / "imagesTr"), "--truth", str(raw / "labelsTr"), "--parts", "7"]
-    assert main(["workflow", str(folder), "--dataset", "7", *networks, *images, "--epochs", "5", "--device", "cpu"]) == 0
+    assert (
+        main(["workflow", str(folder), "--dataset", "7", *networks, *images, "--epochs", "5", "--device", "cpu"]) == 0
+    )
     printed = capsys.readouterr().out
     assert f"cd '{folder}' && snakemake --profile profiles/local" in printed
     assert f"cd '{folder}' && snakemake --profile profiles/slurm" in printed

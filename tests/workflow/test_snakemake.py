@@ -59,7 +59,7 @@ def mark_trained(study, *, chosen):
     (study.folder / BEST).write_text(json.dumps({"best_model_or_ensemble": best}))
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm"])
+@pytest.mark.parametrize("profile", ["local", pytest.param("slurm", marks=pytest.mark.slow)])
 def test_what_a_dry_run_would_do(tmp_path, fakes, profile):
     study = tiny_study(tmp_path / "study")
     status, printed = snakemake(fakes, study, "-n", profile=profile)
@@ -81,6 +81,7 @@ def test_what_a_dry_run_would_do(tmp_path, fakes, profile):
     assert not (study.folder / "logs").exists()
 
 
+@pytest.mark.slow
 def test_a_thousand_parts_are_planned_in_seconds(tmp_path, fakes):
     study = tiny_study(tmp_path / "study", parts=1000, images=1)
     mark_trained(study, chosen=study.models[:1])
@@ -89,6 +90,7 @@ def test_a_thousand_parts_are_planned_in_seconds(tmp_path, fakes):
     assert counts(printed) == {"predict": 1000, "postprocess": 1, "evaluate": 1, "report": 1, "all": 1, "total": 1004}
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_config_is_one_sentence(tmp_path, fakes):
     study = tiny_study(tmp_path / "study")
     file = study.folder / "config.yaml"

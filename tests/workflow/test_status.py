@@ -60,7 +60,6 @@ def choose(study, *models, postprocessing="steps.pkl"):
 
 def test_states_of_trainings(study):
     first, second = study.models
-    mark(study, f"done/train/{first.name}/fold_0")
     train(study, first, 0, 2)
     attempt(study, f"train/{first.name}/fold_0", status=143)
     attempt(study, f"train/{first.name}/fold_0", status=0)
