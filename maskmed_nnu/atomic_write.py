@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,6 +83,7 @@ def _beside(path: Path, needed: int | None) -> Iterator[Path]:
         elif Path(told.filename).parent == partial:
             told.filename = str(path.with_name(Path(told.filename).name))
         if number in LACKS_SPACE:
+            sys.unraisablehook = _without_full_disks
             vars(told).update(needed=needed, written=_size(partial), intact=path.exists())
         if told is error:
             raise
@@ -89,6 +91,12 @@ def _beside(path: Path, needed: int | None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # on a disk that fails, the failure that came first is told
             _remove(partial)
+
+
+def _without_full_disks(said: sys.UnraisableHookArgs) -> None:
+    """What objects of libraries meet when they are thrown away and close their files: the failure is told already."""
+    if not (isinstance(said.exc_value, OSError) and said.exc_value.errno in LACKS_SPACE):
+        sys.__unraisablehook__(said)
 
 
 def _remove(partial: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import sys
 
 import pytest
 
@@ -48,6 +49,27 @@ def test_several_files_come_together_or_not_at_all(tmp_path):
         with pytest.raises(OSError, match="full") as caught, files_atomically(tmp_path / "case.nii.gz") as folder:
             raise OSError(errno.ENOSPC, "full", *([str(folder / name)] if name else []))
         assert caught.value.filename == str(tmp_path / told)
+
+
+def test_what_a_library_says_to_a_full_disk_is_not_said_beside_the_sentence(tmp_path, monkeypatch, capfd):
+    class File:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __del__(self) -> None:
+            raise OSError(self.number, "No space left on device")
+
+    def write(partial):
+        File(errno.EIO)
+        File(errno.ENOSPC)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    for _ in range(2):
+        with pytest.raises(OSError, match="full"):
+            write_atomically(tmp_path / "a", write)
+    said = capfd.readouterr().err
+    assert said.count("Errno 28") == 1 and said.count("Errno 5") == 2
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

@@ -44,6 +44,8 @@ def whole_copies() -> Iterator[None]:
     stock = shutil.copyfile
 
     def copyfile(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("follow_symlinks", True) and Path(source).is_symlink():
+            return stock(source, target, *args, **kwargs)  # a link is made at once
         write_atomically(Path(target), lambda partial: stock(source, partial, *args, **kwargs))
         return target
 
