@@ -78,7 +78,7 @@ def ranks_follow() -> Iterator[None]:
     SystemExit
         With the status of the rank that failed, which has said why.
     """
-    from torch.multiprocessing import ProcessExitedException
+    from torch.multiprocessing.spawn import ProcessExitedException
 
     def hand_on(number: int) -> None:
         for process in multiprocessing.active_children():

@@ -60,12 +60,13 @@ class GpuJob(Job):
     gpus: Count = 1
 
 
-class TrainJob(GpuJob):
-    """``memory_gb``: null lets the plans tell."""
+class TrainJob(_Section):
+    """As `GpuJob`; ``memory_gb``: null lets the plans tell."""
 
     cpus: Count = 12
     memory_gb: Positive | None = None
     hours: Positive = 24
+    gpus: Count = 1
 
 
 class Jobs(_Section):

@@ -24,7 +24,7 @@ _LENGTH = re.compile(r"_(\d+)(epoch|minute)s?$")
 def megabytes(study: Study, name: str, gigabytes: float) -> int:
     """RAM of a job, twice as much for each time that it ran out of it."""
     starved = sum(attempt.out_of_memory for attempt in read_attempts(study.records(name)))
-    return math.ceil(min(gigabytes * 2**starved, study.config.most_memory_gb) * 1000)
+    return math.ceil(min(gigabytes * 2.0**starved, study.config.most_memory_gb) * 1000)
 
 
 def training_megabytes(study: Study, model: Model, name: str, needs: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -160,4 +161,4 @@ def _write(target: Path, values: dict[str, Any]) -> None:
         text = re.sub(r"[ \t]+$", "", environment.get_template(name).render(values), flags=re.MULTILINE)
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        write_atomically(path, functools.partial(Path.write_text, data=text, encoding="utf-8"))

@@ -27,7 +27,7 @@ def predicted_images(study: Study) -> tuple[int, dict[str, str]]:
     names = {match[1] for file in images.iterdir() if (match := channel.fullmatch(file.name))}
     folders = [study.prediction_folder(model.name) for model in study.chosen()]
     found = [{file.name.removesuffix(ending) for file in folder.glob(f"*{ending}")} for folder in folders]
-    missing = names - set.intersection(*found)
+    missing = names - names.intersection(*found)
     return len(names) - len(missing), _reasons(study, missing)
 
 

@@ -66,4 +66,4 @@ def _interpolate(features: Tensor, index: Tensor, stride: Sequence[int]) -> Tens
         row = (row[..., None] + ends[:, :, None]).flatten(2)  # each axis doubles the neighbours
         weight = (weight[..., None] * torch.stack([1 - above, above], -1)[:, :, None]).flatten(2)
         jump *= edge
-    return weighted_rows(rows, row.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, (batch, -1)).mT
+    return torch.unflatten(weighted_rows(rows, row.flatten(0, 1), weight.flatten(0, 1)), 0, (batch, -1)).mT
