@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 SIGNALS = tuple(
     signal.Signals[name]
@@ -20,6 +21,10 @@ SIGNALS = tuple(
     if name in signal.Signals.__members__
 )
 _PR_SET_PDEATHSIG = 1
+Handlers = dict[signal.Signals, Any]
+_contexts: list[tuple[bool, Handlers]] = []
+"""Of the contexts below that are open, the innermost last: whether forked processes keep its handlers, and the handlers
+before it."""
 
 
 class Interrupted(SystemExit):
@@ -49,7 +54,11 @@ def name_of(number: int) -> str:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """A signal raises `Interrupted` in the main thread; while what it began ends, only Ctrl-C does so again."""
+    """A signal raises `Interrupted` in the main thread; while what it began ends, only Ctrl-C does so again.
+
+    Processes that are forked in between have the handlers from before: those of a pool are told to end by SIGTERM, and
+    an exception can be lost in them.
+    """
     came: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -57,7 +66,7 @@ def raising() -> Iterator[None]:
         if len(came) == 1 or number == signal.SIGINT:
             raise Interrupted(number)
 
-    with _handled(stop):
+    with _handled(stop, in_forks=False):
         yield
 
 
@@ -74,7 +83,7 @@ def noted(tell: Callable[[int], object] | None = None) -> Iterator[Request]:
         if tell is not None:
             tell(number)
 
-    with _handled(note):
+    with _handled(note, in_forks=True):
         yield request
 
 
@@ -120,17 +129,49 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handled(handler: Callable[[int, FrameType | None], None], *, in_forks: bool) -> Iterator[None]:
     """With ``handler`` for each signal that is not ignored, as after ``nohup``; a thread cannot have one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ignored = (signal.SIG_IGN, None)
     before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) not in ignored}
+    _contexts.append((in_forks, before))
     try:
         for number in before:
             signal.signal(number, handler)
         yield
     finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+        _restore(before)
+        _contexts.pop()
+
+
+def _restore(handlers: Handlers) -> None:
+    for number, previous in handlers.items():
+        signal.signal(number, previous)
+
+
+class _Fork:
+    """Signals wait while a process is forked, so that none of them meets the handlers of its parent in it."""
+
+    mask: set[Any] | None = None
+
+    def before(self) -> None:
+        if _contexts and not _contexts[-1][0]:
+            self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def in_parent(self) -> None:
+        if self.mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+            self.mask = None
+
+    def in_child(self) -> None:
+        if self.mask is not None:
+            for _, before in reversed(_contexts):
+                _restore(before)
+            self.in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    _fork = _Fork()
+    os.register_at_fork(before=_fork.before, after_in_parent=_fork.in_parent, after_in_child=_fork.in_child)
