@@ -25,7 +25,7 @@ def test_what_counts_as_a_failure():
     assert disks.SENTENCE.search("/x/a.json cannot be used: the disk is full (more than 0.1 MB are needed); free some")
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform != "linux", reason="the marks of processes are read from /proc")
 def test_stopped_trainings_go_on(tmp_path):
@@ -33,7 +33,7 @@ def test_stopped_trainings_go_on(tmp_path):
     assert not [row for row in rows if stops.failed(row)]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_full_disk_loses_nothing(tmp_path):

@@ -23,7 +23,7 @@ from maskmed_nnu.workflow.status import read_status
 from maskmed_nnu.workflow.study import BEST, Study, read_study
 
 pytest.importorskip("snakemake", reason="Snakemake is missing: pip install 'maskmed-nnu[cluster]'")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
 NUMBER, NAME = 141, "Dataset141_Study"
 FOLDS = (0, 1)

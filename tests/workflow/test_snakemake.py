@@ -86,7 +86,7 @@ def test_what_a_dry_run_would_do(tmp_path, fakes, profile):
     assert not (study.folder / "logs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_thousand_parts_are_planned_in_seconds(tmp_path, fakes):
     study = tiny_study(tmp_path / "study", parts=1000, images=1)
     mark_trained(study, chosen=study.models[:1])
@@ -128,7 +128,7 @@ def test_a_study_with_mishaps_runs_through(tmp_path, fakes):
     assert len(fakes.calls.read_text().splitlines()) == calls
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_an_engine_that_was_killed_goes_on_and_waits_for_the_jobs_it_left(tmp_path, fakes):
     study = tiny_study(tmp_path / "study")
     (fakes.trouble / "nnUNetv2_train").write_text("wait")
