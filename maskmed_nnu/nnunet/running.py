@@ -56,6 +56,8 @@ def machine_errors_told(*, again: str = AGAIN) -> Iterator[None]:
     except (OSError, MemoryError) as error:
         if isinstance(error, ConnectionError):  # between processes: no file, no disk
             raise
+        if isinstance(error, OSError) and error.errno is None and str(error):  # nnU-Net's own words, not the system's
+            raise InputError(str(error)) from None
         raise InputError(explain(error, again=again)) from None
     except RuntimeError as error:
         if not any(words in str(error).lower() for words in LOST_WORKER):
