@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.workflow.job_records import try_lock
 
 LOCK = ".engine.lock"
 _held: list[int] = []
@@ -19,23 +20,11 @@ def lock_engine(folder: Path) -> None:
     Raises:
         InputError: where another engine runs it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    path = folder / LOCK
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    if not try_lock(file):
         other = os.read(file, 200).decode(errors="replace").strip()
         os.close(file)
-        raise InputError(
-            f"{folder} is run by {other or 'another engine'} already; wait for its end, or stop it first."
-        ) from None
-    except OSError:
-        os.close(file)
-        return
+        raise InputError(f"{folder} is run by {other or 'another engine'} already; wait for its end, or stop it first.")
     os.ftruncate(file, 0)
     os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
     _held.append(file)

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
+from maskmed_nnu.signals import noted
 from maskmed_nnu.stock_command import executable
 from maskmed_nnu.workflow.job_records import Attempt, Record, available_cpus, new_attempt, now, read_attempts
 from maskmed_nnu.workflow.local_gpus import claimed_gpus
@@ -33,8 +33,6 @@ from maskmed_nnu.workflow.memory_kills import memory_kills
 from maskmed_nnu.workflow.scratch import staged
 from maskmed_nnu.workflow.study import Study, read_study
 
-SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
-"""What schedulers and terminals send."""
 BROKEN = re.compile(r"^(?:maskmed: )?(\d+) of \d+ images could not be predicted", re.MULTILINE)
 """Where a prediction ends so, it went on past these images, and named each."""
 MEMORY = re.compile(r"MemoryError|[Mm]emory is used up|Cannot allocate memory")
@@ -120,7 +118,7 @@ def _run(study: Study, command: Sequence[str], options: Options, output: Any, lo
     ):
         environment.update({**moved, **gpus})
         running: list[subprocess.Popen[bytes]] = []
-        with _signals_for(running):
+        with noted(lambda number: _hand_on(number, running)):
             for words, own in _shares(command, options, environment):
                 program = executable(words[0]) if words[0] != sys.executable else words[0]
                 running.append(
@@ -168,24 +166,13 @@ def _workers(cpus: int, gpus: int, *, trains: bool) -> dict[str, str]:
     return {"nnUNet_n_proc_DA": str(augmentation), "nnUNet_def_n_proc": str(cpus)}
 
 
-@contextmanager
-def _signals_for(running: list[subprocess.Popen[bytes]]) -> Any:
-    """Hand signals on to the commands, which end in their own way; this process waits for them."""
-
-    def hand_on(number: int, _: Any) -> None:
-        if number == signal.SIGINT and _is_in_terminal():
-            return  # Ctrl-C has reached the commands, too, and a second one would interrupt how they end
-        for process in running:
-            if process.poll() is None:
-                process.send_signal(number)
-
-    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    before = {number: signal.signal(number, hand_on) for number in known}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _hand_on(number: int, running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """To the commands, which end in their own way; this process waits for them."""
+    if number == signal.SIGINT and _is_in_terminal():
+        return  # Ctrl-C has reached the commands, too, and a second one would interrupt how they end
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(number)
 
 
 def _is_in_terminal() -> bool:

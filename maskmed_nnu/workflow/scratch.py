@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import folder_state
 from maskmed_nnu.json_file import read_json, read_optional_object, write_json
@@ -70,9 +72,7 @@ def _copy_small_files(source: Path, target: Path) -> None:
     """Plans, splits and the like, which are renamed into their place: others may be reading them."""
     target.mkdir(exist_ok=True)
     for file in source.glob("[!.]*.json"):
-        partial = target / f".{file.name}.{os.getpid()}"
-        shutil.copy2(file, partial)
-        os.replace(partial, target / file.name)
+        write_atomically(target / file.name, functools.partial(shutil.copy2, file))
 
 
 def _copy_folder(source: Path, target: Path, tell: Callable[[str], object]) -> bool:

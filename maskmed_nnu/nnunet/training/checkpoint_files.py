@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FINAL, LATEST, BEST = "checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"
+LOOKED_FOR = (FINAL, LATEST, BEST)
 """In the order in which nnU-Net looks for them."""
 
 
