@@ -1,27 +1,117 @@
-"""The picture at the top of the README: one row of each of three pictures that `maskmed demo` drew.
+"""The figure at the top of the README: three images and their predictions, all of generated data.
 
-    python benchmarks/readme_picture.py
+    python benchmarks/readme_picture.py --train WORK    # trains the tiny network in WORK: some minutes, on a CPU
+    python benchmarks/readme_picture.py                 # puts the panels together
 
-It reads ``demo.png``, ``demo_cells.png`` and ``demo_cells3d.png`` in ``docs/images``, crops the image and the
-prediction of one row of each, and writes ``readme.png`` to the same folder. The panels are only scaled.
+Organs and cells are the median unseen cases in ``demo.png`` and ``demo_cells.png``, which `maskmed demo` drew. The tiny
+network is SimpleUNet-16. ``--train`` draws photographs of wounds, trains it on 24 of them with the usual commands, and
+writes the median of 9 unseen ones by Dice, the image and the prediction, to ``tiny_network.png``.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import subprocess
+import sys
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter, zoom
+
+import maskmed_nnu as mm
+from maskmed_nnu.visualization.case_pictures import Layer, colour_table, distinct_colours, draw_case
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+TINY = "tiny_network.png"
 COLUMNS = (
     ("demo.png", 1, "Organs in CT-like volumes: MaskMed"),
     ("demo_cells.png", 1, "Overlapping cells: IAUNet"),
-    ("demo_cells3d.png", 0, "Touching nuclei in stacks: IAUNet"),
+    (TINY, 0, "Wounds in photographs: SimpleUNet-16"),
 )
-"""Picture, its row, and the title."""
+"""File, its row, and the title."""
 SIZE, GAP, TITLE = (300, 300), 8, 28
+EDGE, TRAINING, UNSEEN, MINUTES = 128, 24, 9, 4
+CLASSES = ("wound", "slough")
+TRAINER = f"nnUNetTrainerSimpleUNet_{MINUTES}minutes"
+
+
+def draw_photograph(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Skin with wounds, some of which are partly covered by yellow slough, and with moles, which have no label.
+
+    Colours ``[EDGE, EDGE, 3]`` and labels ``[EDGE, EDGE]`` in 8 bits.
+    """
+
+    def noise(scale: float) -> np.ndarray:
+        smooth = gaussian_filter(random.normal(size=(EDGE, EDGE)), scale)
+        return smooth / smooth.std()
+
+    rows, columns = np.mgrid[:EDGE, :EDGE]
+    skin = np.array((215, 165, 135)) * random.uniform(0.55, 1.05)
+    photograph = skin + noise(12)[..., None] * 7 + noise(1)[..., None] * 4
+    labels = np.zeros((EDGE, EDGE), np.uint8)
+    for radius in random.uniform(2, 5, 5):
+        y, x = random.uniform(0, EDGE, 2)
+        photograph[np.hypot(rows - y, columns - x) < radius] *= 0.55
+    for radius in random.uniform(14, 26, random.integers(1, 3)):
+        y, x = random.uniform(radius, EDGE - radius, 2)
+        depth = 1 - np.hypot(rows - y, columns - x) / radius + 0.16 * noise(6)
+        photograph += (np.array((14, -30, -28)) * np.exp(-np.square(depth / 0.25))[..., None]).round()  # a red border
+        wound, slough = depth > 0, (depth > 0.1) & (noise(7) > 0.4)
+        photograph[wound] = np.array((150, 45, 45)) + noise(2)[wound, None] * 14
+        photograph[slough] = np.array((200, 175, 105)) + noise(2)[slough, None] * 12
+        labels[wound], labels[slough] = 1, 2
+    light = 1 + 0.25 * zoom(random.uniform(-1, 1, (2, 2)), EDGE / 2, order=1)[:EDGE, :EDGE]
+    blurred = gaussian_filter(photograph, (0.7, 0.7, 0)) * light[..., None]
+    return (blurred + random.normal(scale=4, size=blurred.shape)).clip(0, 255).astype(np.uint8), labels
+
+
+def train(work: Path) -> None:
+    """Train in ``work`` and write the panels of the median unseen photograph."""
+    drawn = work / "drawn"
+    for name in ("images", "masks"):
+        (drawn / name).mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    for number in range(TRAINING + UNSEEN):
+        for name, pixels in zip(("images", "masks"), draw_photograph(random), strict=True):
+            Image.fromarray(pixels).save(drawn / name / f"photograph_{number:02}.png")
+    folders = {name: str(work / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    environment = os.environ | folders | {"nnUNet_compile": "f", "nnUNet_def_n_proc": "2"}
+    for command in (
+        f"maskmed convert --semantic --images {drawn}/images --masks {drawn}/masks --classes {' '.join(CLASSES)} "
+        f"--id 907 --name Wounds --test {UNSEEN}",
+        "nnUNetv2_plan_and_preprocess -d 907 -pl SimpleUNetPlanner16 -c 2d --verify_dataset_integrity",
+        f"nnUNetv2_train 907 2d all -p SimpleUNet16Plans -tr {TRAINER} -device cpu",
+    ):
+        print(f"\n$ {command}", flush=True)
+        program, *words = command.split()
+        subprocess.run([str(Path(sys.executable).parent / program), *words], env=environment, check=True)
+    raw = work / "nnUNet_raw" / "Dataset907_Wounds"
+    model = mm.load(work / "nnUNet_results" / raw.name / f"{TRAINER}__SimpleUNet16Plans__2d", device="cpu")
+    scored = []
+    for image in sorted((raw / "imagesTs").iterdir()):
+        truth = np.asarray(Image.open(raw / "labelsTs" / image.name.replace("_0000", "")))
+        prediction = np.asarray(model.predict(image).labels).squeeze()
+        dice = np.mean([_dice(prediction == value, truth == value) for value in (1, 2)])
+        scored.append((float(dice), np.asarray(Image.open(image).convert("RGB")), prediction))
+    scored.sort(key=lambda one: one[0])
+    print(f"Dice of the {UNSEEN} unseen photographs: {', '.join(f'{dice:.3f}' for dice, *_ in scored)}")
+    _, photograph, prediction = scored[UNSEEN // 2]
+    colours = colour_table(distinct_colours(len(CLASSES)))
+    panels = [
+        draw_case(photograph, layers, size=SIZE, window=(0, 255))
+        for layers in ([], [Layer(prediction, prediction, colours, colours)])
+    ]
+    gap = np.full((SIZE[0], GAP, 3), 255, np.uint8)
+    Image.fromarray(np.concatenate([panels[0], gap, panels[1]], 1)).save(IMAGES / TINY, optimize=True)
+
+
+def _dice(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """1 if both are empty."""
+    pixels = np.count_nonzero(prediction) + np.count_nonzero(truth)
+    return 2 * np.count_nonzero(prediction & truth) / pixels if pixels else 1.0
 
 
 def runs(filled: np.ndarray, shortest: int = 60) -> list[slice]:
@@ -69,4 +159,9 @@ def compose() -> Image.Image:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, metavar="WORK", help="train the tiny network in this new folder first")
+    work = parser.parse_args().train
+    if work is not None:
+        train(work.resolve())
     compose().save(IMAGES / "readme.png", optimize=True)

@@ -48,7 +48,7 @@ def test_what_is_ours_is_what_the_rules_say(page):
     loss = EmbeddingLossSettings.plan(reach=None)
     assert f"temperature {loss['temperature']}, {loss['pixels']} pixels per patch" in ours["loss of objects"]
     assert f"cross-entropy + {loss['contrastive_weight']} · InfoNCE" in page
-    limits = f"{maskattn_rules.MAX_KEYS} of them, of objects {maskattn_rules.OBJECT_KEYS}"
+    limits = f"{maskattn_rules.MAX_KEYS} of them, for objects {maskattn_rules.OBJECT_KEYS}"
     assert f"no query attends to more than {limits}" in page
     assert f"{maskattn_rules.EMBEDDING_DIM} numbers for each pixel" in page
 
