@@ -30,11 +30,11 @@ def export(
     """Write a trained model as one file to hand on. It is complete under its name or not there at all.
 
     A **package** is a ``.zip`` file that `load`, `import_model` and ``maskmed predict --model`` take. It holds weights
-    as safetensors, plans, ``dataset.json``, checksums and a model card, and no pickles: whoever loads it need not trust
-    it.
+    as safetensors, plans, ``dataset.json``, checksums and a model card. It holds no pickles, so loading it cannot run
+    code.
 
-    **onnx** is an ``.onnx`` file of the network for one patch, or tile, in batches of any size, for programs without
-    PyTorch. Its metadata say how nnU-Net predicts whole images with it.
+    **onnx** is an ``.onnx`` file of the network for programs without PyTorch. Its input is one preprocessed patch
+    ``[B, C, *patch]`` in float32, in batches of any size. Its metadata describe how nnU-Net predicts whole images.
 
     **bioimageio** is a ``.zip`` file in the format of the BioImage Model Zoo, for models of images.
 
@@ -48,11 +48,11 @@ def export(
     format
         ``"package"``, ``"onnx"`` or ``"bioimageio"``.
     folds
-        Those that are exported; by default all numbered ones that are trained, or else ``all``. In onnx and bioimageio
-        the graph averages the folds of a model of classes; a model of objects has one.
+        Folds to export; by default all trained numbered folds, or ``all`` if there are none. In onnx and bioimageio the
+        graph averages the folds of a model of classes; a model of objects must have one.
     precision
-        Of a package's weights. ``"float16"``, the default, halves the file, and predictions change by less than folds
-        differ; those of a ``"float32"`` package are the folder's bit for bit.
+        Type of a package's weights. ``"float16"``, the default, halves the file; predictions change less than between
+        folds. A ``"float32"`` package predicts the same as the folder, bit for bit.
     card
         Markdown for the model card: where the data come from, what the model is meant for and where it fails. Left
         out, the card says that nobody has said.
@@ -60,25 +60,26 @@ def export(
         What `evaluate` found on images that the model was not trained on: the JSON file that ``maskmed evaluate``
         wrote, or its content; for the model card.
     example
-        A picture to try the model with; a package holds a copy. bioimageio needs one, from which its test input is cut.
+        Path of an image to try the model with; a package holds a copy. bioimageio needs one and cuts its test input
+        from the middle.
     authors
-        Names of whoever made the model, for the model card; bioimageio needs one or more.
+        Names of the authors of the model, for the model card; bioimageio needs one or more.
     licence
-        That of the model, for the model card. bioimageio needs one of SPDX's, as ``"CC-BY-4.0"``, and takes the one in
-        ``dataset.json`` by default.
+        Licence of the model, for the model card. bioimageio needs an SPDX identifier such as ``"CC-BY-4.0"``; the
+        default is the licence in ``dataset.json``.
     checkpoint
-        The file of the weights in each fold.
+        Name of the file of weights in each fold.
 
     Returns
     -------
     Path
-        That of the file.
+        Path of the file that was written.
 
     Raises
     ------
     InputError
-        Where there is no trained model, ``path`` is no place for the file, the weights do not fit ``precision``, or the
-        format cannot hold the model.
+        If there is no trained model, ``path`` cannot be written or is another kind of file, the weights do not fit
+        ``precision``, or the format cannot hold the model or one of the arguments.
 
     Examples
     --------
@@ -124,12 +125,12 @@ def export(
 
 
 def example(name: str = "nuclei") -> Path:
-    """The picture that comes with one of our models, to try it with.
+    """Path of the example image of one of our models.
 
     Raises
     ------
     InputError
-        For a name that none of our models has.
+        If no model of ours has this name; the message lists the names.
 
     Examples
     --------

@@ -127,7 +127,11 @@ def make_detections(
     classes: ArrayLike,
     stuff: Integers | None = None,
 ) -> Detections:
-    """Detections from plain lists, with the types that they promise."""
+    """Detections from plain lists, converted to the types of `Detections`.
+
+    ``boxes [N, 2 * dim]``, first all starts, then all stops; ``masks`` of ``N`` boxes, each of the size of its box;
+    ``scores [N]``, ``classes [N]``; ``stuff`` has the image's ``shape``.
+    """
     return Detections(
         tuple(int(n) for n in shape),
         np.asarray(boxes, np.int32).reshape(-1, 2 * len(shape)),
@@ -237,7 +241,7 @@ def pack(slices: Sequence[Detections]) -> NDArray[np.uint8]:
 
 
 def unpack(vector: NDArray[np.uint8]) -> list[Detections]:
-    """The slices that `pack` put into the uint8 ``vector``."""
+    """The slices, or the one volume, that `pack` put into the uint8 ``vector [bytes]``."""
     with np.load(io.BytesIO(np.ascontiguousarray(vector).data), allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
     dim = data["boxes"].shape[1] // 2

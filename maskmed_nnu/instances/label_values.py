@@ -61,7 +61,13 @@ def cast(values: NDArray[Any], kind: type[_Number], name: object = "The label ma
 
 
 def check_values(values: NDArray[Any]) -> None:
-    """``values``: sorted and distinct."""
+    """Check the distinct values of a label map, ``values [N]`` in rising order.
+
+    Raises
+    ------
+    InputError
+        For fractions, NaN, infinite or negative values, and numbers that are too large; the message names one of them.
+    """
     if values.dtype.kind == "f":
         bad = values[~np.isfinite(values) | (values != np.floor(values))]
         if len(bad):

@@ -16,7 +16,10 @@ def chunk_size(device: torch.device) -> int:
 
 
 def softplus(logits: Tensor, sigmoid: Tensor, out: Tensor | None = None) -> Tensor:
-    """log(1 + exp(x)) by way of the sigmoid that is needed anyway, in a third of the time; exact to 1e-7."""
+    """``log(1 + exp(logits))`` from ``logits`` and their ``sigmoid``, which have the same shape, as the result has.
+
+    Faster than torch's softplus, because the loss needs the sigmoid anyway; exact to 1e-7.
+    """
     out = torch.sub(sigmoid, 0.5, out=out)
     return out.abs_().add_(0.5).log_().neg_().add_(logits.relu())
 

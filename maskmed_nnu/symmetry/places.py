@@ -71,7 +71,7 @@ def class_places(
 
 
 def ball_radii(volumes: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
-    """Radii of balls (2D: discs) of these volumes."""
+    """Radii in mm of balls (2D: discs) of ``volumes [...]`` in mm³ (2D: mm²), in the same shape."""
     unit_ball: float = pi ** (dimension / 2) / gamma(dimension / 2 + 1)
     return (volumes / unit_ball) ** (1 / dimension)
 

@@ -49,7 +49,7 @@ def grey_picture(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def show(axis: Axes, picture: NDArray[Any], *, aspect: float, title: str = "", **options: Any) -> Any:
-    """A picture without ticks; ``aspect`` is a pixel's height over its width."""
+    """Show ``picture [h, w]`` or ``[h, w, 3]`` without ticks; ``aspect`` is a pixel's height divided by its width."""
     drawn = axis.imshow(picture, aspect=aspect, **options)
     axis.set(xticks=[], yticks=[], xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
     axis.spines[:].set_visible(False)

@@ -80,7 +80,10 @@ def _slice_with_most_labels(label: NDArray[Any]) -> int:
 
 
 def intensity_window(image: NDArray[Any], label: NDArray[Any]) -> tuple[float, float]:
-    """Grey values to show as black and white: the structures' own with a margin, or all where nothing is labelled."""
+    """The grey values of ``image [*spatial]`` that are shown as black and as white.
+
+    The range is that of the labelled structures (``label [*spatial]``) with a margin; without labels, of the image.
+    """
     values = image[label > 0] if (label > 0).any() else image
     low, high = np.percentile(values, (2, 98))
     margin = max(high - low, 1e-6)

@@ -38,7 +38,12 @@ class InstanceMetrics:
         self.counted = (MatchingScores(), AggregatedJaccard(), PanopticQuality(stuff_classes), LesionDice())
 
     def update(self, prediction: Objects, truth: Objects, *, crowd: NDArray[np.bool_] | None = None) -> None:
-        """Add an image; see `maskmed_nnu.instances.metrics.comparison.compare` for what objects and crowd are."""
+        """Add an image.
+
+        ``prediction`` and ``truth`` are detections, object maps or ids (``[y, x]``, else ``[layers, *spatial]``);
+        ``crowd [M]`` marks those of the ``M`` true objects that are crowd regions (see
+        `maskmed_nnu.instances.metrics.comparison.compare`).
+        """
         self.add(compare(prediction, truth, crowd=crowd))
 
     def add(self, comparison: Comparison) -> None:

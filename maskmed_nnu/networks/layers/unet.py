@@ -20,7 +20,13 @@ def build_encoder(
     n_blocks_per_stage: Sequence[int] | None = None,
     **plan: Any,
 ) -> PlainConvEncoder | ResidualEncoder:
-    """The encoder of nnU-Net's plan: plain with ``n_conv_per_stage``, residual with ``n_blocks_per_stage``."""
+    """The encoder of nnU-Net's plan: plain with ``n_conv_per_stage``, residual with ``n_blocks_per_stage``.
+
+    Raises
+    ------
+    ValueError
+        If both of them are given, or neither.
+    """
     if (n_conv_per_stage is None) == (n_blocks_per_stage is None):
         raise ValueError("Give either n_conv_per_stage (plain encoder) or n_blocks_per_stage (residual encoder).")
     if n_blocks_per_stage is None:
@@ -42,7 +48,7 @@ class FeatureDecoder(UNetDecoder):  # type: ignore[misc]  # its library has no t
             module.apply(InitWeights_He(1e-2))
 
     def forward(self, skips: Sequence[Tensor]) -> list[Tensor]:
-        """``skips``: one per encoder level. Returns one feature map per level, full resolution first."""
+        """``skips``: one ``[B, C_l, *shape_l]`` per encoder level, full resolution first; same shapes back."""
         x = skips[-1]
         features = [x]
         for skip, upsample, stage in zip(reversed(skips[:-1]), self.transpconvs, self.stages, strict=True):

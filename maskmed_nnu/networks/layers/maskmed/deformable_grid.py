@@ -50,7 +50,7 @@ def attend(
     offsets: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """As `deformable.attend`."""
+    """Arguments, shapes and result are those of `deformable.attend`."""
     b, n, heads, _, _, _ = offsets.shape
     total = offsets.new_zeros(())
     for level, (value, projection, first) in enumerate(zip(values, projections, projects_first, strict=True)):

@@ -24,7 +24,7 @@ def attend(
     offsets: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """As `deformable.attend`."""
+    """Arguments, shapes and result are those of `deformable.attend`."""
     heads = offsets.shape[2]
     index, weights = corners([value.shape[1:-1] for value in values], reference, offsets, weights)
     head = torch.arange(heads, device=index.device, dtype=index.dtype).view(-1, 1, 1)

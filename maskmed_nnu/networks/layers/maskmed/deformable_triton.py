@@ -59,7 +59,7 @@ def attend(
     offsets: Tensor,
     weights: Tensor,
 ) -> Tensor:
-    """As `deformable.attend`."""
+    """Arguments, shapes and result are those of `deformable.attend`."""
     heads = weights.shape[2]
     width = projections[0].shape[0] // heads
     first = [level for level, chosen in enumerate(projects_first) if chosen]

@@ -24,7 +24,10 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def scores_to_logits(scores: Tensor, regions: bool) -> Tensor:
-    """``log S`` for labels (softmax of it is ``S / sum S``), ``logit S`` for regions (sigmoid of it is ``S``)."""
+    """``scores [..., K, N]`` → logits of the same shape.
+
+    They are ``log S`` for labels (softmax of it is ``S / sum S``), ``logit S`` for regions (sigmoid of it is ``S``).
+    """
     if regions:
         return scores.clamp(SMALLEST_SCORE, 1 - SMALLEST_SCORE).logit()
     return scores.clamp_min(SMALLEST_SCORE).log()

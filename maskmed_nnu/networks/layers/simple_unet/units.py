@@ -16,6 +16,7 @@ GROUPS = 4
 
 
 def same_padding(kernel: Sequence[int], dilation: int = 1) -> list[int]:
+    """Pixels or voxels of padding along each axis with which a kernel of odd edges keeps the size of its input."""
     return [dilation * (edge - 1) // 2 for edge in kernel]
 
 
