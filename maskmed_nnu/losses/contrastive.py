@@ -17,7 +17,6 @@ from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 from maskmed_nnu.losses.ranks import mean_over_ranks
 from maskmed_nnu.losses.targets import ID_RANGE
 
-
 BORDER = 3
 """Pixels from another object, along rows and columns, up to which a pixel is drawn twice as often or more."""
 
