@@ -17,6 +17,9 @@ from maskmed_nnu.losses.precision import at_least_float32, no_autocast
 from maskmed_nnu.losses.ranks import mean_over_ranks
 from maskmed_nnu.losses.targets import ID_RANGE
 
+BORDER = 3
+"""Pixels from another object, along rows and columns, up to which a pixel is drawn twice as often or more."""
+
 
 class SampledPixels(NamedTuple):
     """``N`` sampled pixels of every sample, none twice."""
@@ -83,22 +86,36 @@ class InstanceContrastiveLoss(nn.Module):
 def sample_pixels(ids: Tensor, count: int, generator: torch.Generator | None = None) -> SampledPixels:
     """Pixels of objects ``[B, L, H, W]`` without replacement, equally often from every object of a sample.
 
-    A sample with fewer pixels gives all of them. Every pixel draws an exponential waiting time, its mean the size of
-    its object, and the first ones are taken.
+    An object next to another one counts twice: once with all its pixels, once with those at most ``BORDER`` pixels from
+    the other object, where the embeddings have to change. A sample with fewer pixels gives all of them. Every pixel
+    draws an exponential waiting time, its mean the size of its object, and the first ones are taken.
     """
     batch, layers = ids.shape[:2]
-    label = ids.flatten(1).long().clamp(min=0)
+    label = ids.long().clamp(min=0)
     # a table for any ids, by their last 16 bits: to look for the largest one, the host would wait for a GPU
     slot = label.bitwise_and(ID_RANGE - 1)
-    size = label.new_zeros(batch, ID_RANGE).scatter_add_(1, slot, torch.ones_like(slot))
+    near_another = _near_another(slot).flatten(1)
+    label, slot = label.flatten(1), slot.flatten(1)
+    rate = torch.zeros(slot.shape, device=slot.device)
+    for drawn in (slot > 0, near_another):
+        size = rate.new_zeros(batch, ID_RANGE).scatter_add_(1, slot, drawn.float())
+        rate += size.gather(1, slot).reciprocal().where(drawn, 0.0)
+    rate = rate.view(batch, layers, -1).sum(1)
     label = label.view(batch, layers, -1)
-    rate = size.reciprocal().index_fill(1, label.new_zeros(1), 0.0)
-    rate = rate.gather(1, slot).view(label.shape).sum(1)
     wait = torch.empty_like(rate).exponential_(generator=generator) / rate
     wait.masked_fill_(rate == 0, torch.inf)
     time, pixel = wait.topk(min(count, wait.shape[1]), dim=1, largest=False)
     instance_index = label.gather(2, pixel[:, None].expand(-1, layers, -1)).int()
     return SampledPixels(pixel, instance_index, time < torch.inf)
+
+
+def _near_another(slot: Tensor) -> Tensor:
+    """``[B, L, H, W]`` bool: which pixels of objects are at most ``BORDER`` pixels from another one, in any layer."""
+    largest = slot.amax(1, keepdim=True).float()
+    smallest = slot.where(slot > 0, ID_RANGE).amin(1, keepdim=True).float()
+    window = {"kernel_size": 2 * BORDER + 1, "stride": 1, "padding": BORDER}
+    largest, smallest = F.max_pool2d(largest, **window), -F.max_pool2d(-smallest, **window)
+    return (slot > 0) & ((largest > slot) | (smallest < slot))
 
 
 def _within_reach(pixel: Tensor, width: int, reach: float) -> Tensor:

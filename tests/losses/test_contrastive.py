@@ -129,7 +129,7 @@ def test_half_precision_is_computed_in_single():
 def test_objects_are_drawn_alike_until_they_are_used_up(dtype):
     ids = torch.zeros(1, 2, 64, 64, dtype=dtype)
     ids[0, 0, :40], ids[0, 0, 50:53, :30], ids[0, 0, 60, :5] = 1, 2, 3
-    ids[0, 1, 41:49, 10:40], ids[0, :, 62:] = 4, -1
+    ids[0, 1, 43:47, 10:40], ids[0, :, 62:] = 4, -1  # all more than three pixels apart
     before = ids.clone()
     sampled = sample_pixels(ids, 100, torch.Generator().manual_seed(0))
     assert torch.equal(ids, before)
@@ -142,6 +142,21 @@ def test_objects_are_drawn_alike_until_they_are_used_up(dtype):
     assert count[3] == 5
     # 95 draws of three objects alike, within three standard deviations
     assert ((count[[1, 2, 4]] - 95 / 3).abs() < 14).all()
+
+
+def test_objects_that_touch_are_drawn_twice_as_often_half_of_it_where_they_touch():
+    ids = torch.zeros(1, 2, 64, 64, dtype=torch.int16)
+    ids[0, 0, :20], ids[0, 1, 20:40], ids[0, 0, 44:64] = 1, 2, 3
+    pixels = [sample_pixels(ids, 80, torch.Generator().manual_seed(seed)).pixel[0] for seed in range(20)]
+    row = torch.cat(pixels) // 64
+    object_of_row = ids[0, :, :, 0].amax(0)
+    count = torch.bincount(object_of_row[row], minlength=4)
+    # of 1600 draws 2 : 2 : 1, within three standard deviations
+    assert ((count[1:] - torch.tensor([640, 640, 320])).abs() < 60).all()
+    beside = ((row >= 17) & (row < 23)).sum()  # half of the draws and of the others 3 of 20 rows
+    assert abs(int(beside) - 1280 * (0.5 + 0.5 * 3 / 20)) < 60
+    # nothing to be near to: drawn anywhere in the object
+    assert torch.histc(row[row >= 44].float(), 4, 44, 64).min() > 50
 
 
 def test_a_sample_with_few_pixels_gives_all_of_them_once():

@@ -115,14 +115,12 @@ class _TiledDetections:
         """How many pixels of detection ``i`` lie in a tile's window."""
         return self.cropped_masks.area_within(i, self.boxes[tile])
 
-    def extends_into(self, i: int, other: int) -> bool:
-        """Whether detection ``i`` goes on in the ``other`` tile, which has seen enough of it to have noticed.
+    def is_clear_of_borders(self, i: int, other: int) -> bool:
+        """Whether most of what the ``other`` tile sees of detection ``i`` lies clear of that one's own borders."""
+        return 2 * self.cropped_masks.area_within(i, self.inner_windows[other]) >= self.area_in_tile(i, other)
 
-        It reaches a border of its tile at a place beyond which the other sees on, and most of what the other sees of it
-        lies clear of that one's own borders.
-        """
-        if 2 * self.cropped_masks.area_within(i, self.inner_windows[other]) < self.area_in_tile(i, other):
-            return False
+    def extends_into(self, i: int, other: int) -> bool:
+        """Whether detection ``i`` reaches a border of its tile at a place beyond which the ``other`` tile sees on."""
         window, seen = self.boxes[self.source[i]], self.boxes[other]
         margins = self.margins[self.source[i]]
         for side in np.flatnonzero(self.border_distance[i] < margins).tolist():
@@ -187,11 +185,18 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
     order = order[(cover[order] >= MATCH_IOU) & ~other_class[order]]
     shared = shared[:, None]
     proven = (shared >= tiled.blurred_pixels[tile[pairs]]) | (shared >= MATCH_IOU * cropped_masks.areas[pairs])
-    for (i, j), (i_proven, j_proven) in zip(pairs[order].tolist(), proven[order].tolist(), strict=True):
+    agree = agreement[order] >= MATCH_IOU
+    for (i, j), (i_proven, j_proven), agrees in zip(
+        pairs[order].tolist(), proven[order].tolist(), agree.tolist(), strict=True
+    ):
         for fragment, other, is_proven in ((i, j, i_proven), (j, i, j_proven)):
             group = groups.find(fragment)
             unanswered = not groups.complete[group] and source[other] not in groups.sources[group]
-            if unanswered and is_proven and tiled.extends_into(fragment, source[other]):
+            if not (unanswered and is_proven):
+                continue
+            # the other tile has seen enough of the fragment to have noticed it, or reports it
+            noticed = agrees or tiled.is_clear_of_borders(fragment, source[other])
+            if noticed and tiled.extends_into(fragment, source[other]):
                 groups.join(fragment, other)
     return groups
 

@@ -26,6 +26,8 @@ OBJECT_KEYS = 64
 """For objects. With 256 keys attention takes a fifth of a narrow network's step, and more in prediction, whose tiles
 are larger."""
 EMBEDDING_DIM = 32
+MIN_REACH = 8
+"""Pixels; the clustering compares pixels up to 4 apart."""
 LOW_RESOLUTION = 128
 """Edge of the published images, and of patches of objects that need no more."""
 
@@ -94,9 +96,10 @@ def object_settings(statistics: dict, sizes: InstanceSizes) -> dict:
 def loss_settings(sizes: InstanceSizes) -> dict:
     """What `EmbeddingLoss` weighs and compares; ready for JSON.
 
-    ``reach`` is how far the pixels of two large objects that touch can be apart.
+    ``reach`` is half a large object: clustering compares neighbours only, and to tell far objects apart that look alike
+    costs the training more than it gives.
     """
-    return EmbeddingLossSettings.plan(reach=ceil(2 * max(sizes.large)))
+    return EmbeddingLossSettings.plan(reach=max(MIN_REACH, ceil(max(sizes.large) / 2)))
 
 
 def visible_size(sizes: InstanceSizes) -> tuple[float, ...]:

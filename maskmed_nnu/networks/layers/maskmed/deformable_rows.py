@@ -66,7 +66,7 @@ def corners(
     high = (low + 1).clamp(min=0).minimum(last)
     low = low.clamp(min=0).minimum(last)
     index = torch.arange(batch, device=device, dtype=dtype) * torch.tensor(voxels, device=device, dtype=dtype)[:, None]
-    index, weights = index.view(1, -1, batch, 1, 1, 1), weights.permute(3, 0, 1, 2, 4)[None]
+    index, weights = index.view(1, -1, batch, 1, 1, 1), weights.permute(3, 0, 1, 2, 4).contiguous()[None]
     stride = torch.ones(len(shapes), 1, 1, 1, 1, device=device, dtype=dtype)
     for axis in range(dim):  # each axis doubles the corners
         index = (index[:, None] + torch.stack([low[axis], high[axis]]) * stride).flatten(0, 1)

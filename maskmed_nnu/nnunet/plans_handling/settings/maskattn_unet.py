@@ -80,7 +80,7 @@ class EmbeddingLossSettings(Settings):
     pixels: Count = setting("pixels that are compared, per patch", default=1024)
     reach: Positive | None = setting(
         "pixels of different objects are compared up to this distance; `null`: any, as published",
-        chosen_by="twice the 95th percentile of the objects' edges",
+        chosen_by="half the 95th percentile of the objects' edges, at least 8",
     )
 
 
