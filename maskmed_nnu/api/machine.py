@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.cpus import cpu_count
 from maskmed_nnu.errors import InputError
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -187,9 +188,9 @@ def _memory() -> Iterator[Check]:
 
 
 def _workers() -> Iterator[Check]:
-    from maskmed_nnu.nnunet.preflight.machine import augmentation_workers, cores
+    from maskmed_nnu.nnunet.preflight.machine import augmentation_workers
 
-    available, workers = cores(), augmentation_workers()
+    available, workers = cpu_count(), augmentation_workers()
     threads = os.environ.get("OMP_NUM_THREADS")
     yield Check("cores", OK, f"{available}" + (f", OMP_NUM_THREADS={threads}" if threads else ""))
     if workers is None:

@@ -7,11 +7,11 @@ the next class. As many pairs of volumes are in memory as there are threads.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from maskmed_nnu.cpus import cpu_count
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.progress import Progress, Report
 from maskmed_nnu.semantic import surfaces
@@ -88,6 +88,5 @@ def evaluate_pairs(
 
 
 def default_workers(cases: int) -> int:
-    """A thread for each core that this process may use, and no more than there are cases."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, MOST_WORKERS, cases))
+    """A thread for each CPU that this process may use, and no more than there are cases."""
+    return max(1, min(cpu_count(), MOST_WORKERS, cases))

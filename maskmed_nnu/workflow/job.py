@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.cpus import cpu_count
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.signals import noted
 from maskmed_nnu.stock_command import executable
-from maskmed_nnu.workflow.job_records import Attempt, Record, available_cpus, new_attempt, now, read_attempts
+from maskmed_nnu.workflow.job_records import Attempt, Record, new_attempt, now, read_attempts
 from maskmed_nnu.workflow.local_gpus import claimed_gpus
 from maskmed_nnu.workflow.memory_kills import memory_kills
 from maskmed_nnu.workflow.scratch import staged
@@ -109,7 +110,7 @@ def _out_of_memory(status: int, said: str, before: int | None, after: int | None
 
 def _run(study: Study, command: Sequence[str], options: Options, output: Any, lock: int) -> int:
     """Run the command once, or once for each GPU with a share of the part; the first status that is not 0."""
-    cpus = options.cpus or available_cpus()
+    cpus = options.cpus or cpu_count()
     workers = _workers(cpus, max(options.gpus, 1), trains=command[0] == "nnUNetv2_train")
     environment = {**os.environ, **study.environment, **workers, "PYTHONUNBUFFERED": "1"}
     with (

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.cpus import cpu_count
 from maskmed_nnu.workflow.scheduler import still_runs
 
 POLL = 0.5
@@ -64,12 +65,7 @@ def new_attempt(command: str) -> Attempt:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     number = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return Attempt(now(), socket.gethostname(), number, available_cpus(), gpus, command)
-
-
-def available_cpus() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Attempt(now(), socket.gethostname(), number, cpu_count(), gpus, command)
 
 
 def read_attempts(path: Path) -> list[Attempt]:

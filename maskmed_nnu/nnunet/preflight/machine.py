@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,14 +111,6 @@ def _first_number(file: Path, name: str = "") -> int | None:
         return None
     words = next((line.split() for line in lines if line.startswith(f"{name} " if name else "")), [])
     return int(words[-1]) if words and words[-1].isdigit() else None
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
 
 
 def augmentation_workers() -> int | None:

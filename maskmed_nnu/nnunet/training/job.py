@@ -1,4 +1,4 @@
-"""The job that a training runs in: what its log says first, and how many CPUs it has."""
+"""The job that a training runs in: what its log says first, and what it does without on a single CPU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from maskmed_nnu.cpus import cpu_count
 from maskmed_nnu.version import package_version
 
 JOB_NUMBERS = {
@@ -37,14 +38,6 @@ def describe_job(device: str) -> str:
     return "; ".join(parts)
 
 
-def cpu_count() -> int:
-    """CPUs that this process may use: of its job, its container and its affinity the fewest; at least one."""
-    counts = [os.cpu_count() or 1, _slurm_cpus(), _container_cpus()]
-    if hasattr(os, "sched_getaffinity"):
-        counts.append(len(os.sched_getaffinity(0)))
-    return max(1, min(count for count in counts if count))
-
-
 def load_in_this_process_on_one_cpu() -> None:
     """Without workers in the background, which would take the one CPU from the training and each other; unless the user
     has set their number."""
@@ -66,21 +59,3 @@ def _job() -> str:
             array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
             return f"{kind} {number}" + (f" ({array}_{task})" if array and kind.startswith("Slurm") else "")
     return "no job of a scheduler"
-
-
-def _slurm_cpus() -> int | None:
-    """Of the task, or of the node where tasks name none."""
-    for variable in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        number = os.environ.get(variable, "")
-        if number.isdecimal():
-            return int(number)
-    return None
-
-
-def _container_cpus() -> int | None:
-    """The limit of the control group, rounded up."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return -(-int(quota) // int(period))
-    except (OSError, ValueError):  # another system, or no limit
-        return None

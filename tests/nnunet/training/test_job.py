@@ -1,4 +1,4 @@
-"""What the log of a training says first, and how many CPUs a job has."""
+"""What the log of a training says first, and what a training on one CPU does without."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from maskmed_nnu.nnunet.training import job
 from maskmed_nnu.nnunet.training.job import (
     WORKERS,
-    cpu_count,
     describe_job,
     load_in_this_process_on_one_cpu,
 )
@@ -19,7 +18,7 @@ from maskmed_nnu.nnunet.training.job import (
 
 @pytest.fixture
 def no_scheduler(monkeypatch) -> None:
-    for name in (*job.JOB_NUMBERS, "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "KUBERNETES_SERVICE_HOST"):
+    for name in (*job.JOB_NUMBERS, "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -42,17 +41,6 @@ def test_each_kind_of_gpu_is_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "A100" if number else "T4")
     assert "(1 × T4, 2 × A100, " in describe_job("cuda")
-
-
-def test_a_job_has_the_fewest_cpus_that_anything_says(no_scheduler, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
-    monkeypatch.setattr(job, "_container_cpus", lambda: 9)
-    assert cpu_count() == 9
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "6")
-    assert cpu_count() == 6
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
-    assert cpu_count() == 1
 
 
 def test_with_one_cpu_there_are_no_workers_unless_the_user_wants_them(monkeypatch):
