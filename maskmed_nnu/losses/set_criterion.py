@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from maskmed_nnu.networks.output import QueryOutput
 
 MATCHINGS = ("bipartite", "fixed")
+MATCHING_SHARE = 4
+"""The matching is done at one of so many points of the loss: it only ranks the queries of a target, and costs as much
+per point as the loss of all queries would."""
 
 
 class MaskHead(Protocol):
@@ -58,9 +61,10 @@ class SetCriterion(nn.Module):
 
     The mask losses are computed at ``num_points`` voxels per sample: ``oversample_ratio`` times as many are drawn, of
     which the most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and newly
-    drawn ones the rest. Of all points drawn, for the matching and for the loss, a share of ``balanced_ratio`` is drawn
-    equally often from every target of a sample, however small, and the rest uniformly. ``num_points=None``, or no fewer
-    points than voxels: all valid voxels. ``matching="fixed"`` gives the target of class ``c`` to query ``c``.
+    drawn ones the rest; the matching draws a quarter as many. Of all points drawn, for the matching and for the loss,
+    a share of ``balanced_ratio`` is drawn equally often from every target of a sample, however small, and the rest
+    uniformly. ``num_points=None``, or no fewer points than voxels: all valid voxels. ``matching="fixed"`` gives the
+    target of class ``c`` to query ``c``.
     ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.
     """
 
@@ -109,6 +113,9 @@ class SetCriterion(nn.Module):
         class_logits = at_least_float32(output.class_logits)
         layers, batch, queries, _ = class_logits.shape
         self._check_targets(targets, batch, queries)
+        features = output.mask_features
+        if features.shape[2:] != targets[0].maps.shape[1:]:  # they are interpolated row by row, for three sets of points
+            output = output._replace(mask_features=features.movedim(1, -1).contiguous().movedim(-1, 1))
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
         classes = F.pad(classes, (0, 1)) if classes.shape[1] == 0 else classes
@@ -165,8 +172,7 @@ class SetCriterion(nn.Module):
         features = output.mask_features
         grid = targets[0].maps.shape[1:]
         voxels = grid.numel()
-        num_points = voxels if self.num_points is None else min(self.num_points, voxels)
-        dense = num_points == voxels
+        dense = self.num_points is None or self.num_points >= voxels
         sampler = PointSampler(
             valid,
             batch=batch,
@@ -176,7 +182,7 @@ class SetCriterion(nn.Module):
             balanced_ratio=self.balanced_ratio,
         )
         if not dense:
-            points = sampler.points(sampler.sample(num_points))
+            points = sampler.points(sampler.sample(max(1, self.num_points // MATCHING_SHARE)))
         elif features.shape[2:] == grid:
             points = Points(None, valid)
         else:  # the mask head interpolates coarser features
@@ -186,8 +192,11 @@ class SetCriterion(nn.Module):
         else:
             cost = self._cost(output, class_logits, targets, classes, points)
             query = assign(cost, counts).to(is_target.device, non_blocking=True)
-        if dense or self.importance_ratio == 0:
+        if dense:
             return query, points
+        if self.importance_ratio == 0:
+            assert self.num_points is not None
+            return query, sampler.points(sampler.sample(self.num_points))
         return query, self._uncertain_points(output, query[-1:], is_target, sampler)
 
     def _cost(
