@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import re
 import shlex
@@ -73,7 +74,7 @@ def _wrong_words(words: list[str]) -> list[str]:
         program, legal = f"maskmed {rest[0]}", _options(rest[0])
     given = [word.partition("=")[0] for word in rest if re.match(r"--?[A-Za-z]", word)]
     problems = [f"{program} has no option {word}" for word in given if word not in legal]
-    for option, value in zip(rest, rest[1:], strict=False):
+    for option, value in itertools.pairwise(rest):
         name = split_length(value)[0]
         if option in NAMED and name not in NAMES[NAMED[option]] and name not in STOCK:
             problems.append(f"there is no {NAMED[option]} {value}")

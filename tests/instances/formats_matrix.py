@@ -1,4 +1,4 @@
-"""Every kind of file, pixel and layout that is read: one list that the tests go through and that docs/reference/formats.md shows.
+"""Every kind of file, pixel and layout that is read: one list for the tests and for docs/reference/formats.md.
 
 ``python -m tests.instances.formats_matrix`` writes the table; a test compares it. A family of files (``FILES``) writes
 an array of its own and says which kinds of pixels and layouts its format can hold. What is expected is what viewers
