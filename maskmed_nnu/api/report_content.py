@@ -200,8 +200,8 @@ def _summary_caption(record: TrainingRecord) -> str:
         )
     return (
         "Means over cases; a class that was missed or invented counts as the worst case, and means of what was found "
-        "stand beside. Distances in mm, or in pixels where files tell no spacing. See docs/reference/metrics.md for the "
-        "metrics."
+        "stand beside. Distances in mm, or in pixels where files tell no spacing. See docs/reference/metrics.md for "
+        "the metrics."
     )
 
 

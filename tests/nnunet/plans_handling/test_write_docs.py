@@ -86,7 +86,7 @@ def test_the_command(checkout, tmp_path, monkeypatch, capsys):
     write_docs.main()
     assert capsys.readouterr().out == f"rewritten: {page}\n"
     assert page.read_text(encoding="utf-8") == right
-    monkeypatch.setattr(sys, "argv", ["write_docs", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["write_docs", str(tmp_path / "empty")])
     with pytest.raises(InputError, match="no page of documentation"):
         write_docs.main()
 
