@@ -17,8 +17,8 @@ HEAD = """\
 
 <!-- `make docs` writes this page from the commands' help. -->
 
-`maskmed COMMAND --help` prints the same. Options may be shortened as long as they stay unique. Several values of an option
-follow one another: `-f 0 1 2`.
+`maskmed COMMAND --help` prints the same. Options may be shortened as long as they stay unique. Several values of an
+option follow one another: `-f 0 1 2`.
 """
 
 
