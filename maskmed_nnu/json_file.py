@@ -16,11 +16,11 @@ LONGEST = 120
 def read_json(path: Path | str, *, expected: str) -> Any:
     """The content of ``path``, in any Unicode encoding; ``expected`` names what it holds, as in "a COCO json".
 
-    A byte-order mark is understood. A name that stands twice in one object is an error, because the first would be
+    A byte-order mark is understood. A name that appears twice in one object is an error, because the first would be
     lost.
 
     Raises:
-        InputError: where the file is missing or cannot be read, or is no JSON.
+        InputError: where the file is missing or cannot be read, or is not valid JSON.
     """
     try:
         raw = Path(path).read_bytes()
@@ -61,7 +61,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice in one object")
     return content
 
 

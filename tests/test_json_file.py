@@ -51,7 +51,7 @@ def test_any_unicode_encoding(tmp_path, raw: bytes) -> None:
         (b'{"a": None}', "as Python prints it"),
         (b"[" * 100_000, "damaged"),
         (b"1" * 5000, "damaged"),
-        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "'b' stands twice in one object.*remove one of the two"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "'b' appears twice in one object.*remove one of the two"),
     ],
 )
 def test_what_is_no_json(tmp_path, raw: bytes, said: str) -> None:

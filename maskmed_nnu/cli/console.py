@@ -25,7 +25,7 @@ class _Console(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The console to print on: as wide as the terminal; if it is no terminal, lines of any length without colours.
+    """The console to print on: as wide as the terminal; if it is not a terminal, lines of any length without colours.
 
     Text is printed unchanged: brackets and colons in file names are not markup. ``NO_COLOR`` is respected.
     """
@@ -35,7 +35,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1) -> None:
-    """Print a table whose first `names` columns are text and the others numbers; as markdown if it is no terminal."""
+    """Print a table whose first `names` columns are text and the others numbers; markdown if it is not a terminal."""
     target = console()
     table = Table(box=SIMPLE_HEAD if target.is_terminal else MARKDOWN)
     for position, title in enumerate(header):

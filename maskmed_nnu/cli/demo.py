@@ -60,7 +60,7 @@ PARTS = ("Tr", "Ts")
 
 def _task(text: str) -> str:
     if text not in TASKS:
-        raise ValueError(f"{text!r} is no task of the demo; legal are {', '.join(TASKS)}")
+        raise ValueError(f"{text!r} is not a task of the demo; legal are {', '.join(TASKS)}")
     return text
 
 

@@ -36,7 +36,7 @@ def _axes(text: str) -> str:
 
 def _device(text: str) -> str:
     if text not in DEVICES:
-        raise ValueError(f"{text!r} is no device; legal are {', '.join(DEVICES)}")
+        raise ValueError(f"{text!r} is not a device; legal are {', '.join(DEVICES)}")
     return text
 
 

@@ -109,11 +109,11 @@ def _spacing(layer: Any, letters: str, reader: ImageReader) -> tuple[tuple[float
             f"Layer {layer.name} tells neither scale nor units, but the model was trained on images of about {median} "
             "mm; set both, as layer.scale = (3, 0.8, 0.8) and layer.units = 'mm'."
         )
-    return tuple(edges.tolist()), (f"Layer {layer.name} tells no units of length: its scale {written} is taken as mm.",)
+    return tuple(edges.tolist()), (f"Layer {layer.name} has no units of length: its scale {written} is taken as mm.",)
 
 
 def millimetres(unit: Any) -> float | None:
-    """How long a unit of pint is; None for what is no length, as a pixel."""
+    """How long a unit of pint is; None for what is not a length, as a pixel."""
     if unit is None or not unit.is_compatible_with("millimeter"):
         return None
     return float((1 * unit).m_as("millimeter"))

@@ -205,8 +205,8 @@ class MaskAttnUNet(nn.Module):
         )
         if legal != tuple(image.shape[2:]):
             raise InputError(
-                f"The patch {tuple(image.shape[2:])} is no multiple of {self.tile_divisor}, of twice that at least, as "
-                f"the network's scales ask; the next legal patch is {legal} (patch_size in the plans)."
+                f"The patch {tuple(image.shape[2:])} is not a multiple of {self.tile_divisor}, of twice that at "
+                f"least, as the network's scales ask; the next legal patch is {legal} (patch_size in the plans)."
             )
 
 

@@ -77,6 +77,6 @@ def _stopped(signal: str, entry_point: str) -> str:
 
 GO_ON = {
     "predict": "the same command with --continue_prediction does the rest",
-    "training": "the same command with --c goes on from the last checkpoint",
+    "training": "the same command with --c resumes from the last checkpoint",
 }
 """How, by a part of the name of the entry point."""

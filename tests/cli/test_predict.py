@@ -91,7 +91,7 @@ def test_the_model_is_found_by_the_names_of_its_training(model, images, tmp_path
     assert main([*options, "-d", "Dataset007_Cells"]) == 0
     assert (tmp_path / "out" / "predictions_coco.json").is_file()
     assert main([*options, "-d", "99"]) == 1
-    assert "-d 99 is no data set that nnU-Net knows" in capsys.readouterr().err
+    assert "-d 99 is not a data set that nnU-Net knows" in capsys.readouterr().err
 
 
 def predict(model, source, out, *more):
@@ -309,8 +309,8 @@ def test_nothing_is_written_over_the_images_or_beside_them(model, images, tmp_pa
         (folder, found, "overlays, where results would go, is the input folder"),
         (folder, linked, "b.png, where results would go, is the input file"),
         (folder, model, "the folder of a data set or of a model"),
-        (folder, own, "dataset.json exists and is no prediction"),
-        (folder, masks, "b.png exists and is no prediction"),
+        (folder, own, "dataset.json exists and is not a prediction"),
+        (folder, masks, "b.png exists and is not a prediction"),
     ):
         for more in ((), ("--overwrite",)):
             assert predict(model, source, out, *more) == 1

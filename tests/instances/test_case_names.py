@@ -47,8 +47,8 @@ def test_other_names_are_left_alone(name):
 @pytest.mark.parametrize(
     ("names", "clause"),
     [
-        (["a", "A"], "A and a are one name where case does not count"),
-        ([NFC, NFD], "look the same, written with different characters"),
+        (["a", "A"], "A and a are the same name on systems that ignore case"),
+        ([NFC, NFD], "look the same but are written with different characters"),
         (["a", "a_0001"], "a_0001 could be channel 1 of a"),
         (["A", "a_0001"], "a_0001 could be channel 1 of A"),
     ],

@@ -34,7 +34,7 @@ def check_folders(truth: Path, prediction: Path) -> None:
     """
     for folder in (truth, prediction):
         if not folder.is_dir():
-            what = "is no folder" if folder.exists() else "does not exist"
+            what = "is not a folder" if folder.exists() else "does not exist"
             raise InputError(f"{folder} {what}; name a folder that holds id maps.")
 
 

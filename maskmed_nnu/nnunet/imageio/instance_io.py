@@ -212,6 +212,6 @@ def _read_spacing_file(path: Path) -> list[float] | None:
         spacing = []
     if len(spacing) != 3 or min(spacing) <= 0:
         raise InputError(
-            f'{path} tells no spacing of a volume; it must hold {{"spacing": [z, y, x]}} of positive numbers.'
+            f'{path} has no spacing of a volume; it must hold {{"spacing": [z, y, x]}} of positive numbers.'
         )
     return spacing

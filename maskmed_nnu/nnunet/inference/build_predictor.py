@@ -34,7 +34,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     """nnU-Net's checkpoint, on the CPU. It is unpickled, as nnU-Net does: load only models that you trust.
 
     Raises:
-        InputError: where it cannot be read, or is no checkpoint of nnU-Net.
+        InputError: where it cannot be read, or is not a checkpoint of nnU-Net.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=False)
@@ -50,7 +50,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     needed = ("trainer_name", "init_args", "network_weights")
     missing = [key for key in needed if not isinstance(checkpoint, dict) or key not in checkpoint]
     if missing:
-        raise InputError(f"{file} is no checkpoint of nnU-Net v2 (it has no {format_list(missing)}); name another.")
+        raise InputError(f"{file} is not a checkpoint of nnU-Net v2 (it has no {format_list(missing)}); name another.")
     return dict(checkpoint)
 
 

@@ -158,7 +158,7 @@ def _check_whole(path: Path, name: Path, reader: Any) -> None:
             reader.read_images([str(path)])  # not read_seg: what classes mean is not asked here
     except Exception:  # nnU-Net's readers raise whatever their libraries do
         raise InputError(
-            f"{name} could not be written whole; make room on its disk, and go on with --continue_prediction."
+            f"{name} could not be written whole; make room on its disk, and continue with --continue_prediction."
         ) from None
 
 

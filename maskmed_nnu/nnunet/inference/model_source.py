@@ -182,7 +182,7 @@ def chosen_folds(
 
 
 def _check_folder(path: Path) -> None:
-    """Refuse what is no folder of a training."""
+    """Refuse what is not a folder of a training."""
     if not path.exists():
         raise InputError(
             f"There is no model {path}; name the folder of a training, which holds {CONTENTS}, or a model package."
@@ -225,5 +225,5 @@ def _check_release(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], pa
 def _read_mapping(file: Path, expected: str) -> dict[str, Any]:
     content = read_json(file, expected=expected)
     if not isinstance(content, dict):
-        raise InputError(f"{file} is no JSON object; {expected} is needed there.")
+        raise InputError(f"{file} is not a JSON object; {expected} is needed there.")
     return content

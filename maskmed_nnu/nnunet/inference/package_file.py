@@ -118,8 +118,8 @@ class PackageFile:
                     f"nnUNetv2_install_pretrained_model_from_zip {self.path} and name the model's folder."
                 )
             raise InputError(
-                f"{self.path} is a zip file without {MANIFEST}, so it is no model package; name a file that `maskmed "
-                "export` wrote."
+                f"{self.path} is a zip file without {MANIFEST}, so it is not a model package; name a file that "
+                "`maskmed export` wrote."
             )
         self._check_stored(archive)
         content = self._parse(MANIFEST, archive.read(MANIFEST))
@@ -203,7 +203,7 @@ class PackageFile:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name} in {self.path} is not valid JSON ({error}); get the package again.") from None
         if not isinstance(parsed, dict):
-            raise InputError(f"{name} in {self.path} is no JSON object; get the package again.")
+            raise InputError(f"{name} in {self.path} is not a JSON object; get the package again.")
         return parsed
 
     def _damaged(self, error: Exception) -> InputError:

@@ -52,7 +52,7 @@ def unpack_weights(content: bytes, expected: Mapping[str, Tensor], *, source: st
     try:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{source} is no safetensors file ({error}); get the package again.") from None
+        raise InputError(f"{source} is not a safetensors file ({error}); get the package again.") from None
     for name, kept in _metadata(content).items():
         if kept in tensors and name not in tensors:
             tensors[name] = tensors[kept]

@@ -94,7 +94,7 @@ def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] 
         found = next((path for path in paths if path.exists()), None)
         if found and not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
             raise InputError(
-                f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
+                f"{found} exists and is not a prediction (nothing was predicted into {folder} before); name another "
                 "folder."
             )
 

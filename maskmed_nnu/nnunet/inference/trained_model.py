@@ -39,7 +39,7 @@ def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str
     try:
         return Path(get_output_folder(dataset, trainer, plans, configuration))
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"-d {dataset} is no data set that nnU-Net knows ({error}); check it.") from None
+        raise InputError(f"-d {dataset} is not a data set that nnU-Net knows ({error}); check it.") from None
 
 
 def is_whole(checkpoint: Path) -> bool:

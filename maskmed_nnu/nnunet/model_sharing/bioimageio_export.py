@@ -60,7 +60,7 @@ def export_bioimageio(
     if example is None:
         raise InputError("bioimage.io asks for a picture to test the model with, and none is named; name an example.")
     if not example.is_file():
-        raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
+        raise InputError(f"The example {example} is not a file; name a picture that the model can segment.")
     need_packages("A package for bioimage.io", "onnx", "onnxscript", "onnxruntime", "bioimageio.spec")
     model = open_model(source, checkpoint=checkpoint)
     check_output(file, model, ending=".zip", kind="package for bioimage.io", is_ours=_is_package)
@@ -172,7 +172,7 @@ def _validated(description: dict[str, Any], folder: Path) -> Any:
 
 
 def check_licence(name: str) -> None:
-    """Refuse what is no licence for bioimage.io.
+    """Refuse what is not a licence for bioimage.io.
 
     Raises:
         InputError: with an example.
@@ -183,7 +183,7 @@ def check_licence(name: str) -> None:
         LicenseId(name)
     except ValueError:
         raise InputError(
-            f"{name!r} is no licence that SPDX lists (https://spdx.org/licenses); name one of those, as CC-BY-4.0."
+            f"{name!r} is not a licence that SPDX lists (https://spdx.org/licenses); name one of those, as CC-BY-4.0."
         ) from None
 
 

@@ -92,7 +92,9 @@ def _results_folder() -> Path:
         raise InputError("nnUNet_results is not set; it names the folder that models are installed into.")
     path = Path(folder).expanduser().absolute()
     if path.exists() and not path.is_dir():
-        raise InputError(f"nnUNet_results names {path}, which is no folder; let it name the one of nnU-Net's results.")
+        raise InputError(
+            f"nnUNet_results names {path}, which is not a folder; let it name the one of nnU-Net's results."
+        )
     return path
 
 
@@ -100,15 +102,15 @@ def _data_set(model: PackageModel, requested: str | None) -> str:
     if requested is not None:
         if not DATA_SET.fullmatch(requested):
             raise InputError(
-                f"{requested!r} is no name of a data set for nnU-Net; legal is Dataset, three digits, _ and letters or "
-                "digits, as Dataset123_Cells."
+                f"{requested!r} is not a name of a data set for nnU-Net; legal is Dataset, three digits, _ and "
+                "letters or digits, as Dataset123_Cells."
             )
         return requested
     name = model.plans.get("dataset_name")
     if not (isinstance(name, str) and DATA_SET.fullmatch(name)):
         raise InputError(
-            f"{model.name} is of the data set {shown(name)}, which is no name for nnU-Net; name the data set that it "
-            "is to be installed as, as Dataset123_Cells."
+            f"{model.name} is of the data set {shown(name)}, which is not a name for nnU-Net; name the data set that "
+            "it is to be installed as, as Dataset123_Cells."
         )
     return name
 
@@ -119,8 +121,8 @@ def _folder_name(model: PackageModel) -> str:
     folder = "__".join(map(str, parts))
     if not all(isinstance(part, str) and NAME.fullmatch(part) for part in parts) or folder.split("__") != parts:
         raise InputError(
-            f"{model.name} would be installed as {shown(folder)}, which is no name that nnU-Net gives to a folder; do "
-            "not use it."
+            f"{model.name} would be installed as {shown(folder)}, which is not a name that nnU-Net gives to a folder; "
+            "do not use it."
         )
     return folder
 

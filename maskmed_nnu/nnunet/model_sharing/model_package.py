@@ -62,9 +62,9 @@ def write_package(
     path = Path(path).expanduser()
     check_output(path, model, ending=".zip", kind="model package", is_ours=_is_package)
     if example is not None and not example.is_file():
-        raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
+        raise InputError(f"The example {example} is not a file; name a picture that the model can segment.")
     if example is not None and not example.name.lower().endswith(EXAMPLES):
-        raise InputError(f"The example {example} is no picture; its ending may be {', '.join(EXAMPLES)}.")
+        raise InputError(f"The example {example} is not a picture; its ending may be {', '.join(EXAMPLES)}.")
     refuse_output_over_input([path], [example] if example is not None else [], advice="name another file")
 
     weights, first = {}, None

@@ -51,13 +51,13 @@ def wrap_export(module: Any) -> None:
             models = [model for model in models if model.folder.is_dir()]
         output = Path(settings["output_file"])
         if not output.absolute().parent.is_dir():
-            raise InputError(f"{output.absolute().parent} is no folder; make it, or name another file behind -o.")
+            raise InputError(f"{output.absolute().parent} is not a folder; make it, or name another file after -o.")
         if output.is_dir():
-            raise InputError(f"{output} is a folder; name the zip file to be written behind -o.")
+            raise InputError(f"{output} is a folder; name the zip file to be written after -o.")
         for model in models:
             check_trained(model)
             if model.folder.resolve() in output.resolve().parents:
-                raise InputError(f"{output} lies in the folder of the model; name a file elsewhere behind -o.")
+                raise InputError(f"{output} lies in the folder of the model; name a file elsewhere after -o.")
         for model in models:
             check_folds(model, settings["folds"], checkpoints=settings["save_checkpoints"])
             add_summaries(model, settings["folds"])

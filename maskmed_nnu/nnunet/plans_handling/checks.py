@@ -66,7 +66,7 @@ def check_pixelwise_plans(plans: dict, configuration: dict, *, planner: str) -> 
     if made_by != planner:
         raise InputError(
             f"The plans {plans.get('plans_name')} were made by {made_by}, not by {planner}. Plan again with "
-            f"{planning_command(plans, planner)} and pass the new plans' name behind -p."
+            f"{planning_command(plans, planner)} and pass the new plans' name after -p."
         )
     network = Network((configuration["architecture"]["network_class_name"],), planner, pixelwise.sections)
     validate_plans(plans, configuration, network)
@@ -137,8 +137,8 @@ def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> 
         kind = "objects come from an embedding" if objects else "labels need none"
         raise InputError(
             f"The plans {name} have the embedding_dim {kwargs['embedding_dim']} and the thing_channels "
-            f"{list(kwargs.get('thing_channels', ()))}, but {kind}; legal is "
-            f"{'both' if objects else 'neither'}, as MaskAttnUNetPlanner plans."
+            f"{list(kwargs.get('thing_channels', ()))}, but {kind}; legal is {'both' if objects else 'neither'}, as "
+            "MaskAttnUNetPlanner plans."
         )
     if not objects:
         check_deep_supervision(plans, configuration, "maskattn_unet")

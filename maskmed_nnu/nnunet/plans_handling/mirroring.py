@@ -48,7 +48,7 @@ class Mirroring:
     def order(self, classes: Sequence[int | Collection[int]], axes: Iterable[int]) -> list[int] | None:
         """For each of ``classes`` (labels, or sets of them), the one that a mirror along ``axes`` puts in its place.
 
-        None where a set of labels becomes one that is no class.
+        None where a set of labels becomes one that is not a class.
         """
         to = self.swapped(axes)
         sets = [frozenset(map(int, one if isinstance(one, Collection) else [one])) for one in classes]

@@ -30,7 +30,7 @@ def writable_faults(folder: Path, where: str) -> Iterator[Fault]:
     """Whether files can be made in ``folder``, which may be missing yet; nothing is written."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not existing.is_dir():
-        yield Fault(where, f"{existing} is no folder", "name a folder, or move that file away")
+        yield Fault(where, f"{existing} is not a folder", "name a folder, or move that file away")
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield Fault(
             where, f"no permission to write into {existing}", "name another folder, or let its owner change that"

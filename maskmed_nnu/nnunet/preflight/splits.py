@@ -103,7 +103,7 @@ def _faults_of(split: Any, cases: Collection[str]) -> Iterator[tuple[str, str]]:
     lists = {key: split[key] for key in ("train", "val") if key in split}
     for key, value in lists.items():
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            yield f"has a {key} that is no list of names", FORM
+            yield f"has a {key} that is not a list of names", FORM
             return
         if not value:
             purpose = "to learn from" if key == "train" else "to validate with, which nnU-Net does after training"

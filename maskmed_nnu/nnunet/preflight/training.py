@@ -63,7 +63,7 @@ def _option_faults(training: Training) -> Iterator[Fault]:
     if training.continues and training.validates_only:
         yield Fault("--val", "it cannot go with --c, which trains first", "leave one of the two out")
     if _fold(training) is None:
-        yield Fault("fold", f"{training.fold} is no fold", "name a number from 0, or 'all'")
+        yield Fault("fold", f"{training.fold} is not a fold", "name a number from 0, or 'all'")
 
 
 def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:

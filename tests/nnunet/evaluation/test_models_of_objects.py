@@ -141,7 +141,7 @@ def test_the_best_is_found_by_the_score_that_the_trainers_follow(train, accumula
     assert best["best_model_or_ensemble"]["selected_model_or_models"][0]["plans_identifier"] == "OtherPlans"
     assert best["best_model_or_ensemble"]["result_on_crossval_post_pp"] == pytest.approx(0.6)
     printed = capsys.readouterr().out
-    assert "Ensembles are left out" in printed and "Postprocessing is left out" in printed
+    assert "Ensembles are skipped" in printed and "Postprocessing is skipped" in printed
     text = (nnunet_env.results / DATASET / "inference_instructions.txt").read_text()
     assert text in printed and "-f  0 1 -tr nnUNetTrainerIAUNet -c 2d -p OtherPlans" in text
     assert "postprocessing" not in text and "probabilities" not in text
@@ -368,7 +368,7 @@ def test_ids_are_no_labels(label_maps):
 def test_overlays_of_plans_that_are_not_there(train, nnunet_env):
     train()
     (nnunet_env.preprocessed / DATASET / "splits_final.json").write_text("[]")
-    with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans behind -p"):
+    with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans after -p"):
         overlay_plots.generate_overlays_from_preprocessed(DATASET, "pictures")
     with pytest.raises(InputError, match="have no configuration '3d_fullres'. They have: 2d."):
         overlay_plots.generate_overlays_from_preprocessed(

@@ -50,7 +50,7 @@ def test_a_reader_that_turns_the_files(nnunet_env):
 
 def test_partners_on_both_sides_of_the_arrays_are_refused(nnunet_env):
     described = write_bodies(nnunet_env.raw, [*["LPS"] * 11, "RPS"])
-    with pytest.raises(InputError, match="1 is RPS .* but one and other are told apart by their place"):
+    with pytest.raises(InputError, match="1 is RPS .* but one and other are distinguished by their place"):
         find_mirroring(NAME, described)
 
 

@@ -230,7 +230,9 @@ def test_an_image_that_fails_costs_a_sentence_and_the_others_are_predicted(tmp_p
     out = tmp_path / "out"
     files, outputs = [[str(tmp_path / f"{name}_0000.png")] for name in "abcdef"], [str(out / name) for name in "abcdef"]
     for overwrite in (True, False):
-        with pytest.raises(InputError, match=r"4 of 6 images could not be predicted; the reason for each stands above"):
+        with pytest.raises(
+            InputError, match=r"4 of 6 images could not be predicted; the reason for each is printed above"
+        ):
             predictor.predict_from_files(files, outputs, overwrite=overwrite, **POOLS)
         printed = capfd.readouterr().out
         told = [line for line in printed.splitlines() if line[:3] in {f"{name}: " for name in "abcdef"}]

@@ -143,7 +143,7 @@ def test_nothing_is_written_among_the_images_nor_over_anything_else(images, tmp_
         (images, "is the input folder"),
         (tmp_path / "link", "is the input folder"),
         (linked, "a.png, where results would go, is the input file .*a_0000.png"),
-        (masks, "a.png exists and is no prediction"),
+        (masks, "a.png exists and is not a prediction"),
         (data / "imagesTs", "belongs to the images and labels of the data set"),
         (data, "the folder of a data set or of a model"),
     ):

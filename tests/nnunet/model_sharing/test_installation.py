@@ -158,7 +158,7 @@ def test_a_number_that_another_data_set_has(package, nnunet_env, kind):
 @pytest.mark.parametrize(
     ("file", "change", "fault"),
     [
-        ("plans.json", {"dataset_name": "../../Dataset001_X"}, "is of the data set .* no name for nnU-Net; name the"),
+        ("plans.json", {"dataset_name": "../../Dataset001_X"}, "is of the data set .* not a name for nnU-Net; name the"),
         ("plans.json", {"dataset_name": "/tmp/Dataset001_X"}, "is of the data set"),
         ("plans.json", {"dataset_name": "Dataset001_X/.."}, "is of the data set"),
         ("plans.json", {"dataset_name": None}, "is of the data set null"),
@@ -235,10 +235,10 @@ def test_what_is_no_package(tmp_path, nnunet_env, package, monkeypatch):
         with pytest.raises(InputError, match=fault):
             mm.import_model(source)
     for name in ("Dataset1_X", "X", "Dataset001_a/b", "../Dataset001_a", "Dataset001_", ""):
-        with pytest.raises(InputError, match="is no name of a data set for nnU-Net"):
+        with pytest.raises(InputError, match="is not a name of a data set for nnU-Net"):
             mm.import_model(package, dataset=name)
     monkeypatch.setenv("nnUNet_results", str(package))
-    with pytest.raises(InputError, match="which is no folder"):
+    with pytest.raises(InputError, match="which is not a folder"):
         mm.import_model(package)
     monkeypatch.delenv("nnUNet_results")
     with pytest.raises(InputError, match="nnUNet_results is not set"):

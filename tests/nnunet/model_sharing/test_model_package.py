@@ -142,9 +142,9 @@ def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
     (tmp_path / "notes.zip").write_text("mine")
     monkeypatch.chdir(tmp_path)
     for path, fault in {
-        "notes.zip": "exists and is no model package, so it is not replaced",
+        "notes.zip": "exists and is not a model package, so it is not replaced",
         "x.tar": "does not end with .zip",
-        "missing/x.zip": "is no folder; make it",
+        "missing/x.zip": "is not a folder; make it",
         "model/x.zip": "lies in the folder of the model",
     }.items():
         with pytest.raises(InputError, match=fault):
@@ -158,8 +158,8 @@ def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
     [
         ({"precision": "int8"}, "The precision 'int8' does not exist for weights; legal are float16 and float32"),
         ({"folds": 7}, "Fold 7 in .* has no checkpoint_final.pth"),
-        ({"example": "missing.png"}, "The example missing.png is no file"),
-        ({"example": __file__}, "is no picture; its ending may be .nii.gz, .nii, "),
+        ({"example": "missing.png"}, "The example missing.png is not a file"),
+        ({"example": __file__}, "is not a picture; its ending may be .nii.gz, .nii, "),
         ({"figures": "missing.json"}, "missing.json cannot be read"),
         ({"checkpoint": "x.pth"}, "has a x.pth; there is checkpoint_final.pth"),
     ],
@@ -255,7 +255,7 @@ def test_a_file_that_was_cut(package, kept):
         (lambda files: files.update({"\33[2J\n": b"1"}), r"\('\\x1b\[2J\\n'\)"),
         (lambda files: files.update({"../x.json": b"{}"}), r"\('\.\./x.json'\)"),
         (lambda files: files.update({"fold_2.safetensors": b""}), r"\('fold_2.safetensors'\)"),
-        (lambda files: files.update({"plans.json": b"[]"}), "plans.json in .* is no JSON object"),
+        (lambda files: files.update({"plans.json": b"[]"}), "plans.json in .* is not a JSON object"),
         (lambda files: files.update({"plans.json": b"{"}), "plans.json in .* is not valid JSON"),
         (lambda files: files.update({"plans.json": b"[" * 10**5}), "plans.json in .* is not valid JSON"),
         (lambda files: files.update({"plans.json": b"{}"}), "The plans hold no configurations"),
@@ -471,5 +471,5 @@ def test_a_network_too_large_for_the_memory_is_refused_before_it_is_built(packag
 
 @pytest.mark.parametrize("content", [b"", b"garbage", struct.pack("<Q", 2**62) + b"{}", b"\x80\x04."])
 def test_weights_that_are_no_safetensors(package, content):
-    with pytest.raises(InputError, match="fold_0.safetensors of .* is no safetensors file"):
+    with pytest.raises(InputError, match="fold_0.safetensors of .* is not a safetensors file"):
         predictor(write(package, contents(package) | {"fold_0.safetensors": content}))

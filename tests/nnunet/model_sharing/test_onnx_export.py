@@ -402,7 +402,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
             export_onnx(tmp_path / "model", path, **options)
     file.write_text("mine")
     with pytest.raises(
-        InputError, match=r"x\.onnx exists and is no ONNX file of maskmed export, so it is not replaced"
+        InputError, match=r"x\.onnx exists and is not an ONNX file of maskmed export, so it is not replaced"
     ):
         export_onnx(tmp_path / "model", file)
     assert file.read_text() == "mine"

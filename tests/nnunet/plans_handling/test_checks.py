@@ -55,7 +55,7 @@ def test_objects_have_neither_regions_nor_an_ignore_label(has_regions, kind):
 
 
 def test_no_plans_at_all():
-    with pytest.raises(InputError, match="no plans file of nnU-Net v2"):
+    with pytest.raises(InputError, match="not a plans file of nnU-Net v2"):
         resolve_configuration({"conv_per_stage": 2}, "2d")
 
 
@@ -89,7 +89,7 @@ def test_more_classes_than_planned(plans):
 
 def test_a_patch_that_a_level_cannot_divide(plans):
     plans["configurations"]["3d_fullres"]["patch_size"] = [40, 50, 40]
-    with pytest.raises(InputError, match="divide axis 1 by 8, and 50 is no multiple of that.*48 or 56"):
+    with pytest.raises(InputError, match="divide axis 1 by 8, and 50 is not a multiple of that.*48 or 56"):
         check(plans)
 
 

@@ -62,7 +62,7 @@ def test_padding_of_minus_one_stays():
 def test_the_order_of_classes_and_regions():
     assert BOTH.order(list(map(np.int64, range(6))), (2,)) == [0, 1, 3, 2, 4, 5]
     assert BOTH.order([(1, 2, 3), (2, 3), 2, 3], (2,)) == [0, 1, 3, 2]
-    assert BOTH.order([(1, 2), (2, 3), 1], (2,)) is None, "liver and right is no region"
+    assert BOTH.order([(1, 2), (2, 3), 1], (2,)) is None, "liver and right is not a region"
     assert BOTH.order([(1, 2), (2, 3), 1], (1,)) == [0, 1, 2]
 
 

@@ -31,7 +31,7 @@ def test_data_set_and_fold(root):
     assert "data set: there is no Dataset011_… in nnUNet_preprocessed" in found("11")
     assert "take one of those there, Dataset010_T" in found("Dataset011_T")
     assert "T is neither the number nor the name" in found("T")
-    assert "fold: fold_0 is no fold" in found(fold="fold_0")
+    assert "fold: fold_0 is not a fold" in found(fold="fold_0")
     assert found(fold="3") == found(fold="7") == ""
 
 

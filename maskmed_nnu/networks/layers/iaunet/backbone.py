@@ -111,6 +111,6 @@ def _load_weights(weights: str) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, UnpicklingError, AttributeError, EOFError) as error:
         raise InputError(
-            f"The file '{weights}' is no state dict that can be loaded safely; give one written by torch.save, of "
+            f"The file '{weights}' is not a state dict that can be loaded safely; give one written by torch.save, of "
             "tensors only, or a safetensors file."
         ) from error
