@@ -63,7 +63,7 @@ class LabelFormat:
         if divisor is None and len(classes) > 1:
             raise InputError(
                 f"{name} declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so ids "
-                'do not determine classes; write ids as class * 1000 + index, for example, and add "label_divisor": 1000.'
+                'do not determine classes; write ids as class * 1000 + index, and add "label_divisor": 1000.'
             )
         largest = MAX_ID // (len(classes) + 1)
         if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= largest):

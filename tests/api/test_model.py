@@ -392,7 +392,7 @@ def test_loading_is_told_what_is_wrong_at_once(tmp_path):
     with pytest.raises(mm.InputError, match="There is no model"):
         mm.load(tmp_path / "nowhere")
     folder = tiny_model(tmp_path / "model", "SimpleUNet")
-    with pytest.raises(mm.InputError, match="Fold 3 in .* the folds that have are 0"):
+    with pytest.raises(mm.InputError, match="Fold 3 in .* the folds that have one are 0"):
         mm.load(folder, folds=[3])
     with pytest.raises(mm.InputError, match="'gpu' is not a device; legal are auto, cpu, cuda, mps"):
         mm.load(folder, device="gpu")

@@ -229,7 +229,7 @@ def test_without_the_data_set_nnunets_own_scores_are_shown(organs, tmp_path, mon
     write_json(model / "fold_0/validation/summary.json", {"metric_per_case": [case]})
     written = mm.report(model, tmp_path / "page.html")
     assert written.score == pytest.approx(0.2) and (written.failures, written.faults) == (1, 2)
-    assert any("scores are those that nnU-Net has stored" in note for note in written.notes)
+    assert any("scores are those stored by nnU-Net" in note for note in written.notes)
 
 
 def test_refusals(organs, tmp_path, capsys):
@@ -252,4 +252,4 @@ def test_refusals(organs, tmp_path, capsys):
         for file in [*(model / f"fold_{fold}/validation").iterdir(), *(model / f"fold_{fold}").glob("*.txt")]:
             file.unlink()
     assert main(["report", str(model)]) == 1
-    assert "Nothing was trained in" in capsys.readouterr().err
+    assert "There is no training in" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_commands_can_be_pasted_whatever_the_folder_is_called(source, capsys, mo
     ("output", "said"),
     [
         ("afile", "afile cannot be used: it is a file, where a folder is needed"),
-        ("afile/raw", "afile/raw cannot be used: it lies below a file"),
+        ("afile/raw", "afile/raw cannot be used: it is below a file"),
         ("dsb/../dsb", "is the input folder"),
         ("raw/Dataset001_Other/imagesTr", "belongs to the images and labels of the data set"),
     ],

@@ -156,7 +156,7 @@ class MaskPerObjectSource:
                 raise InputError(
                     f"{path} holds {len(values)} different values, but a mask of one object holds 0 and one other "
                     "value; "
-                    f"{hint if looks_like_labels(mask) else f'it has {len(values)} grey values at its edges, {GO_BACK}'}."
+                    f"{hint if looks_like_labels(mask) else f'it has {len(values)} greys at its edges, {GO_BACK}'}."
                 )
             if len(positions):
                 masks.append(rle.crop(positions, len(mask)))

@@ -141,12 +141,12 @@ def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str
     if len({model.configuration == "2d" for model in models}) > 1:
         print(
             "These scores are of two kinds: a 2d model's objects are counted slice by slice, those of other "
-            "configurations in volumes. Where objects in volumes are wanted, take one of these; maskmed evaluate "
-            "--slices counts both alike."
+            "configurations in volumes. For objects in volumes take one of the others; maskmed evaluate --slices "
+            "evaluates both slice by slice."
         )
     if given["allow_ensembling"] and len(models) > 1:
         print("Ensembles are skipped: objects have no probabilities that could be averaged.")
-    print("Postprocessing is left out: it keeps the largest component of a class, which would be one object.")
+    print("Postprocessing is skipped: it keeps the largest component of a class, which would be a single object.")
 
     information = {
         "folds": folds,
@@ -192,5 +192,5 @@ def instructions(module: Any, information: dict) -> str:
     )
     return (
         f"***Run inference like this:***\n\n{command}\n\n"
-        "OUTPUT_FOLDER then holds the objects; there is no further step.\n"
+        "OUTPUT_FOLDER then contains the objects; there is no further step.\n"
     )

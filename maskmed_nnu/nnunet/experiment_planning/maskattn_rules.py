@@ -131,7 +131,7 @@ def explain_keys(configuration: dict) -> str:
     limit = OBJECT_KEYS if "instances" in configuration else MAX_KEYS
     return (
         f"  Images are resampled to a spacing of {' × '.join(f'{edge:.4g}' for edge in configuration['spacing'])}; "
-        f"keys are means over squares of {keys} positions, so that no position attends to more than {limit}."
+        f"keys are means over squares of {keys} positions, so each position attends to at most {limit}."
     )
 
 

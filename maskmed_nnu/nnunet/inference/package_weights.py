@@ -36,7 +36,7 @@ def pack_weights(state: Mapping[str, Tensor], *, precision: str, source: str) ->
             stored = stored.to(dtype)
             if not stored.isfinite().all():
                 if not tensor.isfinite().all():
-                    raise InputError(f"{source} holds {name} with NaN or infinity; its training diverged, train again.")
+                    raise InputError(f"{source} holds {name} with NaN or infinity; the training diverged, train again.")
                 raise InputError(f"{name} in {source} is too large for float16; export with the precision float32.")
         stored = stored.contiguous()
         tensors[name] = stored.clone() if stored.untyped_storage().nbytes() != stored.nbytes else stored
@@ -79,6 +79,5 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 def _misfit(source: str, fault: str) -> InputError:
     return InputError(
-        f"The weights in {source} do not fit the network that the plans describe ({fault}); get the package again from "
-        "where it was made."
+        f"The weights in {source} do not fit the network that the plans describe ({fault}); get the package again."
     )

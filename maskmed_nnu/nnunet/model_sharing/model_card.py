@@ -16,7 +16,7 @@ A model for maskmed_nnu, the plug-in for nnU-Net. In a terminal and in Python:
 
     maskmed predict --model {name}.zip -i images -o found
     maskmed_nnu.load("{name}.zip").predict(image)"""
-NO_FIGURES = "There are none: how good the model is on images that it was not trained on is not known."
+NO_FIGURES = "There are none: it is unknown how good the model is on images that it was not trained on."
 DESCRIPTIONS = {"description": "data", "reference": "source", "licence": "licence", "license": "licence"}
 """Entries of ``dataset.json`` that nnU-Net suggests, and what the card calls them."""
 

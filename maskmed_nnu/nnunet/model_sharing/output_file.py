@@ -21,7 +21,7 @@ def need_packages(what: str, *names: str) -> None:
     missing = [name for name in names if not _is_installed(name)]
     if missing:
         raise InputError(
-            f"{what} needs {format_list(missing)}, which this environment lacks; install with pip install "
+            f"{what} needs {format_list(missing)}, which is not installed; install it with pip install "
             "'maskmed-nnu[export]'."
         )
 

@@ -33,7 +33,7 @@ def planning_faults(
     """``planned`` are the configurations that ``planner`` makes; ``configurations`` are to be preprocessed."""
     faults = list(environment_faults(reads="nnUNet_raw", writes="nnUNet_preprocessed"))
     if not data_sets:
-        faults.append(Fault("-d", "no data set is named", "add -d and its number"))
+        faults.append(Fault("-d", "no data set is named", "add -d with its number"))
     faults += _configuration_faults(planner, planned, configurations)
     needed = 0
     for number in map(str, dict.fromkeys(data_sets)):

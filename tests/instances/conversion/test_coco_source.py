@@ -77,7 +77,7 @@ def test_refused_and_clipped_objects_are_told_and_listed(tmp_path):
 
 def test_only_refused_objects_make_no_data_set(tmp_path):
     json_file, images = coco(tmp_path, [square(2, 200, 10)])
-    with pytest.raises(InputError, match="No image has an object .*annotation 1: it lies wholly outside"):
+    with pytest.raises(InputError, match="No image has an object .*annotation 1: it is completely outside"):
         convert(CocoSource(json_file, images), target(tmp_path))
     assert nothing_left(tmp_path)
 

@@ -120,7 +120,7 @@ def test_where_nothing_tells_a_spacing_pixels_count_and_areas_in_2d(tmp_path):
 
 
 def test_where_every_component_is_too_small_the_reason_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"No image has an object \(the first refused one: component of foreground at"):
+    with pytest.raises(InputError, match=r"No image has an object \(the first one dropped: component of foreground at"):
         run(tmp_path, *write_case(tmp_path, two_cubes(3, 1)), min_volume=100)
     assert not list(tmp_path.glob("*Dataset*"))
 

@@ -245,7 +245,7 @@ def test_a_validation_that_never_ran(train, tmp_path):
 def test_a_zip_never_replaces_a_part_of_the_model(train, tmp_path):
     checkpoint = train().folder / "fold_0" / "checkpoint_final.pth"
     (tmp_path / "link").symlink_to(checkpoint.parent)
-    with pytest.raises(InputError, match="lies in the folder of the model"):
+    with pytest.raises(InputError, match="is in the folder of the model"):
         export(tmp_path / "link" / checkpoint.name)
     assert checkpoint.read_bytes() == b"x" * 100
 
@@ -264,7 +264,7 @@ def test_nnunets_refusals_become_sentences_for_our_models_only(train, tmp_path, 
     (model.folder / "fold_0" / "progress.png").unlink()
     command = f"nnUNetv2_export_model_to_zip -d 10 -o {tmp_path}/model.zip -c 2d -f 0 -tr"
     monkeypatch.setattr("sys.argv", [*command.split(), "nnUNetTrainerIAUNet", "-p", "IAUNetPlans"])
-    with pytest.raises(SystemExit, match=r"progress\.png cannot be used: it, or the folder it should lie in, does"):
+    with pytest.raises(SystemExit, match=r"progress\.png cannot be used: it, or its folder, does"):
         entry_points.export_pretrained_model_entry()
     monkeypatch.setattr("sys.argv", [*command.split(), "nnUNetTrainer"])
     with pytest.raises(RuntimeError, match="missing the trained model"):
@@ -379,7 +379,7 @@ def test_overlays_of_plans_that_are_not_there(train, nnunet_env):
 # ------------------------------------------------------------------------------------------------------------- classes
 def test_folders_without_probabilities_are_no_ensemble(train, tmp_path):
     model = train("nnUNetTrainerMaskAttnUNet", "LabelPlans", {"0": 0.5}, MASKATTN, "LabelManager")
-    with pytest.raises(InputError, match="holds no probabilities .* --save_probabilities"):
+    with pytest.raises(InputError, match="contains no probabilities .* --save_probabilities"):
         ensemble_folders([str(model.folder)] * 2, str(tmp_path / "ensemble"))
     assert not (tmp_path / "ensemble").exists()
 

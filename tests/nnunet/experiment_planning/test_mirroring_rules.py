@@ -148,4 +148,4 @@ def test_plans_made_without_label_files_say_nothing(nnunet_env, capsys):
     plans = {"transpose_forward": [0, 1, 2], "configurations": {"2d": {"patch_size": [8, 8]}}}
     add_mirroring(plans, NAME, {"labels": LABELS, "file_ending": ".nii.gz"})
     assert plans["configurations"] == {"2d": {"patch_size": [8, 8]}}
-    assert "no label files of training cases to learn from, so every axis is mirrored" in capsys.readouterr().out
+    assert "no label files of training cases, so every axis is mirrored" in capsys.readouterr().out

@@ -204,7 +204,7 @@ def test_objects_beyond_the_planned_layers_are_named_and_a_flat_map_says_nothing
     assert (len(objects.ids), loss) == (3, "")
     objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 2)
     assert len(objects.ids) == 2
-    assert "more than the 2 layers that were planned; 0 of them found no room and 36 pixels went" in loss
+    assert "more than the 2 planned layers; 0 of them were dropped, and 36 pixels were assigned" in loss
     objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 1)
     assert (len(objects.ids), loss) == (1, "")
 

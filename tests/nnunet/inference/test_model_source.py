@@ -53,11 +53,11 @@ def says(sentence):
 def test_a_path_that_is_no_model(folder, tmp_path):
     with says("There is no model"):
         open_model(tmp_path / "nowhere")
-    with says("is a part of a model; name the folder above it"):
+    with says("is part of a model; name the folder above it"):
         open_model(folder / "fold_0")
     with says("is a file, not a model"):
         open_model(folder / "plans.json")
-    with says("holds no plans.json, but there are models in it: name model."):
+    with says("holds no plans.json, but models below it: name model."):
         open_model(tmp_path)
     with says("No fold in … has a checkpoint_best.pth; there is checkpoint_final.pth, to be named as the checkpoint"):
         open_model(folder, checkpoint="checkpoint_best.pth")

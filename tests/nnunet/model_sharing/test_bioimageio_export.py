@@ -62,10 +62,10 @@ def test_the_zoos_own_test_passes(tmp_path, network):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"authors": []}, "asks who made the model, and no authors are named"),
-        ({"example": None}, "asks for a picture to test the model with, and none is named"),
+        ({"authors": []}, "requires the authors of the model, and none are given"),
+        ({"example": None}, "requires an image to test the model with, and none is given"),
         ({"example": "missing.png"}, "missing.png is not a file"),
-        ({"licence": None}, "asks for the licence of the model, and none is named"),
+        ({"licence": None}, "requires the licence of the model, and none is given"),
         ({"precision": "float16"}, "precision applies to packages"),
         ({"format": "tflite"}, "There is no format 'tflite' for models; legal are package, onnx, bioimageio"),
         ({"format": "onnx"}, "An ONNX file has no room for example, authors, licence"),

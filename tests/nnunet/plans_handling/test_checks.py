@@ -50,7 +50,7 @@ def test_unknown_configuration(plans):
 def test_objects_have_neither_regions_nor_an_ignore_label(has_regions, kind):
     plans = plans_of_version_0_1("iaunet")
     labels = SimpleNamespace(has_regions=has_regions, has_ignore_label=not has_regions, foreground_labels=[1])
-    with pytest.raises(InputError, match=f"dataset.json declares {kind}, which objects do not have"):
+    with pytest.raises(InputError, match=f"dataset.json declares {kind}, which data sets of objects cannot have"):
         check_instance_labels(plans, plans["configurations"]["2d"], labels=labels, planner="IAUNetPlanner")
 
 

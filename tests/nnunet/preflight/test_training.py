@@ -99,7 +99,7 @@ def test_options_that_nnunet_refuses_late(root, tmp_path):
     (tmp_path / "none.pth").touch()
     assert found(pretrained_weights=weights) == ""
     assert "leave out either --c or -pretrained_weights" in found(pretrained_weights=weights, continues=True)
-    assert "--val: it cannot go with --c" in found(continues=True, validates_only=True)
+    assert "--val: it cannot be combined with --c" in found(continues=True, validates_only=True)
 
 
 def test_validation_needs_a_finished_training(root, nnunet_env):
