@@ -95,7 +95,7 @@ def preprocessed_bytes(data: RawDataSet) -> int:
 def _configuration_faults(planner: str, planned: Sequence[str], configurations: Sequence[str]) -> Iterator[Fault]:
     unknown = [one for one in configurations if one not in (*CONFIGURATIONS, *planned)]
     if unknown:
-        what = f"nnU-Net plans no configuration {' and no '.join(unknown)}, and would leave it out"
+        what = f"nnU-Net plans no configuration {' and no '.join(unknown)}, and would skip it"
         yield Fault("-c", what, f"{planner} plans {', '.join(planned)}")
     elif configurations and not set(configurations) & set(planned):
         what = f"{planner} does not plan {' or '.join(configurations)}, so nothing would be preprocessed"

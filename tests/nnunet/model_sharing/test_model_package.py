@@ -131,11 +131,11 @@ def test_the_card_says_what_is_known(folder, tmp_path):
         assert f"{line}\n" in card
     for line in ("| images | 40 |", "| F1@0.5 | 0.912 |", "| per_class, nucleus, PQ | 0.500 |"):
         assert f"{line}\n" in card
-    assert "From BBBC038, CC0." in card and "Nobody has said" not in card and "words" not in card
+    assert "From BBBC038, CC0." in card and "limits of the model are unknown" not in card and "words" not in card
     assert files["example.png"] == b"a picture"
     open_model(file)
     unknown = contents(mm.export(folder, tmp_path / "unknown.zip"))["README.md"].decode()
-    assert "Nobody has said" in unknown and "is not known" in unknown
+    assert "limits of the model are unknown" in unknown and "it is unknown how good" in unknown
 
 
 def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ def test_plans_of_objects_in_volumes_pass():
     ("settings", "sentence"),
     [
         ({"patch_size": [9, 64, 64]}, r"patch size \[9, 64, 64\] .* axis 0 by 16, and 9 is no .* it: 16 or 16"),
-        ({"window": [8, 32]}, r"arch_kwargs.window to \[8, 32\]; legal is one edge, or 3 of them, one for each axis"),
+        ({"window": [8, 32]}, r"arch_kwargs.window to \[8, 32\]; legal is one edge, or 3 edges, one for each axis"),
         (
             {"window": [8, 32, 0]},
             "window to .* legal is an integer of 1 or more or a list of one or more integers of 1 or",

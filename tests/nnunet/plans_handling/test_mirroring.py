@@ -67,8 +67,8 @@ def test_the_order_of_classes_and_regions():
 
 
 REFUSED = {
-    "twice": ({"axes": [0, 1, 2], "swap": {"2": [[2, 3], [3, 4]]}}, "each label stands once"),
-    "itself": ({"axes": [0, 1, 2], "swap": {"2": [[2, 2]]}}, "each label stands once"),
+    "twice": ({"axes": [0, 1, 2], "swap": {"2": [[2, 3], [3, 4]]}}, "each label appears once"),
+    "itself": ({"axes": [0, 1, 2], "swap": {"2": [[2, 2]]}}, "each label appears once"),
     "three": ({"axes": [0, 1, 2], "swap": {"2": [[2, 3, 4]]}}, "pairs of labels"),
     "map": ({"axes": [0, 1, 2], "swap": {"2": {"2": 3, "3": 4}}}, "pairs of labels"),
     "unknown label": ({"axes": [0, 1, 2], "swap": {"2": [[2, 9]]}}, "swap the label 9 .* are .*1, 2, 3, 4, 5"),
