@@ -119,7 +119,7 @@ def _call(action: str, module: "ModuleType") -> None:
         import warnings
 
         warnings.warn(
-            f"nnU-Net runs without maskmed_nnu, whose installation is broken ({type(error).__name__}: {error}); "
+            f"nnU-Net runs without maskmed_nnu, because its installation is broken ({type(error).__name__}: {error}); "
             "install maskmed-nnu again, or uninstall it.",
             RuntimeWarning,
             stacklevel=2,

@@ -39,5 +39,5 @@ def parse_entries(
             where += f" (id {shown(entry['id'])})"
         where, legal = f"{name} of {where}", legal_values(model.model_fields[name])
         found = shown(entry[name]) if name in entry else "missing"
-    more = f"; {alike:,} more are wrong alike" if alike else ""
+    more = f"; {alike:,} more have the same fault" if alike else ""
     raise InputError(f"{where} in {file} is {found}, but it must be {legal}{more}.")

@@ -115,7 +115,7 @@ def evaluate(
             progress=progress,
         )
     if scores is not None or flat or per_slice:
-        found = f"{name} declares classes" if description is not None else "No dataset.json says that these are objects"
+        found = f"{name} declares classes" if description is not None else "No dataset.json declares objects"
         raise InputError(f"{found}, but only objects have scores and overlaps; leave scores, flat and per_slice out.")
     return _evaluate_classes(
         truth,

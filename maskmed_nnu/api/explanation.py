@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.images import InputImage
     from maskmed_nnu.api.model import Model
 
-STEPS = ("reading the image", "predicting, to find a place", "looking into the network")
+STEPS = ("reading the image", "predicting, to choose a patch", "running the network")
 ARRAYS = "arrays.npz"
 
 

@@ -91,7 +91,7 @@ def export(
     if format not in FORMATS:
         raise InputError(f"There is no format {format!r} for models; legal are {format_list(FORMATS)}.")
     if format != "package" and precision is not None:
-        raise InputError(f"A precision is that of a package, and {format} has float32 always; leave it out.")
+        raise InputError(f"precision applies to packages, and {format} is always float32; leave it out.")
     picture = None if example is None else Path(example)
     described: dict[str, Any] = {
         "card": card,
@@ -105,12 +105,12 @@ def export(
 
         given = [name for name, value in described.items() if value]
         if given:
-            raise InputError(f"An ONNX file has no room for {format_list(given)}; leave that out, or write a package.")
+            raise InputError(f"An ONNX file cannot contain {format_list(given)}; leave that out, or write a package.")
         return export_onnx(model_folder, path, folds=folds, checkpoint=checkpoint)
     if isinstance(figures, (str, Path)):
         content = read_json(figures, expected="what maskmed evaluate wrote")
         if not isinstance(content, dict):
-            raise InputError(f"{figures} is no JSON object; name the file that maskmed evaluate wrote.")
+            raise InputError(f"{figures} is not a JSON object; name the file that maskmed evaluate wrote.")
         described["figures"] = content
     if format == "bioimageio":
         from maskmed_nnu.nnunet.model_sharing.bioimageio_export import export_bioimageio

@@ -63,7 +63,7 @@ def load(
     >>> model.predict("case_0000.nii.gz").save("case.nii.gz")  # doctest: +SKIP
     """
     if device not in DEVICES:
-        raise InputError(f"{device!r} is no device; legal are {', '.join(DEVICES)}.")
+        raise InputError(f"{device!r} is not a device; legal are {', '.join(DEVICES)}.")
     opened = open_model(source if isinstance(source, str) else Path(source), checkpoint=checkpoint)
     return Model(opened, folds=folds, device=device, mirroring=mirroring)
 

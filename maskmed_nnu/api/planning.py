@@ -137,7 +137,7 @@ def plan(
         data_set=data.name,
         kind="objects" if data.objects else "classes",
         cases=len(data.cases),
-        fingerprint="extracted for this plan" if reused is None else f"taken over from {reused}",
+        fingerprint="extracted for this plan" if reused is None else f"copied from {reused}",
         suggestion=suggestion.name,
         reason=reason,
         configurations=tuple(rows),

@@ -80,9 +80,7 @@ def report(
 
     folder = Path(model_folder).expanduser()
     if folder.is_file():
-        raise InputError(
-            f"{folder} is a file; a report is made of the folder of a training, which holds logs and validations."
-        )
+        raise InputError(f"{folder} is a file; name the folder of a training, with its logs and validations.")
     record = read_record(folder)
     target = checked_page(folder / NAME if path is None else Path(path).expanduser())
     scores = record.score(find_partners(record.folder, record.classes), progress=progress)
@@ -112,12 +110,12 @@ def checked_page(path: Path) -> Path:
     from maskmed_nnu.visualization.report_page import GENERATOR
 
     if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path} is no name for a report; name a file that ends in .html.")
+        raise InputError(f"{path} is not a name for a report; name a file that ends in .html.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} for the report; make it, or name another one.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file that ends in .html.")
     if path.is_file() and GENERATOR.encode() not in path.read_bytes()[:HEAD]:
-        raise InputError(f"{path} is there already and no report of maskmed_nnu; name another file.")
+        raise InputError(f"{path} exists and is not a report of maskmed_nnu; name another file.")
     refuse_image_folder(path.parent)
     return path

@@ -133,10 +133,10 @@ def train(
     from maskmed_nnu.nnunet.trial.training_state import check_folders, number_of_folds
 
     if epochs is not None and minutes is not None:
-        raise InputError("Epochs and minutes are both given; a training is as long as one of them says.")
+        raise InputError("epochs and minutes are both given; give one of them.")
     for name, length in (("epochs", epochs), ("minutes", minutes)):
         if length is not None and length < 1:
-            raise InputError(f"{length} {name} are no length of a training; give at least 1.")
+            raise InputError(f"{length} {name} is not a length of a training; give at least 1.")
     check_hook()
     check_folders()
     chosen_device = choose_device(device)
@@ -187,7 +187,7 @@ def _run(step: Step, output: Callable[[bytes], object] | None) -> None:
     status = run_command(step.command, write=write)
     if status:
         lines = b"".join(said).decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()}" if lines and output is None else "; its output says why"
+        last = f": {lines[-1].strip()}" if lines and output is None else "; the reason is in its output"
         raise CommandError(f"{step.line} ended with status {status}{last}", status=status)
 
 
@@ -227,7 +227,7 @@ def _steps(
         steps = [Step("plan and preprocess", tuple(plan))]
     elif state == "planned":
         again = ["nnUNetv2_preprocess", "-d", number, "-plans_name", choice.plans, "-c", configuration, "-np", cores]
-        steps = [Step("preprocess with the plans that are there", tuple(again))]
+        steps = [Step("preprocess with the existing plans", tuple(again))]
     else:
         steps = [Step(f"planned and preprocessed before, in {choice.plans}")]
     for fold in folds:
@@ -238,7 +238,7 @@ def _steps(
             case "trained":
                 steps.append(Step(f"validate fold {fold}, which is trained", (*command, "--val")))
             case "interrupted":
-                steps.append(Step(f"go on with the training of fold {fold}", (*command, "--c")))
+                steps.append(Step(f"resume the training of fold {fold}", (*command, "--c")))
             case _:
                 steps.append(Step(f"train fold {fold}", tuple(command)))
     numbered = [fold for fold in folds if fold != "all"]

@@ -188,5 +188,5 @@ def test_one_engine_at_a_time(study):
 
 def test_a_choice_that_the_config_does_not_have_any_more(study):
     choose(study, study.models[0]._replace(trainer="nnUNetTrainerOther"))
-    with pytest.raises(InputError, match="is no network of config.yaml any more; delete that file"):
+    with pytest.raises(InputError, match="is not a network of config.yaml any more; delete that file"):
         study.chosen()

@@ -137,9 +137,9 @@ def predict_case(
         report(Progress(STAGE, total, total))
     if saturated and warn is not None:
         warn(
-            f"In {len(saturated)} of {len(places)} tiles each of the network's {num_queries} queries found an "
-            "object, so that others may be missing: raise num_queries in the model's plans.json (image "
-            "queries need no new training)."
+            f"In {len(saturated)} of {len(places)} tiles each of the network's {num_queries} queries found an object, "
+            "so objects may be missing: raise num_queries in the model's plans.json (image queries need no new "
+            "training)."
         )
     found = []
     for number in range(len(images)):

@@ -75,8 +75,8 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     warn = getattr(predictor, "warn", print)
     if data.shape[1] > 1 and len(configuration["patch_size"]) == 2:
         warn(
-            f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
-            "not linked across slices."
+            f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, and ids "
+            "are not linked across slices."
         )
     slices = predict_case(
         predictor.network,

@@ -20,8 +20,6 @@ def device_faults(device: str, *, gpus: int = 1) -> Iterator[Fault]:
         yield Fault("-device", what, "add -device cpu, or run on a machine with a GPU")
     elif device == "cuda" and gpus > torch.cuda.device_count():
         present = count(torch.cuda.device_count(), "GPU")
-        yield Fault(
-            "-num_gpus", f"{gpus} GPUs are asked for, but torch sees {present}", "ask for no more than there are"
-        )
+        yield Fault("-num_gpus", f"{gpus} GPUs are asked for, but torch sees {present}", "request at most that many")
     elif device == "mps" and not torch.backends.mps.is_available():
         yield Fault("-device", f"torch {torch.__version__} sees no mps device here", "add -device cpu")
