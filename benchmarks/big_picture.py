@@ -28,7 +28,7 @@ import pytest
 import zarr
 
 import maskmed_nnu as mm
-from maskmed_nnu.instances.formats.big_images import blocks_of
+from maskmed_nnu.instances.formats.blocks import blocks_of
 from tests.cli.test_predict import oracle_model
 
 CHUNK = 1000

@@ -22,7 +22,8 @@ from maskmed_nnu.atomic_write import partial_name, write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import file_state
 from maskmed_nnu.instances.detections import Detections, pack, unpack
-from maskmed_nnu.instances.formats.big_images import BigImage, block_edges, blocks_of, open_big_image
+from maskmed_nnu.instances.formats.big_images import BigImage, open_big_image
+from maskmed_nnu.instances.formats.blocks import block_edges, blocks_of
 from maskmed_nnu.instances.formats.ome_zarr import LabelImage, is_label_image
 from maskmed_nnu.instances.stitching.tiles import Tile
 from maskmed_nnu.instances.stitching.windows import JoinedWindows, join_windows

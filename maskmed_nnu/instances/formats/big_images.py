@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +15,6 @@ from maskmed_nnu.instances.formats.endings import TIFF, ending
 from maskmed_nnu.instances.formats.files import damage_told
 from maskmed_nnu.instances.formats.ome_zarr import open_image, zarr_module
 from maskmed_nnu.instances.formats.tiff import main_series, read_tiff_scale
-
-VOXELS = 2**24
-"""Read at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,28 +109,3 @@ def _open_tiff(path: Path) -> BigImage:
     spacing = None if scale is None else scale.millimetres(volume="Z" in axes)
     array = zarr.open(tifffile.imread(path, aszarr=True, series=index, level=level), mode="r")
     return BigImage(path, array, axes, spacing)
-
-
-def blocks_of(shape: Sequence[int], edges: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """Parts of ``edges`` that cover an array, row by row; the last ones are smaller.
-
-    >>> [block[0] for block in blocks_of([5], [2])]
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
-    starts = [range(0, length, edge) for length, edge in zip(shape, edges, strict=True)]
-    for place in itertools.product(*starts):
-        yield tuple(
-            slice(start, min(start + edge, length)) for start, edge, length in zip(place, edges, shape, strict=True)
-        )
-
-
-def block_edges(shape: Sequence[int], chunks: Sequence[int], voxels: int = VOXELS) -> list[int]:
-    """Multiples of ``chunks`` that hold about as many ``voxels``, one chunk at least.
-
-    >>> block_edges([1, 9000, 9000], [1, 1000, 1000], 4_000_000)
-    [1, 2000, 2000]
-    """
-    along = [n > chunk for n, chunk in zip(shape, chunks, strict=True)]
-    size = math.prod(min(n, chunk) for n, chunk in zip(shape, chunks, strict=True))
-    times = max(int((voxels / size) ** (1 / max(sum(along), 1)) + 1e-9), 1)
-    return [chunk * (times if more else 1) for chunk, more in zip(chunks, along, strict=True)]

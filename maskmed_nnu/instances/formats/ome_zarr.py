@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats.blocks import blocks_of
 
 MILLIMETRES = {"angstrom": 1e-7, "nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0}
 SMALLEST = 1024
@@ -142,8 +143,6 @@ class LabelImage:
 
     def finish(self, block: Sequence[int], *, source: str) -> None:
         """Fill the pyramid with each second pixel, ``block [*axes]`` pixels at a time, and write the metadata."""
-        from maskmed_nnu.instances.formats.big_images import blocks_of
-
         halves = [slice(None, None, 2 if axis in "YX" else 1) for axis in self.axes]
         for fine, coarse in zip(self.levels, self.levels[1:], strict=False):
             edges = [

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import Detections
-from maskmed_nnu.instances.formats.big_images import BigImage, block_edges, blocks_of
+from maskmed_nnu.instances.formats.big_images import BigImage
+from maskmed_nnu.instances.formats.blocks import VOXELS, block_edges, blocks_of
 from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.instances.text import count, format_shape
 from maskmed_nnu.nnunet.inference.predictor import find_objects, tile_overlap
@@ -26,8 +27,6 @@ from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import comparable_spacing
 from maskmed_nnu.progress import Progress, Report
 
-VOXELS = 2**24
-"""Of a window."""
 OF_A_PIXEL = {kind.__name__: kind for kind in (CTNormalization, NoNormalization, RGBTo01Normalization)}
 OF_THE_IMAGE = ("ZScoreNormalization", "RescaleTo01Normalization")
 """Normalisations of nnU-Net that need to know one pixel only, and the whole image."""
