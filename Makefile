@@ -4,6 +4,7 @@
 #   make check      formatting, lint, types, imports and the fastest tests
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
+#   make test-cluster  whole studies by Snakemake, and trainings that are stopped at random
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
 #   make test-napari  the tests of the plugin of napari, which it installs
 #   make cuda-check the tests of tests/cuda with the CUDA build of torch, which needs no GPU for them
@@ -27,12 +28,12 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-FAST := -m "not real_data and not slow"
+FAST := -m "not real_data and not slow and not cluster"
 # Files without nnU-Net's commands, trainers or large networks.
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
-.PHONY: demo check lint test test-slow test-real test-real-short test-napari cuda-check gpu-check gpu-carry coverage \
+.PHONY: demo check lint test test-slow test-cluster test-real test-real-short test-napari cuda-check gpu-check gpu-carry coverage \
 	bench-quick docs wheel clean
 
 demo: $(READY)
@@ -53,6 +54,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not real_data"
+
+# minutes; a study runs on Slurm, too, where one answers
+test-cluster: $(READY)
+	$(BIN)/python -m pytest -m cluster
 
 test-real: $(READY)
 	$(PYTEST) -m real_data

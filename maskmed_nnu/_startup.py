@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DISABLE_HOOK = "MASKMED_NNU_DISABLE_HOOK"
 
 ON_IMPORT = {
+    "batchgenerators.utilities.file_and_folder_operations": "maskmed_nnu.nnunet.whole_files:wrap_writers",
     "nnunetv2.utilities.find_class_by_name": "maskmed_nnu.nnunet.discovery.class_search:wrap_class_finder",
     "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints": (
         "maskmed_nnu.nnunet.preflight.hooks:wrap_planning"

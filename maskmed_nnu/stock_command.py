@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.signals import Interrupted
 
 PATIENCE = 5
-"""Seconds in which an interrupted command may end by itself."""
+"""Seconds in which a command may end by itself at a Ctrl-C, before it is told."""
+LAST_STEP = 600
+"""Seconds in which a command that was told to end may finish a checkpoint, before it is killed."""
 
 
 def executable(name: str) -> str:
@@ -51,26 +55,28 @@ def run_command(
     reader = threading.Thread(target=_copy, args=(process.stdout, write), daemon=True)
     reader.start()
     try:
-        status = process.wait()
-    except BaseException:
-        _end(process)
+        return process.wait()
+    except BaseException as reason:
+        _end(process, reason)
         raise
-    # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
-    reader.join(timeout=10)
-    return status
+    finally:
+        # a worker that outlives its parent keeps the pipe open: do not wait for it for ever
+        reader.join(timeout=10)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """A terminal's Ctrl-C has reached it, too; one of this process alone, as by a notebook, is handed on."""
+def _end(process: subprocess.Popen[bytes], reason: BaseException) -> None:
+    """Hand on the signal that has ended the waiting; a terminal's Ctrl-C has reached the command, too."""
+    number = reason.number if isinstance(reason, Interrupted) else signal.SIGINT
     try:
-        process.wait(timeout=PATIENCE)
-        return
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGINT)
-    try:
-        process.wait(timeout=5 * PATIENCE)
-    except subprocess.TimeoutExpired:
+        if number == signal.SIGINT:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=PATIENCE)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM if os.name == "nt" else number)
+        process.wait(timeout=LAST_STEP)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt, Interrupted):  # a second Ctrl-C
         process.kill()
+        process.wait()
 
 
 def _copy(source: IO[bytes], write: Callable[[bytes], object]) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import doctest
 import errno
 import os
+import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from maskmed_nnu import atomic_write, machine_errors
+from maskmed_nnu import machine_errors
 from maskmed_nnu.atomic_write import write_atomically
 from maskmed_nnu.cli import convert
 from maskmed_nnu.cli.main import main
@@ -57,7 +61,18 @@ def test_a_pipe_that_closes_is_no_error(monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk that is full, as far as a process without rights can have one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path) -> None:
     def fill(partial: Path) -> None:
         partial.write_text("half")
         raise failure
@@ -70,11 +85,26 @@ def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path, mo
     failure = RuntimeError("ITK says nothing of space")
     with pytest.raises(RuntimeError, match="ITK"):
         write_atomically(path, fill)
-    monkeypatch.setattr(atomic_write, "LITTLE_SPACE", 2**80)
-    with pytest.raises(OSError, match="No space left"):
+    with files_of_at_most(1000), pytest.raises(OSError, match="File too large"):
         write_atomically(path, fill)
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "gone" / "a.txt", lambda partial: None)
+
+
+@pytest.mark.parametrize(
+    ("before", "left"), [(None, "no part of it is left"), ("old", "the file that was there before")]
+)
+def test_a_file_that_did_not_fit_tells_how_much_was_needed_and_what_is_left(tmp_path, before, left):
+    path = tmp_path / "a.bin"
+    if before is not None:
+        path.write_text(before)
+    for needed, size in ((None, "more than 300.0 kB"), (5_000_000, "5.0 MB")):
+        with files_of_at_most(300_000), pytest.raises(OSError, match="File too large") as caught:
+            write_atomically(path, lambda partial: partial.write_bytes(bytes(10**6)), needed=needed)
+        told = machine_errors.explain(pickle.loads(pickle.dumps(caught.value)))  # as it comes from a worker
+        assert told.startswith(f"{path} cannot be used: it is larger than that disk") and left in told
+        assert f"({size} are needed" in told
+    assert [file.read_text() for file in tmp_path.iterdir()] == ([before] if before else [])
 
 
 def test_the_example():

@@ -193,13 +193,17 @@ def iaunet(plan: Plan, *, narrow: bool = False, **weights: Any) -> Case:
 
 def maskattn_unet(plan: Plan, *, narrow: bool = False, objects: bool = False, **weights: Any) -> Case:
     """Labels with nnU-Net's loss, or an embedding of objects among stuff."""
-    strides = plan.encoder["strides"][: len(maskattn_rules.FEATURES)]
+    planned = maskattn_rules.OBJECT_FEATURES if objects else maskattn_rules.FEATURES
+    strides = plan.encoder["strides"][: len(planned)]
     # half precision cannot normalise a handful of channels
-    widths = [max(width, 16) for width in plan.features] if narrow else maskattn_rules.FEATURES
-    settings = MaskAttnUNetSettings.plan(
-        key_strides=maskattn_rules.key_strides(plan.patch, strides),
-        **({"embedding_dim": 8 if narrow else maskattn_rules.EMBEDDING_DIM} if objects else {}),
-    )
+    widths = [max(width, 16) for width in plan.features] if narrow else planned
+    of_objects = {
+        "placement": maskattn_rules.OBJECT_PLACEMENT,
+        "embedding_dim": 8 if narrow else maskattn_rules.EMBEDDING_DIM,
+    }
+    max_keys = maskattn_rules.OBJECT_KEYS if objects else maskattn_rules.MAX_KEYS
+    key_strides = maskattn_rules.key_strides(plan.patch, strides, max_keys)
+    settings = MaskAttnUNetSettings.plan(key_strides=key_strides, **(of_objects if objects else {}))
     shared = {name: plan.encoder[name] for name in ("conv_op", "norm_op", "norm_op_kwargs")}
     weights = EmbeddingLossSettings.plan(reach=4 * plan.object_edge) | weights
 

@@ -138,7 +138,13 @@ def matching(options: argparse.Namespace) -> Case:
 
     def of_outputs(loss_of: Callable[[], Callable[[QueryOutput], Tensor]]) -> Run:
         output, loss = outputs(), loss_of()
-        return Run(lambda: loss(output).backward(), notes={"layers": len(output.class_logits)})
+
+        def backward() -> None:
+            for leaf in (output.class_logits, output.mask_embeddings, output.mask_features):
+                leaf.grad = None  # inside a network, nothing is added to an earlier step's gradient
+            loss(output).backward()
+
+        return Run(backward, notes={"layers": len(output.class_logits)})
 
     def ours() -> Callable[[QueryOutput], Tensor]:
         _, _, loss, _, target = subject()

@@ -188,7 +188,7 @@ def _begin(folder: Path, model: Model, image: BigImage, windows: Sequence[Tile],
 
 
 def _window_file(folder: Path, number: int) -> Path:
-    return folder / f"{number:06d}.npz"
+    return folder / f"{number:06d}.detections"
 
 
 def _write_labels(

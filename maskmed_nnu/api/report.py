@@ -84,7 +84,7 @@ def report(
             f"{folder} is a file; a report is made of the folder of a training, which holds logs and validations."
         )
     record = read_record(folder)
-    target = _checked(folder / NAME if path is None else Path(path).expanduser())
+    target = checked_page(folder / NAME if path is None else Path(path).expanduser())
     scores = record.score(find_partners(record.folder, record.classes), progress=progress)
     page = page_of(record, scores, progress=progress)
     text = render(page)
@@ -103,7 +103,7 @@ def report(
     )
 
 
-def _checked(path: Path) -> Path:
+def checked_page(path: Path) -> Path:
     """Refuse a page that would replace something else, before minutes go by.
 
     Raises:

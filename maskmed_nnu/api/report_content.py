@@ -54,7 +54,7 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
         notes=notes,
         summary=_table(scores.summary),
         summary_caption=_summary_caption(record),
-        boxes=[_boxes(metric, samples) for metric, samples in scores.metrics.items()],
+        boxes=[boxes_of(metric, samples) for metric, samples in scores.metrics.items()],
         no_scores="No case has been scored, because no fold has predictions of a final validation and their truth.",
         examples=_examples(record, scores, progress),
         examples_caption=_examples_caption(record),
@@ -142,23 +142,26 @@ def _curve_table(curves: Sequence[TrainingCurve], *, losses: bool) -> Table:
     return Table(header, rows)
 
 
-def _boxes(metric: str, samples: Samples) -> Chart:
+def boxes_of(metric: str, samples: Samples, *, rows: str = "class", caption: str | None = None) -> Chart:
+    """A box for each of the ``rows``, with its numbers."""
     limits = None if metric.startswith("HD95") else (0.0, 1.0)
-    svg = box_chart(f"box-{metric[:2].lower()}", f"{metric} of each class", samples, x=metric, limits=limits)
-    boxes = {name: Box.of(list(of_class.values())) for name, of_class in samples.items()}
-    header = ("class", "cases", "low", "1st quartile", "median", "3rd quartile", "high", "mean")
-    rows = [
+    key = f"box-{metric[:2].lower()}-{rows}"
+    svg = box_chart(key, f"{metric} of each {rows}", samples, x=metric, limits=limits)
+    boxes = {name: Box.of(list(of_row.values())) for name, of_row in samples.items()}
+    header = (rows, "cases", "low", "1st quartile", "median", "3rd quartile", "high", "mean")
+    numbers = [
         (name, str(box.number), *(_shown(value) for value in box[1:])) if box else (name, "0", *("–",) * 6)
         for name, box in boxes.items()
     ]
-    cases = sorted({case for of_class in samples.values() for case in of_class})
-    each = [(case, *(_shown(of_class.get(case, math.nan)) for of_class in samples.values())) for case in cases]
-    caption = (
-        "Cases in which the class was found." if limits is None else
-        "A dot is a case; the box holds half of them, its line is the median. Missed and invented count as 0."
-    )  # fmt: skip
+    cases = sorted({case for of_row in samples.values() for case in of_row})
+    each = [(case, *(_shown(of_row.get(case, math.nan)) for of_row in samples.values())) for case in cases]
+    if caption is None:
+        caption = (
+            "Cases in which the class was found." if limits is None else
+            "A dot is a case; the box holds half of them, its line is the median. Missed and invented count as 0."
+        )  # fmt: skip
     tables = [
-        ("Numbers of the boxes", Table(header, rows)),
+        ("Numbers of the boxes", Table(header, numbers)),
         (f"{metric} of each case", Table(("case", *samples), each)),
     ]
     return Chart(metric, svg, tables, caption=caption)

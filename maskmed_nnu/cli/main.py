@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from maskmed_nnu.cli.words import Command, PlainHelp, UsageError
 from maskmed_nnu.errors import CommandError, InputError
 from maskmed_nnu.machine_errors import explain
+from maskmed_nnu.signals import Interrupted, name_of, raising
 from maskmed_nnu.version import package_version
 
 COMMANDS = {
@@ -29,6 +31,8 @@ COMMANDS = {
     "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
     "explain": "show why a network says so: what each query draws and answers for, heatmaps, attention",
     "report": "write a training as one HTML page: scores, curves, best and worst cases, failures, plans",
+    "workflow": "write a study of many trainings, a choice and a prediction, for Snakemake here or on a cluster",
+    "status": "show how far such a study is: epochs, scores, time left, attempts, nodes",
     "export": "write a trained model as one file to hand on",
     "import": "install such a file for nnU-Net's own commands",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
@@ -46,16 +50,17 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``maskmed`` with `arguments` (by default the command line's) and return the exit status.
 
-    0: done; 1: refused or failed, for the reason on stderr; 2: wrong usage; 130: interrupted; 141: nobody reads on.
+    0: done; 1: refused or failed, for the reason on stderr; 2: wrong usage; 141: nobody reads on; 128 + the number of a
+    signal that ended the command, so that 130 is Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack "×", or a file's name not be text
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with _group().make_context("maskmed", [*words] or ["--help"]) as context:
+        with raising(), _group().make_context("maskmed", [*words] or ["--help"]) as context:
             context.command.invoke(context)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except typer.Exit as end:  # after --help or --version
         return end.exit_code if words else 2
     except UsageError as error:
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except CommandError as error:
         print(f"\nmaskmed: {error}", file=sys.stderr)
-        return error.status if error.status > 0 else 1
+        return error.status if error.status > 0 else 128 - error.status  # of a command that a signal has killed
     except InputError as error:
         print(f"\nmaskmed: {error}", file=sys.stderr)
         return 1
@@ -73,11 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         print(f"\nmaskmed: {explain(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt) as end:
+        number = end.number if isinstance(end, Interrupted) else signal.SIGINT
         goes_on = words[:1] and words[0] in RESUMED
         then = "goes on where this one ended" if goes_on else "starts from the beginning"
-        print(f"\nmaskmed: stopped; the same command {then}.", file=sys.stderr)
-        return 130
+        by = "" if number == signal.SIGINT else f" by {name_of(number)}"
+        print(f"\nmaskmed: stopped{by}; the same command {then}.", file=sys.stderr)
+        return 128 + number
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ from maskmed_nnu.cli.options import Json
 from maskmed_nnu.instances.text import count
 
 DESCRIPTION = """\
-Write a training of any of our networks, finished or not, as one HTML page that opens without a network and on a phone.
+Write a training of any of our networks, finished or not, as one HTML page that opens without a network and on a phone;
+or a study that maskmed workflow has made: its contestants, whether the best is better, predictions, and what jobs took.
 
 It shows scores by class of all folds' validations, the best, the median and the worst case with truth and prediction,
 what was missed and invented, the training's curves, what was planned and why, and the commands that make the model
@@ -23,7 +25,10 @@ maskmed report $nnUNet_results/Dataset004_Hip/nnUNetTrainerMaskMed__MaskMedPlans
 
 
 def run(
-    model: Annotated[Path, Argument(metavar="MODEL_FOLDER", help="folder of a training, which holds fold_0 and so on")],
+    model: Annotated[
+        Path,
+        Argument(metavar="MODEL_FOLDER", help="folder of a training, which holds fold_0 and so on; or of a study"),
+    ],
     output: Annotated[
         Path | None,
         Option("-o", "--output", metavar="FILE", help="the page to write (default: report.html in the folder)"),
@@ -32,7 +37,11 @@ def run(
 ) -> None:
     """Write the page and say what is in it."""
     import maskmed_nnu as mm
+    from maskmed_nnu.workflow.study import CONFIG
 
+    if (model / CONFIG).is_file():
+        _report_study(model, output, json)
+        return
     with progress() as told:
         written = mm.report(model, output, progress=told)
     if json:
@@ -43,3 +52,16 @@ def run(
     print(f"{written.path}: {shown}, {written.bytes / 1e6:.1f} MB")
     for note in written.notes:
         print(f"Note: {note}")
+
+
+def _report_study(folder: Path, output: Path | None, json: bool) -> None:
+    from maskmed_nnu.workflow.study import read_study
+    from maskmed_nnu.workflow.study_report import write_study_report
+
+    written = write_study_report(read_study(folder), output or folder / "report.html")
+    if json:
+        print_json(asdict(written))
+        return
+    print(f"{written.path}: best is {written.best}, mean {written.metric} {written.score:.3f}")
+    for name, reason in written.broken.items():
+        print(f"{name}: {reason}")

@@ -28,16 +28,19 @@ if TYPE_CHECKING:
     from maskmed_nnu.networks.output import QueryOutput
 
 MATCHINGS = ("bipartite", "fixed")
+MATCHING_SHARE = 4
+"""The matching is done at one of so many points of the loss: it only ranks the queries of a target, and costs as much
+per point as the loss of all queries would."""
 
 
 class MaskHead(Protocol):
     """Turns mask embeddings ``[L, B, Q, E]`` and features ``[B, C, *spatial]`` into mask logits."""
 
-    def at_points(self, embeddings: Tensor, features: Tensor, index: Tensor) -> Tensor:
-        """``[L, B, Q, P]`` at the flat voxel indices ``[B, P]`` of the targets' grid."""
+    def sample(self, features: Tensor, index: Tensor) -> Tensor:
+        """Features ``[B, C, P]`` at the flat voxel indices ``[B, P]`` of the targets' grid."""
 
     def dense(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """``[L, B, Q, N]`` at all ``N`` voxels of the features."""
+        """``[L, B, Q, N]`` at all ``N`` voxels of the features, or points of those that were sampled."""
 
 
 class SetLoss(NamedTuple):
@@ -58,9 +61,10 @@ class SetCriterion(nn.Module):
 
     The mask losses are computed at ``num_points`` voxels per sample: ``oversample_ratio`` times as many are drawn, of
     which the most uncertain under the last layer's matched masks fill ``importance_ratio`` of the points and newly
-    drawn ones the rest. Of all points drawn, for the matching and for the loss, a share of ``balanced_ratio`` is drawn
-    equally often from every target of a sample, however small, and the rest uniformly. ``num_points=None``, or no fewer
-    points than voxels: all valid voxels. ``matching="fixed"`` gives the target of class ``c`` to query ``c``.
+    drawn ones the rest; the matching draws a quarter as many. Of all points drawn, for the matching and for the loss,
+    a share of ``balanced_ratio`` is drawn equally often from every target of a sample, however small, and the rest
+    uniformly. ``num_points=None``, or no fewer points than voxels: all valid voxels. ``matching="fixed"`` gives the
+    target of class ``c`` to query ``c``.
     ``total = sum_L(class + bce + dice, weighted) / L + semantic_weight * semantic``.
     """
 
@@ -109,6 +113,9 @@ class SetCriterion(nn.Module):
         class_logits = at_least_float32(output.class_logits)
         layers, batch, queries, _ = class_logits.shape
         self._check_targets(targets, batch, queries)
+        features = output.mask_features
+        if features.shape[2:] != targets[0].maps.shape[1:]:  # they are interpolated row by row, for three sets of points
+            output = output._replace(mask_features=features.movedim(1, -1).contiguous().movedim(-1, 1))
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
         classes = F.pad(classes, (0, 1)) if classes.shape[1] == 0 else classes
@@ -132,7 +139,7 @@ class SetCriterion(nn.Module):
 
         rows = self._gather_embeddings(output.mask_embeddings, query)
         supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
-        logits = self._logits(supervised, output.mask_features, points)
+        logits = self._logits(supervised, self._sampled(output.mask_features, points.index))
         matched, of_queries = logits.split([rows.shape[1], supervised.shape[1] - rows.shape[1]], 1)
         truth = _target_masks(targets, points, classes.shape[1])
         pair_logits = torch.unflatten(matched, 1, (-1, layers))
@@ -165,8 +172,7 @@ class SetCriterion(nn.Module):
         features = output.mask_features
         grid = targets[0].maps.shape[1:]
         voxels = grid.numel()
-        num_points = voxels if self.num_points is None else min(self.num_points, voxels)
-        dense = num_points == voxels
+        dense = self.num_points is None or self.num_points >= voxels
         sampler = PointSampler(
             valid,
             batch=batch,
@@ -176,7 +182,7 @@ class SetCriterion(nn.Module):
             balanced_ratio=self.balanced_ratio,
         )
         if not dense:
-            points = sampler.points(sampler.sample(num_points))
+            points = sampler.points(sampler.sample(max(1, self.num_points // MATCHING_SHARE)))
         elif features.shape[2:] == grid:
             points = Points(None, valid)
         else:  # the mask head interpolates coarser features
@@ -186,8 +192,11 @@ class SetCriterion(nn.Module):
         else:
             cost = self._cost(output, class_logits, targets, classes, points)
             query = assign(cost, counts).to(is_target.device, non_blocking=True)
-        if dense or self.importance_ratio == 0:
+        if dense:
             return query, points
+        if self.importance_ratio == 0:
+            assert self.num_points is not None
+            return query, sampler.points(sampler.sample(self.num_points))
         return query, self._uncertain_points(output, query[-1:], is_target, sampler)
 
     def _cost(
@@ -196,7 +205,7 @@ class SetCriterion(nn.Module):
         """Matching cost ``[L, B, Q, T]``."""
         layers, batch, queries, _ = class_logits.shape
         embeddings = output.mask_embeddings.transpose(0, 1).flatten(1, 2)
-        features = output.mask_features
+        features = self._sampled(output.mask_features, points.index)
         no_target = classes.shape[1]
         index = [None] * batch if points.index is None else points.index
         target_index = pad_sequence(
@@ -209,10 +218,7 @@ class SetCriterion(nn.Module):
         for start in range(0, target_index.shape[-1], step):
             part = slice(start, start + step)
             weight = None if points.weight is None else points.weight[:, part]
-            if points.index is None:
-                logits = self._logits(embeddings, features.flatten(2)[..., part], Points(None, weight))
-            else:
-                logits = self._logits(embeddings, features, Points(points.index[:, part], weight))
+            logits = self._logits(embeddings, features[..., part])
             with no_autocast(logits):
                 sums.add(logits, target_index[..., part], weight)
         mask_cost = self.bce_weight * sums.bce() + self.dice_weight * sums.dice()
@@ -228,15 +234,17 @@ class SetCriterion(nn.Module):
         matched_query = torch.where(is_target, query[0], -1)
         query = torch.where(matched_query < 0, matched_query.amax(1, keepdim=True), matched_query)[None]
         embeddings = self._gather_embeddings(output.mask_embeddings[-1:], query)
-        certainty = self._logits(embeddings, output.mask_features, Points(index, None)).abs_().amin(1)
+        certainty = self._logits(embeddings, self._sampled(output.mask_features, index)).abs_().amin(1)
         chosen = index.gather(1, certainty.topk(num_uncertain, dim=1, largest=False, sorted=False).indices)
         return sampler.points(torch.cat([chosen, sampler.sample(self.num_points - num_uncertain)], 1))
 
-    def _logits(self, rows: Tensor, features: Tensor, points: Points) -> Tensor:
-        """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]``."""
-        if points.index is None:
-            return at_least_float32(self.mask_head.dense(rows[None], features).squeeze(0))
-        return at_least_float32(self.mask_head.at_points(rows[None], features, points.index).squeeze(0))
+    def _sampled(self, features: Tensor, index: Tensor | None) -> Tensor:
+        """Features ``[B, C, P]`` at the points, ``[B, P]`` or None for all voxels."""
+        return features.flatten(2) if index is None else self.mask_head.sample(features, index)
+
+    def _logits(self, rows: Tensor, features: Tensor) -> Tensor:
+        """Mask logits ``[B, R, P]`` of embeddings ``[B, R, E]`` and features ``[B, C, P]``."""
+        return at_least_float32(self.mask_head.dense(rows[None], features).squeeze(0))
 
     @staticmethod
     def _gather_embeddings(embeddings: Tensor, query: Tensor) -> Tensor:

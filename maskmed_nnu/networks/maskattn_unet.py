@@ -92,7 +92,8 @@ class MaskAttnUNet(nn.Module):
         self.input_channels, self.deep_supervision = input_channels, deep_supervision
         self.thing_channels = tuple(thing_channels)
         self.clustering: dict[str, Any] = {"threshold": affinity_threshold, "min_pixels": min_pixels}
-        self.divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+        # tiles of any size that it divides can be predicted, those larger than the patch too
+        self.tile_divisor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
         key_strides = key_strides or [1] * n_stages
 
         def stage(in_channels: int, level: int, has_attention: bool, seed: int) -> nn.Sequential:
@@ -199,11 +200,13 @@ class MaskAttnUNet(nn.Module):
                 "give the channels of channel_names in dataset.json."
             )
         # two positions at the deepest scale: normalising a single one leaves only zeros
-        legal = tuple(max(math.ceil(edge / d), 2) * d for edge, d in zip(image.shape[2:], self.divisor, strict=True))
+        legal = tuple(
+            max(math.ceil(edge / d), 2) * d for edge, d in zip(image.shape[2:], self.tile_divisor, strict=True)
+        )
         if legal != tuple(image.shape[2:]):
             raise InputError(
-                f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, of twice that at least, as the "
-                f"network's scales ask; the next legal patch is {legal} (patch_size in the plans)."
+                f"The patch {tuple(image.shape[2:])} is no multiple of {self.tile_divisor}, of twice that at least, as "
+                f"the network's scales ask; the next legal patch is {legal} (patch_size in the plans)."
             )
 
 

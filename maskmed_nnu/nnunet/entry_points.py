@@ -1,15 +1,20 @@
-"""nnU-Net's commands, and the processes that they start, end with the sentence of an `InputError`, without a traceback.
+"""nnU-Net's commands, and the processes that they start, end with one sentence, without a traceback.
 
-Whoever calls a function from Python gets the exception.
+It is that of an `InputError`, or says which signal ended the command. Whoever calls a function from Python gets the
+exception.
 """
 
 from __future__ import annotations
 
 import functools
+import multiprocessing
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.signals import Interrupted, name_of
 
 ENTRY_POINTS = {
     "nnunetv2.ensembling.ensemble": ("entry_point_ensemble_folders",),
@@ -38,7 +43,7 @@ ENTRY_POINTS = {
         "entry_point_apply_postprocessing",
         "entry_point_determine_postprocessing_folder",
     ),
-    "nnunetv2.run.run_training": ("run_training_entry",),
+    "nnunetv2.run.run_training": ("run_ddp", "run_training_entry"),
     "nnunetv2.utilities.overlay_plots": ("entry_point_generate_overlay",),
 }
 """Of the modules in `_startup.ON_IMPORT`, what a console script or a new process runs."""
@@ -57,5 +62,21 @@ def _ending_with_a_sentence(stock: Any) -> Any:
             return stock(*args, **kwargs)
         except InputError as error:
             raise SystemExit(str(error)) from error
+        except Interrupted as end:
+            if end.sentence is not None and multiprocessing.parent_process() is None:
+                print(end.sentence or _stopped(name_of(end.number), stock.__name__), file=sys.stderr)
+            raise
 
     return entry_point
+
+
+def _stopped(signal: str, entry_point: str) -> str:
+    again = next((how for part, how in GO_ON.items() if part in entry_point), "the same command starts again")
+    return f"{Path(sys.argv[0]).name}: stopped by {signal}; what is finished stays, and {again}."
+
+
+GO_ON = {
+    "predict": "the same command with --continue_prediction does the rest",
+    "training": "the same command with --c goes on from the last checkpoint",
+}
+"""How, by a part of the name of the entry point."""

@@ -186,7 +186,7 @@ def compare_evaluations(
         first, second = (np.where(both, side, np.nan) for side in (first, second))
         for index, name in enumerate((*a.classes, MEAN)):
             columns = slice(index, index + 1) if index < len(a.classes) else slice(None)
-            tests.append(_test(name, metric, first[:, columns], second[:, columns], seed=seed))
+            tests.append(paired_test(name, metric, first[:, columns], second[:, columns], seed=seed))
     tests.sort(key=lambda test: (*a.classes, MEAN).index(test.name))
     notes = dict.fromkeys(note for one in (a, b) for note in one.notes)
     return SemanticComparison(a, b, tuple(tests), names, (*notes, *_notes(tests, one_sided)))
@@ -200,7 +200,10 @@ def _table(one: SemanticEvaluation, metric: str) -> NDArray[np.float64]:
     return values(one.cases, one.classes, metric, worst=True)
 
 
-def _test(name: str, metric: str, first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int) -> PairedTest:
+def paired_test(
+    name: str, metric: str, first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int = 0
+) -> PairedTest:
+    """Scores ``[cases, classes]`` of two predictions of the same cases, NaN where either has none."""
     difference = mean(second - first, seed=seed)
     scored = np.isfinite(first).any(axis=1)
     # over the classes; rounded, so that what is equal but for the last bits is a tie or no difference

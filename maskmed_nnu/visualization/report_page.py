@@ -73,24 +73,63 @@ class Page:
     footer: str = ""
 
 
+class Section(NamedTuple):
+    """Of a page of sections; ``words`` are shown as they are, ``links`` are names and addresses."""
+
+    title: str
+    caption: str = ""
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+    words: Sequence[str] = ()
+    links: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class SectionsPage:
+    """A page without pictures, of any sections."""
+
+    title: str
+    subtitle: str
+    facts: Sequence[tuple[str, str]]
+    sections: Sequence[Section]
+    notes: Sequence[str] = ()
+    footer: str = ""
+
+
 def render(page: Page) -> str:
     """The page as HTML."""
+    shown: dict[str, Any] = {
+        **vars(page),
+        "boxes": _charts(page.boxes),
+        "curves": _charts(page.curves),
+        "examples": [_example(example) for example in page.examples],
+    }
+    return _render("page.html", shown)
+
+
+def render_sections(page: SectionsPage) -> str:
+    """The page as HTML."""
+    sections = [section._replace(charts=_charts(section.charts)) for section in page.sections]
+    return _render("sections.html", {**vars(page), "sections": sections})
+
+
+def _render(template: str, shown: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown: dict[str, Any] = {
-        **vars(page),
-        "boxes": [chart._replace(svg=Markup(chart.svg)) for chart in page.boxes],
-        "curves": [chart._replace(svg=Markup(chart.svg)) for chart in page.curves],
-        "examples": [_example(example) for example in page.examples],
-    }
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         page=shown, generator=GENERATOR, style=Markup(style), script=Markup(script)
     )
+
+
+def _charts(charts: Sequence[Chart]) -> list[Chart]:
+    from markupsafe import Markup
+
+    return [chart._replace(svg=Markup(chart.svg)) for chart in charts]
 
 
 def _example(example: Example) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -143,6 +144,13 @@ def test_stopping_by_hand_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("maskmed_nnu.api.evaluation.evaluate", interrupt)
     assert main(["evaluate", str(tmp_path), str(tmp_path)]) == 130
     assert "starts from the beginning" in capsys.readouterr().err
+
+
+def test_a_signal_ends_a_command_as_a_scheduler_expects_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "run_commands", lambda *arguments, **settings: signal.raise_signal(signal.SIGUSR1))
+    assert main(["demo", "--out", str(tmp_path), "--device", "cpu"]) == 128 + signal.SIGUSR1
+    said = capsys.readouterr().err
+    assert said.endswith("\nmaskmed: stopped by SIGUSR1; the same command goes on where this one ended.\n")
 
 
 @pytest.mark.parametrize(

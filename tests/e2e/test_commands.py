@@ -194,7 +194,8 @@ def test_an_image_with_nan(workspace, trained):
     image[0, 0, :3] = np.nan
     write_image(workspace.root / "nan" / "case_0000.nii.gz", image)
     printed = predict(workspace, workspace.root / "nan")
-    assert "case_0000.nii.gz: the file holds 3 of 13440 voxels that are NaN or infinite" in last_line(printed)
+    assert "case_0000.nii.gz: the file holds 3 of 13440 voxels that are NaN or infinite" in printed
+    assert "1 of 1 images could not be predicted; the reason for each stands above." in last_line(printed)
     assert "Traceback" not in printed
 
 

@@ -97,7 +97,7 @@ def test_labels_lie_on_the_grid_and_on_the_truth(workspace, labels, scenario):
 def test_planning_says_what_it_found_and_chose(request, objects):
     _, printed = request.getfixturevalue(objects)
     assert "If you didn't see any error messages then your dataset is most likely OK!" in printed["plan"]
-    assert "MaskAttnUNet 2d: 7," in printed["plan"] and "objects in" in printed["plan"]
+    assert "MaskAttnUNet 2d: 1," in printed["plan"] and "objects in" in printed["plan"]
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from torch import nn
 
 from maskmed_nnu.networks.layers.maskmed import deformable, deformable_grid, deformable_rows
 from maskmed_nnu.networks.layers.maskmed.deformable import DeformableAttention
-from maskmed_nnu.networks.layers.maskmed.weighted_rows import weighted_rows
 from maskmed_nnu.networks.layers.position import encode_positions, sine_position_encoding, voxel_centres
+from maskmed_nnu.networks.layers.weighted_rows import weighted_rows
 
 SHAPES = {2: [(6, 9), (3, 5)], 3: [(4, 7, 5), (2, 3, 4)]}
 

@@ -277,13 +277,17 @@ def test_pretrained_weights_fit_a_data_set_with_other_classes():
 def test_masks_of_a_coarse_grid_are_interpolated_at_the_losses_points(stride):
     grid = (3, 5, 4)[-len(stride) :]
     features, embeddings = torch.randn(2, 3, *grid), torch.randn(2, 2, 6, 4)
+    features.requires_grad_()
     coarse = DotProductMaskHead().dense(embeddings, features).unflatten(-1, grid)
     fine = F.interpolate(coarse.flatten(0, 1), scale_factor=stride, mode=LINEAR[len(stride)]).view(2, 2, 6, -1)
     index = torch.randint(fine.shape[-1], (2, 50))
-    at_points = DotProductMaskHead(stride).at_points(embeddings, features, index)
-    torch.testing.assert_close(
-        at_points, fine.gather(3, index[None, :, None].expand(2, 2, 6, 50)), rtol=1e-4, atol=1e-5
-    )
+    head = DotProductMaskHead(stride)
+    at_points = head.dense(embeddings, head.sample(features, index))
+    expected = fine.gather(3, index[None, :, None].expand(2, 2, 6, 50))
+    torch.testing.assert_close(at_points, expected, rtol=1e-4, atol=1e-5)
+    weight = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((logits * weight).sum(), features)[0] for logits in (at_points, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_points", [None, 100])

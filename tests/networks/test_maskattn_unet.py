@@ -120,7 +120,7 @@ def test_a_position_is_read_from_far_away_through_attention_only():
 
 def test_any_size_that_the_strides_divide_works():
     network = build().eval()
-    assert network.divisor == (4, 2)
+    assert network.tile_divisor == (4, 2)
     with torch.no_grad():
         for size in ((8, 4), (8, 6), (12, 10), (20, 4), (64, 34)):
             assert network(torch.randn(1, 2, *size)).shape == (1, 3, *size)

@@ -259,7 +259,7 @@ def test_mask_head_at_points_equals_the_dense_map():
     embeddings, features = torch.randn(3, 2, 4, 6), torch.randn(2, 5, 3, 4, 5)
     dense = DotProductMaskHead().dense(embeddings, features)
     index = torch.randint(60, (2, 7))
-    at_points = DotProductMaskHead().at_points(embeddings, features, index)
+    at_points = DotProductMaskHead().dense(embeddings, DotProductMaskHead().sample(features, index))
     assert dense.shape == (3, 2, 4, 60)
     torch.testing.assert_close(at_points, dense.gather(3, index[None, :, None].expand(3, 2, 4, 7)))
     by_hand = torch.einsum("lbqc,bcn->lbqn", embeddings[..., :5], features.flatten(2)) + embeddings[..., 5:]

@@ -25,8 +25,10 @@ def page(checkout: Path) -> str:
 
 def test_what_the_settings_say_of_the_planners_rules_is_so():
     found = {name: detail(field, "chosen_by") for name, field in MaskAttnUNetSettings.model_fields.items()}
+    assert found["placement"] == f'`"{maskattn_rules.OBJECT_PLACEMENT}"` for objects'
     assert found["embedding_dim"] == f"{maskattn_rules.EMBEDDING_DIM} for objects"
-    assert found["key_strides"].endswith(f"at most {maskattn_rules.MAX_KEYS} keys")
+    limits = f"at most {maskattn_rules.MAX_KEYS} keys, {maskattn_rules.OBJECT_KEYS} for objects"
+    assert found["key_strides"].endswith(limits)
     assert instance_rules.FRAGMENT_SHARE == 0.25 and found["min_pixels"].startswith("a quarter of the area")
     assert found["min_pixels"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
 
@@ -38,11 +40,16 @@ def test_what_is_ours_is_what_the_rules_say(page):
     }
     assert f"AdamW, {LabelTraining.default('learning_rate'):.0e}".replace("e-0", "e-") in ours["optimiser"]
     assert f"weight decay {WEIGHT_DECAY:.0e}".replace("e-0", "e-") in ours["optimiser"]
-    assert ours["stages, widths"].endswith("-".join(map(str, maskattn_rules.FEATURES)))
+    of_objects, of_labels = (
+        "-".join(map(str, widths)) for widths in (maskattn_rules.OBJECT_FEATURES, maskattn_rules.FEATURES)
+    )
+    assert ours["stages, widths"].endswith(f"for objects {of_objects}, for labels {of_labels}")
+    assert f"in the {maskattn_rules.OBJECT_PLACEMENT} for objects" in ours["modules"]
     loss = EmbeddingLossSettings.plan(reach=None)
     assert f"temperature {loss['temperature']}, {loss['pixels']} pixels per patch" in ours["loss of objects"]
     assert f"cross-entropy + {loss['contrastive_weight']} · InfoNCE" in page
-    assert f"no query attends to more than {maskattn_rules.MAX_KEYS} of them" in page
+    limits = f"{maskattn_rules.MAX_KEYS} of them, of objects {maskattn_rules.OBJECT_KEYS}"
+    assert f"no query attends to more than {limits}" in page
     assert f"{maskattn_rules.EMBEDDING_DIM} numbers for each pixel" in page
 
 

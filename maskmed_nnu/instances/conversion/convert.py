@@ -91,15 +91,14 @@ def convert(
         hint = f" (the first refused one: {reasons[0]})" if reasons else ""
         raise InputError(f"There is no object in any image{hint}; nothing could be learned.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test, source.channel_names)
-    partial = partial_folder.start(folder, _key([description, test, split], summaries))
-    for index, entry in enumerate(counted(summaries, "writing", progress)):
-        _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
-    warnings = warning_lines(summaries, layout, split=split)
-    told = [f"warning    {warning}" for warning in warnings]
-    lines = [*summary_lines(summaries, layout, source.notes), *told, "", *_case_sources(summaries)]
-    write_text(partial / "conversion.txt", "\n".join(lines))
-    write_text(partial / "dataset.json", json.dumps(description, indent=2))
-    partial_folder.finish(folder)
+    with partial_folder.writing(folder, _key([description, test, split], summaries)) as partial:
+        for index, entry in enumerate(counted(summaries, "writing", progress)):
+            _write(source, entry, layout, partial, "Ts" if index >= len(summaries) - test else "Tr")
+        warnings = warning_lines(summaries, layout, split=split)
+        told = [f"warning    {warning}" for warning in warnings]
+        lines = [*summary_lines(summaries, layout, source.notes), *told, "", *_case_sources(summaries)]
+        write_text(partial / "conversion.txt", "\n".join(lines))
+        write_text(partial / "dataset.json", json.dumps(description, indent=2))
     lines = summary_lines(summaries, layout, source.notes, max_refused=MAX_REFUSED_SHOWN)
     return Conversion(lines, warnings, [entry.name for entry in summaries], len(summaries[0].shape) == 3)
 

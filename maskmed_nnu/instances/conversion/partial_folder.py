@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from maskmed_nnu.atomic_write import write_atomically
+from maskmed_nnu.atomic_write import LACKS_SPACE, write_atomically
+from maskmed_nnu.errors import InputError
 
 
-def start(folder: Path, key: str) -> Path:
-    """The folder to write to; one that an earlier run has left is kept where its ``key``, of what it is made from and
-    how, was the same."""
+@contextmanager
+def writing(folder: Path, key: str) -> Iterator[Path]:
+    """The folder to write to, which gets the name ``folder`` at the end.
+
+    One that a stopped run has left is kept where its ``key``, of what it is made from and how, was the same. Of bad
+    input, or where the disk takes no more, nothing is left.
+    """
     partial = _partial(folder)
-    kept = partial / _KEY
-    if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        write_text(kept, key)
-    return partial
-
-
-def finish(folder: Path) -> None:
-    """Give what is complete its name."""
-    partial = _partial(folder)
-    (partial / _KEY).unlink()
-    if folder.is_dir():  # empty
-        folder.rmdir()
-    partial.rename(folder)
+    try:
+        kept = partial / _KEY
+        if not kept.is_file() or kept.read_text(encoding="utf-8").strip() != key:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            write_text(kept, key)
+        yield partial
+        kept.unlink()
+        if folder.is_dir():  # empty
+            folder.rmdir()
+        partial.rename(folder)
+    except (InputError, OSError) as error:
+        if isinstance(error, InputError) or error.errno in LACKS_SPACE:
+            shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and partial in Path(str(error.filename)).parents:
+            error.filename = str(folder / Path(error.filename).relative_to(partial))  # as it would be called
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

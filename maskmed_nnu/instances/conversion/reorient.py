@@ -50,10 +50,9 @@ def reorient(source: Path, folder: Path, code: str, *, progress: Report | None =
     codes = _codes(source, volumes)
     folder.parent.mkdir(parents=True, exist_ok=True)
     key = json.dumps([code, [file_state(source / name) for name in names]])
-    partial = partial_folder.start(folder, key)
-    parts = _separate_voxels(source, volumes)
-    others = [name for name in names if name not in codes and name not in parts]
-    try:
+    with partial_folder.writing(folder, key) as partial:
+        parts = _separate_voxels(source, volumes)
+        others = [name for name in names if name not in codes and name not in parts]
         for name, own in counted(list(codes.items()), "turning", progress):
             if ending(name) in TWO_FILES or own != of_as_many_axes(code, own):
                 _turn(source / name, partial / name, code)
@@ -61,10 +60,6 @@ def reorient(source: Path, folder: Path, code: str, *, progress: Report | None =
                 _copy(source / name, partial / name)
         for name in others:
             _copy(source / name, partial / name)
-    except InputError:  # of a file that has to be repaired first
-        shutil.rmtree(partial)
-        raise
-    partial_folder.finish(folder)
     return _lines(codes, others, code)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,28 @@ def plan_tiles(shape: Sequence[int], tile: Sequence[int], overlap: Sequence[int]
         Tile(start, tuple(a + n for a, n in zip(start, window, strict=True)), tuple(tile), tuple(shape))
         for start in starts
     ]
+
+
+def larger_tile(shape: Sequence[int], tile: Sequence[int], *, divisor: Sequence[int], pixels: int) -> tuple[int, ...]:
+    """``tile``, grown by multiples of ``divisor`` up to an image of ``shape``, as far as ``pixels`` allow.
+
+    Axes that need less leave more to the others; no axis gets shorter.
+
+    >>> larger_tile((250, 256), (128, 128), divisor=(8, 8), pixels=2**17)
+    (256, 256)
+    >>> larger_tile((2000, 1000), (128, 128), divisor=(8, 8), pixels=2**17)
+    (360, 360)
+    >>> larger_tile((100, 2000), (128, 128), divisor=(8, 8), pixels=2**17)
+    (128, 1024)
+    """
+    grown, room = list(tile), pixels / prod(tile)
+    in_need = sorted(range(len(tile)), key=lambda axis: shape[axis] / tile[axis])
+    for done, axis in enumerate(in_need):
+        largest = tile[axis] * max(room, 1) ** (1 / (len(tile) - done))
+        whole = ceil(shape[axis] / divisor[axis])
+        grown[axis] = max(tile[axis], min(whole, int(largest) // divisor[axis]) * divisor[axis])
+        room *= tile[axis] / grown[axis]
+    return tuple(grown)
 
 
 def _starts(length: int, size: int, overlap: int) -> list[int]:

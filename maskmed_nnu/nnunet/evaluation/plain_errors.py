@@ -14,9 +14,10 @@ from typing import Any
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.evaluation.trained_models import are_our_plans, is_our_trainer, plans_are_ours
+from maskmed_nnu.nnunet.running import running_ours
 
-REFUSALS = (AssertionError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
-"""How nnU-Net refuses what a user asked for, and what a disk, a network or a permission can be at fault for."""
+REFUSALS = (AssertionError, ConnectionError, RuntimeError, ValueError, zipfile.BadZipFile)
+"""How nnU-Net refuses what a user asked for, and what a network can be at fault for."""
 
 
 ENTRY_POINTS = {
@@ -47,13 +48,14 @@ def speak_plainly(module: ModuleType, *names: str) -> None:
 def _plain(stock: Any) -> Any:
     @functools.wraps(stock)
     def entry_point() -> Any:
-        try:
+        if not name_ours(sys.argv[1:]):
             return stock()
+        try:
+            with running_ours():
+                return stock()
         except InputError:
             raise
         except REFUSALS as error:
-            if not name_ours(sys.argv[1:]):
-                raise
             raise InputError(f"{Path(sys.argv[0]).name}: {_sentence(error)}") from error
 
     return entry_point
@@ -65,17 +67,15 @@ def name_ours(words: Sequence[str]) -> bool:
 
 
 def _leads_to_ours(path: Path) -> bool:
-    file = path / "plans.json" if path.is_dir() else path
-    if file.suffix != ".json" or not file.is_file():
-        return False
     try:
+        file = path / "plans.json" if path.is_dir() else path
+        if file.suffix != ".json" or not file.is_file():
+            return False
         content = read_json(file, expected="nnU-Net's plans")
-    except InputError:
+    except (InputError, OSError):  # OSError: of a word that is too long for a path
         return False
     return isinstance(content, dict) and plans_are_ours(content)
 
 
 def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
     return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

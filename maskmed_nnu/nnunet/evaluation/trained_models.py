@@ -13,8 +13,6 @@ from maskmed_nnu.nnunet.discovery.training_length import split_length
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 from maskmed_nnu.nnunet.training.object_summary import SCORES, SUMMARY
 
-FINAL_CHECKPOINT = "checkpoint_final.pth"
-
 
 class TrainedModel(NamedTuple):
     """A folder below ``nnUNet_results``: trainer, plans and configuration of a data set."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.json_file import read_optional_object
-from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT
+from maskmed_nnu.nnunet.training.checkpoint_files import FINAL, LOOKED_FOR
 
 NOTES = "debug.json"
 """What nnU-Net notes of a training in the folder of its fold."""
-CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_latest.pth", "checkpoint_best.pth")
 NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
 _STAMP = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*: "
 _EPOCH = re.compile(_STAMP + r"Epoch (\d+)\s*$")
@@ -66,8 +66,14 @@ def read_curve(folder: Path) -> TrainingCurve:
     fold, from_checkpoint = folder.name.removeprefix("fold_"), not epochs
     epochs = epochs or _from_checkpoints(folder)
     reached = epochs[-1].number + 1 if epochs else 0
-    finished = (folder / FINAL_CHECKPOINT).is_file() or (planned is not None and 0 < planned <= reached)
+    finished = (folder / FINAL).is_file() or (planned is not None and 0 < planned <= reached)
     return TrainingCurve(fold, epochs, finished, planned, from_checkpoint)
+
+
+def median_seconds(curve: TrainingCurve) -> float | None:
+    """Of an epoch; None where no time was logged."""
+    known = [epoch.seconds for epoch in curve.epochs if math.isfinite(epoch.seconds)]
+    return statistics.median(known) if known else None
 
 
 def _from_logs(folder: Path) -> tuple[Epoch, ...]:
@@ -111,7 +117,7 @@ def _planned_epochs(folder: Path) -> int | None:
 
 
 def _from_checkpoints(folder: Path) -> tuple[Epoch, ...]:
-    for name in CHECKPOINTS:
+    for name in LOOKED_FOR:
         if (folder / name).is_file():
             epochs = tuple(_logged(_read_as_data(folder / name)))
             if epochs:

@@ -101,7 +101,8 @@ def score_classes(
 ) -> ValidationScores:
     """Of class maps. A case without a truth has the Dice that nnU-Net stored; one that is at fault costs a sentence."""
     surfaces.load()
-    stored = {fold: _stored_scores(model, fold, classes) for fold in {case.fold for case in cases}}
+    folds = {case.fold for case in cases}
+    stored = {fold: stored_scores(read_summary(model, fold), classes) for fold in folds}
 
     def score(case: ValidatedCase) -> tuple[CaseScores, list[str]] | Fault:
         if case.truth is None:
@@ -124,7 +125,7 @@ def score_classes(
                 progress(Progress("evaluating", done, len(cases)))
     faults = [result for result in results if isinstance(result, Fault)]
     scored = [result for result in results if not isinstance(result, Fault)]
-    folds = {case.key: case.fold for case in cases}
+    fold_of = {case.key: case.fold for case in cases}
     evaluation = build(
         [scores for scores, _ in scored],
         classes,
@@ -142,7 +143,7 @@ def score_classes(
         ranking=_means(metrics["Dice"]),
         ranked_by="Dice",
         summary=evaluation.shown_rows() if scored else [],
-        failures=sorted(_class_failures(evaluation.cases, folds), key=lambda one: -one.order),
+        failures=sorted(_class_failures(evaluation.cases, fold_of), key=lambda one: -one.order),
         faults=faults,
         notes=[*evaluation.notes, *_wrong_sides(evaluation)] if scored else (),
     )
@@ -186,10 +187,10 @@ def _wrong_sides(evaluation: SemanticEvaluation) -> Iterator[str]:
             yield f"{wrong:,} of {true:,} voxels of {first} and {second} were given the label of the other one"
 
 
-def _stored_scores(model: Path, fold: str, classes: Classes) -> dict[str, CaseScores]:
-    """Case → Dice and volumes in voxels, from nnU-Net's ``summary.json``."""
+def stored_scores(summary: Mapping[str, Any], classes: Classes) -> dict[str, CaseScores]:
+    """Case → Dice and volumes in voxels, from the content of nnU-Net's ``summary.json``."""
     scores: dict[str, CaseScores] = {}
-    for case in read_summary(model, fold).get("metric_per_case", []):
+    for case in summary.get("metric_per_case", []):
         file, of_labels = Path(str(case.get("prediction_file"))).name, case.get("metrics", {})
         of_classes = {name: _stored_class(of_labels, labels) for name, labels in classes.labels.items()}
         name = file.removesuffix(".gz").rpartition(".")[0]

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +22,16 @@ from tqdm import tqdm
 from maskmed_nnu.instances.detections import Detections, make_detections
 from maskmed_nnu.instances.stitching.merging import mask_nms, merge_views
 from maskmed_nnu.instances.stitching.stitch import stitch
-from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
+from maskmed_nnu.instances.stitching.tiles import Tile, larger_tile, plan_tiles
 from maskmed_nnu.networks.output import TileInstances
 from maskmed_nnu.nnunet.inference.pass_progress import STAGE
 from maskmed_nnu.progress import Progress, Report
 
+T = TypeVar("T")
 SCORE_THRESHOLD = 0.5
+PREDICTED_PIXELS = 4
+"""Pixels in a pass of prediction for each pixel of a training step: what backpropagation keeps is several times what
+one stage needs at once."""
 CONFIDENT_SCORE = 0.25
 """Score from which a query counts as one that found an object, even if lower scores are asked for too."""
 
@@ -67,8 +72,11 @@ def predict_case(
     their combinations are predicted. ``states``: weights of several folds, loaded into ``network`` in turn; without any
     it is taken as it is. ``network.predict_instances`` gives indices into ``thing_classes``; those and
     ``stuff_classes`` are class numbers of ``dataset.json``. Objects below ``score_threshold`` after all averaging are
-    left out. ``warn`` is called with a sentence where a tile has as many objects as the network has queries, so that
-    others may be missing; ``report`` with a `Progress` before each pass of the network, and at the end.
+    left out. ``batch_size`` is the number of tiles, or mirrored views of one, in a pass. A network with a
+    ``tile_divisor`` takes tiles of other sizes too; theirs grow up to the memory of a training step
+    (`PREDICTED_PIXELS`), so that less of an image is computed twice. ``warn`` is called with a sentence where a tile
+    has as many objects as the network has queries, so that others may be missing; ``report`` with a `Progress` before
+    each pass of the network, and at the end.
 
     The views of a tile (mirrorings × folds) are merged before the tiles are stitched. Where all views agree the other
     order gives the same objects; this one stitches once instead of once per view, and decides once whether fragments
@@ -81,6 +89,11 @@ def predict_case(
     in_slices = len(tile_size) < data.ndim - 1
     images = list(data.unbind(1)) if in_slices else [data]
     shape = tuple(images[0].shape[1:])
+    divisor = getattr(inner, "tile_divisor", None)
+    if divisor is not None:
+        room = PREDICTED_PIXELS * batch_size * prod(tile_size)
+        tile_size = larger_tile(shape, tile_size, divisor=divisor, pixels=room)
+        batch_size = max(room // prod(tile_size), 1)
     tiles = plan_tiles(shape, tile_size, overlap)
     places = [(number, tile) for number in range(len(images)) for tile in tiles]
     flips = [axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)]
@@ -88,9 +101,8 @@ def predict_case(
     merged: dict[int, Detections] = {}
     stuff = _StuffMap(len(images), shape, stuff_classes, tile_size) if stuff_classes else None
     autocast = torch.autocast("cuda") if device.type == "cuda" else nullcontext()
-    steps = [range(first, min(first + batch_size, len(places))) for first in range(0, len(places), batch_size)]
-    # Weights are loaded once for all slices, but for every step through a volume, all views of which are too many.
-    rounds = [steps] if in_slices else [[step] for step in steps]
+    # Weights are loaded once for all slices, but for every few tiles of a volume, all views of which are too many.
+    rounds = [range(len(places))] if in_slices else _chunks(range(len(places)), batch_size)
     done, total = 0, len(places) * len(flips) * max(len(states), 1)
     num_queries, confident = getattr(inner, "num_queries", None), max(score_threshold, CONFIDENT_SCORE)
     saturated: set[int] = set()
@@ -100,29 +112,27 @@ def predict_case(
             if state is not loaded:
                 inner.load_state_dict(state)
                 loaded = state
-            for step in around:
-                batch = torch.stack([_crop_tile(images[places[i][0]], places[i][1]) for i in step]).to(device)
-                for axes in flips:
-                    if report is not None:
-                        report(Progress(STAGE, done, total))
-                    done += len(step)
-                    outputs = inner.predict_instances(batch.flip([2 + axis for axis in axes]))
-                    for i, output in zip(step, outputs, strict=True):
-                        number, tile = places[i]
-                        if (
-                            num_queries is not None
-                            and len(output.scores) >= num_queries
-                            and min(output.scores) >= confident
-                        ):
-                            saturated.add(i)
-                        views[i].append(_tile_detections(output, tile, axes, thing_classes))
-                        if stuff is not None:
-                            stuff.add(output.semantic.flip([1 + axis for axis in axes]), number, tile)
-                    bar.update(len(step))
-                for i in step:
+            for step in _chunks([(i, axes) for i in around for axes in flips], batch_size):
+                if report is not None:
+                    report(Progress(STAGE, done, total))
+                done += len(step)
+                batch = [_crop_tile(images[places[i][0]], places[i][1]).flip([1 + a for a in axes]) for i, axes in step]
+                outputs = inner.predict_instances(torch.stack(batch).to(device))
+                for (i, axes), output in zip(step, outputs, strict=True):
+                    number, tile = places[i]
+                    if (
+                        num_queries is not None
+                        and len(output.scores) >= num_queries
+                        and min(output.scores) >= confident
+                    ):
+                        saturated.add(i)
+                    views[i].append(_tile_detections(output, tile, axes, thing_classes))
+                    if stuff is not None:
+                        stuff.add(output.semantic.flip([1 + axis for axis in axes]), number, tile)
                     if len(views[i]) == len(flips) * max(len(states), 1):
                         merged[i] = merge_views(views[i]) if len(views[i]) > 1 else views[i][0]
                         del views[i]
+                bar.update(len(step))
     if report is not None:
         report(Progress(STAGE, total, total))
     if saturated and warn is not None:
@@ -138,6 +148,10 @@ def predict_case(
         detections = detections.select(detections.scores >= score_threshold)
         found.append(detections if stuff is None else replace(detections, stuff=stuff.classes(number)))
     return found
+
+
+def _chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def _crop_tile(image: Tensor, tile: Tile) -> Tensor:

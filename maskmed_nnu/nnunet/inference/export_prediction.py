@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from glob import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from maskmed_nnu.atomic_write import partial_name, write_atomically
+from maskmed_nnu.atomic_write import files_atomically, write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances import formats
 from maskmed_nnu.instances.detections import MASK_THRESHOLD, Detections, pack, to_instance_map, unpack
@@ -28,6 +26,7 @@ from maskmed_nnu.nnunet.inference.refusals import refuse_instances
 from maskmed_nnu.nnunet.plans_handling.label_export import labels_by_plane
 from maskmed_nnu.nnunet.plans_handling.label_manager import has_instances
 from maskmed_nnu.nnunet.preprocessing.case_checks import check_volumes
+from maskmed_nnu.signals import raising
 
 
 def wrap_export(module: Any) -> None:
@@ -97,23 +96,22 @@ def wrap_export(module: Any) -> None:
         output = Path(output_file_truncated)
         with recording(output.parent, output.name, plans_manager.plans) as outputs:
             if not has_instances(plans_manager.plans):
-
-                def export(truncated: str) -> None:
-                    stock_export(
+                # in a process of a pool, which ends without a word at a signal
+                with raising(), files_atomically(outputs[0] if outputs else output) as folder:
+                    done = stock_export(
                         predicted_array_or_file,
                         properties_dict,
                         configuration_manager,
                         plans_manager,
                         dataset_json_dict_or_file,
-                        truncated,
+                        str(folder / output.name),
                         save_probabilities,
                         *args,
                         **kwargs,
                     )
-
-                if outputs:
-                    return _export_whole(export, output, plans_manager.image_reader_writer_class())
-                return export(output_file_truncated)
+                    for path in outputs:
+                        _check_whole(folder / path.name, path, plans_manager.image_reader_writer_class())
+                return done
             dataset_json: Any = dataset_json_dict_or_file
             if isinstance(dataset_json, str):
                 dataset_json = read_json(dataset_json, expected="nnU-Net's dataset.json")
@@ -134,7 +132,9 @@ def wrap_export(module: Any) -> None:
         predicted: Any, target_shape: Any, output_file: str, plans_manager: Any, *args: Any, **kwargs: Any
     ) -> Any:
         refuse_instances(plans_manager.plans, "the next stage of a cascade")
-        return stock_resample(predicted, target_shape, output_file, plans_manager, *args, **kwargs)
+        output = Path(output_file)
+        with raising(), files_atomically(output) as folder:
+            return stock_resample(predicted, target_shape, str(folder / output.name), plans_manager, *args, **kwargs)
 
     module.convert_predicted_logits_to_segmentation_with_correct_shape = (
         convert_predicted_logits_to_segmentation_with_correct_shape
@@ -143,29 +143,9 @@ def wrap_export(module: Any) -> None:
     module.resample_and_save = resample_and_save
 
 
-def _export_whole(export: Callable[[str], None], output: Path, reader: Any) -> None:
-    """Let nnU-Net write its files, which all begin with ``output``, under other names; rename them once all are whole.
-
-    Raises:
-        InputError: where a part of the label map is missing.
-    """
-    partial = partial_name(output)
-    try:
-        export(str(partial))
-        written = list(partial.parent.glob(f"{escape(partial.name)}*"))
-        names = {path: output.with_name(output.name + path.name[len(partial.name) :]) for path in written}
-        for path, name in names.items():
-            _check_whole(path, name, reader)
-        for path, name in names.items():
-            os.replace(path, name)
-    finally:
-        for path in partial.parent.glob(f"{escape(partial.name)}*"):
-            path.unlink()
-
-
 def _check_whole(path: Path, name: Path, reader: Any) -> None:
     """Refuse a label map of which a part is missing: on a full disk ITK writes such a one without an error, and reads
-    it without one where it is a NIfTI. ``name`` is what it is to be called.
+    it without one where it is a NIfTI. ``name`` is what it will be called.
 
     Raises:
         InputError: where it does.

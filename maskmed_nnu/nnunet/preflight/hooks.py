@@ -10,17 +10,19 @@ import argparse
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.machine_errors import explain
+from maskmed_nnu.machine_errors import AGAIN
 from maskmed_nnu.nnunet.discovery.names import NAMES
 from maskmed_nnu.nnunet.discovery.training_length import split_length
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set
 from maskmed_nnu.nnunet.preflight.huge_pages import ask_for_huge_pages
+from maskmed_nnu.nnunet.running import machine_errors_told, ranks_follow, running_ours
+from maskmed_nnu.nnunet.training.job import describe_job
 
 OURS = "maskmed_nnu"
 """Stands in each plans file of ours."""
@@ -38,7 +40,7 @@ def wrap_planning(module: Any) -> None:
 
             def check(options: Any) -> bool:
                 asked.append((before(options), options))
-                return hasattr(asked[-1][0], "check_data_set")
+                return asked[-1][0] is True or hasattr(asked[-1][0], "check_data_set")
 
             try:
                 with _after_parsing(parse, check):
@@ -71,10 +73,28 @@ def wrap_training(module: Any) -> None:
     def run_training(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        with _machine_errors_told([_look(_before_training, given.arguments)]):
+        options = given.arguments
+        names = [str(options[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")]
+        if not _look(_trains_ours, *names):
+            return stock(*args, **kwargs)
+        with running_ours(again=f"{AGAIN} with --c"), ranks_follow() if options["num_gpus"] > 1 else nullcontext():
+            print(describe_job(options["device"].type))
+            _check_training(options)
             return stock(*args, **kwargs)
 
     module.run_training = run_training
+    stock_rank = module.run_ddp
+    rank_signature = inspect.signature(stock_rank)
+
+    @functools.wraps(stock_rank)
+    def run_ddp(*args: Any, **kwargs: Any) -> Any:
+        """In a process of its own."""
+        given = rank_signature.bind(*args, **kwargs).arguments
+        ours = _look(_trains_ours, str(given["dataset_name_or_id"]), given["p"], given["tr"])
+        with running_ours(again=f"{AGAIN} with --c") if ours else nullcontext():
+            return stock_rank(*args, **kwargs)
+
+    module.run_ddp = run_ddp
 
 
 def wrap_prediction(module: Any) -> None:
@@ -90,48 +110,39 @@ def wrap_prediction(module: Any) -> None:
 def _checked_prediction(stock: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(stock)
     def entry_point() -> None:
-        with _after_parsing("parse_args", _before_prediction):
+        with _after_parsing("parse_args", _before_prediction, again=f"{AGAIN} with --continue_prediction"):
             stock()
 
     return entry_point
 
 
 @contextmanager
-def _after_parsing(parse: str, check: Callable[[Any], bool]) -> Iterator[None]:
+def _after_parsing(parse: str, check: Callable[[Any], bool], *, again: str = AGAIN) -> Iterator[None]:
     """The first parser that is asked to ``parse`` shows its result to ``check`` before it returns it.
 
-    Where that says that the command is about something of ours, failures of the machine are told in a sentence.
+    Where that says that the command is about something of ours, the rest is `running_ours`.
     """
     original = getattr(argparse.ArgumentParser, parse)
-    ours: list[bool] = []
 
-    def parse_and_check(self: Any, *args: Any, **kwargs: Any) -> Any:
-        setattr(argparse.ArgumentParser, parse, original)
-        result = original(self, *args, **kwargs)
-        ours.append(_look(check, result[0] if isinstance(result, tuple) else result))
-        return result
+    with ExitStack() as ours:
 
-    setattr(argparse.ArgumentParser, parse, parse_and_check)
-    try:
-        with _machine_errors_told(ours):
+        def parse_and_check(self: Any, *args: Any, **kwargs: Any) -> Any:
+            setattr(argparse.ArgumentParser, parse, original)
+            result = original(self, *args, **kwargs)
+            if _look(check, result[0] if isinstance(result, tuple) else result):
+                ours.enter_context(running_ours(again=again))
+            return result
+
+        setattr(argparse.ArgumentParser, parse, parse_and_check)
+        try:
             yield
-    finally:
-        setattr(argparse.ArgumentParser, parse, original)
+        finally:
+            setattr(argparse.ArgumentParser, parse, original)
 
 
-@contextmanager
-def _machine_errors_told(ours: Sequence[bool]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if not any(ours) or isinstance(error, ConnectionError):  # between processes: no file, no disk
-            raise
-        raise InputError(explain(error)) from None
-
-
-def _look(check: Callable[[Any], bool], at: Any) -> bool:
-    with _machine_errors_told([True]):
-        return check(at)
+def _look(check: Callable[..., bool], *at: Any) -> bool:
+    with machine_errors_told():
+        return check(*at)
 
 
 def _before_planning(options: Any) -> Any:
@@ -171,8 +182,8 @@ def _before_planning(options: Any) -> Any:
     return planner
 
 
-def _before_fingerprint(options: Any) -> None:
-    """No planner is named here: data sets of objects are ours."""
+def _before_fingerprint(options: Any) -> bool:
+    """Whether data sets are ours. No planner is named here: those of objects are."""
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.planning import planning_faults
 
@@ -180,9 +191,11 @@ def _before_fingerprint(options: Any) -> None:
     if ours:
         faults = planning_faults(ours, planner="", verify=options.verify_dataset_integrity)
         report(faults, command="The fingerprint extraction")
+    return bool(ours)
 
 
-def _before_preprocessing(options: Any) -> None:
+def _before_preprocessing(options: Any) -> bool:
+    """Whether plans are ours."""
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.planning import preprocessing_faults
 
@@ -190,24 +203,19 @@ def _before_preprocessing(options: Any) -> None:
     ours = [number for number in options.d or () if _mentions("nnUNet_preprocessed", str(number), file, OURS)]
     if ours:
         report(preprocessing_faults(ours, plans=options.plans_name, configurations=options.c), command="Preprocessing")
+    return bool(ours)
 
 
-def _before_training(given: dict[str, Any]) -> bool:
-    """Whether trainer or plans are ours."""
-    data_set, plans, trainer = (
-        str(given[key]) for key in ("dataset_name_or_id", "plans_identifier", "trainer_class_name")
-    )
-    if not (_is_ours(trainer) or _mentions("nnUNet_preprocessed", data_set, f"{plans}.json", OURS)):
-        return False
+def _check_training(given: dict[str, Any]) -> None:
     from maskmed_nnu.nnunet.preflight.faults import report
     from maskmed_nnu.nnunet.preflight.training import Training, training_faults
 
     training = Training(
-        data_set,
+        str(given["dataset_name_or_id"]),
         given["configuration"],
         str(given["fold"]),
-        trainer,
-        plans,
+        given["trainer_class_name"],
+        given["plans_identifier"],
         device=given["device"].type,
         gpus=given["num_gpus"],
         pretrained_weights=given["pretrained_weights"],
@@ -216,7 +224,11 @@ def _before_training(given: dict[str, Any]) -> bool:
         keeps_checkpoints=not given["disable_checkpointing"],
     )
     report(training_faults(training), command="The training")
-    return True
+
+
+def _trains_ours(data_set: str, plans: str, trainer: str) -> bool:
+    """Whether trainer or plans are ours."""
+    return _is_ours(trainer) or _mentions("nnUNet_preprocessed", data_set, f"{plans}.json", OURS)
 
 
 def _before_prediction(options: Any) -> bool:

@@ -8,13 +8,40 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats import ending
 from maskmed_nnu.instances.text import count
+from maskmed_nnu.json_file import write_json
 from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 
 SPLITS = "splits_final.json"
 FORM = 'write a list with {"train": [names], "val": [names]} for each fold'
 FOLDS = 5
+SEED = 12345
+"""nnU-Net's own."""
+
+
+def write_splits(folder: Path, cases: Collection[str]) -> Path:
+    """Write nnU-Net's five folds of the preprocessed ``cases``, unless there are folds in ``folder`` already.
+
+    A training writes them itself, under their own name from the start: others that begin at the same time may read
+    half a file.
+
+    Raises:
+        InputError: where there are fewer cases than folds.
+    """
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    path = folder / SPLITS
+    if path.is_file():
+        return path
+    if len(cases) < FOLDS:
+        raise InputError(
+            f"{folder} has {count(len(cases), 'training case')}, fewer than nnU-Net's five folds need; describe folds "
+            f"of your own in {path}."
+        )
+    write_json(path, generate_crossval_split(sorted(cases), seed=SEED, n_splits=FOLDS), indent=4)
+    return path
 
 
 def split_faults(folder: Path, cases: Collection[str], fold: int) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from maskmed_nnu.nnunet.preflight.disk import bytes_in, room_faults
 from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.folders import data_set_faults, environment_faults, find_data_set, folder_of
 from maskmed_nnu.nnunet.preflight.splits import SPLITS, split_faults
+from maskmed_nnu.nnunet.training.checkpoint_files import LOOKED_FOR
 
 CHECKPOINT_BYTES = 12
 """Of a weight: itself and AdamW's two moments, float32."""
@@ -122,8 +123,7 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
 
 def _damaged_checkpoint(fold: Path) -> Iterator[Fault]:
     """The one that a training goes on from, or is validated with, where its end is missing."""
-    names = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # as nnU-Net looks for them
-    name = next((name for name in names if (fold / name).is_file()), None)
+    name = next((name for name in LOOKED_FOR if (fold / name).is_file()), None)
     if name is not None and not is_whole(fold / name):
         cure = "copy it again, or delete it, and nnU-Net takes the next of latest and best"
         yield Fault(name, "it is damaged or cut off", cure, fold)

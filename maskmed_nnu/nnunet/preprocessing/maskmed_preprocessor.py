@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from maskmed_nnu.atomic_write import files_atomically
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.preprocessing.case_checks import (
     channel_names,
@@ -16,6 +18,7 @@ from maskmed_nnu.nnunet.preprocessing.case_checks import (
     name_files_in_errors,
     read_case,
 )
+from maskmed_nnu.signals import raising
 
 
 class MaskMedPreprocessor(DefaultPreprocessor):
@@ -50,6 +53,12 @@ class MaskMedPreprocessor(DefaultPreprocessor):
     ) -> tuple[np.ndarray, np.ndarray, dict]:
         check_case(data, seg, channels=channel_names(dataset_json))
         return super().run_case_npy(data, seg, properties, plans_manager, configuration_manager, dataset_json)
+
+    def run_case_save(self, output_filename_truncated: str, *args: Any, **kwargs: Any) -> None:
+        """In a process of a pool: a signal or a full disk leaves all files of a case, or none."""
+        case = Path(output_filename_truncated)
+        with raising(), files_atomically(case) as folder:
+            super().run_case_save(str(folder / case.name), *args, **kwargs)
 
 
 def use_stock_preprocessor_without_hook(configuration: dict) -> None:

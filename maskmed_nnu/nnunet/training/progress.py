@@ -24,13 +24,13 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """One line at most every ``interval`` seconds while a loop of ``total`` iterations runs."""
+    """One line at most every ``interval`` seconds while a loop of ``total`` iterations runs, ``done`` of which are."""
 
-    def __init__(self, *, total: int, interval: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, *, total: int, interval: float, done: int = 0, clock: Callable[[], float] = monotonic) -> None:
         self.total = total
         self.interval = interval
         self.clock = clock
-        self.done = 0
+        self.done = self.first = done
         self.start = self.last = clock()
 
     def advance(self, loss: float) -> str | None:
@@ -40,6 +40,6 @@ class Progress:
         if now - self.last < self.interval or self.done >= self.total:
             return None
         self.last = now
-        per_iteration = (now - self.start) / self.done
+        per_iteration = (now - self.start) / (self.done - self.first)
         left = duration(per_iteration * (self.total - self.done))
         return f"iteration {self.done}/{self.total}, loss {loss:.4f}, {per_iteration:.2f} s each, {left} left"

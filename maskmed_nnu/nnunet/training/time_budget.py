@@ -58,8 +58,10 @@ class TimeBudget:
         return iterations
 
     def end_iterations(self, iterations: int) -> None:
+        """After so many of them in this run; none where it goes on after the last one of an epoch."""
         self._iterations_end = self.clock()
-        self._per_iteration = (self._iterations_end - self._epoch_start) / iterations
+        if iterations:
+            self._per_iteration = (self._iterations_end - self._epoch_start) / iterations
 
     def elapsed(self) -> float:
         """Seconds spent, those before a resume included."""

@@ -13,8 +13,7 @@ from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuratio
 from maskmed_nnu.nnunet.preflight.faults import refuse
 from maskmed_nnu.nnunet.preflight.folders import environment_faults
 from maskmed_nnu.nnunet.preflight.splits import FOLDS, SPLITS
-
-CHECKPOINTS = ("checkpoint_latest.pth", "checkpoint_best.pth")
+from maskmed_nnu.nnunet.training.checkpoint_files import BEST, FINAL, LATEST, stopped_after_the_final
 
 
 def check_folders() -> None:
@@ -55,9 +54,9 @@ def preprocessed(data_set: str, plans: str, configuration: str, cases: Sequence[
 def fold_state(model: Path, fold: str) -> str:
     """``"new"``, ``"interrupted"``, ``"trained"`` (but not validated) or ``"finished"``."""
     folder = model / f"fold_{fold}"
-    if (folder / "checkpoint_final.pth").is_file():
+    if (folder / FINAL).is_file() and not stopped_after_the_final(folder):
         return "finished" if (folder / "validation" / "summary.json").is_file() else "trained"
-    return "interrupted" if any((folder / name).is_file() for name in CHECKPOINTS) else "new"
+    return "interrupted" if any((folder / name).is_file() for name in (LATEST, BEST)) else "new"
 
 
 def number_of_folds(data_set: str, raw: Path, cases: int) -> int:

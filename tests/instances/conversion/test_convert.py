@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,18 @@ def test_a_stopped_conversion_goes_on_where_it_ended(tmp_path, monkeypatch):
         np.testing.assert_array_equal(labels(folder, f"c{i}"), cells(i))
     assert sorted(p.name for p in folder.iterdir()) == ["conversion.txt", "dataset.json", "imagesTr", "labelsTr"]
     assert len(list((folder / "imagesTr").iterdir())) == 4
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    images, masks = label_maps(tmp_path, 2)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(convert_module, "write_ids", full)
+    with pytest.raises(OSError, match="No space left"):
+        convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
+    assert not list(target(tmp_path).parent.iterdir())
 
 
 def test_a_stopped_conversion_starts_again_where_its_input_has_changed(tmp_path, monkeypatch):

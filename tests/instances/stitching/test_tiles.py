@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskmed_nnu.errors import InputError
-from maskmed_nnu.instances.stitching.tiles import plan_tiles
+from maskmed_nnu.instances.stitching import tiles as tiles_module
+from maskmed_nnu.instances.stitching.tiles import larger_tile, plan_tiles
 
 
 @st.composite
@@ -87,3 +90,21 @@ def test_read_pads_below_and_to_the_right():
 def test_an_overlap_that_cannot_be_is_refused(overlap):
     with pytest.raises(InputError, match="overlap by . pixels; take an overlap from 1 to 7"):
         plan_tiles((20, 20), (8, 8), overlap)
+
+
+def test_examples():
+    assert doctest.testmod(tiles_module).failed == 0
+
+
+@given(layouts(), st.integers(1, 40), st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_larger_tile_keeps_to_its_limits(layout, times, data):
+    shape, tile, _ = layout
+    divisor = data.draw(st.tuples(*(st.sampled_from((1, 2, 8)) for _ in shape)))
+    tile = tuple(-(-edge // step) * step for edge, step in zip(tile, divisor, strict=True))
+    grown = larger_tile(shape, tile, divisor=divisor, pixels=times * prod(tile))
+    for edge, least, step, length in zip(grown, tile, divisor, shape, strict=True):
+        assert edge % step == 0 and least <= edge <= max(least, length + step - 1)
+    assert prod(grown) <= times * prod(tile)
+    if all(edge < length for edge, length in zip(grown, shape, strict=True)):  # what is left is less than a step
+        assert prod(edge + step for edge, step in zip(grown, divisor, strict=True)) > times * prod(tile)

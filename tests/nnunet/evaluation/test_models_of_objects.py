@@ -264,7 +264,7 @@ def test_nnunets_refusals_become_sentences_for_our_models_only(train, tmp_path, 
     (model.folder / "fold_0" / "progress.png").unlink()
     command = f"nnUNetv2_export_model_to_zip -d 10 -o {tmp_path}/model.zip -c 2d -f 0 -tr"
     monkeypatch.setattr("sys.argv", [*command.split(), "nnUNetTrainerIAUNet", "-p", "IAUNetPlans"])
-    with pytest.raises(SystemExit, match="^nnUNetv2_export_model_to_zip: .*progress.png: No such file or directory.$"):
+    with pytest.raises(SystemExit, match=r"progress\.png cannot be used: it, or the folder it should lie in, does"):
         entry_points.export_pretrained_model_entry()
     monkeypatch.setattr("sys.argv", [*command.split(), "nnUNetTrainer"])
     with pytest.raises(RuntimeError, match="missing the trained model"):

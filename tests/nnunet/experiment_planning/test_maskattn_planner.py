@@ -206,11 +206,12 @@ def test_plan_of_cells_with_nuclei_and_a_matrix(make_plans, capsys):
     kwargs = plan["architecture"]["arch_kwargs"]
     assert kwargs["embedding_dim"] == 32 and kwargs["thing_channels"] == [1, 2] and kwargs["n_stages"] == 4
     assert kwargs["min_pixels"] == min(plan["instances"]["min_fragment"])
+    assert kwargs["features_per_stage"] == [32, 64, 128, 128] and kwargs["placement"] == "decoder"
     things = [one for one in plans["statistics"]["classes"].values() if one["kind"] == "thing"]
     large = max(one["extent"]["longer"]["95"] for one in things)
     reach = math.ceil(2 * large / plan["spacing"][0])
     assert plan["instance_loss"] == {"contrastive_weight": 0.5, "temperature": 0.1, "pixels": 1024, "reach": reach}
-    assert f"within {reach} pixels" in printed and "MaskAttnUNet 2d: 7," in printed
+    assert f"within {reach} pixels" in printed and "MaskAttnUNet 2d: 1," in printed
     assert build(plans, classes=4).predicts_instances
 
 

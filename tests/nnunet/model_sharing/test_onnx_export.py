@@ -24,6 +24,7 @@ from benchmarks.subjects import onnx_models
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.networks import SimpleESKNet, SimpleUNet
 from maskmed_nnu.networks.iaunet import IAUNet
+from maskmed_nnu.nnunet.inference import case_prediction
 from maskmed_nnu.nnunet.inference.model_source import open_model
 from maskmed_nnu.nnunet.model_sharing import output_file, prediction_settings
 from maskmed_nnu.nnunet.model_sharing.onnx_export import Outputs, TiledModel, export_onnx, load_tiled, trace
@@ -435,7 +436,7 @@ GRAPHS = [*FAST, *(pytest.param(*graph, marks=pytest.mark.slow) for graph in SLO
 
 
 @pytest.mark.parametrize(("network", "dim"), GRAPHS, ids=[f"{name}-{dim}d" for name, dim in FAST + SLOW])
-def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
+def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim, monkeypatch):
     """Standard operators only; outputs as PyTorch's for any batch; nnU-Net with the graph for its network writes the
     same label maps. Of SimpleUNet the other tests say so."""
     trained = network == "IAUNet"  # an untrained one finds nothing
@@ -452,6 +453,7 @@ def test_label_maps_by_the_graph_of_every_network(tmp_path, network, dim):
         found = dict(zip(names, map(torch.from_numpy, runtime.run(None, {"image": image.numpy()})), strict=True))
         assert list(found) == list(expected) and onnx_models.max_difference(expected, found) < 1e-3
     model = mm.load(source, device="cpu")
+    monkeypatch.setattr(case_prediction, "PREDICTED_PIXELS", 0)  # the graph has tiles of the planned size
     noise = np.random.default_rng(0).normal(size=(6, 20, 17) if dim == 3 else (40, 45)).astype(np.float32)
     picture = mm.example("nuclei") if trained else noise
     spacing = (1.0,) * dim if network == "MaskMed" else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskmed_nnu.networks.layers.exporting import is_exporting
-from maskmed_nnu.networks.layers.maskmed.weighted_rows import weighted_rows
+from maskmed_nnu.networks.layers.weighted_rows import weighted_rows
 
 
 def attend(

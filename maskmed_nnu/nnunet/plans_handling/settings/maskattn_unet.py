@@ -17,7 +17,7 @@ class MaskAttnUNetSettings(Settings):
 
     heads: Count = setting("attention heads of every module, a divisor of the widths", default=4)
     placement: Literal["both", "encoder", "decoder", "none"] = setting(
-        'where modules are; `"none"` is a plain U-Net', default="both"
+        'where modules are; `"none"` is a plain U-Net', default="both", chosen_by='`"decoder"` for objects'
     )
     mask: Literal["soft", "hard", "random", "none"] = setting(
         'how keys are masked: `"hard"` opens or closes them, trained straight through; `"random"` is the released '
@@ -26,7 +26,7 @@ class MaskAttnUNetSettings(Settings):
     )
     key_strides: list[Count] = setting(
         "edge of the squares that keys are averaged over, for each stage",
-        chosen_by="powers of 2, so that there are at most 256 keys",
+        chosen_by="powers of 2, so that there are at most 256 keys, 64 for objects",
     )
     embedding_dim: Index = setting(
         "numbers in the embedding of a pixel; 0: no objects", default=0, chosen_by="32 for objects"

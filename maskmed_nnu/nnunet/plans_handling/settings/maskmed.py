@@ -21,11 +21,11 @@ class FSADSettings(Settings):
     query_levels: Annotated[list[Index], MinLen(1)] = setting(
         "encoder levels whose features are queries, and are refined", chosen_by="positions per level"
     )
-    dim: Count = setting("width", default=192)
-    heads: Count = setting("attention heads, a divisor of the width", default=6)
+    dim: Count = setting("width", default=128)
+    heads: Count = setting("attention heads, a divisor of the width", default=4)
     points: Count = setting("sampling points per level and head", default=4)
     layers: Count = setting("layers", chosen_by="1 to 3, by the share of the patch's positions that are queries")
-    ffn: Count = setting("feed-forward width", default=768)
+    ffn: Count = setting("feed-forward width", default=512)
     dropout: Share = setting("dropout", default=0.0)
 
     @model_validator(mode="after")

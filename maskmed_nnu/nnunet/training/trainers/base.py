@@ -1,4 +1,4 @@
-"""What all our trainers share: AdamW with warm-up and poly decay, progress, checkpoints never half written."""
+"""What all our trainers share: AdamW with warm-up and poly decay, progress, a budget of minutes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch._dynamo import OptimizedModule
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.training.lr_scheduler import EpochSchedule, WarmupPolyLR
 from maskmed_nnu.nnunet.training.progress import Progress
 from maskmed_nnu.nnunet.training.time_budget import TimeBudget
+from maskmed_nnu.nnunet.training.trainers.resumable import Resumable
 
 Number = TypeVar("Number", int, float)
 MAX_EPOCHS = 10
@@ -21,8 +21,8 @@ CPU_BATCH_SIZE = 2
 """A short training on a CPU makes more of many small steps than of a few large ones."""
 
 
-class PluginTrainer(nnUNetTrainer):
-    """nnU-Net's trainer with our optimizer, progress lines and checkpoints; networks and losses come in subclasses.
+class PluginTrainer(Resumable):
+    """nnU-Net's trainer with our optimizer and progress lines; networks and losses come in subclasses.
 
     With ``minutes`` (names that end in ``_<N>minutes``) the learning rate follows the clock, each epoch has as many
     iterations as its share of the time allows, validation takes 15% of it, and a CPU works on small batches.
@@ -33,9 +33,6 @@ class PluginTrainer(nnUNetTrainer):
     batch_size: int
     enable_deep_supervision: bool
     loss: Any
-    num_epochs: int
-    num_iterations_per_epoch: int
-    num_val_iterations_per_epoch: int
 
     def __init__(
         self,
@@ -103,10 +100,12 @@ class PluginTrainer(nnUNetTrainer):
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         if self._budget is not None:
-            self.num_iterations_per_epoch = self._broadcast(
-                self._budget.start_epoch(epochs_left=self.num_epochs - self.current_epoch)
-            )
-        self._progress = Progress(total=self.num_iterations_per_epoch, interval=self.progress_seconds)
+            iterations = self._broadcast(self._budget.start_epoch(epochs_left=self.num_epochs - self.current_epoch))
+            begun = self._earlier.iterations if self._earlier is not None else None
+            self.num_iterations_per_epoch = begun or iterations
+        self._progress = Progress(
+            total=self.num_iterations_per_epoch, interval=self.progress_seconds, done=self._resumed_at
+        )
 
     def train_step(self, batch: dict) -> dict:
         iteration = self._progress.done if self._progress is not None else 0
@@ -121,7 +120,7 @@ class PluginTrainer(nnUNetTrainer):
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         super().on_train_epoch_end(train_outputs)
         if self._budget is not None:
-            self._budget.end_iterations(self.num_iterations_per_epoch)
+            self._budget.end_iterations(self.num_iterations_per_epoch - self._resumed_at)
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
@@ -129,20 +128,12 @@ class PluginTrainer(nnUNetTrainer):
             self.num_val_iterations_per_epoch = self._broadcast(self._budget.validation_iterations)
         self._progress = Progress(total=self.num_val_iterations_per_epoch, interval=self.progress_seconds)
 
-    def save_checkpoint(self, filename: str) -> None:
-        """Complete under its name or not there at all: a kill during the write leaves the previous file."""
-        if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)
-            return
-        partial = f"{filename}.partial"
-        super().save_checkpoint(partial)
-        os.replace(partial, filename)
-
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         super().load_checkpoint(filename_or_checkpoint)
         if self._budget is not None:
             stamps = [self.logger.get_value(f"epoch_{end}_timestamps", step=None) for end in ("start", "end")]
             used = sum(end - start for start, end in zip(*stamps, strict=False))
+            used += self._earlier.seconds if self._earlier is not None else 0.0
             self._budget = TimeBudget(seconds=self._budget.seconds, used=used)
 
     def on_epoch_end(self) -> None:

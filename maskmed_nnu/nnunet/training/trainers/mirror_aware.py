@@ -15,6 +15,7 @@ from maskmed_nnu.nnunet.inference.mirrored_views import wrap_mirrored_views
 from maskmed_nnu.nnunet.plans_handling.mirroring import Mirroring, mirroring_of
 from maskmed_nnu.nnunet.plans_handling.settings.mirroring import SECTION
 from maskmed_nnu.nnunet.training.mirror_transform import with_swaps
+from maskmed_nnu.nnunet.training.trainers.resumable import Resumable
 
 wrap_mirrored_views(nnUNetPredictor)  # where the start-up hook is switched off
 
@@ -67,7 +68,7 @@ def _exchanged(mirroring: Mirroring, axes: Collection[int]) -> str:
     )
 
 
-class nnUNetTrainerMirrorAware(MirrorAware):
+class nnUNetTrainerMirrorAware(MirrorAware, Resumable):
     """nnU-Net's own trainer, for its own plans: what they do not say about mirroring is found in the training labels.
 
     That happens at the start of the training; checkpoint and ``plans.json`` of the model keep it.
