@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from maskmed_nnu.atomic_write import partial_name, write_atomically
+from maskmed_nnu.atomic_write import files_atomically, write_atomically
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.file_state import file_state
 from maskmed_nnu.instances.detections import Detections, pack, unpack
@@ -134,17 +134,13 @@ def predict_big(
         return summary
     joined = join_windows(windows, load, shape, threshold)
     summary.table = output.with_name(f"{output.name.removesuffix(ENDING).removesuffix('.ome')}.csv")
-    partial = partial_name(output)
-    try:
-        pixels = _write_labels(partial, image, joined, load, report, name=output.name)
+    with files_atomically(output) as written:
+        source_of_labels = os.path.relpath(image.path, output)
+        pixels = _write_labels(written / output.name, image, joined, load, report, source=source_of_labels)
         summary.objects = int(np.count_nonzero(pixels))
-        rows = _rows(joined, load, pixels, model.names)
-        write_atomically(summary.table, lambda path: _write_table(path, rows, dim))
+        _write_table(written / summary.table.name, _rows(joined, load, pixels, model.names), dim)
         if output.exists():
             shutil.rmtree(output)
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(folder)
     return summary
 
@@ -192,7 +188,7 @@ def _window_file(folder: Path, number: int) -> Path:
 
 
 def _write_labels(
-    path: Path, image: BigImage, joined: JoinedWindows, load: Any, report: Report | None, *, name: str
+    path: Path, image: BigImage, joined: JoinedWindows, load: Any, report: Report | None, *, source: str
 ) -> np.ndarray:
     """Write ids, block by block; how many pixels each of them has, int64 ``[N]``."""
     shape = [image.shape["ZYX".index(axis)] for axis in image.spatial]
@@ -201,7 +197,6 @@ def _write_labels(
     labels = LabelImage(
         path, shape, axes=image.spatial, chunks=chunks, spacing=image.spacing, zarr_format=image.zarr_format
     )
-    labels.name = name
     edges = block_edges(shape, chunks)
     pixels = np.zeros(joined.first_id(len(joined.windows)) + len(joined.stitched), np.int64)
     kept = lru_cache(LOADED)(load)
@@ -210,7 +205,7 @@ def _write_labels(
         labels.pixels[block] = ids.reshape([part.stop - part.start for part in block])
         values, counts = np.unique(ids, return_counts=True)
         pixels[values] += counts
-    labels.finish(edges, source=os.path.relpath(image.path, path.parent / name))
+    labels.finish(edges, source=source)
     return pixels[1:]
 
 

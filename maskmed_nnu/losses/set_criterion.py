@@ -114,7 +114,9 @@ class SetCriterion(nn.Module):
         layers, batch, queries, _ = class_logits.shape
         self._check_targets(targets, batch, queries)
         features = output.mask_features
-        if features.shape[2:] != targets[0].maps.shape[1:]:  # they are interpolated row by row, for three sets of points
+        if (
+            features.shape[2:] != targets[0].maps.shape[1:]
+        ):  # they are interpolated row by row, for three sets of points
             output = output._replace(mask_features=features.movedim(1, -1).contiguous().movedim(-1, 1))
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
