@@ -114,9 +114,7 @@ class SetCriterion(nn.Module):
         layers, batch, queries, _ = class_logits.shape
         self._check_targets(targets, batch, queries)
         features = output.mask_features
-        if (
-            features.shape[2:] != targets[0].maps.shape[1:]
-        ):  # they are interpolated row by row, for three sets of points
+        if features.shape[2:] != targets[0].maps.shape[1:]:  # interpolated row by row, for three sets of points
             output = output._replace(mask_features=features.movedim(1, -1).contiguous().movedim(-1, 1))
         # at least one (empty) row: a batch without targets still gives every parameter a gradient
         classes = pad_sequence([t.classes for t in targets], batch_first=True)
@@ -174,7 +172,8 @@ class SetCriterion(nn.Module):
         features = output.mask_features
         grid = targets[0].maps.shape[1:]
         voxels = grid.numel()
-        dense = self.num_points is None or self.num_points >= voxels
+        num_points = min(self.num_points or voxels, voxels)
+        dense = num_points == voxels
         sampler = PointSampler(
             valid,
             batch=batch,
@@ -184,7 +183,7 @@ class SetCriterion(nn.Module):
             balanced_ratio=self.balanced_ratio,
         )
         if not dense:
-            points = sampler.points(sampler.sample(max(1, self.num_points // MATCHING_SHARE)))
+            points = sampler.points(sampler.sample(max(1, num_points // MATCHING_SHARE)))
         elif features.shape[2:] == grid:
             points = Points(None, valid)
         else:  # the mask head interpolates coarser features
@@ -197,8 +196,7 @@ class SetCriterion(nn.Module):
         if dense:
             return query, points
         if self.importance_ratio == 0:
-            assert self.num_points is not None
-            return query, sampler.points(sampler.sample(self.num_points))
+            return query, sampler.points(sampler.sample(num_points))
         return query, self._uncertain_points(output, query[-1:], is_target, sampler)
 
     def _cost(
