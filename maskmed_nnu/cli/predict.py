@@ -45,6 +45,9 @@ the average precision; maps, tables and overlays omit them.
   itksnap   itksnap/NAME.txt       ITK-SNAP: names and colours of the labels
   tif       tif/NAME.tif           any: label map with resolution and unit
 
+An OME-Zarr, or a TIFF with an output NAME.ome.zarr, is predicted in windows and may be larger than memory. The output is
+then an OME-Zarr of ids, with a table NAME.csv beside it, one row for each object.
+
 An image that cannot be read is skipped with a message. If the command was stopped, run it again: it resumes. An image
 that has changed is predicted again (predicted_from/NAME.json records from which file NAME was predicted)."""
 EXAMPLE = "maskmed predict -i images -o found -d 10 -f 0"
@@ -82,6 +85,10 @@ def run(
     overwrite: Annotated[
         bool, Option("--overwrite", help="predict all images again, even if predictions exist")
     ] = False,
+    parts: Annotated[
+        int, Option("--parts", metavar="N", help="OME-Zarr: number of jobs that share the windows; omit to merge them")
+    ] = 1,
+    part: Annotated[int, Option("--part", metavar="K", help="OME-Zarr: which of these jobs this is, from 0 on")] = 0,
     json: Json = False,
 ) -> None:
     """Predict every image, then merge the COCO results.
@@ -96,6 +103,21 @@ def run(
 
     source = model_source(model, dataset, checkpoint, trainer=tr, plans=p, configuration=c)
     loaded = Model(source, folds=folds, device=device, mirroring=mirroring)
+    if ".zarr" in (input.suffix, output.suffix):
+        with progress() as report:
+            done = loaded.predict_big(input, output, part=part, parts=parts, overwrite=overwrite, progress=report)
+        for note in [] if json else dict.fromkeys(done.notes):
+            print(note)
+        if json:
+            print_json(asdict(done))
+        elif done.missing:
+            left = count(done.missing, "window")
+            print(f"{done.predicted} of {count(done.windows, 'window')} predicted; {left} left for other parts")
+        elif done.objects is None:
+            print("all windows are predicted; run the same command without --parts to merge them")
+        else:
+            print(f"{count(done.objects or 0, 'object')}: {done.output}\ntable of the objects: {done.table}")
+        return
     with progress() as report:
         summary = loaded.predict_folder(
             input,
