@@ -73,7 +73,7 @@ def convert(
     Parameters
     ----------
     images, masks
-        Folder of images, and of a label map for each, of the same name; without `masks` the label maps lie beside the
+        Folder of images, and of a label map for each, of the same name; without `masks` the label maps are beside the
         images, as ``X_masks.tif``. A mask X also belongs to the channels ``X_0000``, ``X_0001`` … of nnU-Net's folders.
     coco
         COCO json of the objects in `images`, in the place of masks.

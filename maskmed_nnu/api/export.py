@@ -55,7 +55,7 @@ def export(
         differ; those of a ``"float32"`` package are the folder's bit for bit.
     card
         Markdown for the model card: where the data come from, what the model is meant for and where it fails. Left
-        out, the card says that nobody has said.
+        out, the card says that they are unknown.
     figures
         What `evaluate` found on images that the model was not trained on: the JSON file that ``maskmed evaluate``
         wrote, or its content; for the model card.

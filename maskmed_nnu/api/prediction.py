@@ -119,7 +119,7 @@ class Prediction:
     def probabilities(self) -> NDArray[Any]:
         """float32 ``[K, *axes]``: of each class, background first, which sum to one, or of each region.
 
-        They are computed when they are asked for.
+        They are computed on demand.
 
         Raises
         ------
