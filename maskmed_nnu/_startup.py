@@ -90,7 +90,7 @@ class ImportHook:
 
 
 class _CallingLoader:
-    """Stands in for a module's loader until the module is executed, then gives the original its place back."""
+    """Replaces the loader of a module until the module is executed, then restores it."""
 
     def __init__(self, loader: "Any", action: str) -> None:
         self.loader = loader

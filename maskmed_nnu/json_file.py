@@ -74,7 +74,7 @@ def _cause(raw: bytes, error: Exception) -> str:
         return "it is XML or a web page"
     if "Extra data" in str(error):
         return "it continues after the end of the document, as in joined JSON files or JSON Lines"
-    if "stands twice" in str(error):
+    if "appears twice" in str(error):
         return "remove one of the two"
     if isinstance(error, json.JSONDecodeError):
         before, rest = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()

@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def parse_entries(
     entries: Sequence[Any] | Mapping[str, Any], model: type[Model], *, file: Path, place: str
 ) -> list[Model]:
-    """The ``entries`` of a list or of an object's values, which stands at ``place`` in ``file``, as models.
+    """The ``entries`` of a list or of an object's values, at ``place`` in ``file``, as models.
 
     Raises:
         InputError: for the first wrong value, with the number of entries that are wrong in the same way.

@@ -1,4 +1,4 @@
-"""``mm.convert``: images with annotated objects or classes become an nnU-Net raw data set, or volumes are turned."""
+"""``mm.convert``: make an nnU-Net raw data set from annotated images, or reorient volumes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PLANS_AND_TRAINER = {True: ("MaskMed", "nnUNetTrainerMaskMed"), False: ("IAUNet"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What :func:`convert` has written.
+    """The result of :func:`convert`.
 
     Attributes
     ----------
     folder : Path
         The data set, or the copy of the folder.
     cases, test_cases : list of str
-        Names of the cases to train on and of those that were held back.
+        Names of the training cases and of the test cases.
     notes : list of str
-        Lines on what was read, changed and refused.
+        What was read, changed and dropped.
     warnings : list of str
-        Sentences on what may not be as it was meant.
+        Probable annotation errors.
     next_commands : list of str
-        What to type to plan, train and predict.
+        Commands that plan, train and predict.
     """
 
     folder: Path
@@ -68,15 +68,15 @@ def convert(
     output: str | Path | None = None,
     progress: Report | None = None,
 ) -> Conversion:
-    """Make an nnU-Net raw data set, or turn the volumes of a folder.
+    """Make an nnU-Net raw data set, or reorient the volumes of a folder.
 
     Parameters
     ----------
     images, masks
-        Folder of images, and of a label map for each, of the same name; without `masks` the label maps lie beside the
+        Folder of images, and of a label map for each, of the same name; without `masks` the label maps are beside the
         images, as ``X_masks.tif``. A mask X also belongs to the channels ``X_0000``, ``X_0001`` … of nnU-Net's folders.
     coco
-        COCO json of the objects in `images`, in the place of masks.
+        COCO json of the objects in `images`, instead of masks.
     dsb
         Folder with a folder for each image, with ``images`` and ``masks``, a mask for each object.
     ctc
@@ -86,24 +86,24 @@ def convert(
     components
         Whether they are classes whose connected components are the objects.
     connectivity, min_volume
-        Of components: 1, 2 or 3 for neighbours at a face, an edge or a corner (default: the widest), as in
+        For components: 1, 2 or 3 for neighbours at a face, an edge or a corner (default: the widest), as in
         scikit-image; and the smallest volume in mm³, in 2D area in mm², that is kept; if a file has no spacing, a
         voxel counts as 1.
     axes
-        Axes of TIFFs and volumes, such as ``"ZCYX"``; by default as the files tell.
+        Axes of TIFFs and volumes, such as ``"ZCYX"``; by default from the files.
     spacing
-        Of all TIFF stacks, (z, y, x) in micrometres; by default as ImageJ's and OME's metadata tell.
+        Spacing of all TIFF stacks, (z, y, x) in micrometres; by default from ImageJ or OME metadata.
     id, name
         Number, 1 to 999, and name of the data set, which becomes ``DatasetXXX_NAME``.
     classes
         COCO, and `components` of a raw data set: the classes to take (default: all); `semantic` and `components`: a
         name for each value; else the name of the objects.
     split_pieces
-        Whether each piece of an object in several pieces gets an id of its own.
+        Whether each piece of a disconnected object gets its own id.
     test
-        How many cases, the last ones by name, are held back as unseen ones.
+        Number of test cases, the last ones by name.
     reorient
-        Copies all of `images` to `output` instead, with all volumes turned to this orientation, such as ``"RAS"``.
+        Copies all of `images` to `output` instead, with all volumes in this orientation, such as ``"RAS"``.
     output
         Folder in which the data set is made, by default nnU-Net's ``nnUNet_raw``.
     progress
@@ -112,12 +112,12 @@ def convert(
     Returns
     -------
     Conversion
-        Where the data set lies, its cases, and what was noticed.
+        The folder of the data set, its cases, notes and warnings.
 
     Raises
     ------
     InputError
-        Where files or arguments are faulty; nothing is left behind.
+        If files or arguments are invalid; no files are left behind.
 
     Examples
     --------

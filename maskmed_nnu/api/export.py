@@ -1,4 +1,4 @@
-"""A trained model as one file to hand on."""
+"""Export a trained model as one file to share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def export(
     licence: str | None = None,
     checkpoint: str = "checkpoint_final.pth",
 ) -> Path:
-    """Write a trained model as one file to hand on. It is complete under its name or not there at all.
+    """Write a trained model as one file to share. The file is complete or absent.
 
     A **package** is a ``.zip`` file that `load`, `import_model` and ``maskmed predict --model`` take. It holds weights
     as safetensors, plans, ``dataset.json``, checksums and a model card, and no pickles: whoever loads it need not trust
@@ -55,7 +55,7 @@ def export(
         differ; those of a ``"float32"`` package are the folder's bit for bit.
     card
         Markdown for the model card: where the data come from, what the model is meant for and where it fails. Left
-        out, the card says that nobody has said.
+        out, the card says that they are unknown.
     figures
         What `evaluate` found on images that the model was not trained on: the JSON file that ``maskmed evaluate``
         wrote, or its content; for the model card.

@@ -1,4 +1,4 @@
-"""What a machine offers nnU-Net and us, and what is wrong with it."""
+"""Check a machine for nnU-Net and maskmed_nnu."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LITTLE_SHARED_MEMORY = 1.0
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: ``status`` is "ok", "warning" or "problem", ``cure`` says what to do."""
+    """One check: ``status`` is "ok", "warning" or "problem", ``cure`` is what to do."""
 
     name: str
     status: str
@@ -29,13 +29,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `doctor` found."""
+    """The result of `doctor`."""
 
     checks: tuple[Check, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no problem; warnings may be."""
+        """Whether there is no problem; there may be warnings."""
         return all(check.status != PROBLEM for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Diagnosis:
 
 
 def doctor(plan: str | Path | None = None, *, dataset: str | int | None = None) -> Diagnosis:
-    """Look at releases, devices, nnU-Net's folders, discovery, memory and disk.
+    """Check versions, devices, nnU-Net's folders, discovery, memory and disk.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def doctor(plan: str | Path | None = None, *, dataset: str | int | None = None) 
     Raises
     ------
     InputError
-        For a plan that is not there, or is none.
+        If the plan does not exist, or is not a plans file.
     """
     plans = _read_plans(plan, dataset)
     checks = [*_releases(), *_devices(), *_folders(), *_discovery(), *_memory(), *_workers()]

@@ -1,4 +1,4 @@
-"""What stands in the report of a training, in words, tables and charts."""
+"""Content of the report of a training: text, tables and charts."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def unsafe_name(name: str) -> str | None:
 
 
 def name_clashes(names: Iterable[str]) -> list[str]:
-    """Clauses about legal names that cannot stand beside each other, "a and A are …"; no name stands there twice.
+    """Clauses about legal names that clash, "a and A are …"; no name is repeated.
 
     >>> name_clashes(["a", "A", "b", "a_0001"])
     ['A and a are the same name on systems that ignore case (Windows, macOS)', 'a_0001 could be channel 1 of a']

@@ -86,7 +86,7 @@ class CocoAnnotation(_Entry):
 
 @dataclass(frozen=True)
 class CocoDocument:
-    """What stands in the file, checked but for references between its parts; `notes` say what was left out."""
+    """The content of the file, checked except for references between its parts; `notes` say what was left out."""
 
     images: list[CocoImage]
     annotations: list[CocoAnnotation]

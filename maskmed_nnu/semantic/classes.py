@@ -67,7 +67,7 @@ def check_partners(partners: Iterable[Collection[int | str]], classes: Classes |
     """Pairs of labels, given as numbers or as names of classes, such as left and right kidney.
 
     Raises:
-        InputError: where one is not a pair, a class that does not exist, or stands twice.
+        InputError: where one is not a pair, a class that does not exist, or is repeated.
     """
     pairs: list[tuple[int, int]] = []
     for pair in partners:

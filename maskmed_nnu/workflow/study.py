@@ -95,7 +95,7 @@ class Study:
         return self.folder / "predictions" / model
 
     def records(self, job: str) -> Path:
-        """The attempts of a job, as `maskmed_nnu.workflow.job_records` keeps them; its log lies beside."""
+        """The attempts of a job, as `maskmed_nnu.workflow.job_records` keeps them; its log is in the same folder."""
         return self.folder / "logs" / f"{job}.jsonl"
 
     def best(self) -> dict[str, Any]:

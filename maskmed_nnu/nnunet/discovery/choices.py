@@ -36,7 +36,7 @@ class Choice(NamedTuple):
         return bool(self._trainers(objects=objects))
 
     def trainer(self, *, objects: bool, epochs: int | None = None, minutes: int | None = None) -> str:
-        """The name behind ``-tr`` for a training of so many epochs or minutes; by default the trainer's own length.
+        """The name after ``-tr`` for a training of so many epochs or minutes; by default the trainer's own length.
 
         Raises:
             InputError: for a length that the trainer has not.

@@ -3,7 +3,7 @@
 Lengths are pixels of the planned images, after resampling; vectors have an entry for each axis, z first. A cell is one
 position of the mask grid, on which masks are drawn; the query grid is the one whose peaks become queries. "Small" and
 "large" objects are those at a percentile of their class, and the class for which it matters most decides, so that a
-frequent class does not hide a rare one. What is the same for every data set stands in `plans_handling.settings`, what
+frequent class does not hide a rare one. What is the same for every data set is in `plans_handling.settings`, what
 is about patch and scales in `patch_rules`.
 """
 

@@ -1,6 +1,6 @@
 """How MaskAttn-UNet's numbers follow from patch and objects: pure functions, and the planner's words about them.
 
-What is the same for every data set stands in `plans_handling.settings.maskattn_unet`.
+What is the same for every data set is in `plans_handling.settings.maskattn_unet`.
 """
 
 from __future__ import annotations

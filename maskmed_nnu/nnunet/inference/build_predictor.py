@@ -135,7 +135,7 @@ def build_network(
 
 def _quiet_predictor(device: torch.device, *, mirroring: bool) -> nnUNetPredictor:
     """nnU-Net's, for any ``device``. Made for one other than CUDA it prints a remark on `perform_everything_on_device`,
-    whether or not that is asked for; made for CUDA it switches cuDNN's benchmark on for the whole process."""
+    whether or not that is requested; made for CUDA it switches cuDNN's benchmark on for the whole process."""
     benchmark = torch.backends.cudnn.benchmark
     try:
         predictor = nnUNetPredictor(use_mirroring=mirroring, device=torch.device("cuda"), allow_tqdm=False)

@@ -33,7 +33,7 @@ PREDICTED_PIXELS = 4
 """Pixels in a pass of prediction for each pixel of a training step: what backpropagation keeps is several times what
 one stage needs at once."""
 CONFIDENT_SCORE = 0.25
-"""Score from which a query counts as one that found an object, even if lower scores are asked for too."""
+"""Score from which a query counts as one that found an object, even if lower scores are requested too."""
 
 
 def instance_network(network: nn.Module) -> nn.Module | None:

@@ -13,7 +13,7 @@ from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.inference.prediction_records import withdraw_case
 
 OF_ONE_FILE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EFBIG)
-"""What stands in the way of one output; a full disk stands in the way of all."""
+"""Errors that prevent one output; a full disk prevents all."""
 
 
 class FailedCases:

@@ -5,7 +5,7 @@
     package.json             `Manifest`: what the model is, and size and SHA-256 of every other file
     plans.json               nnU-Net's plans
     dataset.json             nnU-Net's description of the data set
-    fold_<N>.safetensors     weights; a parameter that has several names stands once, the others in the metadata
+    fold_<N>.safetensors     weights; a parameter that has several names is stored once, the others in the metadata
     README.md                the model card
     example.png              a picture to try it with; there may be none
 

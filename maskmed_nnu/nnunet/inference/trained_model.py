@@ -43,7 +43,7 @@ def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether the end of a checkpoint is there: torch writes zip files, whose table of contents stands at the end."""
+    """Whether the end of a checkpoint is there: torch writes zip files, whose table of contents is at the end."""
     return is_zipfile(checkpoint)
 
 

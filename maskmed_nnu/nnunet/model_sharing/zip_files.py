@@ -29,7 +29,7 @@ from maskmed_nnu.nnunet.training.object_summary import SCORES, SUMMARY, read_sco
 
 MODEL_IN_ZIP = re.compile(rb"(\w+)__\w+__\w+/")
 NAMES_BYTES = 1 << 16
-"""The first file's name stands at the beginning of a zip, in plain bytes."""
+"""The name of the first file is at the beginning of a zip, in plain bytes."""
 
 
 def wrap_export(module: Any) -> None:

@@ -97,7 +97,7 @@ def _unknown_model(model: Path, *, given: bool) -> Fault:
 
 
 def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
-    """Folds that are asked for, or taken by default, and have no such checkpoint."""
+    """Folds that are requested, or taken by default, and have no such checkpoint."""
     checkpoint = prediction.checkpoint
     trained = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
     missing = [str(fold) for fold in prediction.folds if str(fold) not in trained]
@@ -169,7 +169,7 @@ def _left_out(fault: Fault) -> Fault:
 
 
 def _configuration(plans: Any, name: str) -> dict[str, Any]:
-    """Empty for a folder of another name, whose configuration stands in the checkpoint."""
+    """Empty for a folder of another name, whose configuration is in the checkpoint."""
     try:
         return dict(resolve_configuration(plans, name))
     except (InputError, AttributeError, TypeError, ValueError):

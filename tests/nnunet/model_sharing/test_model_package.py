@@ -159,7 +159,7 @@ def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
         ({"precision": "int8"}, "The precision 'int8' does not exist for weights; legal are float16 and float32"),
         ({"folds": 7}, "Fold 7 in .* has no checkpoint_final.pth"),
         ({"example": "missing.png"}, "The example missing.png is not a file"),
-        ({"example": __file__}, "is not a picture; its ending may be .nii.gz, .nii, "),
+        ({"example": __file__}, "is not an image; its ending must be one of .nii.gz, .nii, "),
         ({"figures": "missing.json"}, "missing.json cannot be read"),
         ({"checkpoint": "x.pth"}, "has a x.pth; there is checkpoint_final.pth"),
     ],

@@ -112,7 +112,7 @@ def test_validation_needs_a_finished_training(root, nnunet_env):
 def test_devices(root, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert found(device="cuda").startswith("-device: torch") and "add -device cpu" in found(device="cuda")
-    assert "-num_gpus: 2 GPUs are asked for, but -device is cpu" in found(gpus=2)
+    assert "-num_gpus: 2 GPUs are requested, but -device is cpu" in found(gpus=2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert found(device="cuda") == "" and "but torch sees 1 GPU" in found(device="cuda", gpus=2)

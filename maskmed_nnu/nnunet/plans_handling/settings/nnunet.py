@@ -1,4 +1,4 @@
-"""nnU-Net's own arguments of networks, beside which ours stand in ``arch_kwargs``.
+"""nnU-Net's own arguments of networks, next to which ours are in ``arch_kwargs``.
 
 They are typed here, so that an edited one is refused in words; nnU-Net explains them.
 """
