@@ -102,7 +102,9 @@ def test_a_file_that_did_not_fit_tells_how_much_was_needed_and_what_is_left(tmp_
         with files_of_at_most(300_000), pytest.raises(OSError, match="File too large") as caught:
             write_atomically(path, lambda partial: partial.write_bytes(bytes(10**6)), needed=needed)
         told = machine_errors.explain(pickle.loads(pickle.dumps(caught.value)))  # as it comes from a worker
-        assert told.startswith(f"{path} cannot be used: it is larger than the largest file on that disk") and left in told
+        assert (
+            told.startswith(f"{path} cannot be used: it is larger than the largest file on that disk") and left in told
+        )
         assert f"({size} are needed" in told
     assert [file.read_text() for file in tmp_path.iterdir()] == ([before] if before else [])
 

@@ -221,9 +221,7 @@ def test_a_mask_of_the_photo_as_it_is_stored_gets_a_hint(tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(picture()).save(tmp_path / "images" / "a.png", exif=exif)
     save(tmp_path / "masks" / "a.tif", cells())
-    with pytest.raises(
-        InputError, match=r"has the size 30 × 40, .* has 40 × 30; .* images with an EXIF orientation"
-    ):
+    with pytest.raises(InputError, match=r"has the size 30 × 40, .* has 40 × 30; .* images with an EXIF orientation"):
         convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target(tmp_path))
 
 

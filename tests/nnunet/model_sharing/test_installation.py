@@ -158,7 +158,11 @@ def test_a_number_that_another_data_set_has(package, nnunet_env, kind):
 @pytest.mark.parametrize(
     ("file", "change", "fault"),
     [
-        ("plans.json", {"dataset_name": "../../Dataset001_X"}, "is of the data set .* not a name for nnU-Net; name the"),
+        (
+            "plans.json",
+            {"dataset_name": "../../Dataset001_X"},
+            "is of the data set .* not a name for nnU-Net; name the",
+        ),
         ("plans.json", {"dataset_name": "/tmp/Dataset001_X"}, "is of the data set"),
         ("plans.json", {"dataset_name": "Dataset001_X/.."}, "is of the data set"),
         ("plans.json", {"dataset_name": None}, "is of the data set null"),

@@ -153,7 +153,10 @@ def test_names_that_break_something(root):
         write_nifti(root / "labelsTr" / f"{name}.nii.gz")
     assert "the case's name x_seg ends in _seg" in only(root)
     noted = notes(root)
-    assert "C0 and c0 are the same name on systems that ignore case" in noted and "a b  begins or ends with a space" in noted
+    assert (
+        "C0 and c0 are the same name on systems that ignore case" in noted
+        and "a b  begins or ends with a space" in noted
+    )
     assert len(grave(root, verify=True)) == 4  # and numTraining
 
 
