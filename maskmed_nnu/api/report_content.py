@@ -197,13 +197,13 @@ def _summary_caption(record: TrainingRecord) -> str:
     if record.objects:
         return (
             "Counts are summed over all cases before the metrics are computed. AP and AP50 need the scores of the "
-            "objects: they are means over folds of what the final validation measured. See docs/reference/metrics.md for the "
-            "metrics."
+            "objects: they are means over folds of what the final validation measured. See docs/reference/metrics.md "
+            "for the metrics."
         )
     return (
         "Means over cases; a missed or invented class counts as the worst case, and means over found classes are in "
-        "a column of their own. Distances in mm, or in pixels if files have no spacing. See docs/reference/metrics.md for "
-        "the metrics."
+        "a column of their own. Distances in mm, or in pixels if files have no spacing. See docs/reference/metrics.md "
+        "for the metrics."
     )
 
 

@@ -45,8 +45,8 @@ the average precision; maps, tables and overlays omit them.
   itksnap   itksnap/NAME.txt       ITK-SNAP: names and colours of the labels
   tif       tif/NAME.tif           any: label map with resolution and unit
 
-An OME-Zarr, or a TIFF with an output NAME.ome.zarr, is predicted in windows and may be larger than memory. The output is
-then an OME-Zarr of ids, with a table NAME.csv beside it, one row for each object.
+An OME-Zarr, or a TIFF with an output NAME.ome.zarr, is predicted in windows and may be larger than memory. The output
+is then an OME-Zarr of ids, with a table NAME.csv beside it, one row for each object.
 
 An image that cannot be read is skipped with a message. If the command was stopped, run it again: it resumes. An image
 that has changed is predicted again (predicted_from/NAME.json records from which file NAME was predicted)."""
