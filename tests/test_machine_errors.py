@@ -34,7 +34,7 @@ def oserror(number: int, *more: object) -> OSError:
         (oserror(errno.EROFS, "/x"), "/x cannot be used: that disk is read-only"),
         (oserror(errno.ENOENT, "/x/gone"), "/x/gone cannot be used: it, or its folder, does not"),
         (oserror(errno.EIO, "/x"), "/x cannot be used: the disk does not respond"),
-        (oserror(errno.ESTALE, "/x"), "the drive does not answer; check the disk or the network"),
+        (oserror(errno.ESTALE, "/x"), "the disk does not respond; check the disk or the network"),
         (oserror(errno.EXDEV, "/a", None, "/b"), "/b cannot be read or written (Invalid cross-device link)"),
         (OSError("encoder error -2"), "A file cannot be read or written (encoder error -2); check the disk"),
         (MemoryError(), "Memory is used up; close other programs"),
