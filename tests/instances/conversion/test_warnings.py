@@ -52,7 +52,7 @@ def steps_of_one(ids):
             LabelMapSource,
             "Objects are not distinguished: every label map holds one",
         ),
-        (lambda ids: ids % 4, LabelMapSource, "9 of 9 ids are in pieces that are apart (c0.png, c1.png, c2.png)"),
+        (lambda ids: ids % 4, LabelMapSource, "9 of 9 ids are in separate pieces (c0.png, c1.png, c2.png)"),
         (lambda ids: ids + 1, LabelMapSource, "One object covers the border of the image in 3 of 3 label maps"),
         (lambda ids: np.where(ids % 2, 1, 255).astype(np.uint8), SemanticSource, "The value 255 covers the border"),
         (lambda ids: discs(0), LabelMapSource, "3 of 3 label maps are identical"),
@@ -96,6 +96,6 @@ def test_an_image_that_is_its_mask_or_trades_places_with_it_is_refused(tmp_path)
     with pytest.raises(InputError, match=r"copies/c0.png holds the same values as its image c0.png"):
         convert(LabelMapSource(tmp_path / "maps", tmp_path / "copies", "cell"), target(tmp_path))
     with pytest.raises(
-        InputError, match=r"pictures/c0.png looks like a picture, and its image c0.png like a label map"
+        InputError, match=r"pictures/c0.png looks like an image, and its image c0.png like a label map"
     ):
         convert(SemanticSource(tmp_path / "maps", tmp_path / "pictures"), target(tmp_path))
