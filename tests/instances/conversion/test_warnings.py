@@ -95,7 +95,5 @@ def test_an_image_that_is_its_mask_or_trades_places_with_it_is_refused(tmp_path)
             save(tmp_path / folder / f"c{i}.png", values)
     with pytest.raises(InputError, match=r"copies/c0.png holds the same values as its image c0.png"):
         convert(LabelMapSource(tmp_path / "maps", tmp_path / "copies", "cell"), target(tmp_path))
-    with pytest.raises(
-        InputError, match=r"pictures/c0.png looks like an image, and its image c0.png like a label map"
-    ):
+    with pytest.raises(InputError, match=r"pictures/c0.png looks like an image, and its image c0.png like a label map"):
         convert(SemanticSource(tmp_path / "maps", tmp_path / "pictures"), target(tmp_path))
