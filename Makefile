@@ -10,7 +10,8 @@
 #   make cuda-check the tests of tests/cuda with the CUDA build of torch, which needs no GPU for them
 #   make gpu-check  all checks of a GPU, in six minutes; make gpu-carry collects what a bare machine lacks for them
 #   make bench-quick  what networks and steps cost beside their peers, in under five minutes on two cores
-#   make docs       write the tables of settings and formats into docs/
+#   make docs       write what is generated in docs/, and build the site into site/; make docs-serve shows it
+#   make docs-test  follow every tutorial from an empty folder
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
 # and its libraries later. Without an NVIDIA driver its CPU build is taken wherever pip's indexes have it: it is a
@@ -28,13 +29,13 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-FAST := -m "not real_data and not slow and not cluster"
+FAST := -m "not real_data and not slow and not cluster and not docs"
 # Files without nnU-Net's commands, trainers or large networks.
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
 .PHONY: demo check lint test test-slow test-cluster test-real test-real-short test-napari cuda-check gpu-check gpu-carry coverage \
-	bench-quick docs wheel clean
+	bench-quick docs docs-tables docs-serve docs-test wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo --task $(TASK)
@@ -91,9 +92,20 @@ coverage: $(READY)
 bench-quick: $(READY)
 	$(BIN)/python -m benchmarks quick --threads 2
 
-docs: $(READY)
+docs: docs-tables
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-tables: $(READY)
 	$(BIN)/python -m maskmed_nnu.nnunet.plans_handling.write_docs
 	$(BIN)/python -m tests.instances.formats_matrix
+	$(BIN)/python -m tests.cli.commands_page
+
+docs-serve: docs-tables
+	$(BIN)/mkdocs serve
+
+# minutes for each tutorial
+docs-test: $(READY)
+	$(BIN)/python -m pytest -m docs
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel
@@ -101,8 +113,8 @@ wheel: $(READY)
 $(READY): pyproject.toml maskmed_nnu.pth
 	$(PYTHON) -m venv $(VENV)
 	command -v nvidia-smi || $(BIN)/python -m pip install "$(TORCH)+cpu" || true
-	$(BIN)/python -m pip install "$(TORCH)" -e ".[test,dev]"
+	$(BIN)/python -m pip install "$(TORCH)" -e ".[test,dev,docs]"
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-cuda .gpu-carry build dist
+	rm -rf $(VENV) .venv-cuda .gpu-carry build dist site

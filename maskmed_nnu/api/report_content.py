@@ -196,12 +196,12 @@ def _summary_caption(record: TrainingRecord) -> str:
     if record.objects:
         return (
             "Summed over all cases before they are divided. AP and AP50 need the objects' scores: they are those that "
-            "the final validation measured, as a mean over folds. See docs/instances.md for the metrics."
+            "the final validation measured, as a mean over folds. See docs/reference/metrics.md for the metrics."
         )
     return (
         "Means over cases; a class that was missed or invented counts as the worst case, and means of what was found "
-        "stand beside. Distances in mm, or in pixels where files tell no spacing. See docs/evaluation.md for the "
-        "metrics."
+        "stand beside. Distances in mm, or in pixels where files tell no spacing. See docs/reference/metrics.md for "
+        "the metrics."
     )
 
 

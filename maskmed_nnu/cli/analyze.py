@@ -35,7 +35,8 @@ Measure how far positions depend on each other in the maps of a network's attent
 
 The output of every module, on the middle patch of each image, has a Hurst exponent, a detrended-fluctuation exponent
 (DFA), a slope of the power spectral density (PSD) and an autocorrelation, along the rows and columns of all channels.
-White noise has the exponents 0.5, 0.5 and 0, a random walk 1, 1.5 and -2. docs/analysis.md says what each means.
+White noise has the exponents 0.5, 0.5 and 0, a random walk 1, 1.5 and -2.
+docs/explanation/attention-reach.md says what each means.
 
 In the output folder:
   analysis.csv   a row for each module; it is shown on the screen, too

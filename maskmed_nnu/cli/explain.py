@@ -16,7 +16,7 @@ Show why a network says what it says, in the part of an image that it sees at on
 
 Of MaskMed: the mask of each query with its classes, which query answers for which class, how alike the queries are, and
 where the FSAD-Transformer samples. Of IAUNet: the heatmap, its peaks, votes and the queries' masks. Of MaskAttnUNet:
-the attention maps. docs/explain.md says how to read each figure.
+the attention maps. docs/reference/figures.md says how to read each figure.
 
 In the output folder:
   NAME.png     figures

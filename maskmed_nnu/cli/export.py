@@ -19,7 +19,7 @@ Write a trained model of any of our networks as a package, one .zip file that `m
 
 It holds weights (safetensors), plans, dataset.json, checksums and a model card. Nothing in it is executed when it is
 loaded, so whoever gets it need not trust it. --onnx writes the network for programs without PyTorch instead, and
---bioimageio a package for the BioImage Model Zoo: docs/models.md."""
+--bioimageio a package for the BioImage Model Zoo: docs/how-to/export.md."""
 EXAMPLE = """\
 maskmed export nnUNetTrainerIAUNet__IAUNetPlans__2d cells.zip --figures scores.json --card about.md
 maskmed export nnUNetTrainerIAUNet__IAUNetPlans__2d --onnx cells.onnx
@@ -94,7 +94,7 @@ def run(
         return
     print(f"{path}: {count(len(packed), 'fold')} ({', '.join(packed)}) in {rounded}, {size / 1e6:.1f} MB")
     if onnx:
-        print("Its metadata say how to predict with it; docs/models.md explains them.")
+        print("Its metadata say how to predict with it; docs/reference/onnx.md explains them.")
     elif bioimageio:
         print(f"Test it with: bioimageio test {path}")
     else:

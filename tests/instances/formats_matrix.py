@@ -1,4 +1,4 @@
-"""Every kind of file, pixel and layout that is read: one list that the tests go through and that docs/formats.md shows.
+"""Every kind of file, pixel and layout that is read: one list for the tests and for docs/reference/formats.md.
 
 ``python -m tests.instances.formats_matrix`` writes the table; a test compares it. A family of files (``FILES``) writes
 an array of its own and says which kinds of pixels and layouts its format can hold. What is expected is what viewers
@@ -193,12 +193,12 @@ def table() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "formats.md"
 BEGIN, END = "<!-- matrix: make docs writes it -->", "<!-- end of the matrix -->"
 
 
 def page() -> str:
-    """``docs/formats.md`` with the table of today."""
+    """``docs/reference/formats.md`` with the table of today."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
 

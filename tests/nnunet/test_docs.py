@@ -1,4 +1,4 @@
-"""The numbers in docs/maskmed.md are the planner's."""
+"""The numbers in docs/explanation/maskmed.md are the planner's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, detail
 
 @pytest.fixture
 def page(checkout: Path) -> str:
-    return (checkout / "docs" / "maskmed.md").read_text(encoding="utf-8")
+    return (checkout / "docs/explanation/maskmed.md").read_text(encoding="utf-8")
 
 
 def test_what_the_settings_say_of_the_planners_rules_is_so():

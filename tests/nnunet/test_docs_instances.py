@@ -1,4 +1,4 @@
-"""The rules and examples in docs/instances.md are those of planner, network and data format."""
+"""The pages about objects agree with planner, network, data format and nnU-Net's commands."""
 
 from __future__ import annotations
 
@@ -21,8 +21,13 @@ from tests.nnunet.plans_0_1 import plans_of_version_0_1
 
 
 @pytest.fixture
-def page(checkout: Path) -> str:
-    return (checkout / "docs" / "instances.md").read_text(encoding="utf-8")
+def page(checkout: Path, request: pytest.FixtureRequest) -> str:
+    return (checkout / "docs" / request.param).read_text(encoding="utf-8")
+
+
+def of(name: str) -> pytest.MarkDecorator:
+    """The page that a test reads."""
+    return pytest.mark.parametrize("page", [name], indirect=True)
 
 
 def test_what_the_settings_say_of_the_planners_rules_is_so():
@@ -43,19 +48,20 @@ def test_what_the_settings_say_of_the_planners_rules_is_so():
     assert found["min_fragment"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
 
 
+@of("reference/nnunet-commands.md")
 def test_every_command_of_nnunet_is_in_the_table(page):
     """A new one has to be looked at: what does it do with objects?"""
-    section = page.split("\n## nnU-Net's other commands\n")[1].split("\n## ")[0]
-    named = set(re.findall(r"`(nnUNetv2_\w+)`", section.split("\n**What is compared")[0]))
+    named = set(re.findall(r"`(nnUNetv2_\w+)`", page.split("\n## ")[0]))
     scripts = importlib.metadata.distribution("nnunetv2").entry_points.select(group="console_scripts")
     assert named == scripts.names
 
 
+@of("explanation/iaunet.md")
 def test_the_published_network_is_legal(page):
     """The two examples, within the planner's plans."""
     plans = plans_of_version_0_1("iaunet")
     configuration = plans["configurations"]["2d"]
-    section = page.split("\n## IAUNet\n")[1].split("\n## Settings\n")[0]
+    section = page.split("\n## The published network\n")[1]
     network = json.loads(re.search(r"```json\n(.*?)```", section, re.S)[1])
     configuration["architecture"]["arch_kwargs"].update(network, backbone="resnet50")
     configuration["instance_loss"] = json.loads(re.search(r"`(\{[^`]*?\})` as `instance_loss`", section)[1])
@@ -63,8 +69,9 @@ def test_the_published_network_is_legal(page):
         validate_plans(plans, configuration, IAUNET)
 
 
+@of("explanation/planning.md")
 def test_the_rules_are_the_planners(page):
-    rules = dict(re.findall(r"^\| ([a-z ]+) \| (.+) \| .+ \|$", page.split("\n## Train\n")[0], re.MULTILINE))
+    rules = dict(re.findall(r"^\| ([a-z ]+) \| (.+) \| .+ \|$", page, re.MULTILINE))
     assert f"cover {instance_rules.MIN_CELLS} cells of the mask grid" in rules["scale"]
     assert f"{instance_rules.MAX_GROWTH:g} times the pixels at most" in rules["scale"]
     assert "two large objects" in rules["scale"] and instance_rules.LARGE_OBJECTS_PER_PATCH == 2
@@ -80,24 +87,17 @@ def test_the_rules_are_the_planners(page):
     assert f"less than {instance_sizes.COARSE} times as far apart as pixels" in text
 
 
+@of("explanation/iaunet.md")
 def test_augmentation_is_as_described(page):
     assert data_augmentation.SCALE_PROBABILITY == 0.5
     assert "every second sample at another scale" in " ".join(page.split())
     assert "({:g} to {:g})".format(*data_augmentation.SCALE) in page
 
 
+@of("reference/datasets.md")
 def test_the_examples_of_dataset_json_are_legal(page):
-    layout = page.split("\n## Layout of a data set\n")[1].split("\n## Plan\n")[0]
-    formats = [
-        LabelFormat.from_dataset_json(json.loads(text)) for text in re.findall(r"```json\n(.*?)```", layout, re.S)
-    ]
+    examples = re.findall(r"```json\n(.*?)```", page, re.S)
+    formats = [LabelFormat.from_dataset_json(json.loads(text)) for text in examples]
     assert [len(one.classes) for one in formats] == [1, 3, 2]
     assert [one.label_divisor for one in formats] == [None, 1000, 1000]
     assert [one.overlap_layers for one in formats] == [False, False, True]
-
-
-def test_links_within_the_page_lead_somewhere(page):
-    anchors = {
-        title.lower().replace(" ", "-").replace("'", "") for title in re.findall(r"^## (.+)$", page, re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= anchors

@@ -1,4 +1,4 @@
-"""The tables of docs/simple_unet.md are the planner's."""
+"""The tables of docs/explanation/simple-unet.md are the planner's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.simple_unet import SimpleUNetSet
 
 @pytest.fixture
 def page(checkout: Path) -> str:
-    return (checkout / "docs" / "simple_unet.md").read_text(encoding="utf-8")
+    return (checkout / "docs/explanation/simple-unet.md").read_text(encoding="utf-8")
 
 
 def rows(text: str) -> dict[str, list[str]]:

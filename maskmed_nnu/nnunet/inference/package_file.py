@@ -9,7 +9,8 @@
     README.md                the model card
     example.png              a picture to try it with; there may be none
 
-Everything is stored as it is, not compressed, so that no content is larger than the file. ``docs/models.md`` describes
+Everything is stored as it is, not compressed, so that no content is larger than the file.
+``docs/reference/model-package.md`` describes
 the format for other programs.
 """
 

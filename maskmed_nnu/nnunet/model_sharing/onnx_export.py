@@ -1,6 +1,6 @@
 """A trained network as one ONNX file that also says how nnU-Net predicts with it.
 
-`docs/models.md` explains inputs, outputs and metadata of the file, and the steps of a prediction in their order.
+`docs/reference/onnx.md` explains inputs, outputs and metadata of the file, and the steps of a prediction.
 """
 
 from __future__ import annotations

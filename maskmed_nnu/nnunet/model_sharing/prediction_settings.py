@@ -1,6 +1,6 @@
 """How nnU-Net predicts with a trained network, in words that other programs can follow.
 
-`docs/models.md` explains every entry and the steps of a prediction in their order.
+`docs/reference/onnx.md` explains every entry and the steps of a prediction in their order.
 """
 
 from __future__ import annotations

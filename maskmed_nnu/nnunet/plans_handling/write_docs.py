@@ -21,7 +21,7 @@ def outdated_pages(folder: Path) -> dict[Path, str]:
     InputError
         Where there is no page at all.
     """
-    pages = {file: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.md"))}
+    pages = {file: file.read_text(encoding="utf-8") for file in sorted(folder.rglob("*.md"))}
     if not pages:
         raise InputError(f"There is no page of documentation in {folder}; give the folder docs of the repository.")
     written = {file: with_tables(text) for file, text in pages.items()}

@@ -122,7 +122,7 @@ def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int 
     if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
         raise InputError(
             f"the image tells no spacing of its pixels, but the plans were made of images with "
-            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/formats.md: in ImageJ's or "
+            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as docs/reference/formats.md says: in ImageJ's or "
             'OME\'s metadata, or in a file .json beside the image, {"spacing": [z, y, x]}.'
         )
     return spacing

@@ -365,8 +365,8 @@ def test_the_metadata(tmp_path, checkout):
 
 
 def words_of_the_page(checkout) -> set[str]:
-    """What docs/models.md names where it explains the metadata."""
-    page = (checkout / "docs" / "models.md").read_text(encoding="utf-8").split("\n### Predicting with it\n")[1]
+    """What docs/reference/onnx.md names where it explains the metadata."""
+    page = (checkout / "docs/reference/onnx.md").read_text(encoding="utf-8").split("\n## Predicting with it\n")[1]
     return set(re.findall(r"`(\w+)`", page))
 
 

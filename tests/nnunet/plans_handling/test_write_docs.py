@@ -14,26 +14,27 @@ from maskmed_nnu.nnunet.plans_handling.settings import iaunet, maskattn_unet, ma
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Encoder, PlainEncoder, ResidualEncoder, Stages
 from maskmed_nnu.nnunet.plans_handling.settings.tables import TABLES, table, with_tables
 
+PAGE = "docs/reference/settings.md"
 OF_NNUNET = {name for one in (Encoder, PlainEncoder, ResidualEncoder, Stages) for name in one.model_fields}
-PAGES = {
-    "maskmed.md": (maskmed.PlainMaskMed, maskmed.SetLossSettings, maskmed.MaskMedOrigin),
-    "instances.md": (
+SECTIONS = {
+    "MaskMed": (maskmed.PlainMaskMed, maskmed.SetLossSettings, maskmed.MaskMedOrigin),
+    "IAUNet": (
         iaunet.PlainIAUNet,
         iaunet.InstanceSettings,
         iaunet.ImageQueryLoss,
         iaunet.LearnedQueryLoss,
     ),
-    "maskattn_unet.md": (
+    "MaskAttn-UNet": (
         maskattn_unet.MaskAttnUNetKwargs,
         maskattn_unet.LabelTraining,
         maskattn_unet.EmbeddingLossSettings,
     ),
-    "simple_unet.md": (
+    "SimpleUNet": (
         simple_unet.SimpleUNetKwargs,
         simple_unet.SimpleESKNetKwargs,
         simple_unet.SimpleUNetTraining,
     ),
-    "mirroring.md": (mirroring.MirroringSettings,),
+    "Mirroring": (mirroring.MirroringSettings,),
 }
 
 
@@ -43,18 +44,18 @@ def test_the_documentation_is_up_to_date(checkout):
     )
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_setting_of_ours_has_a_row(checkout, page):
-    text = (checkout / "docs" / page).read_text(encoding="utf-8").split("\n## Settings\n")[1]
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_of_ours_has_a_row(checkout, section):
+    text = (checkout / PAGE).read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE))
-    ours = {name for model in PAGES[page] for name in model.model_fields} - OF_NNUNET
+    ours = {name for model in SECTIONS[section] for name in model.model_fields} - OF_NNUNET
     assert ours <= documented
 
 
 def test_every_table_is_in_the_documentation_and_all_tables_are_generated(checkout):
-    pages = "".join((checkout / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
-    assert set(re.findall(r"<!-- settings: (.+) -->", pages)) == set(TABLES)
-    assert pages.count("| setting | meaning |") == len(TABLES)
+    page = (checkout / PAGE).read_text(encoding="utf-8")
+    assert set(re.findall(r"<!-- settings: (.+) -->", page)) == set(TABLES)
+    assert page.count("| setting | meaning |") == len(TABLES)
 
 
 def test_rows():
@@ -75,17 +76,17 @@ def test_a_name_that_is_no_table():
 def test_the_command(checkout, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "docs"
     shutil.copytree(checkout / "docs", folder, ignore=shutil.ignore_patterns("images"))
-    page = folder / "maskmed.md"
+    page = folder / "reference/settings.md"
     right = page.read_text(encoding="utf-8")
     page.write_text(right.replace("| feed-forward width | `768` |", "| feed-forward width | `7` |"), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["write_docs", str(folder), "--check"])
-    with pytest.raises(InputError, match=r"The tables of settings in .*maskmed.md are not up to date"):
+    with pytest.raises(InputError, match=r"The tables of settings in .*settings.md are not up to date"):
         write_docs.main()
     monkeypatch.setattr(sys, "argv", ["write_docs", str(folder)])
     write_docs.main()
     assert capsys.readouterr().out == f"rewritten: {page}\n"
     assert page.read_text(encoding="utf-8") == right
-    monkeypatch.setattr(sys, "argv", ["write_docs", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["write_docs", str(tmp_path / "empty")])
     with pytest.raises(InputError, match="no page of documentation"):
         write_docs.main()
 
