@@ -10,6 +10,7 @@ nothing is imported here before it is asked for.
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them
 if TYPE_CHECKING:
+    from maskmed_nnu.api.big_prediction import BigSummary
     from maskmed_nnu.api.conversion import Conversion, convert
     from maskmed_nnu.api.evaluation import compare, evaluate
     from maskmed_nnu.api.explanation import Explanation, explain
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _EXPORTS = {
+    "BigSummary": "maskmed_nnu.api.big_prediction",
     "Explanation": "maskmed_nnu.api.explanation",
     "FolderSummary": "maskmed_nnu.api.folder_prediction",
     "InputError": "maskmed_nnu.errors",
@@ -52,6 +54,7 @@ _EXPORTS = {
 """What ``import maskmed_nnu`` offers, and the module that it comes from."""
 
 __all__ = [
+    "BigSummary",
     "Conversion",
     "Explanation",
     "FolderSummary",

@@ -16,6 +16,7 @@ from maskmed_nnu.nnunet.inference.model_source import FINAL_CHECKPOINT, ModelSou
 from maskmed_nnu.progress import Progress
 
 if TYPE_CHECKING:
+    from maskmed_nnu.api.big_prediction import BigSummary
     from maskmed_nnu.api.explanation import Explanation
     from maskmed_nnu.api.folder_prediction import FolderSummary
     from maskmed_nnu.api.images import ImageReader, InputImage
@@ -220,6 +221,56 @@ class Model:
                 write=write,
                 overwrite=overwrite,
                 progress=progress,
+            )
+
+    def predict_big(
+        self,
+        input: str | PathLike[str],
+        output: str | PathLike[str],
+        *,
+        window: Sequence[int] | None = None,
+        part: int = 0,
+        parts: int = 1,
+        overwrite: bool = False,
+        progress: Report | None = None,
+    ) -> BigSummary:
+        """Predict the objects of one image that may be larger than memory, a window at a time.
+
+        Parameters
+        ----------
+        input
+            The folder of an OME-Zarr image (0.4 or 0.5), or a TIFF, best a tiled one.
+        output
+            A new OME-Zarr, as ``labels.ome.zarr``, with the ids of the objects; beside it ``labels.csv`` has a row for
+            each. Both appear when they are complete. Until then the windows are in ``labels.ome.zarr.windows``, with
+            which the same call goes on after a stop.
+        window
+            Its edges (z,) y, x in pixels; by default it has about 16 million pixels.
+        part, parts
+            Of ``parts`` calls, in processes or jobs of their own, that share the windows this is number ``part``, from
+            0 on. They only predict; the same call without parts joins what they have left.
+        overwrite
+            Whether an output that exists is replaced.
+        progress
+            Is called with a `Progress` as the image is measured, before each window, and as the labels are written.
+
+        Raises
+        ------
+        InputError
+            Where model, input or output are at fault, or the image cannot be read.
+        """
+        from maskmed_nnu.api.big_prediction import predict_big
+
+        with self._threads():
+            return predict_big(
+                self,
+                Path(input),
+                Path(output),
+                window=window,
+                part=part,
+                parts=parts,
+                overwrite=overwrite,
+                report=progress,
             )
 
     def explain(

@@ -45,6 +45,9 @@ instance_id for the slices of one object of a volume). The latter also lists the
   itksnap   itksnap/NAME.txt       ITK-SNAP: names and colours of the labels
   tif       tif/NAME.tif           any: label map with resolution and unit
 
+An OME-Zarr, or a TIFF with an output NAME.ome.zarr, is predicted in windows and may be larger than memory: -o is then
+an OME-Zarr of ids, beside which NAME.csv has a row for each object.
+
 An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on; an
 image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
 EXAMPLE = "maskmed predict -i pictures -o found -d 10 -f 0"
@@ -77,6 +80,13 @@ def run(
         ),
     ] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="predict images again that are predicted already")] = False,
+    parts: Annotated[
+        int,
+        Option(
+            "--parts", metavar="N", help="of an OME-Zarr: how many jobs share its windows; without it they are joined"
+        ),
+    ] = 1,
+    part: Annotated[int, Option("--part", metavar="K", help="which of these jobs this is, from 0 on")] = 0,
     json: Json = False,
 ) -> None:
     """Predict every image, then join the COCO results.
@@ -91,6 +101,21 @@ def run(
 
     source = model_source(model, dataset, checkpoint, trainer=tr, plans=p, configuration=c)
     loaded = Model(source, folds=folds, device=device, mirroring=mirroring)
+    if ".zarr" in (input.suffix, output.suffix):
+        with progress() as report:
+            done = loaded.predict_big(input, output, part=part, parts=parts, overwrite=overwrite, progress=report)
+        for note in [] if json else dict.fromkeys(done.notes):
+            print(note)
+        if json:
+            print_json(asdict(done))
+        elif done.missing:
+            left = count(done.missing, "window")
+            print(f"{done.predicted} of {count(done.windows, 'window')} predicted; {left} left for other parts")
+        elif done.objects is None:
+            print("all windows are predicted; the same command without --parts joins them")
+        else:
+            print(f"{count(done.objects or 0, 'object')}: {done.output}\ntable of the objects: {done.table}")
+        return
     with progress() as report:
         summary = loaded.predict_folder(
             input,

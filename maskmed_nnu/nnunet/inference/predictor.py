@@ -18,7 +18,7 @@ import torch
 from nnunetv2.configuration import default_num_processes
 from torch import Tensor
 
-from maskmed_nnu.instances.detections import pack
+from maskmed_nnu.instances.detections import Detections, pack
 from maskmed_nnu.instances.stitching.stitch import MARGIN
 from maskmed_nnu.nnunet.inference.case_prediction import SCORE_THRESHOLD, instance_network, predict_case
 from maskmed_nnu.nnunet.inference.file_prediction import wrap_file_prediction
@@ -71,6 +71,11 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
     Nothing here takes a ``RuntimeError`` for a lack of memory, as nnU-Net's own sliding window does: what goes wrong
     shows as what it is.
     """
+    return torch.from_numpy(pack(find_objects(predictor, data, states)))
+
+
+def find_objects(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any]] = ()) -> list[Detections]:
+    """See `packed_detections`: those of the volume, or of each of its slices."""
     configuration = predictor.configuration_manager.configuration
     warn = getattr(predictor, "warn", print)
     if data.shape[1] > 1 and len(configuration["patch_size"]) == 2:
@@ -78,7 +83,7 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
             f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
             "not linked across slices."
         )
-    slices = predict_case(
+    return predict_case(
         predictor.network,
         data,
         tile_size=configuration["patch_size"],
@@ -91,7 +96,6 @@ def packed_detections(predictor: Any, data: Tensor, states: Sequence[Mapping[str
         report=getattr(predictor, "report", None),
         **prediction_settings(configuration),
     )
-    return torch.from_numpy(pack(slices))
 
 
 def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tuple[int, ...]:

@@ -85,7 +85,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
                 "the image has one slice, but 3d_fullres finds objects in volumes. Take a model of the configuration "
                 "2d for it."
             )
-        spacing = _comparable_spacing(properties, plans_manager, dim)
+        spacing = comparable_spacing(properties, plans_manager, dim)
         properties["shape_before_cropping"] = properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
         properties["bbox_used_for_cropping"] = [[0, edge] for edge in data.shape[1:]]
 
@@ -104,7 +104,7 @@ class InstancePreprocessor(MaskMedPreprocessor):
         return data, labels, properties
 
 
-def _comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int = 2) -> list[float]:
+def comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int = 2) -> list[float]:
     """The image's spacing, slices first, in the unit of the plans: those made of images without one count pixels.
 
     ``dim`` axes are resampled, those of a slice or all.

@@ -282,9 +282,9 @@ def test_a_spacing_that_the_plans_do_not_know_counts_pixels(case, properties, pl
     case.plans.plans["original_median_spacing_after_transp"] = planned
     if expected is None:
         with pytest.raises(InputError, match="tells no spacing of its pixels, .* images with 0.25 × 0.25"):
-            module._comparable_spacing(properties, case.plans, dim)
+            module.comparable_spacing(properties, case.plans, dim)
     else:
-        assert module._comparable_spacing(properties, case.plans, dim) == expected
+        assert module.comparable_spacing(properties, case.plans, dim) == expected
 
 
 def test_memory_beside_a_volume():
