@@ -78,7 +78,7 @@ def test_the_command(checkout, tmp_path, monkeypatch, capsys):
     shutil.copytree(checkout / "docs", folder, ignore=shutil.ignore_patterns("images"))
     page = folder / "reference/settings.md"
     right = page.read_text(encoding="utf-8")
-    page.write_text(right.replace("| feed-forward width | `768` |", "| feed-forward width | `7` |"), encoding="utf-8")
+    page.write_text(right.replace("| feed-forward width | `512` |", "| feed-forward width | `7` |"), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["write_docs", str(folder), "--check"])
     with pytest.raises(InputError, match=r"The tables of settings in .*settings.md are not up to date"):
         write_docs.main()
