@@ -40,8 +40,6 @@ CHUNK = 1024
 SOLID = 128
 LOADED = 4
 """Windows in memory while labels are drawn: as many as meet at a corner of a plane."""
-LOW_SCORE = 0.05
-"""Objects in overlaps are kept from it on, as tiles keep them, until they are stitched."""
 
 
 @dataclass
@@ -80,6 +78,7 @@ def predict_big(
         InputError: before anything is predicted, where model, input or output are at fault; later where a part of the
             image cannot be read.
     """
+    from maskmed_nnu.api.model import LOW_SCORE
     from maskmed_nnu.nnunet.inference import window_prediction
     from maskmed_nnu.nnunet.inference.predictor import prediction_settings
 
@@ -123,7 +122,7 @@ def predict_big(
                 image,
                 windows[number],
                 measured,
-                score_threshold=min(LOW_SCORE, threshold),
+                low_score=LOW_SCORE,
                 tell=notes.append,
             )
         packed = pack([found])
@@ -199,9 +198,9 @@ def _write_labels(
     )
     edges = block_edges(shape, chunks)
     pixels = np.zeros(joined.first_id(len(joined.windows)) + len(joined.stitched), np.int64)
-    kept = lru_cache(LOADED)(load)
+    load_alone = lru_cache(LOADED)(lambda number: joined.alone(load(number), number))
     for block in counted(list(blocks_of(shape, edges)), "writing", report):
-        ids = joined.draw(block[extra:], kept)
+        ids = joined.draw(block[extra:], load_alone)
         labels.pixels[block] = ids.reshape([part.stop - part.start for part in block])
         values, counts = np.unique(ids, return_counts=True)
         pixels[values] += counts

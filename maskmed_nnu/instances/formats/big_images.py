@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.instances.formats.blocks import format_block
 from maskmed_nnu.instances.formats.endings import TIFF, ending
 from maskmed_nnu.instances.formats.files import damage_told
 from maskmed_nnu.instances.formats.ome_zarr import open_image, zarr_module
@@ -63,8 +64,9 @@ class BigImage:
         try:
             values = np.asarray(self.array[index])
         except Exception as error:  # zarr and the codecs raise whatever they like
-            where = " × ".join(f"{part.start}:{part.stop}" for part in window)
-            raise InputError(f"{self.path} cannot be read at {where} ({error}); copy it again.") from None
+            raise InputError(
+                f"{self.path} cannot be read at {format_block(window)} ({error}); copy it again."
+            ) from None
         left = [axis for axis in self.axes if axis != "T"]
         values = values.transpose([left.index(axis) for axis in "CZYX" if axis in left])
         lead = (self.channels, *(part.stop - part.start for part in window))

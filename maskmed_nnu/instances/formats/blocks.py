@@ -23,6 +23,14 @@ def blocks_of(shape: Sequence[int], edges: Sequence[int]) -> Iterator[tuple[slic
         )
 
 
+def format_block(block: Sequence[slice]) -> str:
+    """
+    >>> format_block([slice(0, 1), slice(0, 512)])
+    '0:1 × 0:512'
+    """
+    return " × ".join(f"{part.start}:{part.stop}" for part in block)
+
+
 def block_edges(shape: Sequence[int], chunks: Sequence[int], voxels: int = VOXELS) -> list[int]:
     """Multiples of ``chunks`` that hold about as many ``voxels``, one chunk at least.
 

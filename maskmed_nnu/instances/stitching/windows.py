@@ -48,10 +48,10 @@ class JoinedWindows:
         """The objects of a window that it alone sees, likely enough, in its pixels."""
         return _alone(found, self.windows, number, self.score_threshold)
 
-    def draw(self, block: Sequence[slice], load: Callable[[int], Detections]) -> NDArray[np.uint32]:
+    def draw(self, block: Sequence[slice], load_alone: Callable[[int], Detections]) -> NDArray[np.uint32]:
         """Ids ``[*block]`` in a part of the image; where objects overlap, the highest score wins.
 
-        ``load`` gives the objects of a window, in its pixels.
+        ``load_alone`` gives those of a window that it alone sees (`alone`).
         """
         start, stop = [part.start for part in block], [part.stop for part in block]
         shape = tuple(b - a for a, b in zip(start, stop, strict=True))
@@ -59,7 +59,7 @@ class JoinedWindows:
         for number, window in enumerate(self.windows):
             if all(a < d and c < b for a, b, c, d in zip(start, stop, window.start, window.stop, strict=True)):
                 offset = np.subtract(window.start, start)
-                parts.append((self.alone(load(number), number), offset, self.first_id(number)))
+                parts.append((load_alone(number), offset, self.first_id(number)))
         drawn: list[tuple[float, int, tuple[slice, ...], Mask]] = []
         for found, offset, first in parts:
             boxes = found.boxes + np.tile(offset, 2)

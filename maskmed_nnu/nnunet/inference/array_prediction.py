@@ -19,7 +19,7 @@ from maskmed_nnu.nnunet.inference.export_prediction import planned_layers, rever
 from maskmed_nnu.nnunet.inference.pass_progress import passes_reported
 from maskmed_nnu.nnunet.inference.plane_prediction import labels_wanted, predicts_by_plane
 from maskmed_nnu.nnunet.inference.prediction_loop import network_output
-from maskmed_nnu.nnunet.inference.predictor import prediction_settings
+from maskmed_nnu.nnunet.inference.predictor import low_scores_kept
 from maskmed_nnu.nnunet.inference.thread_count import thread_count_kept
 from maskmed_nnu.progress import Progress, Report
 
@@ -93,16 +93,9 @@ def predict_objects(
     Raises:
         InputError: where the data set's encoding cannot hold them.
     """
-    configuration = predictor.configuration_manager.configuration
-    planned = configuration["instances"]
-    threshold = float(prediction_settings(configuration)["score_threshold"])
-    configuration["instances"] = {**planned, "score_threshold": min(low_score, threshold)}
-    predictor.warn = tell
-    try:
+    planned = predictor.configuration_manager.configuration["instances"]
+    with low_scores_kept(predictor, low_score, tell) as threshold:
         packed = _logits(predictor, data, report)
-    finally:
-        configuration["instances"] = planned
-        del predictor.warn
     slices = revert_preprocessing(packed, properties)
     backward = predictor.plans_manager.transpose_backward
     likely = [np.flatnonzero(part.scores >= threshold) for part in slices]

@@ -8,7 +8,8 @@ many classes it is the labels (`plane_prediction`).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil
 from types import ModuleType
 from typing import Any
@@ -96,6 +97,21 @@ def find_objects(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any
         report=getattr(predictor, "report", None),
         **prediction_settings(configuration),
     )
+
+
+@contextmanager
+def low_scores_kept(predictor: Any, low_score: float, tell: Callable[[str], object]) -> Iterator[float]:
+    """Objects from ``low_score`` on are found, and ``tell`` gets the warnings; gives the planned threshold."""
+    configuration = predictor.configuration_manager.configuration
+    planned = configuration["instances"]
+    threshold = float(prediction_settings(configuration)["score_threshold"])
+    configuration["instances"] = {**planned, "score_threshold": min(low_score, threshold)}
+    predictor.warn = tell
+    try:
+        yield threshold
+    finally:
+        configuration["instances"] = planned
+        del predictor.warn
 
 
 def tile_overlap(configuration: Mapping[str, Any], tile_step_size: float) -> tuple[int, ...]:

@@ -19,13 +19,13 @@ from pydantic import BaseModel
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.detections import Detections
 from maskmed_nnu.instances.formats.big_images import BigImage
-from maskmed_nnu.instances.formats.blocks import VOXELS, block_edges, blocks_of
+from maskmed_nnu.instances.formats.blocks import VOXELS, block_edges, blocks_of, format_block
 from maskmed_nnu.instances.stitching.tiles import Tile, plan_tiles
 from maskmed_nnu.instances.text import count, format_shape
-from maskmed_nnu.nnunet.inference.predictor import find_objects, tile_overlap
+from maskmed_nnu.nnunet.inference.predictor import find_objects, low_scores_kept, tile_overlap
 from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names
 from maskmed_nnu.nnunet.preprocessing.instance_preprocessor import comparable_spacing
-from maskmed_nnu.progress import Progress, Report
+from maskmed_nnu.progress import Report, counted
 
 OF_A_PIXEL = {kind.__name__: kind for kind in (CTNormalization, NoNormalization, RGBTo01Normalization)}
 OF_THE_IMAGE = ("ZScoreNormalization", "RescaleTo01Normalization")
@@ -120,16 +120,13 @@ def measure(image: BigImage, names: Sequence[str], report: Report | None) -> lis
     """
     found = [ChannelStatistics() for _ in names]
     blocks = list(blocks_of(image.shape, block_edges(image.shape, image.chunks)))
-    for number, block in enumerate(blocks):
-        if report is not None:
-            report(Progress("measuring", number, len(blocks)))
+    for block in counted(blocks, "measuring", report):
         for index, values in enumerate(image.read(block)):
             found[index] = found[index].with_part(values)
             if not np.isfinite(found[index].mean):
-                where = " × ".join(f"{part.start}:{part.stop}" for part in block)
                 raise InputError(
-                    f"{image.path}: channel {index} ({names[index]}) holds values at {where} that are NaN or infinite. "
-                    "Replace them, for example with the background's intensity."
+                    f"{image.path}: channel {index} ({names[index]}) holds values at {format_block(block)} "
+                    "that are NaN or infinite. Replace them, for example with the background's intensity."
                 )
     return found
 
@@ -145,10 +142,10 @@ def predict_window(
     window: Tile,
     statistics: Sequence[ChannelStatistics],
     *,
-    score_threshold: float,
+    low_score: float,
     tell: Callable[[str], object],
 ) -> Detections:
-    """The objects from ``score_threshold`` on in a window, in its pixels; ``tell`` is told what is doubtful about them.
+    """The objects from ``low_score`` on in a window, in its pixels; ``tell`` is told what is doubtful about them.
 
     Raises:
         InputError: where the window cannot be read.
@@ -164,14 +161,8 @@ def predict_window(
             data[index] = _of_image(data[index], scheme, statistics[index])
     if not np.isfinite(data).all():
         raise InputError(f"{image.path} holds values at {window.start} … {window.stop} that are NaN or infinite.")
-    planned = configuration.configuration["instances"]
-    configuration.configuration["instances"] = {**planned, "score_threshold": score_threshold}
-    predictor.warn = tell
-    try:
+    with low_scores_kept(predictor, low_score, tell):
         (found,) = find_objects(predictor, torch.from_numpy(data), predictor.list_of_parameters)
-    finally:
-        configuration.configuration["instances"] = planned
-        del predictor.warn
     return found
 
 
