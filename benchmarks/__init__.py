@@ -1,1 +1,1 @@
-"""What networks and steps cost beside their peers: ``python -m benchmarks SUITE``. Scripts that train stand alone."""
+"""What networks and steps cost beside their peers: ``python -m benchmarks SUITE``. Scripts that train are separate."""

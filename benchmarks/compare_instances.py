@@ -1,7 +1,7 @@
 """Train on images of objects for the same minutes and compare the detections in unseen images.
 
 Every method goes through the commands (plan_and_preprocess, train, predict) on all training images (fold ``all``),
-with the same minutes by the clock, threads and augmentation processes::
+with the same wall time in minutes, threads and augmentation processes::
 
     python benchmarks/compare_instances.py --images DATA/dsb2018/images --masks DATA/dsb2018/masks \\
         --work /tmp/objects --test 40 --minutes 12 --threads 2

@@ -11,7 +11,7 @@ What is StarDist's own: 96 rays on a Fibonacci lattice with the anisotropy of th
 axes that are not coarse, normalisation by percentiles, batches of 2, flips, turns in the plane and changes of
 brightness, Adam at 3e-4, the weights of the lowest validation loss, thresholds optimised on the validation volumes: 15%
 of those to train on, or, where there is one only, the same. What is ours: patches of 48 × 96 × 96 or what the volumes
-have, epochs of 20 steps, so that a short training is validated often, and the end by the clock, which starts with the
+have, epochs of 20 steps, so that a short training is validated often, and the end by wall time, which starts with the
 first step and runs through validations.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/stock_command.py THREADS SEED STEPS RECORD nnUNetv2_train 1 2d all -tr ...
 
 On a CPU nnU-Net takes a thread per core of the machine; here it takes THREADS. The trainers of ``timed_trainers.py``
-are known behind ``-tr``. SEED is that of the first weights and, without augmentation processes, of the batches. STEPS
+are known after ``-tr``. SEED is that of the first weights and, without augmentation processes, of the batches. STEPS
 other than 0 are a training's length, in ten epochs, with batches of two. RECORD (json) gets parameters, multiply-adds
 of a patch, iterations and seconds of a training, whose final validation is left out, or images and seconds of a
 prediction: from the preprocessed image to what is exported, mirroring included.

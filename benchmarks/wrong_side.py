@@ -36,7 +36,7 @@ def count_in_folders(
     """For each case and pair of labels: voxels on the wrong side, and true voxels of both labels.
 
     Raises:
-        InputError: where a prediction is missing or lies on another grid, or a file is no label map.
+        InputError: where a prediction is missing or lies on another grid, or a file is not a label map.
     """
     counts = {}
     for pair in find_pairs(truth, prediction, ending=ending)[0]:
@@ -75,7 +75,7 @@ def parse_partners(texts: Sequence[str]) -> list[Pair]:
     pairs: list[Pair] = []
     for text in texts:
         if not re.fullmatch(r"[1-9]\d*,[1-9]\d*", text):
-            stop(f"--partners {text!r} is no pair; write two labels with a comma between them, as 3,4.")
+            stop(f"--partners {text!r} is not a pair; write two labels with a comma between them, as 3,4.")
         first, second = map(int, text.split(","))
         pairs.append((first, second))
     labels = [label for pair in pairs for label in pair]

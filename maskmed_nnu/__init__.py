@@ -5,7 +5,7 @@
 >>> model.predict("picture.png").to_table()  # doctest: +SKIP
 
 Every interpreter of the environment imports this file through the start-up hook (see :mod:`maskmed_nnu._startup`), so
-nothing is imported here before it is asked for.
+nothing is imported here before it is needed.
 """
 
 TYPE_CHECKING = False  # type checkers take it for that of typing, which is true for them

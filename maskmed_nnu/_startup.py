@@ -90,7 +90,7 @@ class ImportHook:
 
 
 class _CallingLoader:
-    """Stands in for a module's loader until the module is executed, then gives the original its place back."""
+    """Replaces the loader of a module until the module is executed, then restores it."""
 
     def __init__(self, loader: "Any", action: str) -> None:
         self.loader = loader
@@ -119,7 +119,7 @@ def _call(action: str, module: "ModuleType") -> None:
         import warnings
 
         warnings.warn(
-            f"nnU-Net runs without maskmed_nnu, whose installation is broken ({type(error).__name__}: {error}); "
+            f"nnU-Net runs without maskmed_nnu, because its installation is broken ({type(error).__name__}: {error}); "
             "install maskmed-nnu again, or uninstall it.",
             RuntimeWarning,
             stacklevel=2,

@@ -129,13 +129,13 @@ def _label_values(labels: dict[str, Any], order: Any) -> Iterator[str]:
     values = {label_number(one) or 0 for v in classes.values() for one in (v if isinstance(v, list) else [v])}
     largest, has_regions = max(values), any(isinstance(v, list) and len(v) > 1 for v in classes.values())
     if largest == 0:
-        yield f"labels is {shown(labels)}; beside the background there must be a class, or there is nothing to learn."
+        yield f"labels is {shown(labels)}; there must be a class besides the background."
     missing = [number for number in range(1, min(largest, 2**16)) if number not in values]
     if missing and not has_regions:
         more = " and more" if len(missing) > 10 else ""
         yield (
             f"the labels go up to {largest}, but no class has {', '.join(map(str, missing[:10]))}{more}; they must be "
-            "consecutive, so renumber the classes here and in the label files alike."
+            "consecutive, so renumber the classes here and in the label files."
         )
     if has_regions:
         yield from _regions(classes, order)
@@ -153,12 +153,13 @@ def _regions(classes: dict[str, Any], order: Any) -> Iterator[str]:
         n: v for n, v in classes.items() if any(isinstance(one, str) for one in (v if isinstance(v, list) else [v]))
     }
     if quoted:
-        yield f"labels has {shown(quoted)}; beside regions every label must be a number without quotes."
+        yield f"labels has {shown(quoted)}; apart from regions, every label must be a number without quotes."
     if not isinstance(order, list) or len(order) != len(regions) or not all(type(one) is int for one in order):
         found = "is missing" if order is None else f"is {shown(order)}"
         yield (
-            f"regions_class_order {found}, but labels has {len(regions)} regions ({', '.join(regions)}); give it that "
-            "many numbers, the value that a predicted map gets for each region, a later one drawn over those before."
+            f"regions_class_order {found}, but labels has {len(regions)} regions ({', '.join(regions)}); give it "
+            "that many numbers: the value of each region in predicted maps, where later regions are drawn over "
+            "earlier ones."
         )
 
 
@@ -203,7 +204,7 @@ def _file_ending(content: dict[str, Any]) -> Iterator[str]:
         near = difflib.get_close_matches(reader.lower(), [one.lower() for one in READERS], n=1)
         right = next((one for one in READERS if near and one.lower() == near[0]), None)
         if right:  # another name may be a reader of the user's own
-            yield f"{READER_KEY} is {shown(reader)}, which nnU-Net passes over in silence; {right} is meant."
+            yield f"{READER_KEY} is {shown(reader)}, which nnU-Net ignores without a message; {right} is meant."
 
 
 CHECKS = {

@@ -16,11 +16,11 @@ LONGEST = 120
 def read_json(path: Path | str, *, expected: str) -> Any:
     """The content of ``path``, in any Unicode encoding; ``expected`` names what it holds, as in "a COCO json".
 
-    A byte-order mark is understood. A name that stands twice in one object is an error, because the first would be
+    A byte-order mark is understood. A name that appears twice in one object is an error, because the first would be
     lost.
 
     Raises:
-        InputError: where the file is missing or cannot be read, or is no JSON.
+        InputError: where the file is missing or cannot be read, or is not valid JSON.
     """
     try:
         raw = Path(path).read_bytes()
@@ -61,7 +61,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice in one object")
     return content
 
 
@@ -73,15 +73,15 @@ def _cause(raw: bytes, error: Exception) -> str:
     if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "it is XML or a web page"
     if "Extra data" in str(error):
-        return "it goes on behind the end of the document, as where JSON files were joined or each line is one"
-    if "stands twice" in str(error):
+        return "it continues after the end of the document, as in joined JSON files or JSON Lines"
+    if "appears twice" in str(error):
         return "remove one of the two"
     if isinstance(error, json.JSONDecodeError):
         before, rest = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
         if before.endswith(",") and rest.startswith(("}", "]")):
-            return "a comma stands before a closing bracket, so remove it"
+            return "there is a comma before a closing bracket, so remove it"
         if rest.startswith(("//", "/*", "#")):
             return "JSON has no comments, so remove them"
         if rest.startswith(("'", "True", "False", "None")):
-            return "it is written as Python prints it, so write it with json.dump"
-    return "it is damaged, cut off or no JSON in UTF-8"
+            return "it is a printed Python object, so write it with json.dump"
+    return "it is damaged, truncated or not JSON in UTF-8"

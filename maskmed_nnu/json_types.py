@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def parse_entries(
     entries: Sequence[Any] | Mapping[str, Any], model: type[Model], *, file: Path, place: str
 ) -> list[Model]:
-    """The ``entries`` of a list or of an object's values, which stands at ``place`` in ``file``, as models.
+    """The ``entries`` of a list or of an object's values, at ``place`` in ``file``, as models.
 
     Raises:
         InputError: for the first wrong value, with the number of entries that are wrong in the same way.
@@ -39,5 +39,5 @@ def parse_entries(
             where += f" (id {shown(entry['id'])})"
         where, legal = f"{name} of {where}", legal_values(model.model_fields[name])
         found = shown(entry[name]) if name in entry else "missing"
-    more = f"; {alike:,} more are wrong alike" if alike else ""
+    more = f"; {alike:,} more have the same fault" if alike else ""
     raise InputError(f"{where} in {file} is {found}, but it must be {legal}{more}.")

@@ -12,24 +12,24 @@ from maskmed_nnu.atomic_write import PARTIAL
 
 AGAIN, CHOOSE = "run the same command again", "choose another path"
 CAUSES = {
-    ("permission to use it is missing", f"change its permissions, or {CHOOSE}"): (errno.EACCES, errno.EPERM),
+    ("there is no permission to use it", f"change its permissions, or {CHOOSE}"): (errno.EACCES, errno.EPERM),
     ("the disk is full", f"free some space, and {AGAIN}"): (errno.ENOSPC,),
     ("your quota on that disk is used up", f"free some space, and {AGAIN}"): (errno.EDQUOT,),
-    ("it lies below a file, where a folder is needed", CHOOSE): (errno.ENOTDIR,),
+    ("it is below a file where a folder is needed", CHOOSE): (errno.ENOTDIR,),
     ("it is a folder, where a file is needed", CHOOSE): (errno.EISDIR,),
     ("it is a file, where a folder is needed", f"move it away, or {CHOOSE}"): (errno.EEXIST,),
-    ("that disk can only be read", CHOOSE): (errno.EROFS,),
+    ("that disk is read-only", CHOOSE): (errno.EROFS,),
     (
-        "it, or the folder it should lie in, does not exist (any more)",
-        "check the path, and whether its drive is connected",
+        "it, or its folder, does not exist (any more)",
+        "check the path, and that its disk is connected",
     ): (errno.ENOENT,),
     ("its name, or its path, is too long", "choose shorter names"): (errno.ENAMETOOLONG,),
-    ("it is larger than that disk can hold in one file", CHOOSE): (errno.EFBIG,),
-    ("links lead in a circle", "correct the links"): (errno.ELOOP,),
+    ("it is larger than the largest file on that disk", CHOOSE): (errno.EFBIG,),
+    ("its links form a loop", "correct the links"): (errno.ELOOP,),
     ("too many files are open", "raise the limit (ulimit -n)"): (errno.EMFILE, errno.ENFILE),
     ("another program uses it", "close that program"): (errno.EBUSY, errno.ETXTBSY),
     ("memory is used up", "close other programs, or take smaller images"): (errno.ENOMEM,),
-    ("the drive does not answer", f"check the disk or the network, and {AGAIN}"): (
+    ("the disk does not respond", f"check the disk or the network, and {AGAIN}"): (
         *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.ESTALE, errno.EHOSTDOWN),
         *(errno.EHOSTUNREACH, errno.ECONNRESET, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOLINK),
     ),
@@ -40,7 +40,7 @@ def explain(error: OSError | MemoryError, *, again: str = AGAIN) -> str:
     """What could not be done, why, and what to do; ``again`` is how the command goes on.
 
     >>> explain(PermissionError(errno.EACCES, "Permission denied", "/data/.7.partial.a.png"))
-    '/data/a.png cannot be used: permission to use it is missing; change its permissions, or choose another path.'
+    '/data/a.png cannot be used: there is no permission to use it; change its permissions, or choose another path.'
     """
     if isinstance(error, MemoryError):
         detail = f" ({error})" if str(error) else ""

@@ -4,7 +4,7 @@
     nnUNetv2_train 10 2d 0 -p IAUNetPlans -tr nnUNetTrainerIAUNet
     nnUNetv2_predict -d 10 -c 2d -f 0 -p IAUNetPlans -tr nnUNetTrainerIAUNet -i IMAGES -o PREDICTIONS
 
-Everything that the planner chooses stands in ``IAUNetPlans.json``, under ``architecture`` and ``instances``.
+Everything that the planner chooses is in ``IAUNetPlans.json``, under ``architecture`` and ``instances``.
 """
 
 from maskmed_nnu.nnunet.experiment_planning.planners.iaunet import IAUNetPlanner

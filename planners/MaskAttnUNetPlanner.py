@@ -5,7 +5,7 @@
     nnUNetv2_predict -d 20 -c 2d -f 0 -p MaskAttnUNetPlans -tr nnUNetTrainerMaskAttnUNet -i IMAGES -o PREDICTIONS
 
 Objects are trained by ``nnUNetTrainerMaskAttnUNetInstance`` or ``nnUNetTrainerMaskAttnUNetPanoptic``. Everything that
-the planner chooses stands in ``MaskAttnUNetPlans.json``, under ``architecture`` and ``maskattn_unet``.
+the planner chooses is in ``MaskAttnUNetPlans.json``, under ``architecture`` and ``maskattn_unet``.
 """
 
 from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAttnUNetPlanner

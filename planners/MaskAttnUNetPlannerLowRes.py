@@ -4,7 +4,7 @@
     nnUNetv2_train 20 2d 0 -p MaskAttnUNetLowResPlans -tr nnUNetTrainerMaskAttnUNet
     nnUNetv2_predict -d 20 -c 2d -f 0 -p MaskAttnUNetLowResPlans -tr nnUNetTrainerMaskAttnUNet -i IMAGES -o PREDICTIONS
 
-Predictions have the size of the images. Everything that the planner chooses stands in
+Predictions have the size of the images. Everything that the planner chooses is in
 ``MaskAttnUNetLowResPlans.json``, under ``architecture`` and ``maskattn_unet``.
 """
 

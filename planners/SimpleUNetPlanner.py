@@ -4,7 +4,7 @@
     nnUNetv2_train 4 3d_fullres 0 -p SimpleUNetPlans -tr nnUNetTrainerSimpleUNet
     nnUNetv2_predict -d 4 -c 3d_fullres -f 0 -p SimpleUNetPlans -tr nnUNetTrainerSimpleUNet -i IMAGES -o PREDICTIONS
 
-Everything that the planner chooses stands in ``SimpleUNetPlans.json``, under ``architecture`` and ``simple_unet``.
+Everything that the planner chooses is in ``SimpleUNetPlans.json``, under ``architecture`` and ``simple_unet``.
 """
 
 from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import SimpleUNetPlanner

@@ -64,7 +64,7 @@ def test_modality_is_taken_for_channel_names() -> None:
         ({"labels": {"background": [0], "a": 1}}, r"the label of background is \[0\]"),
         ({"labels": {"Background": 0, "a": 1}}, 'call "Background" background'),
         ({"labels": {"a": 1}}, 'add "background": 0'),
-        ({"labels": {"background": 0}}, "nothing to learn"),
+        ({"labels": {"background": 0}}, "there must be a class besides the background"),
         ({"labels": {"background": 0, "a": "one"}}, 'labels has {"a": "one"}; the label of a class is a whole number'),
         ({"labels": {"background": 0, "a": 1.5}}, "whole number"),
         ({"labels": {"background": 0, "a": -1}}, "whole number of 0 or more"),

@@ -37,21 +37,21 @@ def test_any_unicode_encoding(tmp_path, raw: bytes) -> None:
     [
         (b"", "it is empty"),
         (b"\0" * 64, "it is empty"),
-        (TEXT.encode()[:8], "damaged, cut off or no JSON"),
-        (TEXT.encode("latin-1"), "no JSON in UTF-8"),
+        (TEXT.encode()[:8], "damaged, truncated or not JSON"),
+        (TEXT.encode("latin-1"), "not JSON in UTF-8"),
         (gzip.compress(TEXT.encode(), mtime=0), "compressed, so unpack it"),
         (b"PK\x03\x04...", "compressed"),
         (codecs.BOM_UTF8 + b"<!DOCTYPE html>", "XML or a web page"),
-        (b'{"a": 1}\n{"a": 2}\n', "each line is one"),
-        (b'{"a": [1, 2,\n]}', "a comma stands before a closing bracket, so remove it"),
-        (b'{"a": 1,\n}', "a comma stands before a closing bracket, so remove it"),
+        (b'{"a": 1}\n{"a": 2}\n', "JSON Lines"),
+        (b'{"a": [1, 2,\n]}', "there is a comma before a closing bracket, so remove it"),
+        (b'{"a": 1,\n}', "there is a comma before a closing bracket, so remove it"),
         (b'{"a": 1, // mine\n "b": 2}', "JSON has no comments"),
         (b"# mine\n{}", "JSON has no comments"),
-        (b"{'a': 1}", "as Python prints it"),
-        (b'{"a": None}', "as Python prints it"),
+        (b"{'a': 1}", "a printed Python object"),
+        (b'{"a": None}', "a printed Python object"),
         (b"[" * 100_000, "damaged"),
         (b"1" * 5000, "damaged"),
-        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "'b' stands twice in one object.*remove one of the two"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "'b' appears twice in one object.*remove one of the two"),
     ],
 )
 def test_what_is_no_json(tmp_path, raw: bytes, said: str) -> None:
@@ -86,7 +86,7 @@ class Thing(BaseModel):
     [
         (
             [{"id": 1}, {"id": "x"}, {"id": None}],
-            r'id of things\[1\] in f is "x", .* an integer; 1 more are wrong alike',
+            r'id of things\[1\] in f is "x", .* an integer; 1 more have the same fault',
         ),
         ([{"score": 1}], r"id of things\[0\] in f is missing, but it must be an integer\."),
         ([{"id": 7, "score": [1]}], r"score of things\[0\] \(id 7\) in f is \[1\], but it must be a number\."),

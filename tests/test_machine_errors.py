@@ -26,15 +26,15 @@ def oserror(number: int, *more: object) -> OSError:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (oserror(errno.EACCES, "/x/a.png"), "/x/a.png cannot be used: permission to use it is missing"),
+        (oserror(errno.EACCES, "/x/a.png"), "/x/a.png cannot be used: there is no permission to use it"),
         (oserror(errno.ENOSPC, "/x/.12.partial.a.png"), "/x/a.png cannot be used: the disk is full"),
         (oserror(errno.ENOSPC), "A file cannot be used: the disk is full"),
-        (oserror(errno.ENOTDIR, "/x/file/a"), "/x/file/a cannot be used: it lies below a file"),
+        (oserror(errno.ENOTDIR, "/x/file/a"), "/x/file/a cannot be used: it is below a file"),
         (oserror(errno.EEXIST, "/x/file"), "/x/file cannot be used: it is a file, where a folder is needed"),
-        (oserror(errno.EROFS, "/x"), "/x cannot be used: that disk can only be read"),
-        (oserror(errno.ENOENT, "/x/gone"), "/x/gone cannot be used: it, or the folder it should lie in, does not"),
-        (oserror(errno.EIO, "/x"), "/x cannot be used: the drive does not answer"),
-        (oserror(errno.ESTALE, "/x"), "the drive does not answer; check the disk or the network"),
+        (oserror(errno.EROFS, "/x"), "/x cannot be used: that disk is read-only"),
+        (oserror(errno.ENOENT, "/x/gone"), "/x/gone cannot be used: it, or its folder, does not"),
+        (oserror(errno.EIO, "/x"), "/x cannot be used: the disk does not respond"),
+        (oserror(errno.ESTALE, "/x"), "the disk does not respond; check the disk or the network"),
         (oserror(errno.EXDEV, "/a", None, "/b"), "/b cannot be read or written (Invalid cross-device link)"),
         (OSError("encoder error -2"), "A file cannot be read or written (encoder error -2); check the disk"),
         (MemoryError(), "Memory is used up; close other programs"),
@@ -102,7 +102,9 @@ def test_a_file_that_did_not_fit_tells_how_much_was_needed_and_what_is_left(tmp_
         with files_of_at_most(300_000), pytest.raises(OSError, match="File too large") as caught:
             write_atomically(path, lambda partial: partial.write_bytes(bytes(10**6)), needed=needed)
         told = machine_errors.explain(pickle.loads(pickle.dumps(caught.value)))  # as it comes from a worker
-        assert told.startswith(f"{path} cannot be used: it is larger than that disk") and left in told
+        assert (
+            told.startswith(f"{path} cannot be used: it is larger than the largest file on that disk") and left in told
+        )
         assert f"({size} are needed" in told
     assert [file.read_text() for file in tmp_path.iterdir()] == ([before] if before else [])
 

@@ -52,7 +52,7 @@ def fetch_wheels(folder: Path, python: str) -> None:
 def preprocess(raw: Path, file: Path, *, unseen: int) -> int:
     """The cases of nnU-Net's 3d_fullres, in one file; how many there are."""
     if not (raw / "dataset.json").is_file():
-        raise InputError(f"{raw} is no raw data set of nnU-Net: it has no dataset.json; give one with --data.")
+        raise InputError(f"{raw} is not a raw data set of nnU-Net: it has no dataset.json; give one with --data.")
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
     with tempfile.TemporaryDirectory() as temporary:

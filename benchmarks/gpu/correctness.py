@@ -29,7 +29,7 @@ def in_single_precision(run: Run) -> None:
 
 
 def in_half_precision(run: Run) -> None:
-    """That each network learns its batch by heart in float16 with a loss scale, and in bfloat16."""
+    """That each network overfits one batch in float16 with a loss scale, and in bfloat16."""
     for half in (torch.float16, torch.bfloat16)[run.smoke :]:
         for case in every_network(tiny=run.smoke):
             name = f"{case.name} learns in {str(half).removeprefix('torch.')}"

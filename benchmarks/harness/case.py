@@ -31,7 +31,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """One row of a table. ``prepare`` builds it, once and only where it is asked for, or raises `MissingError`."""
+    """One row of a table. ``prepare`` builds it, once and only on demand, or raises `MissingError`."""
 
     name: str
     prepare: Callable[[], Run]

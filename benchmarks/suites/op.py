@@ -2,7 +2,7 @@
 
 All give the same result, for sampling and value projection are linear and commute; they differ in their intermediate
 tensors. Forward and backward pass of the transformer alone, with the planner's settings, on the features of nnU-Net's
-six-stage encoder. On a GPU these are in PyTorch, and "ours, in Triton" stands beside them.
+six-stage encoder. On a GPU these are in PyTorch, and "ours, in Triton" is compared too.
 
     python -m benchmarks op
     python -m benchmarks op --patch 32 80 80 --batch-size 2 --layers 1

@@ -33,7 +33,7 @@ class SamplingPlaces(NamedTuple):
     """``[R, heads, L, P]``, over the last two axes sums of one"""
 
     def distances(self, spacing: Sequence[float]) -> NDArray[np.float64]:
-        """``[R, heads, L, P]``: how far each sample lies from where it is asked from, in the unit of ``spacing``."""
+        """``[R, heads, L, P]``: distance of each sample from its query position, in the unit of ``spacing``."""
         steps = self.positions - self.asked_at[:, None, None, None]
         distance: NDArray[np.float64] = np.linalg.norm(steps * np.asarray(spacing), axis=-1)
         return distance

@@ -16,11 +16,11 @@ def checked_array(image: Any) -> NDArray[Any]:
     """``image`` as an array of real numbers; tensors of torch come from their device.
 
     Raises:
-        InputError: for what is no array, or one of other things.
+        InputError: for what is not an array, or one of other things.
     """
     what = type(image).__name__
     if isinstance(image, np.ma.MaskedArray):
-        raise InputError("A masked array hides pixels, which a model cannot leave out; fill them with .filled(value).")
+        raise InputError("A masked array hides pixels, which a model cannot skip; fill them with .filled(value).")
     if hasattr(image, "detach") and hasattr(image, "cpu"):
         image = image.detach().cpu()
         if str(image.dtype) == "torch.bfloat16":
@@ -28,11 +28,11 @@ def checked_array(image: Any) -> NDArray[Any]:
     try:
         array = np.asarray(image)
     except Exception as error:  # whatever an array-like of another library raises
-        raise InputError(f"A {what} cannot be made an array ({error}); give a NumPy array.") from None
+        raise InputError(f"A {what} cannot be converted to an array ({error}); give a NumPy array.") from None
     if array.dtype.kind not in "buif":
         raise InputError(
-            f"A {what} of {array.dtype} is no image: its values must be whole or real numbers; give an array of those, "
-            "a path, a list of paths, a nibabel or a SimpleITK image."
+            f"A {what} of {array.dtype} is not an image: its values must be whole or real numbers; give an array of "
+            "those, a path, a list of paths, a nibabel or a SimpleITK image."
         )
     if array.size == 0:
         raise InputError(f"The image is empty: its shape is {format_shape(array.shape)}.")
@@ -68,12 +68,12 @@ def array_axes(shape: Sequence[int], axes: str | None, *, channels: Sequence[str
     several = f"({number}, z, y, x)" if volumes else f"({number}, y, x) or ({number}, z, y, x)"
     last = ""
     if axes is None and len(shape) > 2 and shape[-1] == number > 1:
-        last = f"; where the channels stand last, say so with axes={'ZYXC'[-len(shape) :]!r}"
+        last = f"; if the channels are the last axis, give axes={'ZYXC'[-len(shape) :]!r}"
     names = f" ({', '.join(map(str, channels))})" if number > 1 else ""
     told = f" with the axes {axes}" if axes else ""
     raise InputError(
-        f"An array of shape {format_shape(shape)}{told} does not fit the model, which takes "
-        f"{needs} of {count(number, 'channel')}{names}: {f'{legal} or ' if legal else ''}{several}{last}."
+        f"An array of shape {format_shape(shape)}{told} does not fit the model, which takes {needs} of "
+        f"{count(number, 'channel')}{names}: {f'{legal} or ' if legal else ''}{several}{last}."
     )
 
 

@@ -1,4 +1,4 @@
-"""``mm.convert``: images with annotated objects or classes become an nnU-Net raw data set, or volumes are turned."""
+"""``mm.convert``: make an nnU-Net raw data set from annotated images, or reorient volumes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PLANS_AND_TRAINER = {True: ("MaskMed", "nnUNetTrainerMaskMed"), False: ("IAUNet"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What :func:`convert` has written.
+    """The result of :func:`convert`.
 
     Attributes
     ----------
     folder : Path
         The data set, or the copy of the folder.
     cases, test_cases : list of str
-        Names of the cases to train on and of those that were held back.
+        Names of the training cases and of the test cases.
     notes : list of str
-        Lines on what was read, changed and refused.
+        What was read, changed and dropped.
     warnings : list of str
-        Sentences on what may not be as it was meant.
+        Probable annotation errors.
     next_commands : list of str
-        What to type to plan, train and predict.
+        Commands that plan, train and predict.
     """
 
     folder: Path
@@ -68,15 +68,15 @@ def convert(
     output: str | Path | None = None,
     progress: Report | None = None,
 ) -> Conversion:
-    """Make an nnU-Net raw data set, or turn the volumes of a folder.
+    """Make an nnU-Net raw data set, or reorient the volumes of a folder.
 
     Parameters
     ----------
     images, masks
-        Folder of images, and of a label map for each, of the same name; without `masks` the label maps lie beside the
+        Folder of images, and of a label map for each, of the same name; without `masks` the label maps are beside the
         images, as ``X_masks.tif``. A mask X also belongs to the channels ``X_0000``, ``X_0001`` … of nnU-Net's folders.
     coco
-        COCO json of the objects in `images`, in the place of masks.
+        COCO json of the objects in `images`, instead of masks.
     dsb
         Folder with a folder for each image, with ``images`` and ``masks``, a mask for each object.
     ctc
@@ -86,24 +86,24 @@ def convert(
     components
         Whether they are classes whose connected components are the objects.
     connectivity, min_volume
-        Of components: 1, 2 or 3 for neighbours at a face, an edge or a corner (default: the widest), as in
-        scikit-image; and the smallest volume in mm³, in 2D area in mm², that is kept; where a file tells no spacing, a
+        For components: 1, 2 or 3 for neighbours at a face, an edge or a corner (default: the widest), as in
+        scikit-image; and the smallest volume in mm³, in 2D area in mm², that is kept; if a file has no spacing, a
         voxel counts as 1.
     axes
-        Axes of TIFFs and volumes, such as ``"ZCYX"``; by default as the files tell.
+        Axes of TIFFs and volumes, such as ``"ZCYX"``; by default from the files.
     spacing
-        Of all TIFF stacks, (z, y, x) in micrometres; by default as ImageJ's and OME's metadata tell.
+        Spacing of all TIFF stacks, (z, y, x) in micrometres; by default from ImageJ or OME metadata.
     id, name
         Number, 1 to 999, and name of the data set, which becomes ``DatasetXXX_NAME``.
     classes
         COCO, and `components` of a raw data set: the classes to take (default: all); `semantic` and `components`: a
         name for each value; else the name of the objects.
     split_pieces
-        Whether each piece of an object in several pieces gets an id of its own.
+        Whether each piece of a disconnected object gets its own id.
     test
-        How many cases, the last ones by name, are held back as unseen ones.
+        Number of test cases, the last ones by name.
     reorient
-        Copies all of `images` to `output` instead, with all volumes turned to this orientation, such as ``"RAS"``.
+        Copies all of `images` to `output` instead, with all volumes in this orientation, such as ``"RAS"``.
     output
         Folder in which the data set is made, by default nnU-Net's ``nnUNet_raw``.
     progress
@@ -112,12 +112,12 @@ def convert(
     Returns
     -------
     Conversion
-        Where the data set lies, its cases, and what was noticed.
+        The folder of the data set, its cases, notes and warnings.
 
     Raises
     ------
     InputError
-        Where files or arguments are faulty; nothing is left behind.
+        If files or arguments are invalid; no files are left behind.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def orientation(text: str) -> str:
     code = text.upper()
     if len(code) != 3 or any(len(set(code) & set(ends)) != 1 for ends in ("LR", "PA", "IS")):
         raise InputError(
-            f"{text!r} is no orientation; give a letter each of R or L, A or P, S or I, such as RAS or LPS."
+            f"{text!r} is not an orientation; give a letter each of R or L, A or P, S or I, such as RAS or LPS."
         )
     return code
 
@@ -188,8 +188,8 @@ def named_axes(text: str) -> str:
     axes = text.upper()
     if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
         raise InputError(
-            f"{text!r} does not name the axes of an image; give Y and X, and C for channels and Z for slices where it "
-            "has them, in the order of the file: YX, CYX, ZYX or ZCYX, for example."
+            f"{text!r} does not name the axes of an image; give Y and X, and if it has them C for channels and Z "
+            "for slices, in the order of the file: YX, CYX, ZYX or ZCYX, for example."
         )
     return axes
 
@@ -198,7 +198,9 @@ def _reorient(
     images: str | Path | None, output: str | Path | None, code: str, others: list[str], progress: Report | None
 ) -> Conversion:
     if others:
-        raise InputError(f"{', '.join(others)} cannot go with reorient, which copies a whole folder; leave it out.")
+        raise InputError(
+            f"{', '.join(others)} cannot be combined with reorient, which copies a whole folder; leave it out."
+        )
     if images is None or output is None:
         raise InputError("reorient copies a folder; name it as images, and the copy as output.")
     lines = reorient_folder(Path(images), Path(output), code, progress=progress)
@@ -207,16 +209,18 @@ def _reorient(
 
 def _check_name(number: int | None, name: str | None) -> None:
     if number is None or name is None:
-        raise InputError("id and name say what the data set is to be called; give both, such as 10 and Cells.")
+        raise InputError("id and name of the data set are missing; give both, such as 10 and Cells.")
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 999:
-        raise InputError(f"id {number} is no number of an nnU-Net data set; take one from 1 to 999.")
+        raise InputError(f"id {number} is not a number of an nnU-Net data set; take one from 1 to 999.")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise InputError(f"name {name!r} is no name for a folder; use letters, digits, _ and -.")
+        raise InputError(f"name {name!r} is not a name for a folder; use letters, digits, _ and -.")
 
 
 def _raw_folder(output: str | Path | None, inputs: list[str | Path]) -> Path:
     if output is None and not os.environ.get("nnUNet_raw"):
-        raise InputError("Neither output nor nnUNet_raw says where the data set should go; name a folder as output.")
+        raise InputError(
+            "Neither output nor nnUNet_raw is set, so there is no folder for the data set; name one as output."
+        )
     raw = Path(output or os.environ["nnUNet_raw"])
     refuse_output_over_input([raw], inputs, advice="name another folder as output")
     refuse_data_set_folder(raw)

@@ -35,13 +35,13 @@ def check_components(components: bool, connectivity: int | None, min_volume: flo
     """Raises: InputError where the options of components do not go together or are out of range."""
     if not components and (connectivity is not None or min_volume is not None):
         name = "connectivity" if connectivity is not None else "min_volume"
-        raise InputError(f"{name} is of components; give components, too, where masks hold classes.")
+        raise InputError(f"{name} applies to components only; give components too if the masks hold classes.")
     if connectivity not in (None, 1, 2, 3):
         raise InputError(f"connectivity is {connectivity}; it must be 1, 2 or 3: neighbours at a face, edge or corner.")
     if min_volume is not None and not 0 <= min_volume < float("inf"):
         raise InputError(f"min_volume is {min_volume:g}; it must be a number of mm³ (in 2D mm²) of 0 or more.")
     if components and split_pieces:
-        raise InputError("components makes objects of one piece each; leave split_pieces out.")
+        raise InputError("components already makes each piece an object; leave split_pieces out.")
 
 
 def checked_spacing(spacing: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -77,12 +77,12 @@ def choose_source(
     given = [*files, *kinds]
     if set(given) not in SOURCES:
         raise InputError(
-            f"{' and '.join(given) or 'nothing'} does not say what to convert; give coco and images, or images and "
-            "masks (and semantic or components where masks hold classes), or images alone with masks beside them, or "
-            "dsb, or ctc."
+            f"{' and '.join(given) or 'nothing'} is not a source to convert; give coco and images, or images and "
+            "masks (and semantic or components if masks hold classes), or images alone with masks in the same "
+            "folder, or dsb, or ctc."
         )
     if spacing and given[0] in ("coco", "dsb"):
-        raise InputError(f"spacing is that of TIFF stacks, and {given[0]} has flat images; leave it out.")
+        raise InputError(f"spacing applies to TIFF stacks, but {given[0]} has flat images; leave it out.")
     if "coco" in files:
         return CocoSource(files["coco"], files["images"], classes or None, order=axes)
     if "semantic" in kinds:
@@ -93,8 +93,8 @@ def choose_source(
     names = classes or ["object"]
     if len(names) > 1:
         raise InputError(
-            f"classes names {len(names)} classes, but masks of objects hold one; give one name (several classes come "
-            "from COCO json, or from components)."
+            f"classes names {len(names)} classes, but masks of objects have one class; give one name (several classes "
+            "come from COCO json, or from components)."
         )
     if "dsb" in files:
         return MaskPerObjectSource(files["dsb"], names[0], order=axes)

@@ -1,4 +1,4 @@
-"""``maskmed_nnu.evaluate`` and ``maskmed_nnu.compare``: predictions against the truth, of classes or of objects."""
+"""``maskmed_nnu.evaluate`` and ``maskmed_nnu.compare``: compare predictions with the truth, for classes or objects."""
 
 from __future__ import annotations
 
@@ -45,50 +45,51 @@ def evaluate(
     seed: int = 0,
     progress: Report | None = None,
 ) -> SemanticEvaluation | ObjectEvaluation:
-    """Score predicted label maps against the true ones.
+    """Compare predicted label maps with the true ones.
 
     Parameters
     ----------
     truth, prediction : path, array, image or Prediction
         Two folders of label maps, in which a prediction has the name of its truth; or one image, as two files, arrays
-        ``[y, x]`` or ``[z, y, x]``, images of nibabel or SimpleITK, or what `Model.predict` returns. Beside that, an
-        array has the order of its ``labels``.
+        ``[y, x]`` or ``[z, y, x]``, images of nibabel or SimpleITK, or predictions of `Model.predict`. Together with a
+        prediction, an array has the axes of its ``labels``.
     dataset : path or dict, optional
-        The ``dataset.json``, its content, or the folder that holds it. By default it is looked for beside and above
-        ``truth``, and beside ``prediction`` or in its model; without one, each label but 0 is a class called by its
-        number. It says which labels are classes, regions or to be ignored, and whether the label maps hold objects.
+        The ``dataset.json``, its content, or the folder that holds it. By default it is searched in and above the
+        folder of ``truth``, and in that of ``prediction`` or its model; without one, each label except 0 is a class
+        named by its number. It declares which labels are classes, regions or ignored, and whether the label maps hold
+        objects.
     spacing : sequence of float, optional
-        Millimetres between the voxels along the axes (z,) y, x of arrays and files that tell none; else 1.
+        Spacing in mm along the axes (z,) y, x of arrays and of files without spacing; by default 1.
     tolerance : float
-        Millimetres that two surfaces may lie apart for NSD.
+        Largest distance of two surfaces in NSD, in mm.
     partners : pairs of labels or names, optional
-        Classes that take each other's places in a mirror, as left and right kidney: voxels that were given the
-        partner's label are counted. By default those that the ``plans.json`` beside the prediction exchanges.
+        Classes that mirroring swaps, such as left and right kidney: voxels with the label of the partner are counted.
+        By default the pairs in the ``plans.json`` in the folder of the prediction.
     scores, max_detections, flat
-        Of objects only: the COCO results whose scores make the AP, the objects of an image that count for it, and
+        Objects only: the COCO results with the scores for AP, the largest number of objects per image for AP, and
         whether overlaps are removed first.
     only_predicted : bool
-        Whether cases of ``truth`` that have no prediction are left out, as for the validation of a fold,
-        ``MODEL/fold_0/validation``; a note tells how many they are. Else they are refused.
+        Whether cases of ``truth`` without a prediction are skipped, for example for the validation of a fold,
+        ``MODEL/fold_0/validation``; a note gives their number. Otherwise they are an error.
     per_slice : bool
-        Of objects in volumes only: whether each slice is an image of its own, as for the prediction of a 2d model,
-        whose ids are not linked from slice to slice. Else objects are counted in space, and a volume is one image.
+        Objects in volumes only: whether each slice is a separate image, for predictions of a 2d model, whose ids are
+        not linked across slices. Otherwise objects are matched in 3D, and a volume is one image.
     workers : int, optional
-        Cases at a time, each in a thread; by default one for each core, 8 at most.
+        Number of threads; by default one for each core, at most 8.
     seed : int
-        Where the generator of the confidence intervals starts.
+        Seed of the confidence intervals.
     progress : callable, optional
-        Is called with a `Progress`, in this thread.
+        Called with a `Progress`, in this thread.
 
     Returns
     -------
     SemanticEvaluation or ObjectEvaluation
-        The figures, with ``to_table()``, ``to_json()`` and ``save(path)``.
+        The scores, with ``to_table()``, ``to_json()`` and ``save(path)``.
 
     Raises
     ------
     InputError
-        One for all faults: missing or extra cases, other grids, files that cannot be read or hold no labels.
+        One error for all faults: missing or extra cases, different grids, files that cannot be read or hold no labels.
 
     Examples
     --------
@@ -115,7 +116,7 @@ def evaluate(
             progress=progress,
         )
     if scores is not None or flat or per_slice:
-        found = f"{name} declares classes" if description is not None else "No dataset.json says that these are objects"
+        found = f"{name} declares classes" if description is not None else "No dataset.json declares objects"
         raise InputError(f"{found}, but only objects have scores and overlaps; leave scores, flat and per_slice out.")
     return _evaluate_classes(
         truth,
@@ -147,14 +148,14 @@ def compare(
 ) -> SemanticComparison:
     """Compare two predictions, folders ``a`` and ``b`` of class maps, case by case against one truth.
 
-    Classes that were missed or invented count as the worst case. ``to_table()`` holds Wilcoxon's signed-rank test of
-    each class and metric, and ``differences(metric)`` the cases, those that differ most first. The parameters are those
+    Missed or invented classes count as the worst case. ``to_table()`` has Wilcoxon's signed-rank test of
+    each class and metric, and ``differences(metric)`` the cases, largest difference first. The parameters are those
     of `evaluate`.
 
     Raises
     ------
     InputError
-        For what `evaluate` refuses, and for label maps of objects.
+        As for `evaluate`, and for label maps of objects.
 
     Examples
     --------

@@ -87,12 +87,12 @@ def _maskmed(network: MaskMed, view: View) -> Parts:
         classes = _add_queries(parts, roles, view)
     else:
         parts.notes.append(
-            f"The head '{network.head_type}' of this MaskMed has no queries, so that their masks and classes cannot be "
-            "shown."
+            f"The head '{network.head_type}' of this MaskMed has no queries, so masks and classes of queries "
+            "cannot be shown."
         )
     parts.place = view.place or innermost_voxel(classes)
     if network.fsad is None:
-        parts.notes.append("This MaskMed has no FSAD-Transformer, so that no sampling places can be shown.")
+        parts.notes.append("This MaskMed has no FSAD-Transformer, so sampling points cannot be shown.")
     else:
         _add_sampling(parts, network, view)
     return parts
@@ -129,14 +129,14 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
     def masks() -> Figure:
         image = view.image[plane]
         picture = draw_classes(image, classes[plane[1:]])
-        title = f"What each query draws: {view.title}{where}"
+        title = f"Mask of each query: {view.title}{where}"
         return masks_figure(image, picture, roles.masks[plane], texts, legend, aspect=view.aspect, title=title)
 
     embeddings = roles.class_embeddings, roles.mask_embeddings
     parts.figures |= {
         "queries": masks,
-        "roles": lambda: roles_figure(shares, names, title=f"Which query answers for which class\n{view.title}"),
-        "similarity": lambda: similarity_figure(*embeddings, texts, title=f"How alike the queries are: {view.title}"),
+        "roles": lambda: roles_figure(shares, names, title=f"Which query predicts which class\n{view.title}"),
+        "similarity": lambda: similarity_figure(*embeddings, texts, title=f"Similarity of the queries: {view.title}"),
     }
     parts.tables["roles"] = [
         {"class": names[index], "query": int(query), "share": float(shares[query, index])}
@@ -159,9 +159,7 @@ def _add_queries(parts: Parts, roles: QueryRoles, view: View) -> NDArray[np.int6
     }
     missing = [name for name, voxels in zip(names, found, strict=True) if not voxels.any()]
     if missing:
-        parts.notes.append(
-            f"No query can answer for {format_list(missing)}: the network finds none of it in this patch."
-        )
+        parts.notes.append(f"No query predicts {format_list(missing)}: the network finds none of it in this patch.")
     return classes
 
 
@@ -179,7 +177,7 @@ def _add_sampling(parts: Parts, network: MaskMed, view: View) -> None:
         )
         for sampled in range(weights.shape[1])
     ]
-    title = f"Where the FSAD-Transformer samples, asked from the cross\n{view.title}"
+    title = f"Where the FSAD-Transformer samples for the position at the cross\n{view.title}"
     parts.figures["sampling"] = lambda: sampling_figure(view.image, places, view.spacing, title=title)
 
 
@@ -199,13 +197,13 @@ def _iaunet(network: IAUNet, view: View) -> Parts:
         title += f", slice {parts.place[0]} of the patch"
     if not (queries.scores >= view.least_score).any():
         parts.notes.append(
-            f"No query reaches the score of {view.least_score:g} that the plans ask for, so that neither votes nor "
+            f"No query reaches the score of {view.least_score:g} that the plans require, so neither votes nor "
             "outlines of objects can be shown in this patch."
         )
     if queries.heat is None:
         parts.notes.append(
-            "The queries of this IAUNet are learned, not taken from the image, so that there are no heatmap, peaks and "
-            "votes to show."
+            "The queries of this IAUNet are learned, not taken from the image, so there are no heatmap, peaks "
+            "and votes."
         )
     else:
         heading, least = f"From the heatmap to objects: {title}", view.least_score
@@ -283,14 +281,14 @@ def _classes_of(network: MaskAttnUNet, patch: Patch) -> NDArray[np.int64]:
 def not_explainable(network: Any, name: str) -> str:
     """The sentence for a network of which nothing can be shown."""
     return (
-        f"The {type(network).__name__} in {name} has no queries, no sampling places and no attention maps, so that "
-        "there is nothing to explain; models of MaskMed, IAUNet and MaskAttnUNet have."
+        f"The {type(network).__name__} in {name} has no queries, no sampling points and no attention maps, so it "
+        "cannot be explained; take a model of MaskMed, IAUNet or MaskAttnUNet."
     )
 
 
 def untrained(name: str) -> str:
     """The sentence for a network that is as it was before its training."""
     return (
-        f"The network in {name} was not trained: its weights are those that a training begins with, so that these "
-        "figures cannot show what queries and attention learn."
+        f"The network in {name} was not trained: its weights are the initial ones, so these figures do not show what "
+        "queries and attention learn."
     )

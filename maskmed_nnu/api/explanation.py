@@ -1,4 +1,4 @@
-"""What a network does in one part of an image, and why it says what it says."""
+"""Show what a network does in one patch of an image."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ if TYPE_CHECKING:
     from maskmed_nnu.api.images import InputImage
     from maskmed_nnu.api.model import Model
 
-STEPS = ("reading the image", "predicting, to find a place", "looking into the network")
+STEPS = ("reading the image", "predicting, to choose a patch", "running the network")
 ARRAYS = "arrays.npz"
 
 
 class Explanation:
-    """Arrays, tables and figures of one patch, which is what the network sees at once.
+    """Arrays, tables and figures of one patch.
 
     Attributes
     ----------
     network
         The name of its class.
     image
-        float32 ``[C, *spatial]``: the patch as the network sees it, preprocessed, without what is padded.
+        float32 ``[C, *spatial]``: the preprocessed patch, without padding.
     box
-        int64 ``[2·dim]``: the patch in the input: its first voxel along the input's axes, then the one behind the last.
+        int64 ``[2·dim]``: the patch in the input: its first voxel along the axes of the input, then the one after the
+        last.
     place
-        The voxel of `image` that figures look from.
+        The voxel of `image` at the centre of the figures.
     arrays
         Of MaskMed, with ``Q`` queries and ``K`` classes: ``masks [Q, *spatial]`` and ``class_probabilities [Q, K + 1]``
         ("no object" is the last), ``scores [K, *spatial]``, which is their product summed over the queries,
@@ -55,9 +56,9 @@ class Explanation:
 
         Of MaskAttnUNet, for each attention module ``attention_MODULE`` and ``mask_MODULE``, ``[heads, h, w]``.
     tables
-        ``"roles"`` (which query answers for which class), ``"queries"`` or ``"modules"``, as data frames.
+        ``"roles"`` (which query predicts which class), ``"queries"`` or ``"modules"``, as data frames.
     notes
-        Sentences about what cannot be shown, and why.
+        What cannot be shown, and why.
     """
 
     def __init__(
@@ -84,16 +85,16 @@ class Explanation:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names of the figures, the most telling one first."""
+        """The names of the figures, the most important one first."""
         return tuple(self._figures)
 
     def plot(self, name: str | None = None) -> Figure:
-        """A figure of matplotlib, by default the first; pyplot is left alone.
+        """A matplotlib figure, by default the first; pyplot is not used.
 
         Raises
         ------
         InputError
-            For a name that none of `figures` has.
+            If `figures` has no such name.
         """
         chosen = self.figures[0] if name is None else name
         if chosen not in self._figures:
@@ -101,7 +102,7 @@ class Explanation:
         return self._figures[chosen]()
 
     def to_table(self) -> pandas.DataFrame:
-        """The first of `tables`: of MaskMed a row for each class and query that answers for some of its voxels."""
+        """The first of `tables`: of MaskMed a row for each class and query that predicts some of its voxels."""
         return next(iter(self.tables.values())).copy()
 
     def save(self, folder: str | PathLike[str], *, progress: Report | None = None) -> list[Path]:
@@ -112,7 +113,7 @@ class Explanation:
         Raises
         ------
         InputError
-            Where that would write over the image, or into the images or labels of a data set.
+            If that would overwrite the image, or write into the images or labels of a data set.
         """
         target = Path(folder)
         refuse_image_folder(target)
@@ -143,29 +144,28 @@ def explain(
     axes: str | None = None,
     progress: Report | None = None,
 ) -> Explanation:
-    """Show what a network does in one part of an image.
+    """Show what a network does in one patch of an image.
 
-    Of MaskMed: the mask of each query with its classes, which query answers for which class, how alike the queries are,
-    and where the FSAD-Transformer samples. Of IAUNet: the heatmap, its peaks, votes and the queries' masks. Of
-    MaskAttnUNet: the attention maps. The first of the model's folds is looked into, without mirroring.
+    MaskMed: the mask and classes of each query, which query predicts which class, how similar the queries are, and
+    where the FSAD-Transformer samples. IAUNet: the heatmap, its peaks, votes and the masks of the queries.
+    MaskAttnUNet: the attention maps. The first fold of the model is used, without mirroring.
 
     Parameters
     ----------
     model
-        What `load` returned, or what it takes.
+        A model from `load`, or an argument for it.
     image, spacing, axes
         As for `Model.predict`.
     at
-        The voxel of the image, in the order of its spatial axes, around which to look. By default the patch is shown in
-        which most of the classes are found, each of them weighing the same.
+        The voxel of the image, in the order of its spatial axes, at the centre of the patch. By default the patch with
+        most of the predicted classes, all weighted equally.
     progress
-        Is called with a `Progress` before each step, and at the end.
+        Called with a `Progress` before each step, and at the end.
 
     Raises
     ------
     InputError
-        Where the network has nothing that could be shown, as nnU-Net's own and SimpleUNet have not, or as
-        `Model.predict`.
+        If the network has no queries or attention maps (nnU-Net's own, SimpleUNet), or as for `Model.predict`.
 
     Examples
     --------

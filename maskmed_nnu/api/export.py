@@ -1,4 +1,4 @@
-"""A trained model as one file to hand on."""
+"""Export a trained model as one file to share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def export(
     licence: str | None = None,
     checkpoint: str = "checkpoint_final.pth",
 ) -> Path:
-    """Write a trained model as one file to hand on. It is complete under its name or not there at all.
+    """Write a trained model as one file to share. The file is complete or absent.
 
     A **package** is a ``.zip`` file that `load`, `import_model` and ``maskmed predict --model`` take. It holds weights
     as safetensors, plans, ``dataset.json``, checksums and a model card. It holds no pickles, so loading it cannot run
@@ -55,7 +55,7 @@ def export(
         folds. A ``"float32"`` package predicts the same as the folder, bit for bit.
     card
         Markdown for the model card: where the data come from, what the model is meant for and where it fails. Left
-        out, the card says that nobody has said.
+        out, the card says that they are unknown.
     figures
         What `evaluate` found on images that the model was not trained on: the JSON file that ``maskmed evaluate``
         wrote, or its content; for the model card.
@@ -92,7 +92,7 @@ def export(
     if format not in FORMATS:
         raise InputError(f"There is no format {format!r} for models; legal are {format_list(FORMATS)}.")
     if format != "package" and precision is not None:
-        raise InputError(f"A precision is that of a package, and {format} has float32 always; leave it out.")
+        raise InputError(f"precision applies to packages, and {format} is always float32; leave it out.")
     picture = None if example is None else Path(example)
     described: dict[str, Any] = {
         "card": card,
@@ -106,12 +106,12 @@ def export(
 
         given = [name for name, value in described.items() if value]
         if given:
-            raise InputError(f"An ONNX file has no room for {format_list(given)}; leave that out, or write a package.")
+            raise InputError(f"An ONNX file cannot contain {format_list(given)}; leave that out, or write a package.")
         return export_onnx(model_folder, path, folds=folds, checkpoint=checkpoint)
     if isinstance(figures, (str, Path)):
         content = read_json(figures, expected="what maskmed evaluate wrote")
         if not isinstance(content, dict):
-            raise InputError(f"{figures} is no JSON object; name the file that maskmed evaluate wrote.")
+            raise InputError(f"{figures} is not a JSON object; name the file that maskmed evaluate wrote.")
         described["figures"] = content
     if format == "bioimageio":
         from maskmed_nnu.nnunet.model_sharing.bioimageio_export import export_bioimageio

@@ -270,6 +270,10 @@ def _summed_up(told: list[tuple[str, str]]) -> list[str]:
         kinds.setdefault(re.sub(r"\d+", "", sentence.replace(name, "")), []).append((name, sentence))
     return [
         f"{alike[0][0]}: {alike[0][1]}"
-        + (f" The same in {len(alike) - 1} more: {format_list(name for name, _ in alike[1:])}." if alike[1:] else "")
+        + (
+            f" The same reason for {len(alike) - 1} more: {format_list(name for name, _ in alike[1:])}."
+            if alike[1:]
+            else ""
+        )
         for alike in kinds.values()
     ]

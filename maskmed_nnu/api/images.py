@@ -80,7 +80,7 @@ class ImageReader:
         if kind in ("nibabel", "SimpleITK"):
             for name, value in (("spacing", spacing), ("axes", axes)):
                 if value is not None:
-                    raise InputError(f"A {kind} image knows its own {name}; leave {name}= out, or give an array.")
+                    raise InputError(f"A {kind} image has its own {name}; leave {name}= out, or give an array.")
             return self._nibabel(image) if kind == "nibabel" else self._simpleitk(image)
         return self._array(image, spacing=spacing, axes=axes)
 
@@ -122,7 +122,9 @@ class ImageReader:
         spatial, own, to_input = grid_of(type(reader).__name__, properties, image.shape[1:])
         kind, name = formats.ending(files[0]), files[0].name
         if self.volumes and "Z" not in spatial and kind not in formats.TIFF:
-            raise InputError(f"{files[0]} is a single plane, but the model takes volumes; give one of several slices.")
+            raise InputError(
+                f"{files[0]} is a single plane, but the model was trained on volumes; give an image of several slices."
+            )
         scale = formats.read_tiff_scale(files[0]) if kind in formats.TIFF else None
         measured = None if scale is None else scale.millimetres(volume="Z" in spatial)
         metadata = bool(properties.get("spacing_of_metadata"))
@@ -133,7 +135,7 @@ class ImageReader:
         known = tuple(value * unit for value in own) if told else measured
         if spacing is not None:
             if known is not None:
-                raise InputError(f"{files[0]} tells its own spacing ({_numbers(known)} mm); leave spacing= out.")
+                raise InputError(f"{files[0]} has its own spacing ({_numbers(known)} mm); leave spacing= out.")
             own = known = check_spacing(spacing, spatial)
         elif not told:
             own = self._usual_spacing(spatial, str(files[0])) if measured is None or self.in_pixels else measured
@@ -176,10 +178,12 @@ class ImageReader:
         import nibabel
 
         if not hasattr(image, "affine") or not hasattr(image, "dataobj"):
-            raise InputError(f"A {type(image).__name__} is no image of voxels; give a NIfTI image, an array or a path.")
+            raise InputError(
+                f"A {type(image).__name__} is not an image of voxels; give a NIfTI image, an array or a path."
+            )
         if image.get_data_dtype().kind == "c":
             raise InputError(
-                f"A {type(image).__name__} of complex numbers is no image; give its magnitude, for example."
+                f"A {type(image).__name__} of complex numbers is not an image; give its magnitude, for example."
             )
         self._check_axes(len(image.shape), type(image).__name__)
         with TemporaryDirectory(prefix="maskmed-") as folder:
@@ -207,7 +211,7 @@ class ImageReader:
         import SimpleITK as sitk
 
         if "complex" in image.GetPixelIDTypeAsString():
-            raise InputError("A SimpleITK image of complex numbers is no image; give its magnitude, for example.")
+            raise InputError("A SimpleITK image of complex numbers is not an image; give its magnitude, for example.")
         self._check_axes(image.GetDimension(), "SimpleITK image")
         image = without_metadata(image)
         number = image.GetNumberOfComponentsPerPixel()
@@ -250,7 +254,7 @@ class ImageReader:
         planned = self.planned_spacing if "Z" in spatial else self.planned_spacing[-2:]
         if not np.allclose(planned, 1):
             raise InputError(
-                f"{what} tells no spacing, but the model was trained on images of about {_numbers(planned)} mm (the "
+                f"{what} has no spacing, but the model was trained on images of about {_numbers(planned)} mm (the "
                 f"median along {' '.join(axis.lower() for axis in 'ZYX'[-len(planned) :])}); give spacing="
                 f"({', '.join(spatial.lower())}) in mm."
             )

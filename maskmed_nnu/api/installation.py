@@ -1,4 +1,4 @@
-"""A model package among nnU-Net's results."""
+"""Install a model package in nnU-Net's results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def import_model(package: str | Path, *, dataset: str | None = None) -> Path:
     Parameters
     ----------
     package
-        What `export` wrote, or the name of one of our models, as ``"nuclei"``.
+        A file of `export`, or the name of one of our models, as ``"nuclei"``.
     dataset
-        The data set that it is installed as, ``Dataset123_Name``; by default the one that it was trained on.
+        The data set to install it under, ``Dataset123_Name``; by default the one that it was trained on.
 
     Returns
     -------

@@ -15,7 +15,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.text import format_shape
 from maskmed_nnu.semantic.label_files import LabelMap, check_grids, read_label_map, whole_labels
 
-LEGAL = "give a path, an array, an image of nibabel or SimpleITK, or what Model.predict returns"
+LEGAL = "give a path, an array, an image of nibabel or SimpleITK, or a prediction of Model.predict"
 
 
 def is_path(one: object) -> bool:
@@ -79,7 +79,7 @@ def _of_array(value: Any, name: str, axes: str | None) -> LabelMap:
     except ValueError:  # rows of different lengths
         array = np.empty(0, object)
     if array.dtype.kind not in "buif":
-        raise InputError(f"{name} is a {type(value).__name__}, which is no label map; {LEGAL}.")
+        raise InputError(f"{name} is a {type(value).__name__}, which is not a label map; {LEGAL}.")
     if axes is not None and len(axes) == array.ndim:
         array = array.transpose([axes.index(axis) for axis in "ZYX" if axis in axes])
     return LabelMap(whole_labels(array, name), None, None)

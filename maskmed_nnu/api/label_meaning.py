@@ -81,7 +81,7 @@ def check_roles(truth: Any, prediction: Any, dataset_json: Mapping[str, Any] | N
                 f"{true} was given as the truth, but holds predictions ({record}), and {predicted} as the prediction, "
                 "but holds true label maps; exchange them."
             )
-        yield f"{true}, which was taken for the truth, holds predictions of a model ({record})"
+        yield f"{true}, which was taken for the truth, holds predictions ({record})"
     for place in _around_prediction(prediction):
         file = place / "dataset.json"
         if dataset_json is None or not file.is_file() or str(file) == name:
@@ -91,7 +91,7 @@ def check_roles(truth: Any, prediction: Any, dataset_json: Mapping[str, Any] | N
         if different:
             yield (
                 f"{file} of the prediction has other labels than {name}, which was used: {format_list(different, 3)} "
-                "differ; the scores are wrong where the same label stands for something else"
+                "differ; the scores are wrong if the same label means something else"
             )
         return
 

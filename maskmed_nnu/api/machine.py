@@ -1,4 +1,4 @@
-"""What a machine offers nnU-Net and us, and what is wrong with it."""
+"""Check a machine for nnU-Net and maskmed_nnu."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LITTLE_SHARED_MEMORY = 1.0
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: ``status`` is "ok", "warning" or "problem", ``cure`` says what to do."""
+    """One check: ``status`` is "ok", "warning" or "problem", ``cure`` is what to do."""
 
     name: str
     status: str
@@ -30,13 +30,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `doctor` found."""
+    """The result of `doctor`."""
 
     checks: tuple[Check, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no problem; warnings may be."""
+        """Whether there is no problem; there may be warnings."""
         return all(check.status != PROBLEM for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Diagnosis:
 
 
 def doctor(plan: str | Path | None = None, *, dataset: str | int | None = None) -> Diagnosis:
-    """Look at releases, devices, nnU-Net's folders, discovery, memory and disk.
+    """Check versions, devices, nnU-Net's folders, discovery, memory and disk.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def doctor(plan: str | Path | None = None, *, dataset: str | int | None = None) 
     Raises
     ------
     InputError
-        For a plan that is not there, or is none.
+        If the plan does not exist, or is not a plans file.
     """
     plans = _read_plans(plan, dataset)
     checks = [*_releases(), *_devices(), *_folders(), *_discovery(), *_memory(), *_workers()]
@@ -93,7 +93,7 @@ def _read_plans(plan: str | Path | None, dataset: str | int | None) -> dict[str,
         path = folder / f"{name}.json"
     content = read_json(path, expected="nnU-Net's plans")
     if not isinstance(content, dict) or not isinstance(content.get("configurations"), dict):
-        raise InputError(f"{path} is no plans file of nnU-Net v2; name one that a planner has written.")
+        raise InputError(f"{path} is not a plans file of nnU-Net v2; name one that a planner has written.")
     return content
 
 
@@ -109,7 +109,7 @@ def _releases() -> Iterator[Check]:
         except PackageNotFoundError:  # those that we need are told below
             if name == "maskmed-nnu":
                 cure = f"{sys.executable} -m pip install maskmed-nnu"
-                yield Check(name, WARNING, "it is not installed, only imported", cure)
+                yield Check(name, WARNING, "it is imported but not installed", cure)
     for fault in release_faults():
         yield Check(fault.where, PROBLEM, fault.what, fault.cure)
 
@@ -123,7 +123,12 @@ def _devices() -> Iterator[Check]:
             name = torch.cuda.get_device_name(number)
             yield Check(f"cuda:{number}", OK, f"{name}, {free / GB:.1f} of {total / GB:.1f} GB free")
     elif torch.backends.mps.is_available():
-        yield Check("device", WARNING, "mps, which lacks some 3D operations", "add -device mps, or cpu where it fails")
+        yield Check(
+            "device",
+            WARNING,
+            "mps, which does not support some 3D operations",
+            "add -device mps, or -device cpu if mps fails",
+        )
     else:
         build = "a build without CUDA" if torch.version.cuda is None else f"built for CUDA {torch.version.cuda}"
         what = f"torch sees no GPU ({build})"
@@ -149,7 +154,7 @@ def _folders() -> Iterator[Check]:
             continue
         folder = Path(os.environ[variable])
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        new = "" if folder.is_dir() else ", made when it is needed"
+        new = "" if folder.is_dir() else ", created when needed"
         yield Check(variable, OK, f"{folder}{new}, {shutil.disk_usage(existing).free / GB:.1f} GB free")
 
 
@@ -194,7 +199,7 @@ def _workers() -> Iterator[Check]:
     threads = os.environ.get("OMP_NUM_THREADS")
     yield Check("cores", OK, f"{available}" + (f", OMP_NUM_THREADS={threads}" if threads else ""))
     if workers is None:
-        what = f"nnUNet_n_proc_DA={os.environ['nnUNet_n_proc_DA']} is no number"
+        what = f"nnUNet_n_proc_DA={os.environ['nnUNet_n_proc_DA']} is not a number"
         yield Check("augmentation", PROBLEM, what, f"export nnUNet_n_proc_DA={available}")
     elif workers > available:
         what = f"{workers} processes, but this process may use {available} of the machine's cores"
@@ -217,7 +222,7 @@ def _needs(plans: dict[str, Any]) -> Iterator[Check]:
     needs = plan_needs(plans)
     for name, memory in needs.memory.items():
         what = f"about {memory / GB:.1f} GB, {there / GB:.1f} GB are free on the {place}"
-        cure = f"plan again with -gpu_memory_target {max(1, int(there / GB))} and a name behind -overwrite_plans_name"
+        cure = f"plan again with -gpu_memory_target {max(1, int(there / GB))} and a name after -overwrite_plans_name"
         enough = memory <= there
         label = f"{plans.get('plans_name')} {name}"
         yield Check(label, OK if enough else PROBLEM, f"the training takes {what}", "" if enough else cure)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maskmed_nnu.progress import Report
 
 LOW_SCORE = 0.05
-"""Average precision asks for less likely objects, too."""
+"""The smallest score in COCO results; average precision needs less likely objects too."""
 
 
 def load(
@@ -44,18 +44,18 @@ def load(
         The folder of a training, which holds ``fold_0`` and so on, ``plans.json`` and ``dataset.json``; a package that
         `export` wrote; or the name of a model that comes with maskmed_nnu, as ``"nuclei"``.
     folds
-        Those whose predictions are averaged, as ``0``, ``[0, 1]`` or ``"all"``; by default all that are trained.
+        Folds whose predictions are averaged, as ``0``, ``[0, 1]`` or ``"all"``; by default all trained folds.
     checkpoint
         The file of the weights in each fold.
     device
-        ``"auto"`` (CUDA where there is one, or else the CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        ``"auto"`` (CUDA if available, else the CPU), ``"cpu"``, ``"cuda"`` or ``"mps"``.
     mirroring
         Whether predictions of mirrored images are averaged, as nnU-Net does.
 
     Raises
     ------
     InputError
-        Where there is no model, it is of another nnU-Net release, or a fold was not trained or is damaged.
+        If there is no model, it is from another nnU-Net release, or a fold is not trained or damaged.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def load(
     >>> model.predict("case_0000.nii.gz").save("case.nii.gz")  # doctest: +SKIP
     """
     if device not in DEVICES:
-        raise InputError(f"{device!r} is no device; legal are {', '.join(DEVICES)}.")
+        raise InputError(f"{device!r} is not a device; legal are {', '.join(DEVICES)}.")
     opened = open_model(source if isinstance(source, str) else Path(source), checkpoint=checkpoint)
     return Model(opened, folds=folds, device=device, mirroring=mirroring)
 
@@ -117,36 +117,36 @@ class Model:
     ) -> Prediction:
         """Predict one image.
 
-        The voxels are those that ``nnUNetv2_predict`` writes, whatever the image is given as.
+        The labels are those that ``nnUNetv2_predict`` writes, for every type of input.
 
         Parameters
         ----------
         image
-            An **array** (or what NumPy makes one of, and a tensor of torch): its axes are (channels,) z, y, x. Of a
-            model with one channel two axes are y, x and three are z, y, x. Of one with several channels the first axis
-            is that of the channels, and the others are y, x or z, y, x; a model of volumes takes z, y, x only. A volume
-            that is given to a 2D model is predicted slice by slice. Values are taken as they are.
+            An **array** (a NumPy array, whatever NumPy converts to one, or a torch tensor) with the axes (channels,) z,
+            y, x. For a model with one channel, two axes are y, x and three are z, y, x. For a model with several
+            channels, the first axis is the channels and the others are y, x or z, y, x. A 3D model takes z, y, x only.
+            A 2D model predicts a volume slice by slice. Values are used unchanged.
 
-            A **path** of any format that can be read, or a **list of paths**, the files of the channels of one image
+            A **path** in any supported format, or a **list of paths**, one for each channel of the image
             (nnU-Net's ``_0000``, ``_0001`` …).
 
-            A **nibabel image**: its axes are x, y, z, and so are those of the answer. A **SimpleITK image**: the answer
-            has the axes of ``GetArrayFromImage``, (z,) y, x; vector pixels are channels.
+            A **nibabel image**: its axes are x, y, z, also those of the prediction. A **SimpleITK image**: the
+            prediction has the axes of ``GetArrayFromImage``, (z,) y, x; vector pixels are channels.
         spacing
-            Of an array, in mm, in the order of its spatial axes: (z,) y, x. Images and files tell their own; a file
-            that tells none (PNG) may be given one, too.
+            Spacing of an array in mm, in the order of its spatial axes: (z,) y, x. Images and files have their own;
+            give it also for files without one (PNG).
         axes
-            Another order of the axes of an array, as "YXC" for a picture of skimage, or of a TIFF: a letter for each, C
-            channels, Z slices, Y rows, X columns. The answer then has the order of the spatial axes among them.
+            Axes of an array or TIFF in another order, as "YXC" for an image of skimage: C channels, Z slices, Y rows, X
+            columns. The prediction then has the spatial axes in this order.
         progress
-            Is called with a `Progress` as the image is read, preprocessed and resampled, and before each pass of the
-            network through a tile. What it raises ends the prediction and comes out of it, so that a button can stop
-            it; nothing is left running, and the model can predict again.
+            Called with a `Progress` when the image is read, preprocessed and resampled, and before each forward pass of
+            the network on a tile. If it raises an exception, the prediction stops and the exception is passed on, so a
+            button can cancel it; nothing keeps running, and the model can predict again.
 
         Raises
         ------
         InputError
-            Where the image cannot be read, or does not fit the model.
+            If the image cannot be read, or does not fit the model.
         """
         with self._threads():
             if progress is not None:
@@ -167,24 +167,24 @@ class Model:
         overwrite: bool = False,
         progress: Report | None = None,
     ) -> FolderSummary:
-        """Predict all images in a folder, or one; what was predicted before from the same images is kept.
+        """Predict all images in a folder, or one image; existing predictions of the same images are kept.
 
         Parameters
         ----------
         input
-            A folder of images, or an image. ``X_0000``, ``X_0001`` … are the channels of X where the model has as many.
+            A folder of images, or an image. ``X_0000``, ``X_0001`` … are the channels of X if the model has several.
         output
             The folder to write into: ``NAME`` with the data set's ending, as ``nnUNetv2_predict`` writes it, and
-            ``overlays/NAME.png``; of objects ``coco/NAME.json`` and the table ``objects/NAME.csv``, too, and of all
+            ``overlays/NAME.png``; for objects also ``coco/NAME.json`` and the table ``objects/NAME.csv``, and for all
             images together ``predictions_coco.json`` and ``objects.csv``.
         axes
-            Those of TIFFs, as for `predict`.
+            Axes of TIFFs, as for `predict`.
         coco
-            Whether results in COCO's format are written, for models of objects.
+            Whether COCO results are written, for models of objects.
         overlays
-            Whether pictures are drawn.
+            Whether overlays are written.
         probabilities
-            Whether probabilities are written to ``NAME.npz``, as ``--save_probabilities`` of nnU-Net does; of classes
+            Whether probabilities are written to ``NAME.npz``, as with ``--save_probabilities`` of nnU-Net; classes
             only.
         write
             Files for other tools, of these: ``"geojson"`` (QuPath), ``"rois"`` (ImageJ), ``"seg.nrrd"`` (3D Slicer),
@@ -192,20 +192,20 @@ class Model:
             ``geojson/NAME.geojson``, ``rois/NAME.zip``, ``slicer/NAME.seg.nrrd``, ``itksnap/NAME.txt`` and
             ``tif/NAME.tif``.
         overwrite
-            Whether images are predicted again that are predicted already.
+            Whether to predict images again that have a prediction.
         progress
-            Is called with a `Progress` before each image, and at the end.
+            Called with a `Progress` before each image, and at the end.
 
         Returns
         -------
         FolderSummary
-            What was predicted, kept, and refused with the reason. An image that cannot be predicted costs a sentence in
-            it; the others are predicted.
+            The images that were predicted, kept, or failed with the reason. An image that cannot be predicted is
+            skipped.
 
         Raises
         ------
         InputError
-            Before anything is written, where input or output are at fault.
+            Before anything is written, if input or output are invalid.
         """
         from maskmed_nnu.api.folder_prediction import predict_folder
 
@@ -282,7 +282,7 @@ class Model:
         axes: str | None = None,
         progress: Report | None = None,
     ) -> Explanation:
-        """Show what queries and attention do in one part of an image; see `maskmed_nnu.explain`."""
+        """Show what queries and attention do in one patch of an image; see `maskmed_nnu.explain`."""
         from maskmed_nnu.api.explanation import explain
 
         return explain(self, image, at=at, spacing=spacing, axes=axes, progress=progress)
@@ -317,7 +317,7 @@ class Model:
         )
 
     def _predict(self, image: InputImage, progress: Report | None = None, *, keep_logits: bool = False) -> Prediction:
-        """The network's turn, one image at a time; ``keep_logits`` where probabilities of classes will be asked for."""
+        """Use the network for one image at a time; ``keep_logits`` if probabilities of classes are needed."""
         from maskmed_nnu.nnunet.inference.array_prediction import predict_objects, predict_semantic
         from maskmed_nnu.nnunet.inference.trained_model import preprocess_array
 

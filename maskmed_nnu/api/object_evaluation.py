@@ -115,7 +115,7 @@ def evaluate_objects(
         For what `maskmed_nnu.instances.metrics.evaluation.evaluate` refuses.
     """
     if max_detections < 1:
-        raise InputError(f"max_detections is {max_detections}; at least 1 object an image must count.")
+        raise InputError(f"max_detections is {max_detections}; give 1 or more objects per image.")
     if not all(is_path(one) and not Path(one).is_file() for one in (truth, prediction)):
         with TemporaryDirectory(prefix="maskmed-") as folder:
             places, found_scores = _write_image(Path(folder), truth, prediction)

@@ -28,7 +28,9 @@ def voxel_of_input(
     try:
         voxel = tuple(int(index) for index in at)
     except (TypeError, ValueError):
-        raise InputError(f"at={at!r} is no voxel; give a number for each of {', '.join(image.axes.lower())}.") from None
+        raise InputError(
+            f"at={at!r} is not a voxel; give a number for each of {', '.join(image.axes.lower())}."
+        ) from None
     if len(voxel) != in_input.ndim or not all(0 <= i < n for i, n in zip(voxel, in_input.shape, strict=True)):
         raise InputError(
             f"There is no voxel at ({', '.join(map(str, voxel))}); the image has {format_shape(in_input.shape)} voxels "

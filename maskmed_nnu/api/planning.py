@@ -1,4 +1,4 @@
-"""What each network would train on: the planners' choices side by side, before anything is written."""
+"""Compare what each planner would choose for a data set, before anything is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PlannedConfiguration:
     """One configuration of one network.
 
     ``patch`` and ``spacing`` are in the order of the plans (z, y, x). ``memory_gb`` is the planner's estimate for the
-    training, ``steps_per_hour`` what was measured on this machine, or the reason for which it was not: ``failure``.
+    training, ``steps_per_hour`` is measured on this machine; if it could not be, ``failure`` gives the reason.
     """
 
     network: str
@@ -45,7 +45,7 @@ class PlannedConfiguration:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What `plan` found. ``refusals`` are the networks whose planner refuses the data set, with its reason."""
+    """The result of `plan`. ``refusals`` are the networks whose planner rejects the data set, with the reason."""
 
     data_set: str
     kind: str
@@ -77,17 +77,17 @@ def plan(
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> PlanReport:
-    """Plan a raw data set with each network that suits it, and nnU-Net's own beside them; nothing is written.
+    """Plan a raw data set for each suitable network and for nnU-Net's own; nothing is written.
 
-    The planners run in a process of their own, in a temporary folder. A fingerprint that nnU-Net has extracted of the
-    same number of cases is taken over; otherwise it is extracted, which reads all images.
+    The planners run in a separate process, in a temporary folder. An existing fingerprint of the same number of cases
+    is copied; otherwise it is extracted, which reads all images.
 
     Parameters
     ----------
     dataset
         Number or name of a data set in ``nnUNet_raw``, as in 10 or "Dataset010_Cells".
     networks
-        Names of networks; by default all that can learn the labels of the data set.
+        Names of networks; by default all that support the labels of the data set.
     measure
         Measure steps per hour on this machine: a few training steps of each configuration, on noise.
     device
@@ -98,7 +98,7 @@ def plan(
     Raises
     ------
     InputError
-        For a data set that is not there, or that no network can be planned for.
+        If the data set does not exist, or no network can be planned for it.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def plan(
         data_set=data.name,
         kind="objects" if data.objects else "classes",
         cases=len(data.cases),
-        fingerprint="extracted for this plan" if reused is None else f"taken over from {reused}",
+        fingerprint="extracted for this plan" if reused is None else f"copied from {reused}",
         suggestion=suggestion.name,
         reason=reason,
         configurations=tuple(rows),

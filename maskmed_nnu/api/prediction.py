@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""The prediction of a model for one image."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Prediction:
     ----------
     labels
         ``[*axes]`` in the order of the input's axes (a nibabel image has x, y, z): the values that ``nnUNetv2_predict``
-        writes. Of objects those are ids, ``class · label_divisor + index`` in data sets with a ``label_divisor``;
-        where label files of the data set have layers, ``[layers, *axes]``.
+        writes. For objects they are ids, ``class · label_divisor + index`` in data sets with a ``label_divisor``;
+        ``[layers, *axes]`` if label files of the data set have layers.
     axes
         The spatial axes of the input in their order, as "ZYX".
     spacing
-        In mm along `axes`; None where the input tells none.
+        In mm along `axes`; None if the input has none.
     names
         The name of each class by its number.
     notes
-        Sentences about what may be wrong with the input or the result.
+        Warnings about the input or the result.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Prediction:
 
     @property
     def has_objects(self) -> bool:
-        """Whether this is about single objects, rather than the class of each pixel."""
+        """Whether objects were predicted, not the class of each pixel."""
         return self._objects is not None
 
     @cached_property
@@ -92,22 +92,22 @@ class Prediction:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """int64 ``[N]``: the value of each object in `labels`; 0 where others of higher scores hide it there."""
+        """int64 ``[N]``: the value of each object in `labels`; 0 if objects with higher scores cover it there."""
         return self._list.ids
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """float32 ``[N]``: how likely each object is one."""
+        """float32 ``[N]``: the score of each object, from 0 to 1."""
         return self._list.scores
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """int64 ``[N]``: the class number of each object, of which `names` has the name."""
+        """int64 ``[N]``: the class number of each object; its name is in `names`."""
         return self._list.classes
 
     @property
     def boxes(self) -> NDArray[np.int64]:
-        """int64 ``[N, 2·dim]``: the first pixel of each object along `axes`, then the one behind the last."""
+        """int64 ``[N, 2·dim]``: the first pixel of each object along `axes`, then the one after the last."""
         return self._list.boxes
 
     @property
@@ -117,30 +117,31 @@ class Prediction:
 
     @cached_property
     def probabilities(self) -> NDArray[Any]:
-        """float32 ``[K, *axes]``: of each class, background first, which sum to one, or of each region.
+        """float32 ``[K, *axes]``: the probability of each class, background first, with sum 1; or of each region.
 
-        They are computed when they are asked for.
+        They are computed on demand.
 
         Raises
         ------
         InputError
-            Where the model predicts objects.
+            If the model predicts objects.
         """
         if self._make_probabilities is None:
             raise InputError("This model predicts objects, which have scores, not probabilities of classes.")
         return np.ascontiguousarray(self._image.to_input(self._make_probabilities()))
 
     def to_coco(self, image_id: str | int | None = None, *, min_score: float | None = None) -> list[dict[str, Any]]:
-        """The objects as results in COCO's format, with masks as compressed RLE; of a volume slice by slice.
+        """The objects as COCO results with compressed RLE masks; volumes slice by slice.
 
-        Of an object of a volume, the results of its slices have the same ``instance_id``.
+        The slices of one object of a volume have the same ``instance_id``.
 
         Parameters
         ----------
         image_id
-            By default the name of the image; slices get it with ``_z`` behind it.
+            By default the name of the image; for slices followed by ``_z``.
         min_score
-            Lower scores than the plans ask for, down to 0.05, give less likely objects too, as average precision wants.
+            Smallest score, by default that of the plans; values down to 0.05 add less likely objects, for average
+            precision.
         """
         from maskmed_nnu.instances.coco import coco_results
 
@@ -155,15 +156,14 @@ class Prediction:
     def to_table(self) -> pandas.DataFrame:
         """A row for each object, or for each class.
 
-        Of objects: ``id`` (value in `labels`), ``class``, ``score``, ``pixels``; ``volume_mm3``, in planes
-        ``area_mm2``, where the spacing is known; what scikit-image's ``regionprops_table`` calls so: ``area`` and
-        ``equivalent_diameter_area`` with this spacing, so in mm or else in pixels, and, in pixels along `axes`,
-        ``centroid-0``, ``centroid-1`` … and ``bbox-0`` …, first all starts, then all stops; where the spacing is known,
-        the centroid in space ``world_x``, ``world_y`` (and ``world_z``) in mm, as ITK and DICOM count: towards left,
-        posterior, superior; and ``touches_border``, whether it reaches the border of the image, so that a part may be
-        missing.
+        Objects: ``id`` (value in `labels`), ``class``, ``score``, ``pixels``; ``volume_mm3``, or ``area_mm2`` in 2D, if
+        the spacing is known; as in scikit-image's ``regionprops_table`` ``area`` and ``equivalent_diameter_area`` with
+        this spacing (in mm, else in pixels), and in pixels along `axes` ``centroid-0``, ``centroid-1`` … and ``bbox-0``
+        …, first all starts, then all stops; if the spacing is known, the centroid in space ``world_x``, ``world_y``
+        (and ``world_z``) in mm, as in ITK and DICOM: towards left, posterior, superior; and ``touches_border``, whether
+        it reaches the border of the image, where a part may be missing.
 
-        Of classes: ``id``, ``class``, ``pixels``, and ``volume_mm3`` or ``area_mm2`` where the spacing is known.
+        Classes: ``id``, ``class``, ``pixels``, and ``volume_mm3`` or ``area_mm2`` if the spacing is known.
         """
         import pandas
 
@@ -185,29 +185,29 @@ class Prediction:
         return pandas.DataFrame(columns)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write what was found to a file, by its ending; whole or not at all.
+        """Write the prediction to a file; the ending chooses the format. The file is complete or absent.
 
-        **Label maps**: `labels` with the place of the image, as ``nnUNetv2_predict`` writes them: NIfTI (``.nii.gz``,
-        ``.nii``), NRRD, MetaImage, TIFF and, of one plane, PNG.
+        ***Label maps**: `labels` with the geometry of the image, as ``nnUNetv2_predict`` writes them: NIfTI
+        (``.nii.gz``, ``.nii``), NRRD, MetaImage, TIFF and, for one plane, PNG.
 
         **For other tools**: ``.geojson`` for QuPath, ``.zip`` with ROIs for ImageJ and Fiji, ``.seg.nrrd`` for 3D
-        Slicer, and ``.txt`` with label descriptions for ITK-SNAP. The first three hold each object and each region of
-        classes whole, where they overlap, too.
+        Slicer, and ``.txt`` with label descriptions for ITK-SNAP. The first three contain each object and each region
+        completely, also where they overlap.
 
         Raises
         ------
         InputError
-            Where the format cannot hold them, or the file is the input's.
+            If the format cannot hold them, or the file is the input.
         """
         from maskmed_nnu.api.tool_files import save
 
         save(Path(path), self)
 
     def plot(self, *, index: int | None = None) -> Figure:
-        """A figure of matplotlib: the image with classes tinted, or objects outlined; pyplot is left alone.
+        """A matplotlib figure: the image with classes tinted, or objects outlined; pyplot is not used.
 
-        ``index`` is the slice of a volume, along its first axis as it is stored. By default it is the one that shows
-        most, and of objects of a volume three planes through the middle are shown.
+        ``index`` is the slice of a volume, along its first axis as it is stored. By default it is the slice with most
+        labelled pixels; for objects of a volume, three planes through the middle.
         """
         from maskmed_nnu.visualization.map_figure import map_figure
 
@@ -217,11 +217,11 @@ class Prediction:
         return map_figure(picture, names, title=title, aspect=1.0 if self._in_planes(index) else self._aspect())
 
     def _in_planes(self, index: int | None) -> bool:
-        """Whether the picture is of three planes."""
+        """Whether the overlay shows three planes."""
         return index is None and self._objects is not None and self._objects.in_space
 
     def _aspect(self) -> float:
-        """The height of a pixel over its width, in the picture of a slice."""
+        """The height of a pixel divided by its width, in the overlay of a slice."""
         spacing: Any = self._image.properties["spacing"]
         return float(spacing[1]) / float(spacing[2])
 
@@ -261,7 +261,7 @@ class Prediction:
         return VolumeView(None if geometry is None else axis_codes(geometry), (z, y, x), (depth, height, width))
 
     def _repr_html_(self) -> str:
-        """For notebooks: the picture and the first rows of the table."""
+        """For notebooks: the overlay and the first rows of the table."""
         from html import escape
 
         from maskmed_nnu.visualization.map_figure import png_of

@@ -21,11 +21,11 @@ HEAD = 2000
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What `report` wrote.
+    """The result of `report`.
 
-    ``score`` is the mean of the cases' Dice, or of their PQ where objects are found (``scored_by``); None where no case
-    was scored. ``failures``: classes that were missed or invented, summed over the cases, or objects; ``faults``: cases
-    that could not be evaluated. ``notes`` are sentences on what is missing.
+    ``score`` is the mean of the cases' Dice, or of their PQ for models of objects (``scored_by``); None if there are no
+    scores. ``failures``: missed or invented classes or objects, summed over the cases; ``faults``: cases that could not
+    be evaluated. ``notes`` name what is missing.
     """
 
     path: Path
@@ -49,24 +49,24 @@ def report(
 ) -> TrainingReport:
     """Write a training as one HTML page that needs no network and no other file.
 
-    It shows scores of all folds' validations by class, the best, the median and the worst case with truth and
-    prediction, what was missed and invented, the training's curves, what was planned and why, and the commands that
-    make the model again. What is not there (a fold without a validation, images, a log) is told in the page.
+    It shows the validation scores of all folds by class, the best, median and worst case with truth and prediction,
+    missed and invented classes, training curves, the plan with reasons, and the commands that train the model again.
+    The page says what is missing (the validation of a fold, images, a log).
 
     Parameters
     ----------
     model_folder
         The folder of a training, ``TRAINER__PLANS__CONFIGURATION``, finished or not. Images and true label maps are
-        looked for in ``nnUNet_raw`` and ``nnUNet_preprocessed``.
+        read from ``nnUNet_raw`` and ``nnUNet_preprocessed``.
     path
         The page to write; by default ``report.html`` in the folder. An older report is replaced, any other file is not.
     progress
-        Is called with a `maskmed_nnu.Progress`, in this thread.
+        Called with a `maskmed_nnu.Progress`, in this thread.
 
     Raises
     ------
     InputError
-        Where there is no training or nothing was trained, or ``path`` is no place for a page.
+        If there is no training, or ``path`` cannot be written.
 
     Examples
     --------
@@ -80,9 +80,7 @@ def report(
 
     folder = Path(model_folder).expanduser()
     if folder.is_file():
-        raise InputError(
-            f"{folder} is a file; a report is made of the folder of a training, which holds logs and validations."
-        )
+        raise InputError(f"{folder} is a file; name the folder of a training, with its logs and validations.")
     record = read_record(folder)
     target = checked_page(folder / NAME if path is None else Path(path).expanduser())
     scores = record.score(find_partners(record.folder, record.classes), progress=progress)
@@ -104,7 +102,7 @@ def report(
 
 
 def checked_page(path: Path) -> Path:
-    """Refuse a page that would replace something else, before minutes go by.
+    """Refuse a page that would replace another file, before the report is made.
 
     Raises:
         InputError
@@ -112,12 +110,12 @@ def checked_page(path: Path) -> Path:
     from maskmed_nnu.visualization.report_page import GENERATOR
 
     if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path} is no name for a report; name a file that ends in .html.")
+        raise InputError(f"{path} is not a name for a report; name a file that ends in .html.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} for the report; make it, or name another one.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file that ends in .html.")
     if path.is_file() and GENERATOR.encode() not in path.read_bytes()[:HEAD]:
-        raise InputError(f"{path} is there already and no report of maskmed_nnu; name another file.")
+        raise InputError(f"{path} exists and is not a report of maskmed_nnu; name another file.")
     refuse_image_folder(path.parent)
     return path

@@ -1,4 +1,4 @@
-"""What stands in the report of a training, in words, tables and charts."""
+"""Content of the report of a training: text, tables and charts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
     fingerprint = fingerprint_rows(record.fingerprint, record.dataset_json)
     notes = [*_notes_on_training(record.curves), *record.validations.notes, *(_ended(note) for note in scores.notes)]
     if not record.fingerprint:
-        notes.append("The folder holds no dataset_fingerprint.json, so that little is known of the training images.")
+        notes.append("The folder has no dataset_fingerprint.json, so the training images cannot be described.")
     kind = "objects" if record.objects else "classes"
     planned_classes = (record.plans.get("maskmed_nnu") or {}).get("num_classes")
     return Page(
@@ -55,7 +55,7 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
         summary=_table(scores.summary),
         summary_caption=_summary_caption(record),
         boxes=[boxes_of(metric, samples) for metric, samples in scores.metrics.items()],
-        no_scores="No case has been scored, because no fold has predictions of a final validation and their truth.",
+        no_scores="There are no scores, because no fold has predictions of a final validation with their truth.",
         examples=_examples(record, scores, progress),
         examples_caption=_examples_caption(record),
         colours=list((OBJECT_LEGEND if record.classes is None else class_legend(record.classes)).items()),
@@ -75,7 +75,7 @@ def page_of(record: TrainingRecord, scores: ValidationScores, *, progress: Repor
         versions=_versions(record),
         titled_dataset=names.dataset,
         commands=commands(record.folder, record.plans, names, record.folds),
-        footer=f"Written by maskmed report on {date.today().isoformat()}. For research; no medical device.",
+        footer=f"Written by maskmed report on {date.today().isoformat()}. For research only; not a medical device.",
     )
 
 
@@ -89,11 +89,11 @@ def _notes_on_training(curves: Sequence[TrainingCurve]) -> list[str]:
                 if curve.epochs
                 else "before its first epoch ended"
             )
-            notes.append(f"Fold {curve.fold} is not trained to the end: its log ends {reached}.")
+            notes.append(f"Fold {curve.fold} is not fully trained: its log ends {reached}.")
         elif not curve.epochs:
-            notes.append(f"Fold {curve.fold} has no log of its training, nor a checkpoint that holds one.")
+            notes.append(f"Fold {curve.fold} has no log of its training, and no checkpoint with one.")
         elif curve.from_checkpoint:
-            notes.append(f"Fold {curve.fold} has no log; its curves are those that its checkpoint holds.")
+            notes.append(f"Fold {curve.fold} has no log; its curves come from the checkpoint.")
     return notes
 
 
@@ -183,25 +183,27 @@ def _examples(record: TrainingRecord, scores: ValidationScores, progress: Report
 def _examples_caption(record: TrainingRecord) -> str:
     if record.objects:
         return (
-            f"By PQ. Areas are true objects, lines are found ones; an object counts as found from an IoU of {IOU:g} on."
+            "By PQ. Areas are true objects, lines are predicted ones; an object counts as found at an IoU of at "
+            f"least {IOU:g}."
         )
     return (
-        "By mean Dice over the classes. Areas are the truth, lines what was found. Volumes are shown in radiological "
-        "convention, the patient's right on the left, along the voxel axes that are closest to the body's; planes go "
-        "through the slice with most labelled voxels, and the slider through the others."
+        "By mean Dice over the classes. Areas are the truth, lines the prediction. Volumes are shown in radiological "
+        "convention, the patient's right on the left, along the voxel axes closest to those of the body. The "
+        "first view shows the slice with most labelled voxels; the slider shows the others."
     )
 
 
 def _summary_caption(record: TrainingRecord) -> str:
     if record.objects:
         return (
-            "Summed over all cases before they are divided. AP and AP50 need the objects' scores: they are those that "
-            "the final validation measured, as a mean over folds. See docs/reference/metrics.md for the metrics."
+            "Counts are summed over all cases before the metrics are computed. AP and AP50 need the scores of the "
+            "objects: they are means over folds of what the final validation measured. See docs/reference/metrics.md "
+            "for the metrics."
         )
     return (
-        "Means over cases; a class that was missed or invented counts as the worst case, and means of what was found "
-        "stand beside. Distances in mm, or in pixels where files tell no spacing. See docs/reference/metrics.md for "
-        "the metrics."
+        "Means over cases; a missed or invented class counts as the worst case, and means over found classes are in "
+        "a column of their own. Distances in mm, or in pixels if files have no spacing. See docs/reference/metrics.md "
+        "for the metrics."
     )
 
 
@@ -213,19 +215,17 @@ def _failures(record: TrainingRecord, scores: ValidationScores) -> Table:
 
 def _failures_caption(record: TrainingRecord) -> str:
     if record.objects:
-        return (
-            f"True objects that no predicted one meets with an IoU of {IOU:g}, and predicted ones without a true one."
-        )
+        return f"True objects without a predicted object at an IoU of {IOU:g}, and predicted ones without a true one."
     return (
-        "Classes that a case has but that were not found at all (missed), and classes that were found in a case "
-        "without them (invented); volumes in mm³, or in pixels where files tell no spacing."
+        "Classes that are in the truth of a case but not in the prediction (missed), and the reverse (invented); "
+        "volumes in mm³, or in pixels if files have no spacing."
     )
 
 
 def _faults(record: TrainingRecord, scores: ValidationScores) -> Table:
     rows = [(fault.case, fault.fold, fault.reason) for fault in scores.faults]
     rows += [
-        (name, fold, "The fold's validation has no prediction of it; nnUNetv2_train with --val makes it.")
+        (name, fold, "The validation of the fold has no prediction of it; run nnUNetv2_train with --val.")
         for name, fold in record.validations.missing
     ]
     return Table(("case", "fold", "why"), rows, words=True) if rows else NO_TABLE

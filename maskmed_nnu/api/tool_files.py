@@ -45,7 +45,7 @@ def tool_files(names: Sequence[str]) -> list[ToolFile]:
     unknown = [name for name in names if name not in TOOL_FILES]
     if isinstance(names, str) or unknown:
         what = names if isinstance(names, str) else unknown[0]
-        raise InputError(f"{what!r} is no kind of file to write; give a list of some of {', '.join(TOOL_FILES)}.")
+        raise InputError(f"{what!r} is not a kind of file to write; give a list of some of {', '.join(TOOL_FILES)}.")
     return [TOOL_FILES[name] for name in dict.fromkeys(names)]
 
 
@@ -68,8 +68,7 @@ def save(path: Path, prediction: Prediction) -> None:
     if tool_file is None and formats.ending(path) not in WRITTEN:
         others = ", ".join(kind.ending for kind in TOOL_FILES.values() if kind.ending not in WRITTEN)
         raise InputError(
-            f"{path} has no ending that label maps are written with; legal are {', '.join(WRITTEN)}, and for other "
-            f"tools {others}."
+            f"{path} has no file ending of a label map; legal are {', '.join(WRITTEN)}, and for other tools {others}."
         )
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent} for {path.name}; make it, or name another.")

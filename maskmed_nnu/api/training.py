@@ -1,4 +1,4 @@
-"""From a raw data set to a trained and evaluated network, by nnU-Net's own commands."""
+"""Train and evaluate a network on a raw data set with nnU-Net's own commands."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One of nnU-Net's commands, or where ``command`` is empty a note on what was finished before."""
+    """One of nnU-Net's commands; if ``command`` is empty, a note about a finished step."""
 
     title: str
     command: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
-        """The command as it is typed into a shell."""
+        """The command, quoted for a shell."""
         return shlex.join(self.command)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What `train` did, or with ``dry_run`` would do.
+    """What `train` did, or would do with ``dry_run``.
 
     ``scores`` are nnU-Net's means over the foreground of each fold's validation; ``"crossval"`` stands for several
-    folds together. ``evaluation`` is what `maskmed_nnu.evaluate` finds in these predictions of unseen cases; it is None
-    where there are none, and ``notes`` say why they could not be evaluated.
+    folds together. ``evaluation`` is the result of `maskmed_nnu.evaluate` for these predictions of unseen cases; it is
+    None if there are none, and ``notes`` give the reason.
     """
 
     data_set: str
@@ -90,36 +90,36 @@ def train(
     progress: Callable[[Step], None] | None = None,
     output: Callable[[bytes], object] | None = None,
 ) -> TrainingResult:
-    """Plan, preprocess, train, validate: what is done already is left out, what was interrupted goes on.
+    """Plan, preprocess, train, validate: finished steps are skipped, interrupted ones resume.
 
     Parameters
     ----------
     dataset
         Number or name of a data set in ``nnUNet_raw``.
     network
-        Name of a network, as in "maskmed"; by default the one that the data set suggests (see `plan`).
+        Name of a network, as in "maskmed"; by default the one suggested for the data set (see `plan`).
     folds
         Numbers of folds, or "all". By default fold 0: one network, trained on four fifths of the cases and evaluated on
         the others. With fewer than five cases it is "all": trained and evaluated on every case.
     configuration
-        "2d", "3d_fullres" …; by default 2d for pictures and networks that are 2D, else 3d_fullres.
+        "2d", "3d_fullres" …; by default 2d for 2D images and 2D networks, else 3d_fullres.
     epochs, minutes
-        How long to train; by default as long as the trainer does, 1000 epochs.
+        Length of the training; by default that of the trainer, 1000 epochs.
     device
         "auto", "cpu", "cuda" or "mps".
     dry_run
-        Run nothing: the result says what would be run.
+        Run nothing; the result lists the commands.
     progress
         Called with each step before it begins.
     output
-        Called with what the commands print, as it comes, from another thread.
+        Called with the output of the commands, line by line, from another thread.
 
     Raises
     ------
     InputError
-        For a data set, network, fold or length that there is not.
+        If the data set, network or fold does not exist, or the length is invalid.
     CommandError
-        Where a command fails; ``status`` is its own.
+        If a command fails; ``status`` is its exit status.
 
     Examples
     --------
@@ -134,10 +134,10 @@ def train(
     from maskmed_nnu.nnunet.trial.training_state import check_folders, number_of_folds
 
     if epochs is not None and minutes is not None:
-        raise InputError("Epochs and minutes are both given; a training is as long as one of them says.")
+        raise InputError("epochs and minutes are both given; give one of them.")
     for name, length in (("epochs", epochs), ("minutes", minutes)):
         if length is not None and length < 1:
-            raise InputError(f"{length} {name} are no length of a training; give at least 1.")
+            raise InputError(f"{length} {name} is not a length of a training; give at least 1.")
     check_hook()
     check_folders()
     chosen_device = choose_device(device)
@@ -188,7 +188,7 @@ def _run(step: Step, output: Callable[[bytes], object] | None) -> None:
     status = run_command(step.command, write=write)
     if status:
         lines = b"".join(said).decode(errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()}" if lines and output is None else "; its output says why"
+        last = f": {lines[-1].strip()}" if lines and output is None else "; the reason is in its output"
         raise CommandError(f"{step.line} ended with status {status}{last}", status=status)
 
 
@@ -228,7 +228,7 @@ def _steps(
         steps = [Step("plan and preprocess", tuple(plan))]
     elif state == "planned":
         again = ["nnUNetv2_preprocess", "-d", number, "-plans_name", choice.plans, "-c", configuration, "-np", cores]
-        steps = [Step("preprocess with the plans that are there", tuple(again))]
+        steps = [Step("preprocess with the existing plans", tuple(again))]
     else:
         steps = [Step(f"planned and preprocessed before, in {choice.plans}")]
     for fold in folds:
@@ -239,7 +239,7 @@ def _steps(
             case "trained":
                 steps.append(Step(f"validate fold {fold}, which is trained", (*command, "--val")))
             case "interrupted":
-                steps.append(Step(f"go on with the training of fold {fold}", (*command, "--c")))
+                steps.append(Step(f"resume the training of fold {fold}", (*command, "--c")))
             case _:
                 steps.append(Step(f"train fold {fold}", tuple(command)))
     numbered = [fold for fold in folds if fold != "all"]

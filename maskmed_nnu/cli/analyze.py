@@ -39,7 +39,7 @@ White noise has the exponents 0.5, 0.5 and 0, a random walk 1, 1.5 and -2.
 docs/explanation/attention-reach.md says what each means.
 
 In the output folder:
-  analysis.csv   a row for each module; it is shown on the screen, too
+  analysis.csv   a row for each module, also printed
   MODULE.png     its autocorrelation, spectrum, fluctuations and
                  aggregated deviation, with the fitted laws"""
 EXAMPLE = "maskmed analyze -i pictures -o measured -d 10"
@@ -62,8 +62,8 @@ def run(
     """Measure every image, then write the table and the plots.
 
     Raises:
-        InputError: before anything is measured, where model or input are at fault; after everything is written, where
-            some images could not be measured.
+        InputError: Before anything is measured, if model or input are invalid; after everything is written, if some
+            images could not be measured.
     """
     check_hook()
     refuse_image_folder(output)
@@ -105,7 +105,10 @@ def run(
                 maps[name].add(values)
     if padded:
         patch_size = "×".join(map(str, predictor.configuration_manager.patch_size))
-        warn(f"{padded} images are smaller than the patch of {patch_size}: the zeros around them are measured, too.")
+        warn(
+            f"{padded} images are smaller than the patch of {patch_size}: they are padded with zeros, and the "
+            "zeros are measured too."
+        )
     if failed < len(cases):
         _write(output, maps)
     if failed < len(cases) and json:
@@ -115,7 +118,9 @@ def run(
         print(f"\nfold {fold} of {source.name}\n\n{markdown_table(maps)}\n")
         print(f"table {output / TABLE}, plots beside it")
     if failed:
-        raise InputError(f"{failed} of {len(cases)} images could not be measured; the reason for each stands above.")
+        raise InputError(
+            f"{failed} of {len(cases)} images could not be measured; the reason for each is printed above."
+        )
 
 
 def _write(folder: Path, maps: dict[str, ModuleCurves]) -> None:

@@ -1,4 +1,4 @@
-"""What commands show: tables and JSON on stdout, progress and warnings on stderr."""
+"""Output of the commands: tables and JSON on stdout, progress and warnings on stderr."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ UNLIMITED = 10_000
 
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
-        """The caller of all commands knows what to do; Rich would exit with status 1."""
+        """Raise, so that `main` handles it; Rich would exit with status 1."""
         raise
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where to print: a terminal in its width, or else lines of any length and no colours.
+    """The console to print on: as wide as the terminal; if it is not a terminal, lines of any length without colours.
 
-    Text is taken as it is: brackets and colons in names of files mean nothing. ``NO_COLOR`` is heeded.
+    Text is printed unchanged: brackets and colons in file names are not markup. ``NO_COLOR`` is respected.
     """
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
     width = None if terminal else UNLIMITED
@@ -35,7 +35,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1) -> None:
-    """Print a table whose first `names` columns are words and the others numbers; markdown where it is no terminal."""
+    """Print a table whose first `names` columns are text and the others numbers; markdown if it is not a terminal."""
     target = console()
     table = Table(box=SIMPLE_HEAD if target.is_terminal else MARKDOWN)
     for position, title in enumerate(header):
@@ -50,7 +50,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: 
 
 
 def print_json(content: Any) -> None:
-    """Print one JSON object, which is all that a command with ``--json`` prints on stdout; not a number is null."""
+    """Print one JSON object, all that a command with ``--json`` prints on stdout; NaN and infinity become null."""
     print(json.dumps(_legal(content), indent=2, ensure_ascii=False, default=str))
 
 
@@ -83,7 +83,7 @@ def _bar() -> bars.Progress:
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """A bar on stderr for each stage of what the function is told.
+    """A progress bar on stderr for each stage that is reported.
 
     >>> with progress() as report:
     ...     report(Progress("reading", 1, 2, "case_7"))

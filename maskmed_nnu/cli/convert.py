@@ -1,4 +1,4 @@
-"""``maskmed convert``: images with annotated objects become an nnU-Net raw data set, or volumes are turned."""
+"""``maskmed convert``: make an nnU-Net raw data set from annotated images, or reorient volumes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from maskmed_nnu.cli.console import print_json, progress
 from maskmed_nnu.cli.options import Axes, Json, checked
 
 DESCRIPTION = """\
-Make an nnU-Net raw data set from images with annotated objects or classes, or turn volumes to one orientation.
+Make an nnU-Net raw data set from images with annotated objects or classes, or bring volumes into one orientation.
 
-A data set needs --id and --name, and what it is made from:
+A data set needs --id, --name and one of these sources:
   --coco JSON --images DIR   COCO json: polygons or RLE, overlaps, crowd
   --images DIR --masks DIR   a label map for each image (StarDist)
-  --images DIR               label maps beside them, X_masks.tif (Cellpose)
+  --images DIR               label maps in the same folder, X_masks.tif (Cellpose)
   --dsb DIR                  a folder for each image, a mask per object
   --ctc DIR                  Cell Tracking Challenge: 01/t000.tif, 01_GT/SEG/man_seg000.tif
-Images may be volumes: TIFF stacks, NIfTI, NRRD, MetaImage. With --semantic the masks of the second and third form hold
-classes instead of objects. With --components they hold classes, too, and the connected components are the objects, as
-of lesions:
+Images may be volumes: TIFF stacks, NIfTI, NRRD, MetaImage. With --semantic, the masks of the second and third form hold
+classes instead of objects. With --components they hold classes too, and each connected component becomes an object, for
+example a lesion:
   --images DatasetX/imagesTr --masks DatasetX/labelsTr --components --min-volume 10
 
-To turn all NIfTI, NRRD and MetaImage volumes of a folder, such as a raw data set with its labels or images to be
-predicted, into a copy in which they have one orientation (nothing is resampled):
+To copy a folder of NIfTI, NRRD and MetaImage volumes (a raw data set with its labels, or images to predict) so that all
+have one orientation, without resampling:
   --reorient RAS --images DIR --output NEW_DIR"""
-EXAMPLE = "maskmed convert --images pictures --masks labels --id 10 --name Cells"
+EXAMPLE = "maskmed convert --images images --masks labels --id 10 --name Cells"
 
 
 def _orientation(text: str) -> str:
@@ -41,7 +41,7 @@ def run(
     coco: Annotated[Path | None, Option("--coco", metavar="JSON", help="COCO json of instances")] = None,
     images: Annotated[Path | None, Option("--images", metavar="DIR", help="folder of images")] = None,
     masks: Annotated[
-        Path | None, Option("--masks", metavar="DIR", help="folder of label maps (default: beside the images)")
+        Path | None, Option("--masks", metavar="DIR", help="folder of label maps (default: the folder of the images)")
     ] = None,
     dsb: Annotated[
         Path | None, Option("--dsb", metavar="DIR", help="folder of folders with images/ and masks/")
@@ -69,7 +69,7 @@ def run(
             "--min-volume",
             metavar="MM3",
             help="--components: smallest volume in mm³, in 2D area in mm², that is kept; a voxel or pixel counts as 1 "
-            "where a file tells no spacing",
+            "if a file has no spacing",
         ),
     ] = None,
     axes: Axes = None,
@@ -78,8 +78,8 @@ def run(
         Option(
             "--spacing",
             metavar="UM",
-            help="of TIFF stacks, in micrometres between slices, rows and columns, as in --spacing 2 0.4 0.4 (default: "
-            "as ImageJ's and OME's metadata tell, else 1 1 1)",
+            help="spacing of TIFF stacks in micrometres between slices, rows and columns, as in --spacing 2 0.4 0.4 "
+            "(default: from ImageJ or OME metadata, else 1 1 1)",
         ),
     ] = None,
     id: Annotated[int | None, Option("--id", metavar="N", help="number of the data set, 1 to 999")] = None,
@@ -96,17 +96,17 @@ def run(
         ),
     ] = None,
     split_pieces: Annotated[
-        bool, Option("--split-pieces", help="give each piece of an object in several pieces an id of its own")
+        bool, Option("--split-pieces", help="give each piece of a disconnected object its own id")
     ] = False,
-    test: Annotated[int, Option("--test", metavar="N", help="keep the last N cases by name as unseen ones")] = 0,
+    test: Annotated[int, Option("--test", metavar="N", help="keep the last N cases by name as test cases")] = 0,
     reorient: Annotated[
         str | None,
         Option(
             "--reorient",
             metavar="CODE",
             callback=checked(_orientation),
-            help="where x, y and z of all volumes shall run to: R or L, A or P, S or I, in any order, as in nibabel's "
-            "RAS",
+            help="direction in which x, y and z of all volumes increase: R or L, A or P, S or I, in any order, as "
+            "nibabel's RAS",
         ),
     ] = None,
     output: Annotated[
@@ -115,7 +115,7 @@ def run(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Convert, print what was read and what was refused, and the commands that come next."""
+    """Convert; print what was read, what was rejected, and the next commands."""
     # here, so that `maskmed convert --help` does not wait for the readers
     from maskmed_nnu.api.conversion import convert
 

@@ -1,4 +1,4 @@
-"""``maskmed demo``: from drawn or your own images to a table and a picture, through nnU-Net's own commands."""
+"""``maskmed demo``: train and evaluate on generated or your own images with nnU-Net's own commands."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DESCRIPTION = """\
-Train one of our networks in minutes and see what it finds, with nnU-Net's own commands, on generated data.
+Train one of our networks in minutes on generated data, with nnU-Net's own commands, and evaluate it.
 
-One of four tasks, or your own raw data set with --data (a fifth of it is held back as unseen test cases):
+One of four tasks, or your own raw data set with --data (a fifth of it is kept as unseen test cases):
   --task organs    MaskMed on CT-like abdomens, in 3D (the default)
   --task cells     IAUNet on overlapping cells and their nuclei, in 2D
   --task cells3d   IAUNet on stacks of touching nuclei, in 3D
   --task lesions   MaskMed on volumes with a few small lesions each
 
-The training is short: it shows that everything works, not how well it can. A run that was stopped goes on where it
-ended.
+The training is short: it shows that everything works, not how good the network can become. A run that was stopped
+resumes with the same command.
 """
 EXAMPLE = "maskmed demo --task cells"
 TASKS = ("organs", "cells", "cells3d", "lesions")
@@ -60,7 +60,7 @@ PARTS = ("Tr", "Ts")
 
 def _task(text: str) -> str:
     if text not in TASKS:
-        raise ValueError(f"{text!r} is no task of the demo; legal are {', '.join(TASKS)}")
+        raise ValueError(f"{text!r} is not a task of the demo; legal are {', '.join(TASKS)}")
     return text
 
 
@@ -79,7 +79,7 @@ def run(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Make or take the data, plan, train, predict and evaluate, then print the table and write the picture."""
+    """Generate or read the data, plan, train, predict and evaluate; print the table and write the overlays."""
     with redirect_stdout(sys.stderr) if json else nullcontext():
         found = _demo(task, out, data, device)
     if json:
@@ -87,7 +87,7 @@ def run(
 
 
 def _demo(task: str | None, out: Path | None, data: Path | None, device: str) -> dict[str, Any]:
-    """Prints what is done and found; returns it, ready for JSON."""
+    """Prints progress and results, and returns them in a form for JSON."""
     check_hook()
     if task and data:
         raise InputError("--task names generated data and --data your own; give one of them.")
@@ -130,7 +130,7 @@ def _run(commands: Sequence[Command], logs: Path, folders: dict[str, Path]) -> N
 def _classes(
     dataset: Path, out: Path, folders: dict[str, Path], device: str, *, planning: Sequence[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-    """MaskMed on a raw data set with unseen cases; prints what it found, and returns the last line and all for JSON."""
+    """MaskMed on a raw data set with unseen cases; prints the results, returns the last line and a dict for JSON."""
     description = read_json(dataset / "dataset.json", expected="the data set's description")
     ending = description["file_ending"]
     unseen = sorted((dataset / "labelsTs").glob(f"*{ending}"))
@@ -164,7 +164,7 @@ def _classes(
         found, missed, invented = np.sum(counts, axis=0)
         print(f"\n{found} of {found + missed} lesions found, {missed} missed, {invented} invented")
         result["lesions"] = {"found": found, "missed": missed, "invented": invented}
-        print("(found: at least one voxel of it; invented: a predicted piece that meets none)")
+        print("(found: at least one voxel of it; invented: a predicted component that touches none)")
     model = model_folder(dataset, folders)
     print(f"\npicture     {picture}\nprediction  {predictions}\nmodel       {model}")
     result |= {"picture": picture, "predictions": predictions, "model": model}
@@ -179,7 +179,7 @@ def _objects(
     folders: dict[str, Path],
     device: str,
 ) -> dict[str, Any]:
-    """Draw a data set of objects and run its commands; where it and the predictions are, and their scores."""
+    """Generate a data set of objects and run its commands; return its folder, the predictions and their scores."""
     dataset, predictions = folders["nnUNet_raw"] / name, out / "predictions" / name
     drawn = draw(out / "drawn", write, made_from_it=dataset, tell=_tell)
     _run(commands(drawn, dataset, predictions=predictions, device=device), out / "logs" / name, folders)
@@ -188,7 +188,7 @@ def _objects(
 
 
 def _with_picture(found: dict[str, Any], figure: Figure, out: Path) -> dict[str, Any]:
-    """Write the picture, tell where everything is, and return it for JSON."""
+    """Write the overlays, print where everything is, and return that for JSON."""
     name = found["data_set"].name
     picture = out / f"{name}.png"
     write_atomically(picture, partial(figure.savefig, dpi=100))
@@ -197,7 +197,7 @@ def _with_picture(found: dict[str, Any], figure: Figure, out: Path) -> dict[str,
 
 
 def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[str, Any]]:
-    """IAUNet on generated cells; prints what it found, and returns the last line and all for JSON."""
+    """IAUNet on generated cells; prints the results, and returns the last line and a dict for JSON."""
     from maskmed_nnu.instances.detections import Detections, from_instance_map
     from maskmed_nnu.instances.files import read_ids
     from maskmed_nnu.instances.instance_map import LabelFormat, decode
@@ -221,7 +221,7 @@ def _cells(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[
 
 
 def _stacks(out: Path, folders: dict[str, Path], device: str) -> tuple[str, dict[str, Any]]:
-    """IAUNet on generated stacks; prints what it found, and returns the last line and all for JSON."""
+    """IAUNet on generated stacks; prints the results, and returns the last line and a dict for JSON."""
     from maskmed_nnu.instances.files import read_ids
 
     found = _objects(cells3d.DATASET, cells3d.write_stacks, stack_commands, out, folders, device)

@@ -1,4 +1,4 @@
-"""``maskmed doctor``: what this machine offers, and what is wrong with it."""
+"""``maskmed doctor``: check this machine, and name a cure for each problem."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from maskmed_nnu.cli.console import console, print_json, print_table
 from maskmed_nnu.cli.options import Json
 
 DESCRIPTION = """\
-Check releases, devices, nnU-Net's folders, discovery, memory and disk; each problem comes with its cure.
+Check versions, devices, nnU-Net's folders, discovery, memory and disk, and name a cure for each problem.
 
-With a plan its needs are compared with what there is. The exit status is 1 where there is a problem."""
+With a plan, its needs are compared with this machine. The exit status is 1 if there is a problem."""
 EXAMPLE = """\
 maskmed doctor
 maskmed doctor -d 4 -p MaskMedPlans"""
@@ -20,14 +20,14 @@ maskmed doctor -d 4 -p MaskMedPlans"""
 
 def run(
     plan: Annotated[
-        str | None, Option("-p", "--plan", metavar="PLANS", help="a plans.json; with -d the name of plans")
+        str | None, Option("-p", "--plan", metavar="PLANS", help="a plans.json; with -d, the name of the plans")
     ] = None,
     dataset: Annotated[
         str | None, Option("-d", "--dataset", metavar="ID", help="data set in $nnUNet_preprocessed")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Print the table, and end with status 1 where there is a problem."""
+    """Print the table, and exit with status 1 if there is a problem."""
     from maskmed_nnu.api.machine import PROBLEM, doctor
 
     diagnosis = doctor(plan, dataset=dataset)

@@ -1,4 +1,4 @@
-"""``maskmed evaluate``: predicted label maps against the true ones, of classes or of objects."""
+"""``maskmed evaluate``: compare predicted label maps with the true ones, for classes or objects."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Compare predicted label maps with the true ones (labelsTr or labelsTs of a data set), in two folders or two files. The
-dataset.json beside or above the truth, or beside the prediction, says whether they hold classes or objects.
+dataset.json in or above the folder of the truth, or in that of the prediction, says whether they hold classes or
+objects.
 
 Classes and regions: Dice, IoU, HD95, NSD and the difference of volumes. A class may be found, missed (in the truth
-only), invented (in the prediction only) or not applicable; missed and invented count as the worst case, and the means
-of what was found stand beside. --compare tests two predictions against each other.
+only), invented (in the prediction only) or not applicable; missed and invented count as the worst case; the means
+over found classes are printed too. --compare tests two predictions against each other.
 
 Objects: AP, AP50, AP75 are COCO's, with a cap of 1000 objects an image; F1, DSB AP (TP / (TP + FP + FN), mean over IoU
 0.50 to 0.95), AJI, panoptic quality (PQ = SQ * RQ) and lesion-wise Dice (missed and invented objects count 0) are
-summed over all images; FROC, with --scores, is the mean sensitivity at 1/8 to 8 false positives an image. Objects of a
-volume are counted in space; --slices counts slice by slice, as 2d models predict."""
+summed over all images; FROC, with --scores, is the mean sensitivity at 1/8 to 8 false positives per image. Objects of
+volumes are matched in 3D; --slices matches them slice by slice, as 2d models predict."""
 EXAMPLE = """\
 maskmed evaluate predicted labelsTs --csv scores.csv
 maskmed evaluate predicted labelsTs --compare predicted_by_another_model

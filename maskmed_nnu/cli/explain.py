@@ -1,4 +1,4 @@
-"""``maskmed explain``: what queries and attention of a network do in one part of an image."""
+"""``maskmed explain``: show what queries and attention of a network do in one patch of an image."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from maskmed_nnu.cli.options import Axes, Checkpoint, Device, Fold, Json
 from maskmed_nnu.output_paths import refuse_image_folder, refuse_output_over_input
 
 DESCRIPTION = """\
-Show why a network says what it says, in the part of an image that it sees at once.
+Show how a network reaches its prediction, in one patch of an image.
 
-Of MaskMed: the mask of each query with its classes, which query answers for which class, how alike the queries are, and
-where the FSAD-Transformer samples. Of IAUNet: the heatmap, its peaks, votes and the queries' masks. Of MaskAttnUNet:
-the attention maps. docs/reference/figures.md says how to read each figure.
+MaskMed: the mask and classes of each query, which query predicts which class, how similar the queries are, and where
+the FSAD-Transformer samples. IAUNet: the heatmap, its peaks, votes and the masks of the queries. MaskAttnUNet: the
+attention maps. docs/reference/figures.md says how to read each figure.
 
 In the output folder:
   NAME.png     figures
-  NAME.csv     the numbers behind them
-  arrays.npz   masks, embeddings and what else was measured"""
+NAME.csv     the numbers in the figures
+arrays.npz   masks, embeddings and other arrays"""
 EXAMPLE = "maskmed explain nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres case_0000.nii.gz -o explained"
 ROWS = 40
 

@@ -1,4 +1,4 @@
-"""``maskmed export``: a trained model as one file to hand on."""
+"""``maskmed export``: write a trained model as one file to share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Write a trained model of any of our networks as a package, one .zip file that `m
 `maskmed import FILE` and maskmed_nnu.load take.
 
 It holds weights (safetensors), plans, dataset.json, checksums and a model card. Nothing in it is executed when it is
-loaded, so whoever gets it need not trust it. --onnx writes the network for programs without PyTorch instead, and
+loaded, so its recipient need not trust it. --onnx writes the network for programs without PyTorch instead, and
 --bioimageio a package for the BioImage Model Zoo: docs/how-to/export.md."""
 EXAMPLE = """\
 maskmed export nnUNetTrainerIAUNet__IAUNetPlans__2d cells.zip --figures scores.json --card about.md
@@ -57,7 +57,7 @@ def run(
         Option("--figures", metavar="JSON", help="what maskmed evaluate --json-file wrote of unseen images"),
     ] = None,
     example: Annotated[
-        Path | None, Option("--example", metavar="FILE", help="a picture to try the model with, to be packed too")
+        Path | None, Option("--example", metavar="FILE", help="an example image, included in the package")
     ] = None,
     author: Annotated[
         list[str] | None, Option("--author", metavar="NAME", help="who made the model, one or more")
@@ -68,7 +68,7 @@ def run(
     checkpoint: Checkpoint = "checkpoint_final.pth",
     json: Json = False,
 ) -> None:
-    """Write the file and say what is in it."""
+    """Write the file and print its content."""
     from maskmed_nnu.api.export import export
 
     if onnx and bioimageio:
@@ -105,5 +105,5 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise InputError(f"{file} cannot be read ({reason}); --card names a Markdown file.") from None

@@ -1,4 +1,4 @@
-"""``maskmed import``: a model package for nnU-Net's own commands."""
+"""``maskmed import``: install a model package for nnU-Net's own commands."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from maskmed_nnu.cli.console import print_json
 from maskmed_nnu.cli.options import Json
 
 DESCRIPTION = """\
-Install a model package, which `maskmed export` wrote, below nnUNet_results, so that nnUNetv2_predict finds it.
+Install a model package from `maskmed export` in nnUNet_results, so that nnUNetv2_predict finds it.
 
-Checksums and names in it are checked first, and nothing in it is executed. `maskmed predict --model FILE` takes a
-package as it is and needs no installation."""
+Checksums and names in it are checked first, and nothing in it is executed. `maskmed predict --model FILE` reads a
+package directly; no installation is needed."""
 EXAMPLE = """\
 maskmed import cells.zip"""
 
@@ -22,11 +22,11 @@ def run(
     package: Annotated[str, Argument(metavar="PACKAGE", help="a model package (.zip), or nuclei, which comes with us")],
     dataset: Annotated[
         str | None,
-        Option("-d", "--dataset", metavar="NAME", help="install as one of this data set, as Dataset123_Cells"),
+        Option("-d", "--dataset", metavar="NAME", help="data set to install it under, as Dataset123_Cells"),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Install the package and say how nnU-Net predicts with it."""
+    """Install the package and print the command with which nnU-Net predicts."""
     from maskmed_nnu.api.installation import import_model
     from maskmed_nnu.nnunet.inference.model_source import open_model
     from maskmed_nnu.nnunet.model_sharing.installation import predict_command

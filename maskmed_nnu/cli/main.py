@@ -23,35 +23,36 @@ from maskmed_nnu.version import package_version
 
 COMMANDS = {
     "demo": "train and evaluate on generated images, or on your own data set, in minutes",
-    "doctor": "check this machine: releases, device, folders, memory and disk, each problem with its cure",
+    "doctor": "check this machine (versions, device, folders, memory, disk) and name a cure for each problem",
     "convert": "make an nnU-Net data set from COCO json, label maps or a mask per object",
     "plan": "compare what each network would train on, before anything is written",
-    "train": "plan, preprocess, train and evaluate by nnU-Net's commands; goes on where it was stopped",
+    "train": "plan, preprocess, train and evaluate with nnU-Net's commands; resumes if it was stopped",
     "predict": "segment images with a trained model: classes, or objects with scores",
     "evaluate": "compare predictions with the truth: Dice, HD95, NSD of classes; AP, F1, PQ of objects",
-    "explain": "show why a network says so: what each query draws and answers for, heatmaps, attention",
+    "explain": "show how a network reaches its prediction: masks and classes of queries, heatmaps, attention",
     "report": "write a training as one HTML page: scores, curves, best and worst cases, failures, plans",
-    "workflow": "write a study of many trainings, a choice and a prediction, for Snakemake here or on a cluster",
-    "status": "show how far such a study is: epochs, scores, time left, attempts, nodes",
-    "export": "write a trained model as one file to hand on",
+    "workflow": "write a study (many trainings, the choice of the best, its predictions) for Snakemake, here or "
+    "on a cluster",
+    "status": "show the progress of such a study: epochs, scores, time left, attempts, nodes",
+    "export": "write a trained model as one file to share",
     "import": "install such a file for nnU-Net's own commands",
     "analyze": "measure how far the attention modules of a network reach: exponents, spectra, correlations",
 }
-"""Modules of this package and their lines in the help.
+"""Modules of this package and their summaries in the help.
 
 A module has ``DESCRIPTION``, ``EXAMPLE`` and ``run``, whose parameters are the options. It is imported only for its own
-command, so that ``maskmed --help`` answers at once.
+command, so that ``maskmed --help`` is fast.
 """
 RESUMED = ("demo", "train", "predict")
-"""Commands that go on where they were stopped"""
+"""Commands that resume where they were stopped"""
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``maskmed`` with `arguments` (by default the command line's) and return the exit status.
 
-    0: done; 1: refused or failed, for the reason on stderr; 2: wrong usage; 141: nobody reads on; 128 + the number of a
-    signal that ended the command, so that 130 is Ctrl-C.
+    0: done; 1: refused or failed, with the reason on stderr; 2: wrong usage; 141: the reader of the output closed it;
+    128 + the number of the signal that ended the command (130 is Ctrl-C).
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as end:
         number = end.number if isinstance(end, Interrupted) else signal.SIGINT
         goes_on = words[:1] and words[0] in RESUMED
-        then = "goes on where this one ended" if goes_on else "starts from the beginning"
+        then = "resumes where this one ended" if goes_on else "starts from the beginning"
         by = "" if number == signal.SIGINT else f" by {name_of(number)}"
         print(f"\nmaskmed: stopped{by}; the same command {then}.", file=sys.stderr)
         return 128 + number
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _LazyGroup(PlainHelp, TyperGroup):
-    """Knows its commands by their lines in the help, and imports the one that is run."""
+    """Lists the commands with their summaries, and imports only the one that is run."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, words = super().resolve_command(ctx, args)
@@ -102,7 +103,7 @@ def _group() -> TyperGroup:
             bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
         ] = False,
     ) -> None:
-        """Mask-classification networks behind nnU-Net's commands. `maskmed COMMAND --help` shows an example of each."""
+        """Mask-classification networks for nnU-Net. `maskmed COMMAND --help` shows an example of each."""
 
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     app.callback(cls=_LazyGroup, subcommand_metavar="COMMAND …", context_settings=SETTINGS)(root)
@@ -114,7 +115,7 @@ def _group() -> TyperGroup:
 
 
 def load_command(name: str) -> Any:
-    """Import a command's module, and make Typer's command of it."""
+    """Import the module of a command, and build the Typer command."""
     module = import_module(f"maskmed_nnu.cli.{name}")
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     prose = re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", module.DESCRIPTION.strip())  # indented lines stay as they are
@@ -140,10 +141,10 @@ def _print_version(wanted: bool) -> None:
 
 
 def _told(error: Any) -> str:
-    """Wrong usage as one sentence, with the command and the way to its options."""
+    """A usage error as one sentence, with the command whose --help lists the options."""
     command = error.ctx.command_path if error.ctx else "maskmed"
     sentence = " ".join(error.format_message().split()).rstrip(".").replace("(s)", "")
     sentence = re.sub(r"\. Did you mean (.*)\?$", r"; did you mean \1?", sentence)
     sentence = re.sub(r"Input should be a valid (integer|number),.*", r"it must be a valid \1", sentence)
     end = "" if sentence.endswith("?") else ";"
-    return f"{command}: {sentence}{end} {command} --help shows how it is written."
+    return f"{command}: {sentence}{end} see {command} --help."

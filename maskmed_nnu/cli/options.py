@@ -36,7 +36,7 @@ def _axes(text: str) -> str:
 
 def _device(text: str) -> str:
     if text not in DEVICES:
-        raise ValueError(f"{text!r} is no device; legal are {', '.join(DEVICES)}")
+        raise ValueError(f"{text!r} is not a device; legal are {', '.join(DEVICES)}")
     return text
 
 
@@ -46,11 +46,11 @@ Axes = Annotated[
         "--axes",
         metavar="ZCYX",
         callback=checked(_axes),
-        help="axes of TIFFs and volumes: Z slices, C channels, Y rows, X columns (default: as the files tell)",
+        help="axes of TIFFs and volumes: Z slices, C channels, Y rows, X columns (default: from the files)",
     ),
 ]
 Device = Annotated[str, Option("--device", metavar="DEVICE", callback=checked(_device), help=" | ".join(DEVICES))]
-Json = Annotated[bool, Option("--json", help="print one JSON object, for machines, and nothing else")]
+Json = Annotated[bool, Option("--json", help="print one JSON object, for scripts, and nothing else")]
 Images = Annotated[Path, Option("-i", "--input", metavar="PATH", help="folder of images, or an image")]
 
 ModelPath = Annotated[
@@ -92,7 +92,7 @@ def model_source(
     """The model that the options name.
 
     Raises:
-        InputError: where they name none, or one that is not trained.
+        InputError: If they name no model, or one that is not trained.
     """
     from maskmed_nnu.nnunet.inference.trained_model import results_folder
 

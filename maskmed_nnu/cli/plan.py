@@ -1,4 +1,4 @@
-"""``maskmed plan``: what each network would be trained on, in one table."""
+"""``maskmed plan``: show what each network would be trained on, in one table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ maskmed plan 4
 maskmed plan 4 --network maskmed nnunet --measure"""
 HEADER = ("network", "configuration", "patch", "batch", "stages", "queries", "memory")
 WIDE = 120
-"""Columns of a terminal from which on all is shown."""
+"""Smallest width of a terminal at which all columns are shown."""
 
 
 def run(

@@ -1,4 +1,4 @@
-"""``maskmed predict``: label maps as from ``nnUNetv2_predict``, pictures, and COCO results of objects."""
+"""``maskmed predict``: label maps as ``nnUNetv2_predict`` writes them, overlays, and COCO results of objects."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from maskmed_nnu.cli.options import (
 )
 
 DESCRIPTION = """\
-Find the classes or the objects in images of any format that can be read.
+Predict the classes or the objects in images of all supported formats.
 
 In the output folder, for every image:
   NAME.tif             classes or ids as nnUNetv2_predict writes them
                        (or .nii.gz …)
   overlays/NAME.png    the image with classes tinted, or objects outlined;
                        objects of volumes in three planes
-  objects/NAME.csv     table of the objects: class, score, size, place, box …
+  objects/NAME.csv     table of the objects: class, score, size, position, box …
   coco/NAME.json       objects with scores, overlapping (RLE)
-and of the objects of all images objects.csv and predictions_coco.json (image_id is NAME, of a slice NAME_z; the same
-instance_id for the slices of one object of a volume). The latter also lists the less likely objects, down to a score of
-0.05, which average precision asks for; maps, tables and pictures leave them out.
---write adds what other tools open:
+and for the objects of all images objects.csv and predictions_coco.json (image_id is NAME, for slices NAME_z; the slices
+of one object of a volume share an instance_id). The latter also lists less likely objects, down to a score of 0.05, for
+the average precision; maps, tables and overlays omit them.
+--write adds files for other tools:
   geojson   geojson/NAME.geojson   QuPath
   rois      rois/NAME.zip          ImageJ, Fiji
   seg.nrrd  slicer/NAME.seg.nrrd   3D Slicer
   itksnap   itksnap/NAME.txt       ITK-SNAP: names and colours of the labels
   tif       tif/NAME.tif           any: label map with resolution and unit
 
-An OME-Zarr, or a TIFF with an output NAME.ome.zarr, is predicted in windows and may be larger than memory: -o is then
-an OME-Zarr of ids, beside which NAME.csv has a row for each object.
+An OME-Zarr, or a TIFF with an output NAME.ome.zarr, is predicted in windows and may be larger than memory. The output
+is then an OME-Zarr of ids, with a table NAME.csv beside it, one row for each object.
 
-An image that cannot be read costs one sentence; the others are predicted. After a stop the same command goes on; an
-image that was changed is predicted again (predicted_from/NAME.json says what NAME was predicted from)."""
-EXAMPLE = "maskmed predict -i pictures -o found -d 10 -f 0"
+An image that cannot be read is skipped with a message. If the command was stopped, run it again: it resumes. An image
+that has changed is predicted again (predicted_from/NAME.json records from which file NAME was predicted)."""
+EXAMPLE = "maskmed predict -i images -o found -d 10 -f 0"
 
 
 def run(
@@ -69,7 +69,10 @@ def run(
     coco: Annotated[bool, Option("--coco/--no-coco", help="write COCO results")] = True,
     overlays: Annotated[bool, Option("--overlays/--no-overlays", help="draw pictures")] = True,
     save_probabilities: Annotated[
-        bool, Option("--save-probabilities", "--save_probabilities", help="write those of the classes to NAME.npz")
+        bool,
+        Option(
+            "--save-probabilities", "--save_probabilities", help="write the probabilities of the classes to NAME.npz"
+        ),
     ] = False,
     write: Annotated[
         list[str] | None,
@@ -79,21 +82,20 @@ def run(
             help="files for other tools: geojson, rois, seg.nrrd, itksnap, tif (several allowed)",
         ),
     ] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="predict images again that are predicted already")] = False,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="predict all images again, even if predictions exist")
+    ] = False,
     parts: Annotated[
-        int,
-        Option(
-            "--parts", metavar="N", help="of an OME-Zarr: how many jobs share its windows; without it they are joined"
-        ),
+        int, Option("--parts", metavar="N", help="OME-Zarr: number of jobs that share the windows; omit to merge them")
     ] = 1,
-    part: Annotated[int, Option("--part", metavar="K", help="which of these jobs this is, from 0 on")] = 0,
+    part: Annotated[int, Option("--part", metavar="K", help="OME-Zarr: which of these jobs this is, from 0 on")] = 0,
     json: Json = False,
 ) -> None:
-    """Predict every image, then join the COCO results.
+    """Predict every image, then merge the COCO results.
 
     Raises:
-        InputError: before anything is predicted, where model, input or output are at fault; after everything is
-            predicted, where some images could not be.
+        InputError: Before anything is predicted, if model, input or output are invalid; after everything is
+            predicted, if some images failed.
     """
     from maskmed_nnu.api.model import Model
     from maskmed_nnu.instances.text import count, format_list
@@ -112,7 +114,7 @@ def run(
             left = count(done.missing, "window")
             print(f"{done.predicted} of {count(done.windows, 'window')} predicted; {left} left for other parts")
         elif done.objects is None:
-            print("all windows are predicted; the same command without --parts joins them")
+            print("all windows are predicted; run the same command without --parts to merge them")
         else:
             print(f"{count(done.objects, 'object')}: {done.output}\ntable of the objects: {done.table}")
         return

@@ -14,12 +14,11 @@ from maskmed_nnu.instances.text import count
 
 DESCRIPTION = """\
 Write a training of any of our networks, finished or not, as one HTML page that opens without a network and on a phone;
-or a study that maskmed workflow has made: its contestants, whether the best is better, predictions, and what jobs took.
+or a study of maskmed workflow: its networks, whether the best is significantly better, predictions, and job times.
 
-It shows scores by class of all folds' validations, the best, the median and the worst case with truth and prediction,
-what was missed and invented, the training's curves, what was planned and why, and the commands that make the model
-again. Images and true label maps are looked for in $nnUNet_raw and $nnUNet_preprocessed; what is not there is told in
-the page."""
+It shows the validation scores of all folds by class, the best, median and worst case with truth and prediction, missed
+and invented classes, training curves, the plan with reasons, and the commands that train the model again. Images and
+true label maps are read from $nnUNet_raw and $nnUNet_preprocessed; the page says which are missing."""
 EXAMPLE = """\
 maskmed report $nnUNet_results/Dataset004_Hip/nnUNetTrainerMaskMed__MaskMedPlans__3d_fullres -o hippocampus.html"""
 
@@ -35,7 +34,7 @@ def run(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write the page and say what is in it."""
+    """Write the page and print a summary."""
     import maskmed_nnu as mm
     from maskmed_nnu.workflow.study import CONFIG
 

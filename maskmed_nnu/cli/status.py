@@ -1,4 +1,4 @@
-"""``maskmed status``: how far a study is."""
+"""``maskmed status``: the progress of a study."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from maskmed_nnu.cli.console import console, print_json, print_table
 from maskmed_nnu.cli.options import Json
 
 DESCRIPTION = """\
-Show how far a study is that maskmed workflow has made: each training with epoch, last score, time left, attempts and
-node; the other steps; and what failed, with the last lines of its log.
+Show the progress of a study of maskmed workflow: epoch, last score, time left, attempts and node of each training; the
+other steps; and failed jobs with the last lines of their logs.
 
-It reads the logs of all jobs, wherever it runs, and asks no scheduler. A training is silent where its log has not grown
-for three epochs, and for a quarter of an hour; watch -n 60 maskmed status STUDY shows it live."""
+It reads the logs of all jobs and works without the scheduler. A training counts as silent if its log has not grown for
+three epochs and for 15 minutes. watch -n 60 maskmed status STUDY updates the table every minute."""
 EXAMPLE = """\
 maskmed status hippocampus
 maskmed status hippocampus --html status.html"""

@@ -1,4 +1,4 @@
-"""``maskmed train``: nnU-Net's commands, from a raw data set to a validated network."""
+"""``maskmed train``: run nnU-Net's commands, from a raw data set to a validated network."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from maskmed_nnu.cli.options import Device, Json
 DESCRIPTION = """\
 Plan, preprocess, train and evaluate a data set with nnU-Net's own commands, which are shown.
 
-What is done already is left out, what was interrupted goes on: give the same command again. Without --folds one network
-is trained, fold 0, and evaluated on the fifth of the cases that it has not seen; -f 0 1 2 3 4 trains all five."""
+Finished steps are skipped and an interrupted step resumes when the same command runs again. Without --folds, only fold
+0 is trained, and evaluated on the fifth of the cases that it has not seen; -f 0 1 2 3 4 trains all five."""
 EXAMPLE = """\
 maskmed train 4
 maskmed train 4 --network simpleunet --epochs 50 -f 0 1 2 3 4
@@ -25,7 +25,7 @@ maskmed train 4 --dry-run"""
 def run(
     dataset: Annotated[str, Argument(metavar="DATASET", help="number or name of the data set in $nnUNet_raw")],
     network: Annotated[
-        str | None, Option("--network", metavar="NAME", help="network (default: what the data set suggests)")
+        str | None, Option("--network", metavar="NAME", help="network (default: the one suggested for the data set)")
     ] = None,
     folds: Annotated[
         list[str] | None, Option("-f", "--folds", metavar="FOLD", help="folds, or all (default: 0)")
@@ -33,13 +33,13 @@ def run(
     configuration: Annotated[
         str | None, Option("-c", "--configuration", metavar="NAME", help="2d, 3d_fullres … (default: by the images)")
     ] = None,
-    epochs: Annotated[int | None, Option("--epochs", min=1, metavar="N", help="train so many epochs")] = None,
-    minutes: Annotated[int | None, Option("--minutes", min=1, metavar="N", help="train so many minutes")] = None,
+    epochs: Annotated[int | None, Option("--epochs", min=1, metavar="N", help="number of epochs")] = None,
+    minutes: Annotated[int | None, Option("--minutes", min=1, metavar="N", help="minutes of training")] = None,
     device: Device = "auto",
     dry_run: Annotated[bool, Option("--dry-run", help="show the commands, and run nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Show each command, its output as it comes, and the scores."""
+    """Print each command, its output, and the scores."""
     from maskmed_nnu.api.training import Step, train
 
     show = console(stderr=json)

@@ -1,4 +1,4 @@
-"""The words of a command line, as people know them from argparse, in the form that Typer takes."""
+"""Translate a command line in the style of argparse into the form that Typer takes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typer import BadParameter
 from typer.core import TyperCommand
 
 UsageError: Any = BadParameter.__mro__[1]
-"""What Typer raises for wrong usage of any kind; it has no public name."""
+"""The exception of Typer for any usage error; it has no public name."""
 NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)")
 
 
 class PlainHelp:
-    """Mixed into a command: its ``--help`` is told without <bool>."""
+    """Mixed into a command: its ``--help`` shows no <bool>."""
 
     def get_help_option(self, ctx: Any) -> Any:
         """Typer's, without a type."""
@@ -48,11 +48,11 @@ class Command(PlainHelp, TyperCommand):
 def plain_words(words: Sequence[str], options: Mapping[str, Any]) -> list[str]:
     """The same command line with whole names of options, and a name before each value.
 
-    `options` are the parameters by their names. What is no option of the command is left to Typer to refuse. The old
+    `options` are the parameters by their names. Typer refuses unknown options. The old
     ``--json FILE`` becomes ``--json-file FILE`` in a command that has it.
 
     Raises:
-        ValueError: where a shortened name fits several options, or a value is missing.
+        ValueError: If a shortened name matches several options, or a value is missing.
 
     >>> folds = type("Option", (), {"is_flag": False, "multiple": True, "nargs": 1})
     >>> plain_words(["-f", "0", "1", "--fol=2"], {"-f": folds, "--folds": folds})

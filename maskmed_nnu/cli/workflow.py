@@ -1,4 +1,4 @@
-"""``maskmed workflow``: a study of many trainings, for Snakemake on this machine or a cluster."""
+"""``maskmed workflow``: write a study of many trainings for Snakemake, on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from maskmed_nnu.cli.console import console, print_json, warn
 from maskmed_nnu.cli.options import Device, Json
 
 DESCRIPTION = """\
-Write a new study: networks, configurations and folds to train, the choice among them, and images for it to predict.
+Write a new study: networks, configurations and folds to train, the choice of the best, and images for it to predict.
 
 Snakemake runs it, on this machine or on Slurm, Kubernetes or a cloud: the command is printed. Each job is a command of
-nnU-Net or maskmed. What is done already is left out, what was interrupted goes on: give the same command again.
-config.yaml in the folder says what each entry means; maskmed status shows how far the study has come.
-Snakemake comes with: pip install 'maskmed-nnu[cluster]'"""
+nnU-Net or maskmed. Finished jobs are skipped and interrupted jobs resume when the same command runs again.
+config.yaml in the folder explains each entry; maskmed status shows the progress of the study.
+Install Snakemake with: pip install 'maskmed-nnu[cluster]'"""
 EXAMPLE = """\
 maskmed workflow hippocampus --dataset 4
 maskmed workflow hippocampus --dataset 4 --network maskmed --network nnunet --images scans --parts 100"""
 
 
 def run(
-    folder: Annotated[Path, Argument(metavar="NEW_FOLDER", help="folder of the study, which is made")],
+    folder: Annotated[Path, Argument(metavar="NEW_FOLDER", help="folder of the study; it is created")],
     dataset: Annotated[
         str, Option("-d", "--dataset", metavar="DATASET", help="number or name of the data set in $nnUNet_raw")
     ],
     network: Annotated[
-        list[str] | None, Option("--network", metavar="NAME", help="networks (default: what the data set suggests)")
+        list[str] | None,
+        Option("--network", metavar="NAME", help="networks (default: the one suggested for the data set)"),
     ] = None,
     configuration: Annotated[
         list[str] | None,
         Option("-c", "--configuration", metavar="NAME", help="2d, 3d_fullres … (default: by the images)"),
     ] = None,
     folds: Annotated[list[int] | None, Option("-f", "--folds", metavar="FOLD", help="folds (default: all)")] = None,
-    epochs: Annotated[int | None, Option("--epochs", min=1, metavar="N", help="train so many epochs")] = None,
+    epochs: Annotated[int | None, Option("--epochs", min=1, metavar="N", help="number of epochs")] = None,
     images: Annotated[
         Path | None, Option("-i", "--images", metavar="DIR", help="images for the best model to predict")
     ] = None,
@@ -69,9 +70,9 @@ def run(
     out.print(f"{new.study.folder}: {config.dataset}, folds {', '.join(map(str, config.folds))} of {names}")
     if not network:
         out.print(f"The network: {new.reason}.")
-    out.print(f"\nRun it (Snakemake comes with pip install '{EXTRA}'):\n  {new.command('local')}", soft_wrap=True)
+    out.print(f"\nRun it (install Snakemake with pip install '{EXTRA}'):\n  {new.command('local')}", soft_wrap=True)
     out.print(
         "or on a Slurm cluster, once profiles/slurm/config.yaml names its partition:\n  " + new.command("slurm"),
         soft_wrap=True,
     )
-    out.print(f"\nSee how far it is: maskmed status {new.study.folder}", soft_wrap=True)
+    out.print(f"\nSee its progress: maskmed status {new.study.folder}", soft_wrap=True)

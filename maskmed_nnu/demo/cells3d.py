@@ -30,7 +30,7 @@ PIXEL = 0.5
 BUMPS = 0.16
 """Of the radius: the standard deviation of the outline."""
 MOST_BENT = 1.6
-"""By how many of its short radii the ends of a nucleus lie beside its middle, at most."""
+"""By how many of its short radii the ends of a nucleus are off its middle, at most."""
 TOUCHING = 0.8
 """Share of the nuclei that are placed beside another one."""
 SMALLEST = 250
@@ -89,7 +89,7 @@ def write_stacks(
 
 
 def _places(rng: np.random.Generator, shape: tuple[int, int, int]) -> list[tuple[Points, float]]:
-    """Centres and radii: most nuclei lie beside another one, none lies inside."""
+    """Centres and radii: most nuclei touch another one, none is inside another."""
     places: list[tuple[Points, float]] = []
     fewest, most = (round(density * np.prod(shape)) for density in NUCLEI)
     wanted = rng.integers(fewest, most, endpoint=True)

@@ -16,7 +16,7 @@ def draw(
     """What `write` draws into `folder`, unless it stands there as it was drawn; then `made_from_it` is removed."""
     state = folder.parent / f"{folder.name}.drawn.json"
     if state.is_file():
-        if read_json(state, expected="the state of the drawn files") == folder_state([folder]):
+        if read_json(state, expected="the state of the generated files") == folder_state([folder]):
             return folder
         tell(f"\nFiles in {folder} have changed")
     tell(f"\nDrawing into {folder}")

@@ -108,7 +108,7 @@ def cell_commands(drawn: Path, dataset: Path, *, predictions: Path, device: str)
         convert,
         plan,
         train,
-        Command("4_predict", "find the cells in unseen pictures", predict, options=("--device", device), files=[found]),
+        Command("4_predict", "find the cells in unseen images", predict, options=("--device", device), files=[found]),
         _object_evaluation(dataset, predictions, scores=["--scores", str(found)], files=[found]),
     ]
 

@@ -88,7 +88,7 @@ def hold_out(source: Path, raw: Path) -> Path:
     in `source` are the same. Returns the new data set's folder.
 
     Raises:
-        InputError: where `source` is no raw data set, or the folder was made from other files.
+        InputError: where `source` is not a raw data set, or the folder was made from other files.
     """
     source = source.resolve()
     description, cases = read_raw_dataset(source)
@@ -106,8 +106,8 @@ def hold_out(source: Path, raw: Path) -> Path:
             return folder
         if finished.is_file() or not made_from.is_file():
             raise InputError(
-                f"{folder} was not made from what {source} now holds, or not by this version; name a new folder with "
-                "--out or delete it."
+                f"{folder} was not made from the present content of {source}, or was made by another version; name a "
+                "new folder with --out or delete it."
             )
         shutil.rmtree(folder)  # an earlier run was stopped there
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def hold_out(source: Path, raw: Path) -> Path:
 def _read_description(folder: Path) -> dict:
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is no folder; --data takes an nnU-Net raw data set such as nnUNet_raw/Dataset004_X."
+            f"{folder} is not a folder; --data takes an nnU-Net raw data set such as nnUNet_raw/Dataset004_X."
         )
     path = folder / "dataset.json"
     if not path.is_file():

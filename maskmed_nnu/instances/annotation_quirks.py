@@ -18,13 +18,13 @@ from maskmed_nnu.instances.text import format_list
 MAX_FILES_SHOWN = 3
 SENTENCES = {
     "torn": (
-        "are in several pieces (beside the largest one, others of more than {stray:.0%} of it): {files}; each is "
-        "learned as one object. Where the pieces are objects of their own, converting with split_pieces gives "
+        "are in several pieces (besides the largest one, others of more than {stray:.0%} of it): {files}; each "
+        "is learned as one object. If the pieces are separate objects, convert with split_pieces, which gives "
         "each an id."
     ),
-    "stray": "have stray pixels apart from them (up to {stray:.0%} of the largest piece): {files}; they may stay.",
-    "holes": "have holes, background that they enclose: {files}; fill those that are slips of the pen.",
-    "single_pixels": "are a single pixel: {files}; remove those that are slips of the pen.",
+    "stray": "have stray pixels away from them (up to {stray:.0%} of the largest piece): {files}; they may stay.",
+    "holes": "have holes, background that they enclose: {files}; fill those that are annotation errors.",
+    "single_pixels": "are a single pixel: {files}; remove those that are annotation errors.",
 }
 
 
@@ -55,7 +55,7 @@ def quirk_warnings(quirks: Mapping[str, Quirks]) -> list[str]:
     """A sentence per kind for the label maps of these names, each with its count and the first files.
 
     >>> quirk_warnings({"a": Quirks(single_pixels=2), "b": Quirks(), "c": Quirks(single_pixels=1)})
-    ['3 objects are a single pixel: a (2), c (1); remove those that are slips of the pen.']
+    ['3 objects are a single pixel: a (2), c (1); remove those that are annotation errors.']
     """
     warnings = []
     for kind in fields(Quirks):

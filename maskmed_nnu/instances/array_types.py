@@ -1,4 +1,4 @@
-"""Names for the types of arrays that signatures repeat; shapes stand in the docstrings."""
+"""Names for the types of arrays that signatures repeat; shapes are in the docstrings."""
 
 from __future__ import annotations
 

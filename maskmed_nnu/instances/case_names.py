@@ -29,24 +29,24 @@ def unsafe_name(name: str) -> str | None:
     """Why ``name`` cannot be a case's, as a clause without the name; None where it can.
 
     >>> unsafe_name("nuclei_seg"), unsafe_name("nuclei_0001")
-    ('ends in _seg, which nnU-Net puts behind the name of a preprocessed label map', None)
+    ('ends in _seg, which nnU-Net appends to the names of preprocessed label maps', None)
     """
     if not name:
         return "is empty"
     if not _is_text(name):
         return "is not written in UTF-8"
     if len(name.encode()) > MAX_BYTES:
-        return f"has {len(name.encode())} bytes, and beyond {MAX_BYTES} no room is left for what is put around it"
+        return f"has {len(name.encode())} bytes; more than {MAX_BYTES} leave no room for the endings that are added"
     if name.lower().endswith("_seg"):
-        return "ends in _seg, which nnU-Net puts behind the name of a preprocessed label map"
+        return "ends in _seg, which nnU-Net appends to the names of preprocessed label maps"
     if name.startswith("."):
-        return "begins with a dot, as hidden files do"
+        return "begins with a dot, like a hidden file"
     if name != name.strip() or name.endswith("."):
-        return "begins or ends with a space or a dot, which Windows cuts off"
+        return "begins or ends with a space or a dot, which Windows removes"
     if character := ILLEGAL_CHARACTERS.search(name):
-        return f"holds the character {character[0]!r}, which not every file system takes"
+        return f"holds the character {character[0]!r}, which some file systems do not allow"
     if RESERVED_BY_WINDOWS.fullmatch(name):
-        return "is a device's name on Windows"
+        return "is the name of a device on Windows"
     if name.lower() in RESERVED_FILES:
         return f"is reserved for {name.lower()}.json, which nnU-Net or maskmed writes"
     if ending := FILE_ENDING.search(name):
@@ -55,10 +55,10 @@ def unsafe_name(name: str) -> str | None:
 
 
 def name_clashes(names: Iterable[str]) -> list[str]:
-    """Clauses about legal names that cannot stand beside each other, "a and A are …"; no name stands there twice.
+    """Clauses about legal names that clash, "a and A are …"; no name is repeated.
 
     >>> name_clashes(["a", "A", "b", "a_0001"])
-    ['A and a are one name where case does not count (Windows, macOS)', 'a_0001 could be channel 1 of a']
+    ['A and a are the same name on systems that ignore case (Windows, macOS)', 'a_0001 could be channel 1 of a']
     """
     groups: dict[str, list[str]] = {}
     known = sorted(set(names))
@@ -111,8 +111,8 @@ def _safe_name(name: str) -> str:
 def _twins(group: list[str]) -> str:
     composed = {unicodedata.normalize("NFC", name) for name in group}
     if len(composed) < len(group):
-        return f"{format_list(group)} look the same, written with different characters"
-    return f"{' and '.join(group)} are one name where case does not count (Windows, macOS)"
+        return f"{format_list(group)} look the same but are written with different characters"
+    return f"{' and '.join(group)} are the same name on systems that ignore case (Windows, macOS)"
 
 
 def _key(name: str) -> str:

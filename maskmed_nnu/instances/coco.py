@@ -115,7 +115,7 @@ class CocoFile:
                     f"{describe_ids(self._annotations)}; make them agree."
                 )
             self.notes.append(
-                f"{count(len(strays), 'annotation')} of images that {self.path.name} does not list, left out"
+                f"{count(len(strays), 'annotation')} of images that {self.path.name} does not list, skipped"
             )
         self._drop_repeats()
 
@@ -130,8 +130,8 @@ class CocoFile:
             self.notes.append(f"{count(repeats, 'annotation')} listed twice, counted once")
         if twins:
             self.notes.append(
-                f"{count(twins, 'annotation')} with the class and mask of another one but an id of its own, kept as "
-                "objects that overlap wholly; remove what is not meant"
+                f"{count(twins, 'annotation')} with the class and mask of another one but a different id, kept "
+                "as objects that overlap completely; remove duplicates"
             )
         ids = Counter(one.title for group in self._annotations.values() for one in group)
         shared = sum(times for times in ids.values() if times > 1)
@@ -184,7 +184,7 @@ class CocoFile:
             taken = sorted(used, key=natural_order)
         left = sorted(names[key] for key in names if key not in taken)
         if left:
-            self.notes.append(f"{'not selected' if selected else 'without annotations, left out'}: {', '.join(left)}")
+            self.notes.append(f"{'not selected' if selected else 'without annotations, skipped'}: {', '.join(left)}")
         return {names[key]: i for i, key in enumerate(taken, 1)}, {key: i for i, key in enumerate(taken, 1)}
 
 
@@ -261,7 +261,7 @@ def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.in
         parts = [parts]  # some tools write one polygon without a list, or a list of its points
     polygons = [np.asarray(points, dtype=float).ravel() for points in parts]
     if any(len(p) % 2 or not np.isfinite(p).all() for p in polygons):
-        raise SegmentationError("a polygon of it holds half a point or NaN")
+        raise SegmentationError("one of its polygons has an odd number of coordinates or NaN")
     polygons = [p for p in polygons if len(p) >= 6]  # one or two points have no area
     if not polygons:
         raise SegmentationError("its polygons have fewer than three points")
@@ -269,9 +269,9 @@ def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.in
     points = np.concatenate([p.reshape(-1, 2) for p in polygons])
     low, high = points.min(axis=0), points.max(axis=0)
     if (high <= 0).any() or (low >= (width, height)).any():
-        raise SegmentationError(f"it lies wholly outside the image of {width} × {height} pixels")
+        raise SegmentationError(f"it is completely outside the image of {width} × {height} pixels")
     if low.min() >= 0 and high.max() <= 1 and (points % 1).any():
-        raise SegmentationError("its coordinates are fractions of the image's size, it seems, where pixels are needed")
+        raise SegmentationError("its coordinates seem to be fractions of the image size; pixels are needed")
     reach = MAX_COORDINATE * max(shape)
     if low.min() < -reach or high.max() > reach:
         raise SegmentationError(
@@ -283,7 +283,7 @@ def _rasterise(segmentation: Any, shape: tuple[int, int]) -> tuple[NDArray[np.in
     cut = bool((low < -1).any() or (high > (width + 1, height + 1)).any())
     if not len(positions):
         raise SegmentationError(
-            f"it lies wholly outside the image of {width} × {height} pixels" if cut else "it is smaller than a pixel"
+            f"it is completely outside the image of {width} × {height} pixels" if cut else "it is smaller than a pixel"
         )
     return positions, cut
 

@@ -40,7 +40,7 @@ FOREIGN: tuple[tuple[set[str], str], ...] = (
     ({"image_id", "category_id"}, "a list of annotations or results alone; name the document with its images"),
     ({"labels", "file_ending"}, "a dataset.json of nnU-Net; name the file with the annotations"),
     ({"mag", "nuc"}, "nuclei of HoVer-Net; save them as label maps and convert them as masks"),
-    ({"segments_info"}, "COCO panoptic, whose masks are PNG files of their own; save them as label maps"),
+    ({"segments_info"}, "COCO panoptic, which stores masks as separate PNG files; save them as label maps"),
 )
 
 Key = TypeVar("Key", bound=Hashable)
@@ -86,7 +86,7 @@ class CocoAnnotation(_Entry):
 
 @dataclass(frozen=True)
 class CocoDocument:
-    """What stands in the file, checked but for references between its parts; `notes` say what was left out."""
+    """The content of the file, checked except for references between its parts; `notes` say what was left out."""
 
     images: list[CocoImage]
     annotations: list[CocoAnnotation]

@@ -1,4 +1,4 @@
-"""Colours that can be told apart, however many there are; of a class the same in pictures and in files."""
+"""Colours that can be distinguished, however many there are; of a class the same in pictures and in files."""
 
 from __future__ import annotations
 

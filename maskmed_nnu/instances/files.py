@@ -35,9 +35,9 @@ def read_ids_and_geometry(path: Path | str, *, overlap_layers: bool) -> tuple[In
     """``read_ids`` and the file's geometry, which only volumes have."""
     raster = formats.read(path, indexed=True)
     if raster.colour:
-        pages = '; where its planes are layers or slices, write them with photometric="minisblack"'
+        pages = '; if its planes are layers or slices, write them with photometric="minisblack"'
         raise InputError(
-            f"{path} is a picture in colour, but a label file holds one id per pixel; convert the colours to ids"
+            f"{path} is a colour image, but a label file holds one id per pixel; convert the colours to ids"
             f"{pages if formats.ending(path) in TIFF else ''}."
         )
     values = _without_single_slices(raster.values)
@@ -83,8 +83,8 @@ def write_ids(
             )
         if highest > np.iinfo(np.uint16).max:
             raise InputError(
-                f"{path} cannot hold the id {highest}: a PNG ends at {np.iinfo(np.uint16).max}; use the file_ending "
-                ".tif or .nii.gz for the data set."
+                f"{path} cannot hold the id {highest}: a PNG ends at {np.iinfo(np.uint16).max}; use the "
+                "file_ending .tif or .nii.gz for the data set."
             )
         formats.write(path, cast(values, np.uint8 if highest <= 255 else np.uint16, path))
         return

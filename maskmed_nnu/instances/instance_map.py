@@ -41,7 +41,7 @@ class LabelFormat:
         labels = dataset_json.get("labels")
         if isinstance(labels, dict) and labels.get("ignore") is not None:
             raise InputError(
-                f"{name} declares an ignore label, which object maps do not have; mark such regions as a crowd "
+                f"{name} declares an ignore label, which object maps cannot have; mark such regions as a crowd "
                 "(class * label_divisor) and remove the label."
             )
         if isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values()):
@@ -62,8 +62,8 @@ class LabelFormat:
         divisor = dataset_json.get("label_divisor")
         if divisor is None and len(classes) > 1:
             raise InputError(
-                f"{name} declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so that an "
-                'id does not tell its class; write ids as class * 1000 + index, say, and add "label_divisor": 1000.'
+                f"{name} declares {len(classes)} classes ({', '.join(classes)}) but no label_divisor, so ids "
+                'do not determine classes; write ids as class * 1000 + index, and add "label_divisor": 1000.'
             )
         largest = MAX_ID // (len(classes) + 1)
         if divisor is not None and (type(divisor) is not int or not 2 <= divisor <= largest):
@@ -131,8 +131,8 @@ def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     if len(twice):
         raise InputError(
             f"Id {values[twice[0]]}{and_more(twice)} is in the layers "
-            f"{_format_numbers(np.flatnonzero(present[:, twice[0]]) + 1)}; an object lives in one layer, so give the "
-            "parts in different layers different ids or draw them in one."
+            f"{_format_numbers(np.flatnonzero(present[:, twice[0]]) + 1)}; an object belongs to one layer, so "
+            "give the parts in different layers different ids or draw them in one layer."
         )
     number = cast(np.where(is_object, np.cumsum(is_object), 0), np.int32)
     ids = np.repeat(number[run_of], lengths).reshape(raw.shape)
@@ -143,7 +143,7 @@ def decode(raw: NDArray[Any], label_format: LabelFormat) -> InstanceMap:
     highest = stuff.max(axis=0)
     if ((stuff > 0) & (stuff != highest)).any():
         raise InputError(
-            "Two layers hold different stuff or crowd classes at the same pixel; a pixel is of one kind of stuff, so "
+            "Two layers hold different stuff or crowd classes at the same pixel; a pixel has one stuff class, so "
             "clear it in one of the layers."
         )
     return InstanceMap(ids, classes[is_object], highest)
@@ -172,8 +172,8 @@ def encode(objects: InstanceMap, label_format: LabelFormat) -> NDArray[np.unsign
         )
     if divisor is None and objects.stuff.any():
         raise InputError(
-            "There is stuff or a crowd region beside the objects, but dataset.json declares no label_divisor, "
-            'without which every value is an object; add "label_divisor": 1000, say, and use panoptic ids.'
+            "There are stuff or crowd regions besides the objects, but dataset.json declares no label_divisor, "
+            'without which every value is an object; add "label_divisor": 1000, for example, and use panoptic ids.'
         )
     values = object_values(objects.classes, divisor)
     highest = max(values.max(initial=0), 0 if divisor is None else int(objects.stuff.max(initial=0)) * divisor)

@@ -35,7 +35,7 @@ SURROUNDING_SHARE = 0.9  # of the border's pixels
 LOSSY_TIFF = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY, COMPRESSION.JPEGXR)
 LOSSY = "lossy compression blurs its ids, so save the original mask as PNG or TIFF"
 GO_BACK = (
-    "as resizing with interpolation or lossy compression (JPEG) leaves them; go back to the original mask, resize it "
+    "as left by interpolation or lossy compression (JPEG); go back to the original mask, resize it "
     "with nearest neighbour only, and save it as PNG or TIFF"
 )
 
@@ -69,7 +69,7 @@ def check_lossless(path: Path) -> None:
         with tifffile.TiffFile(path) as file:
             lossy = file.pages.first.compression in LOSSY_TIFF
         if lossy:
-            raise InputError(f"{path} is compressed as a JPEG inside its TIFF, and is no label map: {LOSSY}.")
+            raise InputError(f"{path} is compressed as a JPEG inside its TIFF, and is not a label map: {LOSSY}.")
     elif kind in formats.IMAGE_2D:
         with open_picture(path) as image:
             lossy = image.format in ("JPEG", "MPO")
@@ -113,8 +113,11 @@ def implausible_values(values: NDArray[Any], *, semantic: bool) -> str | None:
     if not steps.have_rims or steps.values < 2 + semantic:
         return None
     if steps.share > PICTURE_SHARE:
-        return "holds a picture, as most pixels differ from the next one; give the mask, which is flat in every object"
-    return f"is no label map: from one area to the next it runs through {steps.values} values in between, {GO_BACK}"
+        return (
+            "holds an image, because most pixels differ from their neighbours; give the mask, which is constant in "
+            "every object"
+        )
+    return f"is not a label map: between areas it has {steps.values} intermediate values, {GO_BACK}"
 
 
 def looks_like_labels(values: NDArray[Any]) -> bool:
@@ -137,9 +140,9 @@ def wrapped_ids(ids: Integers) -> str | None:
     if lowest < max(MIN_WRAPPED, MIN_WRAPPED_SHARE * len(far)):
         return None
     return (
-        f"holds ids that wrapped: the highest one is {highest}, the last of {highest.bit_length()} bits, and the ids "
-        f"{format_list(far, limit=5)} are found twice or more, far apart, as {highest + 2} becomes 1; write the label "
-        "map again with 16 or 32 bits"
+        f"holds ids that overflowed: the highest one is {highest}, the last of {highest.bit_length()} bits, and the "
+        f"ids {format_list(far, limit=5)} are found twice or more, far apart, because {highest + 2} becomes 1; write "
+        "the label map again with 16 or 32 bits"
     )
 
 

@@ -102,7 +102,7 @@ def vote_targets(centres: Centres, targets: SetTargets, *, stride: Sequence[int]
 
 
 def at_cells(maps: Tensor, stride: Sequence[int]) -> Tensor:
-    """What stands at the pixels that the cells of a grid of ``stride`` take their truth from, ``[..., *grid]``."""
+    """The values at the pixels that the cells of a grid of ``stride`` take their truth from, ``[..., *grid]``."""
     start = maps.ndim - len(stride)
     for axis, step in enumerate(stride, start):
         maps = maps[(slice(None),) * axis + (slice(step // 2, None, step),)]

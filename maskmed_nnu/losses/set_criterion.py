@@ -93,12 +93,12 @@ class SetCriterion(nn.Module):
         if oversample_ratio < 1 or not 0 <= importance_ratio <= 1:
             raise InputError(
                 f"The set loss got oversample_ratio {oversample_ratio} and importance_ratio {importance_ratio}: "
-                "the first must be at least 1, the second lie between 0 and 1."
+                "the first must be at least 1, the second between 0 and 1."
             )
         if not 0 <= balanced_ratio <= 1:
             raise InputError(
-                f"balanced_ratio of the set loss is {balanced_ratio}: give the share of points that every target gets "
-                "alike, between 0 and 1."
+                f"balanced_ratio of the set loss is {balanced_ratio}: give the share of points that is drawn "
+                "equally for every target, between 0 and 1."
             )
         self.num_classes = num_classes
         self.mask_head = mask_head

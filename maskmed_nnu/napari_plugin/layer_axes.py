@@ -51,8 +51,8 @@ def layer_axes(layer: Any, *, channels: int, volumes: bool, told: str | None = N
     leading = ["", "Z" if one or volumes else "C", "TZ" if one else "CZ", "TCZ"]
     if not 0 <= before < len(leading) or (samples and "C" in leading[before]):
         raise InputError(
-            f"Layer {layer.name} has {layer.ndim} axes ({format_shape(shape)}), and they are not named; give a letter "
-            "for each: T (frames), C (channels), Z (slices), Y (rows), X (columns)."
+            f"Layer {layer.name} has {layer.ndim} axes ({format_shape(shape)})without names; give a letter for "
+            "each: T (frames), C (channels), Z (slices), Y (rows), X (columns)."
         )
     return leading[before] + "YX" + samples
 
@@ -75,6 +75,6 @@ def predicted_axes(axes: str, shape: Sequence[int], *, volumes: bool, name: str)
     if volumes or sizes.get("Z", 1) > 1:
         raise InputError(
             f"Layer {name}, {format_shape(shape)}, has {frames} frames or channels along its axis {axes.index('T')}, "
-            "of which this model takes one at a time; split it (right click on it, Split Stack), or name its axes."
+            "but this model takes one at a time; split it (right click on it, Split Stack), or name its axes."
         )
     return axes.replace("Z", "_").replace("T", "Z")

@@ -58,8 +58,8 @@ def layer_image(layers: Sequence[Any], reader: ImageReader, *, axes: str | None 
     for other in layers[1:]:
         if full_data(other).shape != shape or not placement_of(other, letters).equals(placement):
             raise InputError(
-                f"The layers {first.name} and {other.name} do not lie on one grid, as the channels of one image must; "
-                f"their shapes are {format_shape(shape)} and {format_shape(full_data(other).shape)}."
+                f"The layers {first.name} and {other.name} are not on one grid, as the channels of an image must "
+                f"be; their shapes are {format_shape(shape)} and {format_shape(full_data(other).shape)}."
             )
     array = np.concatenate([_channels_first(layer, letters) for layer in layers])
     if len(layers) == 1:
@@ -99,21 +99,21 @@ def _spacing(layer: Any, letters: str, reader: ImageReader) -> tuple[tuple[float
         return None, ()
     if not {None, 1.0} >= set(needed):
         raise InputError(
-            f"Layer {layer.name} has units of length along some of its axes only; set them for all that are segmented, "
-            "as layer.units = 'um'."
+            f"Layer {layer.name} has units of length along only some of its axes; set them for all axes that are "
+            "segmented, as layer.units = 'um'."
         )
     written = " × ".join(f"{edge:.4g}" for edge in edges)
     if np.allclose(edges, 1) and not np.allclose(reader.planned_spacing, 1):
         median = " × ".join(f"{value:.4g}" for value in reader.planned_spacing)
         raise InputError(
-            f"Layer {layer.name} tells neither scale nor units, but the model was trained on images of about {median} "
+            f"Layer {layer.name} has neither scale nor units, but the model was trained on images of about {median} "
             "mm; set both, as layer.scale = (3, 0.8, 0.8) and layer.units = 'mm'."
         )
-    return tuple(edges.tolist()), (f"Layer {layer.name} tells no units of length: its scale {written} is taken as mm.",)
+    return tuple(edges.tolist()), (f"Layer {layer.name} has no units of length: its scale {written} is taken as mm.",)
 
 
 def millimetres(unit: Any) -> float | None:
-    """How long a unit of pint is; None for what is no length, as a pixel."""
+    """How long a unit of pint is; None for what is not a length, as a pixel."""
     if unit is None or not unit.is_compatible_with("millimeter"):
         return None
     return float((1 * unit).m_as("millimeter"))

@@ -51,8 +51,8 @@ def placement_of(layer: Any, letters: str) -> Placement:
     for part in (rotate, shear, affine[:-1, :-1]):
         if not np.allclose(part[np.ix_(left_out, kept)], 0) or not np.allclose(part[np.ix_(kept, left_out)], 0):
             raise InputError(
-                f"The place of layer {layer.name} mixes its axis {left_out[-1]} with those that are segmented, so that "
-                "labels without that axis have no place; reset the layer's rotate, shear and affine."
+                f"The position of layer {layer.name} mixes its axis {left_out[-1]} with those that are segmented, so "
+                "that labels without that axis have no place; reset the layer's rotate, shear and affine."
             )
     scale, translate = np.array(layer.scale, float), np.array(layer.translate, float)
     for axis in kept:

@@ -50,7 +50,7 @@ class SegmentWidget(QWidget):
         self.model = _wide_choice()
         self.model.setEditable(True)
         self.model.addItem("nuclei")
-        self.model.setToolTip("the folder of a training, a package that maskmed export wrote, or nuclei")
+        self.model.setToolTip("the folder of a training, a package of maskmed export, or nuclei")
         self.model.activated.connect(self._model_chosen)
         self.model.lineEdit().editingFinished.connect(self._model_chosen)
         folder, package = QPushButton("Folder…"), QPushButton("Package…")
@@ -58,7 +58,7 @@ class SegmentWidget(QWidget):
         package.clicked.connect(self._choose_package)
         self.images = [_wide_choice()]
         self.axes = QLineEdit()
-        self.axes.setPlaceholderText("as the layer says")
+        self.axes.setPlaceholderText("from the layer")
         self.axes.setToolTip("a letter for each axis: T (frames), C (channels), Z (slices), Y (rows), X (columns)")
         self.button, self.stop_button = QPushButton("Segment"), QPushButton("Stop")
         self.button.clicked.connect(self.start)

@@ -289,6 +289,6 @@ class IAUNet(nn.Module):
         legal = tuple(math.ceil(edge / step) * step for edge, step in zip(image.shape[2:], self.divisor, strict=True))
         if legal != tuple(image.shape[2:]):
             raise InputError(
-                f"The patch {tuple(image.shape[2:])} is no multiple of {self.divisor}, as the network's scales ask; "
-                f"the next legal patch is {legal} (patch_size in the plans)."
+                f"The patch {tuple(image.shape[2:])} is not a multiple of {self.divisor}, as the scales of the "
+                f"network require; the next legal patch is {legal} (patch_size in the plans)."
             )

@@ -145,8 +145,8 @@ class MaskAttnUNet(nn.Module):
         """The objects of each tile of ``image [B, C, h, w]``; with the semantic map where some labels are stuff."""
         if not self.predicts_instances:
             raise InputError(
-                "The plans give the network no embedding or no things, so it finds no objects; set embedding_dim and "
-                "thing_channels (MaskAttnUNetPlanner does on a data set of objects)."
+                "The plans give the network no embedding or no things, so it cannot predict objects; set "
+                "embedding_dim and thing_channels (MaskAttnUNetPlanner does on a data set of objects)."
             )
         probabilities, embeddings = self.tile_tensors(image).values()
         tiles = [
@@ -205,8 +205,9 @@ class MaskAttnUNet(nn.Module):
         )
         if legal != tuple(image.shape[2:]):
             raise InputError(
-                f"The patch {tuple(image.shape[2:])} is no multiple of {self.tile_divisor}, of twice that at least, as "
-                f"the network's scales ask; the next legal patch is {legal} (patch_size in the plans)."
+                f"The patch {tuple(image.shape[2:])} is not a multiple of {self.tile_divisor}, at least twice "
+                f"that, as the scales of the network require; the next legal patch is {legal} (patch_size in the "
+                "plans)."
             )
 
 

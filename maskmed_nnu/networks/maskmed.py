@@ -115,7 +115,7 @@ class MaskMed(nn.Module):
                 )
             if head == "unmatched_queries" and num_queries < num_classes:
                 raise InputError(
-                    f"The plans bind each of {num_classes} classes to a query of its own but give only {num_queries} "
+                    f"The plans assign a query to each of {num_classes} classes but give only {num_queries} "
                     f"queries; set num_queries to {num_classes} or more."
                 )
             self.head = MaskedQueryHead(
@@ -184,7 +184,7 @@ class MaskMed(nn.Module):
             legal = [math.ceil(size / divisor) * divisor for size, divisor in edges]
             raise InputError(
                 f"The patch {tuple(x.shape[2:])} cannot be halved as often as the network's {len(self.encoder.strides)}"
-                f" stages ask: each edge must be a multiple of {tuple(self.divisor)}; the next legal patch is "
+                f" stages require: each edge must be a multiple of {tuple(self.divisor)}; the next legal patch is "
                 f"{tuple(legal)} (patch_size in the plans)."
             )
 

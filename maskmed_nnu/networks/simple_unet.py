@@ -58,7 +58,7 @@ class FixedWidthUNet(nn.Module):
         if not 0 < selected <= width:
             raise InputError(
                 f"The plans select {selection_rate} of {width} channels, which is {selected}; legal is a "
-                "selection_rate above 0 and up to 1 that leaves one channel or more."
+                "selection_rate above 0 and up to 1 that selects at least one channel."
             )
         self.input_channels, self.num_classes, self.deep_supervision = input_channels, num_classes, deep_supervision
         total = [math.prod(axis) for axis in zip(*strides, strict=True)]
@@ -133,8 +133,8 @@ class FixedWidthUNet(nn.Module):
             )
         if any(edge < minimum for edge, minimum in zip(x.shape[2:], self.min_size, strict=True)):
             raise InputError(
-                f"The patch {tuple(x.shape[2:])} leaves nothing to see at the network's deepest scale: the edges must "
-                f"be at least {tuple(self.min_size)} (patch_size in the plans)."
+                f"The patch {tuple(x.shape[2:])} is too small for the deepest scale of the network: the edges "
+                f"must be at least {tuple(self.min_size)} (patch_size in the plans)."
             )
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:

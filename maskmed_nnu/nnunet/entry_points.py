@@ -71,12 +71,14 @@ def _ending_with_a_sentence(stock: Any) -> Any:
 
 
 def _stopped(signal: str, entry_point: str) -> str:
-    again = next((how for part, how in GO_ON.items() if part in entry_point), "the same command starts again")
-    return f"{Path(sys.argv[0]).name}: stopped by {signal}; what is finished stays, and {again}."
+    again = next(
+        (how for part, how in GO_ON.items() if part in entry_point), "the same command starts from the beginning"
+    )
+    return f"{Path(sys.argv[0]).name}: stopped by {signal}; finished files are kept, and {again}."
 
 
 GO_ON = {
-    "predict": "the same command with --continue_prediction does the rest",
-    "training": "the same command with --c goes on from the last checkpoint",
+    "predict": "the same command with --continue_prediction predicts the rest",
+    "training": "the same command with --c resumes from the last checkpoint",
 }
 """How, by a part of the name of the entry point."""

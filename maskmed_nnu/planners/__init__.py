@@ -1,4 +1,4 @@
-"""The planners behind ``-pl``, a file for each name; a checkout has the files in its top-level folder ``planners``."""
+"""The planners after ``-pl``, a file for each name; a checkout has the files in its top-level folder ``planners``."""
 
 from pathlib import Path
 

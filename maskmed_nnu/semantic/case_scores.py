@@ -35,7 +35,7 @@ class ClassScores:
     ``state``: *found* (in both maps), *missed* (in the truth only), *invented* (in the prediction only) or *not
     applicable* (in neither), where every score is NaN. Of a class that was missed or invented Dice, IoU and NSD are 0,
     ``hd95`` is NaN, as there is no distance, and ``hd95_worst`` is the image's diagonal. Distances are in mm, volumes
-    in mm³ (mm² of a 2D image); in pixels where the file tells no spacing. ``relative_volume_difference`` is that of the
+    in mm³ (mm² of a 2D image); in pixels if the file has no spacing. ``relative_volume_difference`` is that of the
     prediction to the truth, as a share of the truth; NaN where the truth is empty.
     """
 
@@ -88,7 +88,7 @@ def case_scores(
 ) -> CaseScores:
     """Scores of two class maps ``[*spatial]`` of whole numbers on one grid, ``spacing`` in the order of the axes.
 
-    Without ``classes`` every label but 0 is a class. A first axis of one voxel is no axis: an image is 2D. Where
+    Without ``classes`` every label but 0 is a class. A first axis of one voxel is not an axis: an image is 2D. Where
     ``stopped`` turns true on the way, what was measured until then is returned.
 
     >>> truth, prediction = np.array([[1, 1, 0, 2]]), np.array([[1, 0, 0, 0]])

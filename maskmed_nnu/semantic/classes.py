@@ -67,13 +67,13 @@ def check_partners(partners: Iterable[Collection[int | str]], classes: Classes |
     """Pairs of labels, given as numbers or as names of classes, such as left and right kidney.
 
     Raises:
-        InputError: where one is no pair, a class that does not exist, or stands twice.
+        InputError: where one is not a pair, a class that does not exist, or is repeated.
     """
     pairs: list[tuple[int, int]] = []
     for pair in partners:
         numbers = [_label(one, classes) for one in pair] if not isinstance(pair, str) else []
         if len(numbers) != 2:
-            raise InputError(f"{pair!r} is no pair of partners; give two labels or classes for each, as (3, 4).")
+            raise InputError(f"{pair!r} is not a pair of partners; give two labels or classes for each, as (3, 4).")
         pairs.append((numbers[0], numbers[1]))
     every = [label for pair in pairs for label in pair]
     twice = sorted({label for label in every if every.count(label) > 1})
@@ -88,5 +88,5 @@ def _label(one: int | str, classes: Classes | None) -> int:
     number = label_number(one) if number is None else number
     if number is None or number < 1 or (classes is not None and number not in classes.known):
         legal = f"one of {format_list(names, 40)}" if names else "a label of 1 or more"
-        raise InputError(f"The partner {one!r} is no class of the data set; name {legal}.")
+        raise InputError(f"The partner {one!r} is not a class of the data set; name {legal}.")
     return number

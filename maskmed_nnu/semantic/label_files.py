@@ -246,7 +246,7 @@ def _spacing_beside(path: Path, axes: int) -> tuple[float, ...] | None:
     content = read_json(file, expected="the spacing of a volume")
     spacing = content.get("spacing") if isinstance(content, dict) else None
     if not isinstance(spacing, list) or len(spacing) < axes or not all(_positive(length) for length in spacing):
-        raise InputError(f'{file} tells no spacing; it must hold {{"spacing": [z, y, x]}} of positive numbers.')
+        raise InputError(f'{file} has no spacing; it must hold {{"spacing": [z, y, x]}} of positive numbers.')
     return tuple(float(length) for length in spacing[-axes:])
 
 
@@ -263,8 +263,8 @@ def _without_last_ones(size: Sequence[int]) -> tuple[int, ...]:
 
 def _size_fault(name: object, other: object, predicted: Sequence[int], true: Sequence[int]) -> str:
     return (
-        f"{name} has {format_shape(predicted)} voxels, but {other} has {format_shape(true)}; "
-        "both must be one grid, so predict the same image, or resample one of them"
+        f"{name} has {format_shape(predicted)} voxels, but {other} has {format_shape(true)}; both must be one grid, "
+        "so predict the same image, or resample one of them"
     )
 
 

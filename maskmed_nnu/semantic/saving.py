@@ -46,7 +46,7 @@ def check_output(path: Path, kind: str) -> None:
     if kind not in (".csv", ".json"):
         raise InputError(f"{path} is neither a .csv nor a .json file; name one of them for the results.")
     if not path.resolve().parent.is_dir():
-        raise InputError(f"{path.parent} is no folder; make it, or name another file for the results.")
+        raise InputError(f"{path.parent} is not a folder; make it, or name another file for the results.")
     refuse_image_folder(path.parent)
     if path.is_dir() or (path.is_file() and path.stat().st_size and not _is_result(path, kind)):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The trainers behind ``-tr``, a file for each name; a checkout has the files in its top-level folder ``trainers``."""
+"""The trainers after ``-tr``, a file for each name; a checkout has the files in its top-level folder ``trainers``."""
 
 from pathlib import Path
 

@@ -119,7 +119,7 @@ def _resize(plane: NDArray[Any], size: tuple[int, int], how: Image.Resampling) -
 
 
 def _borders(labels: NDArray[Any], *, thickness: int) -> NDArray[np.bool_]:
-    """The outermost pixels of each label, so that those that touch can be told apart."""
+    """The outermost pixels of each label, so that those that touch can be distinguished."""
     around = np.pad(labels, thickness)  # a label ends at the picture's edge
     width = 2 * thickness + 1
     low, high = ndimage.minimum_filter(around, width), ndimage.maximum_filter(around, width)

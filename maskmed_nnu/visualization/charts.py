@@ -1,4 +1,4 @@
-"""Charts as SVG that stands in an HTML page: its texts keep their size on a phone, its colours follow the page's.
+"""Charts as SVG in an HTML page: its texts keep their size on a phone, its colours follow the page's.
 
 Numbers are drawn as they are; the page has them in a table beside each chart.
 """

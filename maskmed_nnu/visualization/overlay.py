@@ -20,7 +20,7 @@ def draw_overlay(image: NDArray[Any], detections: Detections) -> NDArray[np.uint
     """uint8 ``[H, W, 3]``: ``image [C, H, W]`` in grey, or in colour where C = 3, stuff tinted, objects outlined.
 
     Intensities are stretched from the 0.5th to the 99.5th percentile. Lines lie inside the objects, so that touching
-    ones can be told apart; they get thicker in larger images.
+    ones can be distinguished; they get thicker in larger images.
     """
     picture = _stretch_contrast(image)
     if detections.stuff is not None:

@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What stands in the page, in its order; texts are plain, and escaped when they are written."""
+    """The content of the page, in order; texts are plain, and escaped when they are written."""
 
     title: str
     subtitle: str

@@ -26,7 +26,7 @@ class _Section(BaseModel):
 
 
 class Network(_Section):
-    """What nnU-Net's commands take behind ``-pl``, ``-p``, ``-tr`` and ``-c``."""
+    """What nnU-Net's commands take after ``-pl``, ``-p``, ``-tr`` and ``-c``."""
 
     planner: str
     plans: str

@@ -20,7 +20,7 @@ def claimed_gpus(
 ) -> Iterator[tuple[dict[str, str], list[int]]]:
     """Claim so many GPUs: the variable that names them, and the locks, which the command is to inherit.
 
-    There are none where a scheduler or the user has chosen, or where the machine has no more GPUs than are asked for.
+    There are none where a scheduler or the user has chosen, or where the machine has no more GPUs than requested.
     """
     gpus = sorted(driver.iterdir()) if driver.is_dir() else []
     if not 0 < number < len(gpus) or {"CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"} & set(environment):

@@ -9,7 +9,7 @@ from typing import Any
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.workflow.study import Study
 
-UNKNOWN = "No reason stands in the logs."
+UNKNOWN = "The logs contain no reason."
 
 
 def predicted_images(study: Study) -> tuple[int, dict[str, str]]:

@@ -98,7 +98,7 @@ class StudyStatus:
 
 
 def read_status(study: Study) -> StudyStatus:
-    """Read all logs of a study; nothing is asked of a scheduler."""
+    """Read all logs of a study; the scheduler is not queried."""
     trainings, failures = [], []
     for model in study.models:
         for fold in study.config.folds:

@@ -95,7 +95,7 @@ class Study:
         return self.folder / "predictions" / model
 
     def records(self, job: str) -> Path:
-        """The attempts of a job, as `maskmed_nnu.workflow.job_records` keeps them; its log lies beside."""
+        """The attempts of a job, as `maskmed_nnu.workflow.job_records` keeps them; its log is in the same folder."""
         return self.folder / "logs" / f"{job}.jsonl"
 
     def best(self) -> dict[str, Any]:
@@ -114,8 +114,8 @@ class Study:
         for name in names:
             if name not in {model.name for model in self.models}:
                 raise InputError(
-                    f"{self.folder / BEST} names {name}, which is no network of {CONFIG} any more; delete that file, "
-                    "and the choice is made again."
+                    f"{self.folder / BEST} names {name}, which is not a network of {CONFIG} any more; delete that "
+                    "file, and the choice is made again."
                 )
         return [self.model(name) for name in names]
 
@@ -146,7 +146,7 @@ def read_study(folder: Path | str) -> Study:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise InputError(
             f"{path} cannot be read ({reason}); name the folder of a study, which maskmed workflow makes."
         ) from None
@@ -154,6 +154,6 @@ def read_study(folder: Path | str) -> Study:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""
         raise InputError(
-            f"{path}{place} is no YAML ({getattr(error, 'problem', None) or error}); correct it."
+            f"{path}{place} is not valid YAML ({getattr(error, 'problem', None) or error}); correct it."
         ) from None
     return Study(path.parent, check_config(content, path))

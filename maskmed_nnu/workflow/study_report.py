@@ -65,7 +65,7 @@ def write_study_report(study: Study, path: Path | str) -> StudyReport:
             *([("images predicted", f"{predicted:,}"), ("images broken", str(len(broken)))] if study.images else []),
         ],
         sections=sections,
-        footer=f"Written by maskmed report on {today()}. For research; no medical device.",
+        footer=f"Written by maskmed report on {today()}. For research only; not a medical device.",
     )
     text = render_sections(page)
     write_atomically(target, lambda partial: partial.write_bytes(text.encode(errors="replace")))
@@ -151,7 +151,9 @@ def _trainings(study: Study, status: StudyStatus) -> Section:
     header = ("training", "fold", "epoch", "last Dice or PQ", "attempts", "hours", "nodes")
     links = [(f"{model.network} {model.configuration}", f"reports/{model.name}.html") for model in study.models]
     there = [(name, address) for name, address in links if (study.folder / address).is_file()]
-    return Section("Trainings", "The report of each training lies beside.", [Table(header, rows)], links=there)
+    return Section(
+        "Trainings", "The report of each training is in the same folder.", [Table(header, rows)], links=there
+    )
 
 
 def _jobs(status: StudyStatus) -> Section:

@@ -121,7 +121,7 @@ def test_compare(folders: tuple[Path, Path], tmp_path: Path) -> None:
     [
         ({"tolerance": -1}, "tolerance"),
         ({"workers": 0}, "workers"),
-        ({"partners": [(1, 9)]}, "is no class"),
+        ({"partners": [(1, 9)]}, "is not a class"),
         ({"partners": [(1, 2), (2, 3)]}, "more than once"),
         ({"flat": True}, "only objects"),
         ({"tolerance": "1"}, "tolerance is '1'"),
@@ -211,7 +211,7 @@ def test_what_a_model_predicts_is_evaluated_as_it_is(tmp_path: Path) -> None:
         assert table["class"].tolist() == ["liver", "spleen"]
         np.testing.assert_array_equal(table["dice"], exact)
         assert table["volume_truth"].tolist() == [np.sum(prediction.labels == label) * 6.0 for label in (1, 2)]
-    with pytest.raises(mm.InputError, match="is not where"):
+    with pytest.raises(mm.InputError, match="is not at the position of"):
         mm.evaluate(nibabel.Nifti1Image(np.asarray(file.dataobj), np.eye(4)), prediction)
 
 
@@ -233,7 +233,7 @@ def test_objects_of_one_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prediction", "spacing", "words"),
     [
-        (None, None, "prediction is a NoneType, which is no label map"),
+        (None, None, "prediction is a NoneType, which is not a label map"),
         (["a.nii.gz"], None, "prediction is a list"),
         (np.ma.masked_equal(np.zeros((4, 4), int), 1), None, "hides voxels"),
         (np.zeros((4, 4)), 2.0, "spacing of truth is 2.0; it must be 2 positive numbers"),

@@ -157,7 +157,7 @@ def test_a_network_that_was_not_trained_says_so(models, tmp_path):
 
 
 def test_networks_of_which_nothing_can_be_shown(models):
-    with pytest.raises(mm.InputError, match=r"^The SimpleUNet in .* has no queries, .* nothing to explain"):
+    with pytest.raises(mm.InputError, match=r"^The SimpleUNet in .* has no queries, .* so it cannot be explained"):
         mm.explain(models("SimpleUNet"), noise(32, 32))
 
 

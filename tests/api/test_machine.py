@@ -62,7 +62,7 @@ def test_more_workers_than_a_number(folders, monkeypatch):
 
 def test_a_plan_that_is_none_is_refused(folders):
     (folders / "x.json").write_text("[]")
-    with pytest.raises(mm.InputError, match="no plans file of nnU-Net"):
+    with pytest.raises(mm.InputError, match="not a plans file of nnU-Net"):
         mm.doctor(folders / "x.json")
     with pytest.raises(mm.InputError, match="there is no Dataset007"):
         mm.doctor("MaskMedPlans", dataset=7)

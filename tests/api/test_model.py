@@ -198,7 +198,7 @@ def test_pictures_in_colour(network, tmp_path):
         result = model.predict(image, **options)
         np.testing.assert_array_equal(result.labels, expected)
         assert result.axes == "YX"
-    with pytest.raises(mm.InputError, match=r"where the channels stand last, say so with axes='YXC'"):
+    with pytest.raises(mm.InputError, match=r"if the channels are the last axis, give axes='YXC'"):
         model.predict(picture)
 
 
@@ -268,15 +268,15 @@ BAD = {
     "complex": (np.zeros((9, 9, 9), complex), {}, "values must be whole or real numbers"),
     "objects": (np.array([[None]]), {}, "values must be whole or real numbers"),
     "nothing": (np.zeros((9, 0, 9)), {}, "The image is empty: its shape is 9 × 0 × 9"),
-    "None": (None, {}, "A NoneType of object is no image"),
+    "None": (None, {}, "A NoneType of object is not an image"),
     "NaN": (np.full((9, 9, 9), np.nan), {}, "729 of 729 voxels that are NaN or infinite"),
     "too large": (np.full((9, 9, 9), 1e300), {}, "NaN or infinite"),
     "masked": (np.ma.zeros((9, 9, 9)), {}, "A masked array hides pixels"),
     "axes": (np.zeros((9, 9, 9)), {"axes": "ZYT"}, "does not name the axes of an array"),
     "axes twice": (np.zeros((9, 9, 9)), {"axes": "YYX"}, "does not name the axes of an array"),
     "no file": ("nowhere.nii.gz", {}, "nowhere.nii.gz does not exist"),
-    "ragged": ([[1, 2], [3]], {}, "cannot be made an array"),
-    "complex SimpleITK": (sitk.Image(9, 9, 9, sitk.sitkComplexFloat32), {}, "of complex numbers is no image"),
+    "ragged": ([[1, 2], [3]], {}, "cannot be converted to an array"),
+    "complex SimpleITK": (sitk.Image(9, 9, 9, sitk.sitkComplexFloat32), {}, "of complex numbers is not an image"),
     "complex nibabel": (nibabel.Nifti1Image(np.zeros((9, 9, 9), np.complex64), np.eye(4)), {}, "of complex numbers"),
     "sheared": (
         nibabel.Nifti1Image(np.zeros((9, 9, 9)), np.eye(4) + np.eye(4, k=1) * 0.05),
@@ -316,7 +316,7 @@ def test_a_picture_is_no_volume(tmp_path, volumes):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plane.png")
     sitk.WriteImage(sitk.Image(9, 9, sitk.sitkFloat32), str(tmp_path / "plane.nii.gz"))
     for name in ("plane.png", "plane.nii.gz"):
-        with pytest.raises(mm.InputError, match=f"{name} is a single plane, but the model takes volumes"):
+        with pytest.raises(mm.InputError, match=f"{name} is a single plane, but the model was trained on volumes"):
             volumes.predict(tmp_path / name)
 
 
@@ -392,9 +392,9 @@ def test_loading_is_told_what_is_wrong_at_once(tmp_path):
     with pytest.raises(mm.InputError, match="There is no model"):
         mm.load(tmp_path / "nowhere")
     folder = tiny_model(tmp_path / "model", "SimpleUNet")
-    with pytest.raises(mm.InputError, match="Fold 3 in .* the folds that have are 0"):
+    with pytest.raises(mm.InputError, match="Fold 3 in .* the folds that have one are 0"):
         mm.load(folder, folds=[3])
-    with pytest.raises(mm.InputError, match="'gpu' is no device; legal are auto, cpu, cuda, mps"):
+    with pytest.raises(mm.InputError, match="'gpu' is not a device; legal are auto, cpu, cuda, mps"):
         mm.load(folder, device="gpu")
 
 
@@ -534,5 +534,5 @@ def test_stacks_of_nnunet_s_own_tiff_reader_tell_a_spacing_beside_them_or_none(t
     reader.planned_spacing = [1, 1, 3]
     (tmp_path / "x.json").unlink()
     tifffile.imwrite(tmp_path / "x_0000.tif", volume(), photometric="minisblack")
-    with pytest.raises(mm.InputError, match=r"x_0000.tif tells no spacing, but .* about 1 × 1 × 3 mm"):
+    with pytest.raises(mm.InputError, match=r"x_0000.tif has no spacing, but .* about 1 × 1 × 3 mm"):
         reader.read(tmp_path / "x_0000.tif", spacing=None, axes=None)

@@ -63,7 +63,7 @@ def test_a_plan_beside_nnunets_is_measured_and_writes_nothing(folders):
     assert ours.parameters < stock.parameters and 0 < ours.memory_gb < 8
     assert "learning rate" in ours.why and "nnU-Net's own rules" in stock.why
     assert all(one.failure is None and one.steps_per_hour > 0 for one in report.configurations)
-    assert report.fingerprint.startswith("taken over from") and report.suggestion in ("maskmed", "simpleunet")
+    assert report.fingerprint.startswith("copied from") and report.suggestion in ("maskmed", "simpleunet")
     assert seen[0] == "SimpleUNetPlanner" and "nnUNetPlans 2d" in seen
     assert len(report.to_table()) == 4 and json.dumps(report.to_dict())
 

@@ -152,7 +152,7 @@ def test_a_report_of_classes(organs, tmp_path):
     ]  # fmt: skip
     assert "<liver>" not in page.text and "0.6667" in page.cells  # escaped; each case's Dice
     assert [note for note in written.notes if "Fold" in note] == [
-        f"Fold {fold} is not trained to the end: its log ends after 4 epochs." for fold in (0, 1)
+        f"Fold {fold} is not fully trained: its log ends after 4 epochs." for fold in (0, 1)
     ]
     assert {"evaluating", "drawing"} <= set(told)
     assert mm.report(model, tmp_path / "page.html").bytes == written.bytes  # an older report is replaced
@@ -229,7 +229,7 @@ def test_without_the_data_set_nnunets_own_scores_are_shown(organs, tmp_path, mon
     write_json(model / "fold_0/validation/summary.json", {"metric_per_case": [case]})
     written = mm.report(model, tmp_path / "page.html")
     assert written.score == pytest.approx(0.2) and (written.failures, written.faults) == (1, 2)
-    assert any("scores are those that nnU-Net has stored" in note for note in written.notes)
+    assert any("scores are those stored by nnU-Net" in note for note in written.notes)
 
 
 def test_refusals(organs, tmp_path, capsys):
@@ -237,7 +237,7 @@ def test_refusals(organs, tmp_path, capsys):
     other = tmp_path / "mine.html"
     other.write_text("my own page")
     for path, words in (
-        (other, "is there already and no report"),
+        (other, "exists and is not a report"),
         (tmp_path / "a.pdf", "ends in .html"),
         (tmp_path / "no" / "a.html", "There is no folder"),
         (raw / "imagesTr" / "a.html", "No"),
@@ -246,10 +246,10 @@ def test_refusals(organs, tmp_path, capsys):
         with pytest.raises(mm.InputError, match=words if words != "No" else "to which nothing is written"):
             mm.report(model, path)
     assert other.read_text() == "my own page"
-    with pytest.raises(mm.InputError, match="is a file; a report is made of the folder of a training"):
+    with pytest.raises(mm.InputError, match="is a file; name the folder of a training"):
         mm.report(other)
     for fold in ("0", "1"):
         for file in [*(model / f"fold_{fold}/validation").iterdir(), *(model / f"fold_{fold}").glob("*.txt")]:
             file.unlink()
     assert main(["report", str(model)]) == 1
-    assert "Nothing was trained in" in capsys.readouterr().err
+    assert "There is no training in" in capsys.readouterr().err

@@ -290,7 +290,9 @@ def test_folders_are_written_for_other_tools_and_gone_on_with(cell_model, cells,
     (tmp_path / "in").mkdir()
     for name in "ab":
         Image.fromarray(picture(seed=ord(name))).save(tmp_path / "in" / f"{name}.png")
-    with pytest.raises(mm.InputError, match="'roi' is no kind of file to write; give a list of some of geojson, rois"):
+    with pytest.raises(
+        mm.InputError, match="'roi' is not a kind of file to write; give a list of some of geojson, rois"
+    ):
         cells.predict_folder(tmp_path / "in", tmp_path / "out", write=["geojson", "roi"])
     assert not (tmp_path / "out").exists()
     command = ["predict", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(cell_model)]

@@ -91,11 +91,11 @@ def test_objects_that_share_an_id_are_told_and_split_on_request(source, capsys):
     line = "--images @images --masks @masks --name Cells --id"
     assert convert(source, f"{line} 7") == 0
     printed = capsys.readouterr().out
-    assert "WARNING: Objects are not told apart: every label map holds one id only, in pieces" in printed
+    assert "WARNING: Objects are not distinguished: every label map holds one id only, in pieces" in printed
     assert "Convert with split_pieces" in printed and "--verify_dataset_integrity" in printed
     assert convert(source, f"{line} 8 --split-pieces") == 0
     printed = capsys.readouterr().out
-    assert "became 6" in printed and "not told apart" not in printed
+    assert "became 6" in printed and "not distinguished" not in printed
 
 
 def test_commands_can_be_pasted_whatever_the_folder_is_called(source, capsys, monkeypatch):
@@ -113,7 +113,7 @@ def test_commands_can_be_pasted_whatever_the_folder_is_called(source, capsys, mo
     ("output", "said"),
     [
         ("afile", "afile cannot be used: it is a file, where a folder is needed"),
-        ("afile/raw", "afile/raw cannot be used: it lies below a file"),
+        ("afile/raw", "afile/raw cannot be used: it is below a file"),
         ("dsb/../dsb", "is the input folder"),
         ("raw/Dataset001_Other/imagesTr", "belongs to the images and labels of the data set"),
     ],
@@ -137,7 +137,7 @@ def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch)
     assert "export" not in capsys.readouterr().out
     monkeypatch.delenv("nnUNet_raw")
     assert main(arguments) == 1
-    assert "name a folder as output" in capsys.readouterr().err
+    assert "name one as output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -150,10 +150,10 @@ def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch)
             "coco and images and masks does not",
         ),
         ("--dsb @dsb --semantic --id 7 --name A", "dsb and semantic does not say"),
-        ("--dsb @dsb --id 0 --name A", "id 0 is no number"),
-        ("--dsb @dsb --id 7 --name a/b", "name 'a/b' is no name"),
+        ("--dsb @dsb --id 0 --name A", "id 0 is not a number"),
+        ("--dsb @dsb --id 7 --name a/b", "name 'a/b' is not a name"),
         ("--dsb @dsb --id 7 --name A --classes a b", "classes names 2 classes"),
-        ("--dsb @nowhere --id 7 --name A", "is no folder"),
+        ("--dsb @nowhere --id 7 --name A", "is not a folder"),
         ("--dsb @dsb --id 7 --name A --test 3", "test is 3 of 3 cases"),
         ("--dsb @dsb --id 7 --name A --classes background", "'background', which has a meaning of its own"),
         ("--coco @instances.json --images @images --id 7 --name A --classes cells", "it has cell, nucleus"),
@@ -175,7 +175,7 @@ def test_the_axes_of_tiffs_can_be_told(tmp_path, capsys):
         tifffile.imwrite(tmp_path / part / "a.tif", array, photometric="minisblack")
     line = "--images @images --masks @masks --id 7 --name Cells"
     assert convert(tmp_path, line) == 1
-    assert "a.tif has the axes QQYX (3 × 2 × 20 × 24), and 2 of them are not told" in capsys.readouterr().err
+    assert "a.tif has the axes QQYX (3 × 2 × 20 × 24), and 2 of them are unknown" in capsys.readouterr().err
     assert convert(tmp_path, f"{line} --axes zcyx") == 0
     assert len(list((tmp_path / "raw/Dataset007_Cells/imagesTr").iterdir())) == 2
     for axes in ("TYX", "ZZYX", "ZC"):
@@ -205,7 +205,7 @@ def test_volumes_are_turned_to_one_orientation(tmp_path, capsys):
 @pytest.mark.parametrize("code", ["RA", "RRS", "XYZ", "ISR", "RASP", ""])
 def test_what_is_no_orientation(code, capsys):
     assert main(["convert", "--reorient", code, "--images", "a", "--output", "b"]) == 2
-    assert "is no orientation; give a letter each of R or L, A or P, S or I" in capsys.readouterr().err
+    assert "is not an orientation; give a letter each of R or L, A or P, S or I" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_what_is_no_orientation(code, capsys):
         ("--reorient RAS --output out", "name it as images, and the copy as output"),
         ("--reorient RAS --images in --output out --masks m", "masks cannot go with reorient"),
         ("--reorient RAS --images in --output out --id 5 --name A", "id, name cannot go with reorient"),
-        ("--images in --masks m --name A", "id and name say what the data set is to be called"),
-        ("--images in --masks m --id 5", "id and name say what the data set is to be called"),
+        ("--images in --masks m --name A", "id and name of the data set are missing"),
+        ("--images in --masks m --id 5", "id and name of the data set are missing"),
     ],
 )
 def test_options_that_do_not_go_together(line, said, capsys):

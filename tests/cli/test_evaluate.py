@@ -153,7 +153,7 @@ def test_results_that_do_not_count_are_told(cells: tuple[Path, Path], tmp_path: 
         ({"category_id": 9}, r"category_id 9, but the classes of the data set are 1 \(cell\)"),
         ({"category_id": "cell"}, r'category_id of results\[0\] .* is "cell", but it must be an integer'),
         ({"segmentation": {"size": [112, 96], "counts": [0, 96 * 112]}}, "r.json is unusable: its RLE is for an image"),
-        ({"segmentation": None}, "r.json is unusable: its segmentation is no RLE"),
+        ({"segmentation": None}, "r.json is unusable: its segmentation is not an RLE"),
     ],
 )
 def test_a_wrong_result(cells: tuple[Path, Path], tmp_path: Path, capsys, change: dict, said: str) -> None:
@@ -270,7 +270,10 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
         ("[", "is not valid JSON"),
         ('{"images": [], "annotations": []}', "holds no COCO results but an object with images, annotations"),
         (json.dumps([{**entry, "image_id": "x"} for entry in results(truth, 0.5)]), "belong to another data set"),
-        (json.dumps([{**results(truth, 0.5)[0], "segmentation": [[1, 2, 3, 4, 5, 6]]}]), "its segmentation is no RLE"),
+        (
+            json.dumps([{**results(truth, 0.5)[0], "segmentation": [[1, 2, 3, 4, 5, 6]]}]),
+            "its segmentation is not an RLE",
+        ),
     ):
         broken.write_text(content)
         assert sentence in refused(command(truth, prediction, "--scores", broken), capsys)
@@ -291,7 +294,7 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
     assert "at least 1" in refused(command(truth, prediction, "--max-detections", "0"), capsys)
     assert "holds no file that ends in .tif" in refused(command(truth.parent, prediction), capsys)
     (truth.parent / "dataset.json").unlink()
-    assert "No dataset.json says that these are objects" in refused(command(truth, prediction, "--flat"), capsys)
+    assert "No dataset.json declares objects" in refused(command(truth, prediction, "--flat"), capsys)
 
 
 def test_a_prediction_in_another_place(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:

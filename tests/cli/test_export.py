@@ -82,7 +82,7 @@ def test_a_model_of_ours_by_its_name(work, monkeypatch, capsys):
         (["model", "x.zip", "--onnx"], 1, "does not end with .onnx"),
         (["model", "x.onnx", "--onnx", "--card", "about.md", "-f", "0"], 1, "An ONNX file has no room for card"),
         (["model", "--onnx", "x.onnx"], 1, "name one fold, such as 0"),
-        (["model", "x.zip", "--bioimageio"], 1, "no authors are named"),
+        (["model", "x.zip", "--bioimageio"], 1, "none are given"),
     ],
 )
 def test_what_is_refused(work, capsys, words, status, sentence):

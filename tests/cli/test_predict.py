@@ -91,7 +91,7 @@ def test_the_model_is_found_by_the_names_of_its_training(model, images, tmp_path
     assert main([*options, "-d", "Dataset007_Cells"]) == 0
     assert (tmp_path / "out" / "predictions_coco.json").is_file()
     assert main([*options, "-d", "99"]) == 1
-    assert "-d 99 is no data set that nnU-Net knows" in capsys.readouterr().err
+    assert "-d 99 is not a data set that nnU-Net knows" in capsys.readouterr().err
 
 
 def predict(model, source, out, *more):
@@ -251,7 +251,7 @@ def test_damaged_records_and_results_cost_a_line_and_a_prediction(model, images,
     capsys.readouterr()
     assert predict(model, folder, out) == 0
     printed = capsys.readouterr().out
-    assert f"{out / 'predicted_by.json'} is damaged and written anew" in printed
+    assert f"{out / 'predicted_by.json'} is damaged and was written again" in printed
     assert "because their files are damaged: a\n" in printed
     assert "because there is no record of what they were predicted from: b\n" in printed
     assert "1 of 3 images are predicted already" in printed
@@ -309,8 +309,8 @@ def test_nothing_is_written_over_the_images_or_beside_them(model, images, tmp_pa
         (folder, found, "overlays, where results would go, is the input folder"),
         (folder, linked, "b.png, where results would go, is the input file"),
         (folder, model, "the folder of a data set or of a model"),
-        (folder, own, "dataset.json exists and is no prediction"),
-        (folder, masks, "b.png exists and is no prediction"),
+        (folder, own, "dataset.json exists and is not a prediction"),
+        (folder, masks, "b.png exists and is not a prediction"),
     ):
         for more in ((), ("--overwrite",)):
             assert predict(model, source, out, *more) == 1
@@ -328,7 +328,7 @@ def test_a_drive_that_goes_away_ends_the_command(model, images, tmp_path, capsys
 
     monkeypatch.setattr("maskmed_nnu.api.images.ImageReader.read", unplug)
     assert predict(model, folder, tmp_path / "out") == 1
-    assert f"maskmed: {folder} is gone, or its drive is; the same command goes on" in capsys.readouterr().err
+    assert f"maskmed: {folder} or its disk is gone; run the same command" in capsys.readouterr().err
 
 
 def test_bad_images_cost_a_sentence_each_and_the_rest_goes_on(model, images, tmp_path, capsys):
@@ -424,7 +424,7 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     damaged = model / "fold_1" / "checkpoint_cut.pth"
     damaged.write_bytes((model / "fold_1" / "checkpoint_final.pth").read_bytes()[:500])
     assert predict(model, folder, out, "--checkpoint", damaged.name) == 1
-    assert f"{damaged} is damaged or cut off; copy it again" in capsys.readouterr().err
+    assert f"{damaged} is damaged or truncated; copy it again" in capsys.readouterr().err
     assert predict(tmp_path / "nowhere", folder, out) == 1
     assert "There is no model" in capsys.readouterr().err
     monkeypatch.delenv("nnUNet_results", raising=False)

@@ -63,14 +63,14 @@ def test_hold_out_again_changes_nothing(source, tmp_path):
 def test_a_folder_made_from_other_data_is_refused(source, tmp_path):
     hold_out(source, tmp_path / "raw")
     write(source, {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "tumour": 1}})
-    with pytest.raises(InputError, match=r"was not made from what .* now holds.*--out"):
+    with pytest.raises(InputError, match=r"was not made from the present content of .*--out"):
         hold_out(source, tmp_path / "raw")
 
 
 def test_a_folder_made_from_files_that_have_changed_is_refused(source, tmp_path):
     hold_out(source, tmp_path / "raw")
     (source / "labelsTr" / "case_2.nii.gz").write_bytes(b"corrected")
-    with pytest.raises(InputError, match=r"was not made from what .* now holds.*--out"):
+    with pytest.raises(InputError, match=r"was not made from the present content of.*--out"):
         hold_out(source, tmp_path / "raw")
 
 
@@ -163,5 +163,5 @@ def test_a_damaged_data_set_gets_one_sentence(source, damage, message):
 
 
 def test_a_missing_folder_gets_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="is no folder; --data takes"):
+    with pytest.raises(InputError, match="is not a folder; --data takes"):
         read_raw_dataset(tmp_path / "nowhere")

@@ -139,7 +139,7 @@ class Attack:
         named = re.findall(r"^(case_\d{4}): (?!In \d+ of )", printed, re.MULTILINE)  # not a note about queries
         assert (sorted(named), status) == (sorted(broken), int(bool(broken))), printed
         if broken:
-            told = f"{len(broken)} of {len(names)} images could not be predicted; the reason for each stands above."
+            told = f"{len(broken)} of {len(names)} images could not be predicted; the reason for each is printed above."
             assert told in printed.splitlines()[-1], printed
         assert names - broken <= set(self.written()) and not broken & set(self.written())
         assert not list(self.output.rglob("*partial*"))

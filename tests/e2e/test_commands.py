@@ -1,4 +1,4 @@
-"""The way of a user: the stock commands, one after the other, with our names behind -pl, -p and -tr.
+"""The way of a user: the stock commands, one after the other, with our names after -pl, -p and -tr.
 
 Planning, and training and prediction in 3D, are the installed commands in new interpreters, as at a user's.
 """
@@ -195,7 +195,7 @@ def test_an_image_with_nan(workspace, trained):
     write_image(workspace.root / "nan" / "case_0000.nii.gz", image)
     printed = predict(workspace, workspace.root / "nan")
     assert "case_0000.nii.gz: the file holds 3 of 13440 voxels that are NaN or infinite" in printed
-    assert "1 of 1 images could not be predicted; the reason for each stands above." in last_line(printed)
+    assert "1 of 1 images could not be predicted; the reason for each is printed above." in last_line(printed)
     assert "Traceback" not in printed
 
 

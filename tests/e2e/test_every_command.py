@@ -318,7 +318,7 @@ def test_objects(workspace):
     assert "maskmed evaluate" in model.refused("nnUNetv2_evaluate_simple", truth, predicted, "-l", 1)
     for command, options in (("determine", ("-ref", truth)), ("apply", ("-o", truth, "-pp_pkl_file", "none.pkl"))):
         refusal = model.refused(f"nnUNetv2_{command}_postprocessing", "-i", predicted, *options)
-        assert "for objects" in refusal and "leave that step out" in refusal
+        assert "for objects" in refusal and "skip that step" in refusal
 
     model.overlays()
     model.share()

@@ -114,7 +114,7 @@ def test_a_killed_training_continues(touching):
 def test_training_leaves_scores_of_whole_images(request, objects):
     data, printed = request.getfixturevalue(objects)
     score = "AP50" if objects == "touching" else "PQ"
-    assert f"({score} stands in for the pseudo Dice)" in printed["trained"]
+    assert f"({score} replaces the pseudo Dice)" in printed["trained"]
     assert "Validation complete: AP " in printed["trained"]
     scores = json.loads((data.fold / "validation" / "instances.json").read_text())
     assert 0 <= scores["AP50"] <= 1 and 0 <= scores["PQ"] <= 1

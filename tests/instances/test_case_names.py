@@ -22,8 +22,8 @@ NFC, NFD = (unicodedata.normalize(form, "Zelle_ü") for form in ("NFC", "NFD"))
         (".a", "begins with a dot"),
         ("a ", "begins or ends with a space"),
         ("a.", "begins or ends with a space or a dot"),
-        ("CON", "device's name on Windows"),
-        ("lpt1.b", "device's name on Windows"),
+        ("CON", "name of a device on Windows"),
+        ("lpt1.b", "name of a device on Windows"),
         ("12:30", "holds the character ':'"),
         ("a\nb", r"holds the character '\n'"),
         ("Dataset", "reserved for dataset.json"),
@@ -47,8 +47,8 @@ def test_other_names_are_left_alone(name):
 @pytest.mark.parametrize(
     ("names", "clause"),
     [
-        (["a", "A"], "A and a are one name where case does not count"),
-        ([NFC, NFD], "look the same, written with different characters"),
+        (["a", "A"], "A and a are the same name on systems that ignore case"),
+        ([NFC, NFD], "look the same but are written with different characters"),
         (["a", "a_0001"], "a_0001 could be channel 1 of a"),
         (["A", "a_0001"], "a_0001 could be channel 1 of A"),
     ],

@@ -200,15 +200,15 @@ INSIDE = [[2, 2, 8, 2, 8, 8, 2, 8]]
 @pytest.mark.parametrize(
     ("segmentation", "said"),
     [
-        ([[40, 2, 50, 2, 50, 8]], "wholly outside the image of 23 × 17 pixels"),
-        ([[2, -9, 5, -9, 5, -2]], "wholly outside"),
+        ([[40, 2, 50, 2, 50, 8]], "completely outside the image of 23 × 17 pixels"),
+        ([[2, -9, 5, -9, 5, -2]], "completely outside"),
         ([[2, 2, 1e9, 2, 8, 8]], "go up to 1e+09"),
-        ([[0, 0, 0.9, 0, 0.9, 0.9, 0, 0.9]], "are fractions of the image's size, it seems"),
+        ([[0, 0, 0.9, 0, 0.9, 0.9, 0, 0.9]], "seem to be fractions of the image size"),
         ([[2, 2, 2.1, 2, 2.1, 2.1]], "smaller than a pixel"),
-        ([[0.1, 0.1, 0.4, 0.1, 0.4, 0.4]], "are fractions of the image's size, it seems"),
+        ([[0.1, 0.1, 0.4, 0.1, 0.4, 0.4]], "seem to be fractions of the image size"),
         ([[2, 2, 8, 2]], "fewer than three points"),
-        ([[2, 2, 8, 2, 8, 8, 2]], "half a point or NaN"),
-        ([[2, 2, 8, 2, 8, float("nan")]], "half a point or NaN"),
+        ([[2, 2, 8, 2, 8, 8, 2]], "an odd number of coordinates or NaN"),
+        ([[2, 2, 8, 2, 8, float("nan")]], "an odd number of coordinates or NaN"),
         ([], "no segmentation"),
         (None, "no segmentation"),
         ([1, 2, 3, 4], "fewer than three points"),
@@ -250,7 +250,7 @@ def test_categories_become_consecutive_classes(tmp_path):
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     file = CocoFile(path)
     assert file.classes == {"a": 1, "b": 2}
-    assert file.notes == ["without annotations, left out: never"]
+    assert file.notes == ["without annotations, skipped: never"]
     assert file.objects(file.images[0], (H, W)).objects.classes.tolist() == [2, 1]
     file = CocoFile(path, ["b"])
     assert file.classes == {"b": 1} and file.notes == ["not selected: a, never"]
@@ -261,7 +261,7 @@ def test_categories_become_consecutive_classes(tmp_path):
 def test_annotations_of_unlisted_images_are_told(tmp_path):
     stray = annotation(2, INSIDE) | {"image_id": 99}
     assert coco_file(tmp_path, [annotation(1, INSIDE), stray]).notes[0] == (
-        "1 annotation of images that instances.json does not list, left out"
+        "1 annotation of images that instances.json does not list, skipped"
     )
 
 

@@ -176,7 +176,7 @@ def test_ids_that_mean_two_things_match_exactly_or_not_at_all(tmp_path: Path) ->
     content["annotations"][3]["image_id"] = "1"
     file = read(tmp_path, content)
     assert counts(file) == [1, 2]
-    assert file.notes == ["1 annotation of images that instances.json does not list, left out"]
+    assert file.notes == ["1 annotation of images that instances.json does not list, skipped"]
 
 
 REFUSED: dict[str, tuple[Callable[[dict], object], str]] = {

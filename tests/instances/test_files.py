@@ -114,7 +114,7 @@ def test_a_png_that_would_lose_bits_is_refused(tmp_path: Path) -> None:
     parts = (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" + ids.tobytes()))
     content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts) + chunk(b"IEND", b"")
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.png cannot be read \(16 bits of grey beside transparency"):
+    with pytest.raises(InputError, match=r"x\.png cannot be read \(16-bit grey with transparency"):
         formats.read(tmp_path / "x.png")
 
 

@@ -1,4 +1,4 @@
-"""Objects ⇄ the values of label files: nothing is lost, and what is no label map of objects is refused in words."""
+"""Objects ⇄ the values of label files: nothing is lost, and what is not a label map of objects is refused in words."""
 
 from __future__ import annotations
 

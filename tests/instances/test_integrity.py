@@ -76,7 +76,7 @@ def test_torn_objects_among_exactly_255_are_no_evidence_of_wrapping() -> None:
 def test_interpolated_ids_are_a_fault() -> None:
     blurred = resize(squares((200, 2, 2, 9), (90, 15, 15, 9)), (60, 60), preserve_range=True)
     (fault,) = check_label_map(blurred.astype(np.uint16)[None], NUCLEI).faults
-    assert fault.startswith("It is no label map") and "nearest neighbour" in fault
+    assert fault.startswith("It is not a label map") and "nearest neighbour" in fault
 
 
 def test_a_ring_of_a_class_in_between_is_none() -> None:

@@ -77,7 +77,7 @@ def test_interpolated_and_lossy_maps_are_found_and_their_originals_are_not(clean
     assert implausible_values(clean, semantic=semantic) is None
     assert implausible_values(np.kron(clean, np.ones((2, 2), np.uint8)), semantic=semantic) is None
     said = implausible_values(spoil(clean), semantic=semantic)
-    assert said and ("nearest neighbour" in said or "holds a picture" in said)
+    assert said and ("nearest neighbour" in said or "holds an image" in said)
 
 
 def test_a_stack_interpolated_between_its_slices_is_found():
@@ -108,7 +108,7 @@ def test_thin_structures_are_legal_classes():
 
 def test_pictures_are_told_from_label_maps():
     picture = np.random.default_rng(0).integers(0, 250, (64, 64))
-    assert "holds a picture" in implausible_values(picture, semantic=True)
+    assert "holds an image" in implausible_values(picture, semantic=True)
     assert looks_like_labels(mosaic()) and not looks_like_labels(picture) and not looks_like_labels(picture * 0)
 
 
@@ -123,7 +123,7 @@ def test_steps_are_counted_along_every_axis():
 def test_a_jpeg_is_refused_whatever_its_ending(tmp_path: Path, name: str, options: dict) -> None:
     path = tmp_path / name
     Image.fromarray(discs(8, 6)).save(path, **options)
-    with pytest.raises(InputError, match="JPEG.* no label map: .* as PNG or TIFF"):
+    with pytest.raises(InputError, match="JPEG.* not a label map: .* as PNG or TIFF"):
         check_lossless(path)
     tifffile.imwrite(tmp_path / "b.tif", discs(8, 6), compression="zlib")
     check_lossless(tmp_path / "b.tif")

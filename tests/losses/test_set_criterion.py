@@ -99,7 +99,7 @@ def test_importance_prefers_voxels_near_the_border(make_output, make_labels):
 
 @pytest.mark.parametrize("balanced_ratio", [0.25, 0])
 def test_one_voxel_in_a_large_patch_has_points_and_finds_its_query(balanced_ratio):
-    """Two queries claim the small class; only where its voxel is seen can they be told apart."""
+    """Two queries claim the small class; only where its voxel is seen can they be distinguished."""
     labels = torch.zeros(1, 1, 64, 64, 64)
     labels[0, 0, 40, 50, 60] = 1
     targets = semantic_targets(labels, num_classes=2)

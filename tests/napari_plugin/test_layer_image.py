@@ -151,7 +151,7 @@ def test_the_scale_is_the_spacing(scale, units, planned, volumes, expected, note
     given = layer_image([layer], fake_reader(volumes=volumes, planned=planned))
     assert given.spacing == (None if expected is None else pytest.approx(expected))
     assert bool(given.notes) == noted
-    assert not noted or "tells no units of length: its scale" in given.notes[0]
+    assert not noted or "has no units of length: its scale" in given.notes[0]
 
 
 def test_the_spacing_of_channels_is_none():

@@ -118,7 +118,7 @@ def test_masks_in_windows_are_those_of_the_full_frame(stride):
     reference = cells / torch.tensor(grid[::-1])
     shape = tuple(edge * step for edge, step in zip(grid, stride, strict=True))
     logits = full_frame(head, embeddings.double(), features.double(), cells.double())
-    # everything outside a query's window is no mask
+    # everything outside a query's window is not a mask
     expected = torch.zeros(5, *shape, dtype=torch.uint8)
     for n, corner in enumerate(window_corner(cells, window).flip(1).tolist()):
         spans = [(max(at, 0), min(at + w, n)) for at, w, n in zip(corner, window, grid, strict=True)]

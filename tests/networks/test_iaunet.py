@@ -238,10 +238,10 @@ def test_wrong_backbones_and_weights_are_told(torchvision_ops, tmp_path):
     torch.save({"state_dict": pytest.approx(1)}, tmp_path / "pickle.pth")
     for name, weights, sentence in (
         ("convnextt", None, "timm has no model 'convnextt'; models with a similar name are convne"),
-        ("vit_tiny_patch16_224", None, "gives no pyramid .* strides .16, 16, 16.; take a ResNet"),
+        ("vit_tiny_patch16_224", None, "does not give a pyramid .* strides .16, 16, 16.; take a ResNet"),
         ("resnet18", "nowhere.pth", "there is no such file; correct backbone_weights"),
         ("resnet34", "resnet18.pth", "other weights than those of timm's 'resnet34' .layer1.2.conv1.weight is missing"),
-        ("resnet18", "pickle.pth", "no state dict that can be loaded safely"),
+        ("resnet18", "pickle.pth", "not a state dict that can be loaded safely"),
     ):
         with pytest.raises(InputError, match=sentence):
             TimmBackbone(name=name, input_channels=3, weights=weights and str(tmp_path / weights))

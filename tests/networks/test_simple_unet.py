@@ -112,7 +112,7 @@ class TestSimpleUNetOtherSettings(SimpleContract):
 class TestSimpleUNetReduced(SimpleContract):
     settings = {"early_reduction": True, "operators": "grouped", "fusion": "add", "selection_rate": 1.0}
 
-    test_one_case_can_be_learnt_by_heart = None  # single pixels cannot be told apart at half the resolution
+    test_one_case_can_be_learnt_by_heart = None  # single pixels cannot be distinguished at half the resolution
 
 
 class TestSimpleESKNet(SimpleContract):

@@ -44,7 +44,7 @@ def test_an_input_error_ends_a_command_with_its_sentence_only():
     assert not issubclass(InputError, SystemExit)
 
 
-@pytest.mark.parametrize(("sentence", "said"), [("", "with --c goes on from the last checkpoint."), (None, "")])
+@pytest.mark.parametrize(("sentence", "said"), [("", "with --c resumes from the last checkpoint."), (None, "")])
 def test_a_signal_ends_a_command_with_a_sentence_that_was_not_said_before(sentence, said, capsys):
     def stop() -> None:
         raise Interrupted(15, sentence)

@@ -24,7 +24,7 @@ from maskmed_nnu.signals import Interrupted, noted
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left", "/x/plans.json"), "/x/plans.json cannot be used: the disk is full"),
-        (FileNotFoundError(errno.ENOENT, "", "/x/a.b2nd"), "/x/a.b2nd cannot be used: it, or the folder it should lie"),
+        (FileNotFoundError(errno.ENOENT, "", "/x/a.b2nd"), "/x/a.b2nd cannot be used: it, or its folder"),
         (MemoryError(), "Memory is used up"),
         (RuntimeError("One or more background workers are no longer alive"), "A background process ended before"),
         (RuntimeError("Background workers died. Look"), "A background process ended before"),

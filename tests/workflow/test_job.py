@@ -53,7 +53,7 @@ def test_a_command_that_is_not_there_is_told_in_the_log(study):
 
 
 def test_broken_images_cost_a_count_and_other_failures_the_part(study):
-    text = "print(2, 'of 9 images could not be predicted; the reason for each stands above.'); raise SystemExit({})"
+    text = "print(2, 'of 9 images could not be predicted; the reason for each is printed above.'); raise SystemExit({})"
     assert run_job(study, "predict/a", python(text.format(1)), Options()) == 0
     assert read_attempts(study.records("predict/a"))[0].broken == 2
     assert run_job(study, "predict/b", python("raise SystemExit(1)"), Options()) == 1

@@ -124,7 +124,7 @@ def test_images_that_were_not_predicted_and_why(study):
     assert predicted == 10
     assert broken == {
         "case_0000_broken": "its header: is damaged.",
-        "case_0011": "No reason stands in the logs.",
+        "case_0011": "The logs contain no reason.",
     }
 
 
@@ -171,7 +171,7 @@ def test_the_report_compares_the_contestants(study, capsys, tmp_path):
     assert main(["report", str(study.folder), "-o", str(page)]) == 0
     text = page.read_text()
     assert "mean of maskmed 3d_fullres and simpleunet 3d_fullres (chosen)" in text
-    assert "Wilcoxon" in text and "<svg" in text and "No reason stands in the logs." in text
+    assert "Wilcoxon" in text and "<svg" in text and "The logs contain no reason." in text
     assert "best is mean of maskmed" in capsys.readouterr().out
     page.write_text("something else")
     assert main(["report", str(study.folder), "-o", str(page)]) == 1
@@ -188,5 +188,5 @@ def test_one_engine_at_a_time(study):
 
 def test_a_choice_that_the_config_does_not_have_any_more(study):
     choose(study, study.models[0]._replace(trainer="nnUNetTrainerOther"))
-    with pytest.raises(InputError, match="is no network of config.yaml any more; delete that file"):
+    with pytest.raises(InputError, match="is not a network of config.yaml any more; delete that file"):
         study.chosen()

@@ -67,7 +67,7 @@ def test_a_missing_entry_and_what_is_no_yaml(tmp_path):
     with pytest.raises(InputError, match="the entry folds is missing; it must be a list of one or more integers"):
         read_study(file.parent)
     file.write_text("a: [1, 2")
-    with pytest.raises(InputError, match=r"config.yaml, line 1 is no YAML"):
+    with pytest.raises(InputError, match=r"config.yaml, line 1 is not valid YAML"):
         read_study(file.parent)
     file.write_text("3")
     with pytest.raises(InputError, match="the file is 3, but it must be entries dataset, networks"):

@@ -41,19 +41,20 @@ class CellTrackingSource(LabelMapSource):
         self.notes: list[str] = []
         self.cases: list[SourceCase] = []
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder; name the one that holds the sequences 01, 02 and so on.")
+            raise InputError(f"{folder} is not a folder; name the one that holds the sequences 01, 02 and so on.")
         sequences = sorted(path for path in folder.iterdir() if path.is_dir() and re.fullmatch(r"\d{2}", path.name))
         if not sequences:
             raise InputError(
-                f"{folder} holds no sequence 01, 02 and so on, as the Cell Tracking Challenge's data sets do; name the "
-                "folder of a data set."
+                f"{folder} holds no sequence 01, 02 and so on of the Cell Tracking Challenge; name the folder of "
+                "a data set."
             )
         for sequence in sequences:
             self._add(sequence)
         if not self.cases:
             raise InputError(
-                f"{folder} holds no segmentation of a whole frame, as 01_GT/SEG/man_seg000.tif is; single slices, and "
-                "the markers in TRA, do not tell where cells end, so take the silver truth (01_ST), where there is one."
+                f"{folder} holds no segmentation of a whole frame, such as 01_GT/SEG/man_seg000.tif; single "
+                "slices and the markers in TRA do not show the outlines of all cells, so take the silver truth "
+                "(01_ST) if there is one."
             )
 
     def _add(self, sequence: Path) -> None:
@@ -64,9 +65,9 @@ class CellTrackingSource(LabelMapSource):
             masks = masks or _numbered(folder, r"man_seg(\d{3,4})")
             slices = _numbered(folder, r"man_seg_(\d{3,4}_\d{3,4})")
             if slices:
-                self.notes.append(f"{count(len(slices), 'single slice')} in {folder}, left out")
+                self.notes.append(f"{count(len(slices), 'single slice')} in {folder}, skipped")
         if without := len(set(frames) - set(masks)):
-            self.notes.append(f"{count(without, 'frame')} of {sequence.name} without a segmentation, left out")
+            self.notes.append(f"{count(without, 'frame')} of {sequence.name} without a segmentation, skipped")
         for number in sorted(set(frames) & set(masks)):
             name, image = f"{sequence.name}/{frames[number].stem}", frames[number]
             self.cases.append(SourceCase(name, image, (image, masks[number])))

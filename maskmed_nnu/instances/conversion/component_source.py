@@ -34,7 +34,7 @@ class ComponentSource:
 
     ``connectivity`` is scikit-image's: 1 connects pixels that share a face (in 2D an edge), 2 also those at an edge (in
     2D a corner), 3 those at a corner; None takes the widest. Components below ``min_volume`` (mm³, in 2D mm²; voxels or
-    pixels where a file tells no spacing) become background and are refused, each with its class, size and place.
+    pixels if a file has no spacing) become background and are refused, each with its class, size and place.
 
     The values are read first, because the classes are those of all masks. The ``dataset.json`` of a raw data set names
     them, and ``class_names`` choose some of them, the others becoming background; else ``class_names`` name all values
@@ -75,7 +75,7 @@ class ComponentSource:
             self._values: tuple[int, ...] = tuple(chosen)
             left = [named.get(value, str(value)) for value in sorted(found - {0, *chosen})]
             if left:
-                self.notes.append(f"{format_list(left)} became background, as the classes to take are others")
+                self.notes.append(f"{format_list(left)} became background, because other classes were chosen")
             class_names = None
         else:
             self._values = tuple(sorted(found - {0}))
@@ -83,11 +83,13 @@ class ComponentSource:
             class_names = [named[value] for value in self._values]
         self.classes = semantic_classes(self._values, class_names)
         touching = NEIGHBOURS[connectivity or 3]
-        self.notes.append(f"objects are connected components of a class; what touches, if only {touching}, is one")
+        self.notes.append(
+            f"objects are connected components of a class; components that touch, even {touching}, are one object"
+        )
         if min_volume:
             self.notes.append(
-                f"components below {min_volume:g} mm³ (of images mm²; voxels or pixels where a file tells no spacing) "
-                "are refused and become background"
+                f"components below {min_volume:g} mm³ (of images mm²; voxels or pixels if a file has no spacing) "
+                "are dropped and become background"
             )
 
     def read(self, case: SourceCase) -> Annotations:

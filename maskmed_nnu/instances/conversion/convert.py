@@ -82,14 +82,14 @@ def convert(
     names = case_names(source.cases)
     if not 0 <= test < len(names):
         raise InputError(
-            f"test is {test} of {count(len(names), 'case')}, which leaves none to train on; hold back fewer."
+            f"test is {test} of {count(len(names), 'case')}, which leaves none for training; keep fewer for the test."
         )
     summaries = _summarize_cases(source, names, split, progress)
     layout = choose_layout(summaries, source.classes, class_names)
     if layout.label_format and not sum(s.counts.sum() for s in summaries):
         reasons = [reason for s in summaries for reason in s.refused]
-        hint = f" (the first refused one: {reasons[0]})" if reasons else ""
-        raise InputError(f"There is no object in any image{hint}; nothing could be learned.")
+        hint = f" (the first one dropped: {reasons[0]})" if reasons else ""
+        raise InputError(f"No image has an object{hint}; there is nothing to train on.")
     description = layout.dataset_json(folder.name.split("_", 1)[-1], len(names) - test, source.channel_names)
     with partial_folder.writing(folder, _key([description, test, split], summaries)) as partial:
         for index, entry in enumerate(counted(summaries, "writing", progress)):
@@ -112,7 +112,7 @@ def case_names(cases: Sequence[SourceCase]) -> list[str]:
 
 def _check_target(folder: Path) -> None:
     if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_-]+", folder.name):
-        raise InputError(f"{folder.name} is no name of an nnU-Net data set; it must look like Dataset010_Cells.")
+        raise InputError(f"{folder.name} is not a name of an nnU-Net data set; it must look like Dataset010_Cells.")
     check_number_is_free(folder)
 
 
@@ -125,8 +125,8 @@ def check_number_is_free(folder: Path) -> None:
     taken = sorted(p.name for p in folder.parent.glob(f"{folder.name[:10]}_*"))
     if taken:
         raise InputError(
-            f"{folder.parent} already holds {taken[0]}; nnU-Net tells data sets apart by that number, so take another "
-            f"one or delete that folder."
+            f"{folder.parent} already holds {taken[0]}; nnU-Net identifies data sets by that number, so take "
+            "another number or delete that folder."
         )
 
 
@@ -141,9 +141,7 @@ def _summarize_cases(source: Source, names: Sequence[str], split: bool, progress
             if split:
                 content = _split_objects(content)
             elif content.kept_ids and (evidence := wrapped_ids(content.objects.ids[0])):
-                raise InputError(
-                    f"{case.files[1]} {evidence} (what is left of this one can be converted with split_pieces)."
-                )
+                raise InputError(f"{case.files[1]} {evidence} (if it is right, convert with split_pieces).")
             more = len(content.objects.classes) - before
             summaries.append(summarize_case(case, name, content, len(source.classes), quirks=quirks, split=more))
         except InputError as error:

@@ -32,7 +32,7 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[list[Path], P
     mask_files = [p for p in pictures if p not in set(image_files)] if together else source_images.files(masks)
     if not image_files or not mask_files:
         folder, what = (images, "image") if not image_files else (masks, "mask")
-        beside = f", and masks beside their images are called X{', X'.join(MASK_SUFFIXES)}"
+        beside = f", and masks in the folder of the images are called X{', X'.join(MASK_SUFFIXES)}"
         raise InputError(f"{folder} holds no {what}: {found_instead(folder)}{beside if together else ''}.")
     exact = _by_name(image_files, formats.stem)
     by_mask = _by_name(mask_files, lambda p: _without_suffix(formats.stem(p), MASK_SUFFIXES))
@@ -52,11 +52,11 @@ def pair_files(images: Path, masks: Path) -> tuple[dict[str, tuple[list[Path], P
             paired[case] = [exact[name] for name in names], mask
             missing = [name for name in missing if name not in names]
     if missing:
-        hint = "; Cellpose's _seg.npy is read only once saved as a TIFF or PNG" if any(images.glob("*_seg.npy")) else ""
+        hint = "; Cellpose's _seg.npy is not read; save it as a TIFF or PNG" if any(images.glob("*_seg.npy")) else ""
         raise InputError(
-            f"No mask in {masks} for {format_list(exact[name].name for name in missing)}; a mask has its image's name, "
-            f"or that and one of {', '.join(MASK_SUFFIXES)}, and of the channels X_0000, X_0001 … of an image the name "
-            f"X{hint}."
+            f"No mask in {masks} for {format_list(exact[name].name for name in missing)}; a mask has the name of its "
+            f"image, alone or with one of {', '.join(MASK_SUFFIXES)}, and of the channels X_0000, X_0001 … of an "
+            f"image the name X{hint}."
         )
     used = {mask for _, mask in paired.values()}
     return paired, [p.name for p in mask_files if p not in used]

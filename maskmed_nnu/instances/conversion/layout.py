@@ -40,7 +40,7 @@ class CaseSummary:
     of one `digest` have equal label maps; `surrounding` is the value that covers the border as background does, or 0;
     `thin` are values of a semantic mask that are lines and specks only; with `rims`, areas run into each other over
     values in between. `form` is what is used of a NIfTI image whose sform and qform disagree; a stack with `cubes`
-    tells no spacing.
+    has no spacing.
     """
 
     case: SourceCase
@@ -130,10 +130,10 @@ def check_class_names(names: Sequence[str], *, semantic: bool) -> None:
     twice = [n for i, n in enumerate(names) if n in names[:i]]
     if reserved or twice:
         raise InputError(
-            f"A class is named {reserved[0]!r}, which has a meaning of its own in nnU-Net; rename it, or name the "
+            f"A class is named {reserved[0]!r}, which is reserved in nnU-Net; rename it, or name the "
             "categories that hold objects as classes."
             if reserved
-            else f"The class {twice[0]!r} is named twice; give each class a name of its own."
+            else f"The class {twice[0]!r} is named twice; give each class a different name."
         )
 
 
@@ -187,8 +187,8 @@ def choose_layout(
     if any(volumes) and not all(volumes):
         volume, other = summaries[volumes.index(True)], summaries[volumes.index(False)]
         raise InputError(
-            f"{volume.case.image.name} has a place in space, {other.case.image.name} has none; convert them into two "
-            "data sets."
+            f"{volume.case.image.name} has a position in space, {other.case.image.name} has none; convert them "
+            "into two data sets."
         )
     flat = next((s for s in summaries if len(s.shape) != len(summaries[0].shape)), None)
     if flat:
@@ -235,7 +235,7 @@ def _label_format(summaries: Sequence[CaseSummary], classes: dict[str, int]) -> 
             divisor *= 10
         if (len(classes) + 1) * divisor > np.iinfo(np.int32).max:
             raise InputError(
-                f"{len(classes)} classes with up to {maximum:,} objects in an image need ids beyond {2**31 - 1:,}; "
+                f"{len(classes)} classes with up to {maximum:,} objects in an image need ids above {2**31 - 1:,}; "
                 f"select fewer classes."
             )
     return LabelFormat(classes, divisor, any(s.layers > 1 for s in summaries))
@@ -249,10 +249,10 @@ def semantic_classes(values: tuple[int, ...], names: Sequence[str] | None) -> di
     """
     if not values or len(values) > MAX_SEMANTIC_CLASSES:
         raise InputError(
-            "The masks hold no value but 0; semantic masks hold a class number at each pixel."
+            "The masks hold only 0; semantic masks hold a class number at each pixel."
             if not values
             else f"The masks hold {len(values):,} different values, more than the {MAX_SEMANTIC_CLASSES} classes that "
-            "nnU-Net can write; where the values are ids of objects, leave out semantic or components."
+            "nnU-Net can write; if the values are ids of objects, leave semantic and components out."
         )
     if names and len(names) != len(values):
         raise InputError(

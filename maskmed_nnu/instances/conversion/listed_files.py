@@ -41,7 +41,7 @@ def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Pa
         InputError: where a file is missing, several fit alike, or two names mean one file.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name the folder that holds the images of {json_file.name}.")
+        raise InputError(f"{folder} is not a folder; name the folder that holds the images of {json_file.name}.")
     paths = [_direct(name, folder) for name in names]
     if not all(isfile(path) for path in paths):
         below = [path for path in sorted(folder.rglob("*")) if isfile(path)]
@@ -62,7 +62,7 @@ def locate_files(names: Sequence[str], folder: Path, json_file: Path) -> list[Pa
     for name, path in zip(names, paths, strict=True):
         if first.setdefault(path, name) != name:
             raise InputError(
-                f"{first[path]} and {name}, both listed in {json_file.name}, are found as one file, {path}; put each "
+                f"{first[path]} and {name}, both listed in {json_file.name}, are the same file, {path}; put each "
                 "image into the folder that the json names."
             )
     return paths

@@ -51,7 +51,7 @@ def mask_and_picture(case: SourceCase, reading: Reading, *, semantic: bool) -> t
     if reading.spacing is None:
         return mask, picture
     if mask.ndim != 3 or formats.ending(case.image) not in formats.TIFF:
-        raise InputError(f"{case.image} is no TIFF stack, whose spacing is that of the slices; leave spacing out.")
+        raise InputError(f"{case.image} is not a TIFF stack, to which spacing applies; leave spacing out.")
     return mask, replace(picture, spacing=reading.spacing)
 
 
@@ -64,7 +64,7 @@ def _check_values(case: SourceCase, mask: Integers, picture: SourceImage, semant
     fault = implausible_values(mask, semantic=semantic)
     if fault and looks_like_labels(picture.channels[0]):
         raise InputError(
-            f"{case.files[1]} looks like a picture, and its image {case.image.name} like a label map; give the folder "
+            f"{case.files[1]} looks like an image, and its image {case.image.name} like a label map; give the folder "
             f"of the masks as masks, and that of the images as images."
         )
     if fault:
@@ -85,9 +85,9 @@ def paired_cases(images: Path, masks: Path, notes: list[str]) -> list[SourceCase
     """A case for each image; what else lies in the folders is told in ``notes``."""
     paired, left = pair_files(images, masks)
     if left:
-        notes.append(f"{count(len(left), 'mask')} without an image, left out: {format_list(left, MAX_NAMES)}")
+        notes.append(f"{count(len(left), 'mask')} without an image, skipped: {format_list(left, MAX_NAMES)}")
     if other := other_files(images, masks):
-        notes.append(f"{count(len(other), 'file')} of another format, left out: {format_list(other, MAX_NAMES)}")
+        notes.append(f"{count(len(other), 'file')} of another format, skipped: {format_list(other, MAX_NAMES)}")
     return [
         SourceCase(name, image, (image, mask, *channels), tuple(channels))
         for name, ((image, *channels), mask) in paired.items()

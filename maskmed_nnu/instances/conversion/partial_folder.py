@@ -1,4 +1,4 @@
-"""A folder that is complete under its name or not there: what is not finished stands beside it, under a hidden one."""
+"""A folder that is complete under its name or not there: unfinished work is beside it, under a hidden one."""
 
 from __future__ import annotations
 

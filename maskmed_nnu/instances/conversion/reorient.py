@@ -1,4 +1,4 @@
-"""A copy of a folder, such as a raw data set, whose volumes are all stored the same way round."""
+"""A copy of a folder, such as a raw data set, whose volumes are all stored in the same orientation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reorient(source: Path, folder: Path, code: str, *, progress: Report | None =
     names = _names(source)
     volumes = [name for name in names if ending(name) in VOLUMES]
     if not volumes:
-        raise InputError(f"{source} holds no volume to turn; legal endings are {', '.join(VOLUMES)}.")
+        raise InputError(f"{source} holds no volume to reorient; legal endings are {', '.join(VOLUMES)}.")
     _check_listed_files(source)
     _check_folder(folder, source)
     codes = _codes(source, volumes)
@@ -67,10 +67,10 @@ def _names(source: Path) -> list[str]:
     """All files below ``source``, by their relative paths; links are followed.
 
     Raises:
-        InputError: where it is no folder.
+        InputError: where it is not a folder.
     """
     if not source.is_dir():
-        raise InputError(f"{source} is no folder; name one that holds volumes, such as a raw data set of nnU-Net.")
+        raise InputError(f"{source} is not a folder; name one that holds volumes, such as a raw data set of nnU-Net.")
     return sorted(_walk(source, source, ()))
 
 
@@ -98,8 +98,8 @@ def _check_listed_files(source: Path) -> None:
         for file in map(str, files):
             if os.path.isabs(os.path.expandvars(file)) or os.path.normpath(os.path.expandvars(file)).startswith(".."):
                 raise InputError(
-                    f"{path} lists {file}, which is not written relative to {source} or lies outside, so that a copy "
-                    "would use the file as it is; write the path as it is inside that folder."
+                    f"{path} lists {file}, which is not relative to {source} or is outside of it, so a copy "
+                    "would still use the original file; write the path relative to that folder."
                 )
 
 
@@ -127,7 +127,7 @@ def _codes(source: Path, volumes: Sequence[str]) -> dict[str, str]:
     if len(faults) == 1:
         raise InputError(faults[0])
     if faults:
-        raise InputError(f"Nothing was turned, because {source} has {format_faults(faults)}")
+        raise InputError(f"Nothing was reoriented, because {source} has {format_faults(faults)}")
     return codes
 
 

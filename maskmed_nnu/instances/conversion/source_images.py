@@ -21,7 +21,7 @@ from maskmed_nnu.instances.formats.raster import MAX_CHANNELS
 from maskmed_nnu.instances.label_values import whole_numbers
 from maskmed_nnu.instances.text import format_shape
 
-_NEEDED = {2: "its annotation is flat and fits no slices (Z)", 3: "its annotation is a stack of slices (Z)"}
+_NEEDED = {2: "its annotation is 2D and does not fit slices (Z)", 3: "its annotation is a stack of slices (Z)"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SourceImage:
 def files(folder: Path) -> list[Path]:
     """The pictures in `folder`, sorted by name; hidden files and other ones are left out, links to nothing are not."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name the folder that holds the pictures.")
+        raise InputError(f"{folder} is not a folder; name the folder that holds the images.")
     return sorted(p for p in folder.iterdir() if formats.ending(p) and not p.name.startswith(".") and not p.is_dir())
 
 
@@ -51,7 +51,7 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
     axes of TIFFs are, as "ZCYX".
 
     Raises:
-        InputError: where the file is damaged, is no image of that many axes, or holds NaN or infinity.
+        InputError: where the file is damaged, is not an image of that many axes, or holds NaN or infinity.
     """
     raster = formats.read(path, axes=order)
     if raster.colour:
@@ -62,9 +62,9 @@ def read(path: Path, *, axes: int, order: str | None = None) -> SourceImage:
         if order == raster.axes.rstrip("S"):  # the file's own names, which do not fit
             order = order.translate(str.maketrans("CZ", "ZC"))
         reason = f"no more than {MAX_CHANNELS} channels (C) are read" if len(spatial) == axes else _NEEDED[axes]
-        told = f"; where they are others, say so, as in axes {order}" if set(raster.axes) - set("YXS") else ""
+        told = f"; if they are other axes, name them, as in axes {order}" if set(raster.axes) - set("YXS") else ""
         if raster.geometry is not None and raster.values.ndim > 3:  # whose space is always named
-            told = "; where the fourth axis is time, save each frame as a file of its own"
+            told = "; if the fourth axis is time, save each frame as a separate file"
         raise InputError(f"{path} has the axes {raster.described()}, but {reason}{told}.")
     if values.dtype.kind not in "buif":
         raise InputError(f"{path} holds values of the type {values.dtype}; integers or real numbers are needed.")
@@ -96,7 +96,7 @@ def read_channels(paths: Sequence[Path], *, axes: int, order: str | None = None)
 
 
 def voxel_size(picture: SourceImage) -> tuple[float, str]:
-    """The volume of a voxel, or area of a pixel, and its unit; 1 where the file tells no spacing.
+    """The volume of a voxel, or area of a pixel, and its unit; 1 if the file has no spacing.
 
     >>> voxel_size(SourceImage(np.zeros((1, 4, 5, 6)), False, spacing=(2000.0, 500.0, 500.0)))
     (0.5, 'mm³')
@@ -126,15 +126,14 @@ def read_mask(path: Path, *, order: str | None = None) -> tuple[Integers, format
         colours = _opaque(raster.values)
         if (colours != colours[..., :1]).any():
             raise InputError(
-                f"{path} is a picture in colour, but a mask holds one number for each pixel; convert the colours to "
-                "ids."
+                f"{path} is a colour image, but a mask holds one number for each pixel; convert the colours to ids."
             )
         raster = replace(raster, values=colours[..., 0], colour=False, axes=raster.axes.rstrip("S"))
     values, _ = raster.channels_first(path, pages="Z")
     if len(values) > 1:
         raise InputError(
-            f"{path} has the axes {raster.described()}, so that it holds channels (C), but a mask holds one number for "
-            "each pixel; where they are slices, say so: axes ZYX."
+            f"{path} has the axes {raster.described()}, which contain channels (C), but a mask holds one number "
+            "for each pixel; if they are slices, give axes ZYX."
         )
     return whole_numbers(values[0], path), raster.geometry
 
@@ -154,8 +153,8 @@ def check_spacing(mask: Path, image: Path) -> None:
     if not np.allclose(own[-both:], of_image[-both:], rtol=1e-3, atol=0):
         told = [" × ".join(f"{length:g}" for length in spacing) for spacing in (own, of_image)]
         raise InputError(
-            f"{mask} has voxels of {told[0]} µm, but its image {image.name} of {told[1]}; resample or correct one of "
-            "them."
+            f"{mask} has voxels of {told[0]} µm, but its image {image.name} of {told[1]}; resample or correct "
+            "one of them."
         )
 
 
@@ -164,8 +163,8 @@ def turned_hint(annotated: Sequence[int], shape: Sequence[int]) -> str:
     if annotated[-1] == annotated[-2] or list(annotated[-2:]) != list(shape[:-3:-1]):
         return ""
     return (
-        " (rows and columns are exchanged: turn one of the two; a photograph with an EXIF orientation is read upright, "
-        "as viewers show it)"
+        " (rows and columns are swapped: transpose one of the two; images with an EXIF orientation are rotated "
+        "upright, as viewers do)"
     )
 
 

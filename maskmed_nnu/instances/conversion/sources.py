@@ -45,7 +45,7 @@ class CocoSource:
         paths = locate_files([image.file_name for image in self._coco.images], images, json_file)
         others = len(set(source_images.files(images)) - set(paths))
         if others:
-            self.notes.append(f"{count(others, 'picture')} in {images}, not listed in {json_file.name}, left out")
+            self.notes.append(f"{count(others, 'image')} in {images}, not listed in {json_file.name}, skipped")
         self._images: dict[str, CocoImage] = {}
         self.cases = []
         for image, path in zip(self._coco.images, paths, strict=True):
@@ -127,12 +127,14 @@ class MaskPerObjectSource:
         self.channel_names: list[str] = []
         self.notes: list[str] = []
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder; name one that holds a folder with images/ and masks/ per image.")
+            raise InputError(
+                f"{folder} is not a folder; name one that holds a folder with images/ and masks/ per image."
+            )
         folders = sorted(f for f in folder.iterdir() if (f / "images").is_dir())
         broken = [f.name for f in folders if not (f / "masks").is_dir() or len(source_images.files(f / "images")) != 1]
         if broken or not folders:
             raise InputError(
-                f"{format_list(broken)} in {folder} needs one picture in images/ and a folder masks/."
+                f"{format_list(broken)} in {folder} needs one image in images/ and a folder masks/."
                 if broken
                 else f"{folder} holds no folder with images/ and masks/; DSB2018's layout has one for each image."
             )
@@ -152,8 +154,9 @@ class MaskPerObjectSource:
             if len(values) > 1:
                 hint = "label maps are converted as images and masks"
                 raise InputError(
-                    f"{path} holds {len(values)} different values, and a mask of one object holds one beside 0; "
-                    f"{hint if looks_like_labels(mask) else f'it has {len(values)} greys at its rim, {GO_BACK}'}."
+                    f"{path} holds {len(values)} different values, but a mask of one object holds 0 and one other "
+                    "value; "
+                    f"{hint if looks_like_labels(mask) else f'it has {len(values)} greys at its edges, {GO_BACK}'}."
                 )
             if len(positions):
                 masks.append(rle.crop(positions, len(mask)))

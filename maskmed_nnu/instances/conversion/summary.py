@@ -28,7 +28,7 @@ def summary_lines(
         lines.append(f"empty      {count(empty, 'mask')} without foreground")
     clipped = sum(s.clipped for s in summaries)
     if clipped:
-        lines.append(f"clipped    {count(clipped, 'object')} drawn beyond the image, cut off at its border")
+        lines.append(f"clipped    {count(clipped, 'object')} that extend beyond the image, clipped at its border")
     renumbered = [s.name for s in summaries if s.highest > MAX_KEPT_ID]
     if renumbered:
         which = format_list(renumbered, MAX_NAMES)
@@ -36,7 +36,9 @@ def summary_lines(
     renamed = [f"{name} → {s.name}" for s in summaries if (name := Path(s.case.name).name) != s.name]
     if renamed:
         which = format_list(renamed, MAX_NAMES)
-        lines.append(f"renamed    {count(len(renamed), 'case')}, as nnU-Net and every file system take them: {which}")
+        lines.append(
+            f"renamed    {count(len(renamed), 'case')}, so that nnU-Net and every file system accept them: {which}"
+        )
     for form in sorted({s.form for s in summaries if s.form}):
         which = format_list([s.case.image.name for s in summaries if s.form == form], MAX_NAMES)
         number = sum(s.form == form for s in summaries)
@@ -44,8 +46,8 @@ def summary_lines(
     cubes = [s.case.image.name for s in summaries if s.cubes]
     if cubes:
         lines.append(
-            f"note       {count(len(cubes), 'stack')} without a spacing, whose voxels count as cubes: "
-            f"{format_list(cubes, MAX_NAMES)}; give it as spacing where slices are thicker than pixels"
+            f"note       {count(len(cubes), 'stack')} without a spacing, treated as isotropic: "
+            f"{format_list(cubes, MAX_NAMES)}; give spacing if slices are thicker than pixels"
         )
     lines += [f"note       {note}" for note in notes]
     refused = [f"{s.case.image.name}: {reason}" for s in summaries for reason in s.refused]
@@ -53,7 +55,9 @@ def summary_lines(
         lines.append(f"refused    {count(len(refused), 'object')}:")
         lines += [f"           {line}" for line in refused[:max_refused]]
         if max_refused is not None and len(refused) > max_refused:
-            lines.append(f"           and {len(refused) - max_refused:,} more, listed in the data set's conversion.txt")
+            lines.append(
+                f"           and {len(refused) - max_refused:,} more, listed in conversion.txt of the data set"
+            )
     else:
         lines.append("refused    nothing")
     return lines
@@ -95,5 +99,5 @@ def _objects(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> list[st
         lines.append(f"pieces     {count(torn, 'object')} in several pieces became {torn + more:,}")
     crowd = sum(s.crowd > 0 for s in summaries)
     if crowd:
-        lines.append(f"crowd      {count(crowd, 'image')} with regions whose objects are not told apart")
+        lines.append(f"crowd      {count(crowd, 'image')} with regions whose objects are not distinguished")
     return lines

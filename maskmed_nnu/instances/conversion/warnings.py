@@ -42,9 +42,9 @@ def _not_told_apart(summaries: Sequence[CaseSummary]) -> str:
     one_id = all(s.counts.sum() <= 1 for s in summaries)
     what = "every label map holds one id only" if one_id else f"{ids:,} of {objects:,} ids are"
     return (
-        f"Objects are not told apart: {what}{', in' if one_id else ' in'} pieces that are apart "
-        f"({_files(torn)}), so these are classes or a mask of the foreground. Convert with split_pieces, which gives "
-        "each piece an id of its own (touching objects stay one), or as semantic masks."
+        f"Objects are not distinguished: {what}{', in' if one_id else ' in'} separate pieces "
+        f"({_files(torn)}), so these are classes or a mask of the foreground. Convert with split_pieces, which "
+        "gives each piece its own id (touching objects stay one), or as semantic masks."
     )
 
 
@@ -55,13 +55,13 @@ def _surrounded(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
     if layout.label_format:
         return (
             f"One object covers the border of the image in {len(covered):,} of {count(len(summaries), 'label map')} "
-            f"({_files(covered)}), as the background does; background is 0, so change its value to 0, or invert masks "
-            "that are 0 at the objects."
+            f"({_files(covered)}), like a background; the background must be 0, so change its value to 0, or "
+            "invert masks that are 0 at the objects."
         )
     value, number = Counter(s.surrounding for s in covered).most_common(1)[0]
     return (
-        f"The value {value} covers the border of the image in {number:,} of {count(len(summaries), 'mask')}; "
-        "where it stands for the background, change it to 0, which is nnU-Net's background."
+        f"The value {value} covers the border of the image in {number:,} of {count(len(summaries), 'mask')}; if it is "
+        "the background, change it to 0, nnU-Net's background."
     )
 
 
@@ -70,9 +70,9 @@ def _rims(summaries: Sequence[CaseSummary]) -> str:
     if not found:
         return ""
     return (
-        f"Areas run into each other over one other value, a pixel wide, in {len(found):,} of "
-        f"{count(len(summaries), 'label map')} ({_files(found)}), as interpolation leaves it; where no such thin "
-        "layers were drawn, go back to the original masks and resize them with nearest neighbour only."
+        f"Areas are separated by a line of one other value, a pixel wide, in {len(found):,} of "
+        f"{count(len(summaries), 'label map')} ({_files(found)}), which is typical of interpolation; if no such "
+        "thin layers were drawn, go back to the original masks and resize them with nearest neighbour only."
     )
 
 
@@ -82,8 +82,8 @@ def _thin(summaries: Sequence[CaseSummary], layout: DatasetLayout) -> str:
     if layout.label_format or not thin:
         return ""
     return (
-        f"The values {format_list(thin, MAX_NAMES)} are lines or specks of a pixel or two wherever they are, as lossy "
-        "compression leaves them; where no thin lines were drawn, go back to the original masks."
+        f"The values {format_list(thin, MAX_NAMES)} appear only as lines or specks of one or two pixels, which is "
+        "typical of lossy compression; if no thin lines were drawn, go back to the original masks."
     )
 
 
@@ -96,9 +96,9 @@ def _void_class(layout: DatasetLayout) -> str:
         return ""
     names = [*layout.classes][:-1] if len(classes) <= MAX_NAMES else ["…"]
     return (
-        f"The value {highest}, far above the other ones, probably marks pixels to leave out (void), and would be "
-        f"learned as {last}; where it does, convert with classes {' '.join(names)} ignore: the name ignore "
-        "makes it nnU-Net's ignore label."
+        f"The value {highest}, far above the others, probably marks pixels to ignore (void), and would be learned as "
+        f"{last}; if so, convert with classes {' '.join(names)} ignore: the name ignore makes it nnU-Net's ignore "
+        "label."
     )
 
 
@@ -108,7 +108,7 @@ def _void_id(summaries: Sequence[CaseSummary]) -> str:
         return ""
     return (
         f"The highest id is {void[0].highest}, far above the number of objects, in {len(void):,} of "
-        f"{count(len(summaries), 'label map')} ({_files(void)}); where it marks pixels to leave out (void), change it "
+        f"{count(len(summaries), 'label map')} ({_files(void)}); if it marks pixels to ignore (void), change it "
         "to 0, because it would be learned as an object."
     )
 
@@ -122,8 +122,8 @@ def _equal(summaries: Sequence[CaseSummary]) -> str:
     if len(most) < 2:
         return ""
     return (
-        f"{len(most):,} of {len(summaries):,} label maps are equal to the last pixel ({_files(most)}); see whether "
-        "each image has its own mask."
+        f"{len(most):,} of {len(summaries):,} label maps are identical ({_files(most)}); check that each image has "
+        "its own mask."
     )
 
 
@@ -133,7 +133,7 @@ def _outlines(summaries: Sequence[CaseSummary]) -> str:
         return ""
     return (
         f"The objects are outlines in {len(drawn):,} of {count(len(summaries), 'label map')} ({_files(drawn)}), and "
-        "would be learned as thin rings; fill them before the conversion where whole objects are meant."
+        "would be learned as thin rings; fill them before the conversion if whole objects are meant."
     )
 
 

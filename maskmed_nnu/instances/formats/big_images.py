@@ -1,4 +1,4 @@
-"""Images larger than memory, of which only what is asked for is read: OME-Zarr, and TIFF as tifffile's view of it."""
+"""Images larger than memory, of which only the requested parts are read: OME-Zarr, and TIFF by tifffile."""
 
 from __future__ import annotations
 

@@ -41,12 +41,12 @@ def read(path: Path | str, *, indexed: bool = False, axes: str | None = None) ->
     path = Path(path)
     kind = ending(path)
     if kind is None:
-        raise InputError(f"{path} is of no format that is read here; legal endings are {', '.join(ENDINGS)}.")
+        raise InputError(f"{path} has an unsupported format; legal endings are {', '.join(ENDINGS)}.")
     try:
         with path.open("rb") as file:  # so that a file that is closed or gone is told alike for every library
             file.read(1)
     except (FileNotFoundError, NotADirectoryError):
-        lost = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
+        lost = "is a link to a missing file" if path.is_symlink() else "does not exist"
         raise InputError(f"{path} {lost}; check the name and the folder.") from None
     except OSError as error:
         raise _not_given(path, error) from None
@@ -77,13 +77,13 @@ def damage_told(path: Path) -> Iterator[None]:
                 "imagecodecs; install it (pip install imagecodecs), or save the file without compression."
             ) from None
         raise InputError(
-            f"{path} cannot be read ({reason}): it is truncated, damaged or no {ending(path)} file; copy or write it "
-            "again."
+            f"{path} cannot be read ({reason}): it is truncated, damaged or not a {ending(path)} file; copy or "
+            "write it again."
         ) from None
 
 
 def _not_given(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path} cannot be read ({error.strerror}); check the path, its permissions and its drive.")
+    return InputError(f"{path} cannot be read ({error.strerror}); check the path, its permissions and its disk.")
 
 
 def _with_axes(path: Path, volume: Raster, axes: str | None) -> Raster:

@@ -172,7 +172,7 @@ def disagreement(geometry: Geometry, size: Sequence[int]) -> str | None:
 def elsewhere_sentence(path: object, other: str, found: str) -> str:
     """What is wrong with a file that is not on the grid of another one, whose `difference` is ``found``."""
     return (
-        f"{path} is not where {other} is: it has {found}; correct the header, or resample the file "
+        f"{path} is not at the position of {other}: it has {found}; correct the header, or resample the file "
         "(SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor))."
     )
 
@@ -180,8 +180,8 @@ def elsewhere_sentence(path: object, other: str, found: str) -> str:
 def unknown_sentence(path: object) -> str:
     """What is wrong with a file whose geometry is not `Geometry.known`."""
     return (
-        f"{path} does not say where its voxels lie: its affine or spacing holds NaN, infinity or an axis of length 0; "
-        "correct the header."
+        f"{path} does not define the position of its voxels: its affine or spacing holds NaN, infinity or an axis of "
+        "length 0; correct the header."
     )
 
 

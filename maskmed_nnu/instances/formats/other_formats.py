@@ -31,13 +31,13 @@ def found_instead(folder: Path) -> str:
     files = [p for p in paths if p.is_file()]
     below = [p for p in paths if p.is_dir() and any(ending(f) for f in p.iterdir())]
     if below:
-        return f"its images lie in subfolders ({format_list((p.name for p in below), 3)}), so name one of these"
+        return f"its images are in subfolders ({format_list((p.name for p in below), 3)}), so name one of these"
     kinds = Counter(kind for p in files if (kind := _kind(p)))
     if not kinds:
         return f"{'its files have other endings' if files else 'it is empty'}; legal are {', '.join(ENDINGS)}"
     kind, number = kinds.most_common(1)[0]
     what = "DICOM" if kind == DICOM else f".{kind}"
-    return f"it holds {count(number, f'{what} file')} in a format that is not read here, so {CURES[kind]}"
+    return f"it holds {count(number, f'{what} file')} in an unsupported format, so {CURES[kind]}"
 
 
 def _kind(path: Path) -> str | None:

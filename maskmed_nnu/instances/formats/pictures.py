@@ -61,7 +61,7 @@ def _values(path: Path, image: Image.Image, indexed: bool) -> NDArray[Any]:
             head = file.read(26)
         if len(head) == 26 and head[24] == 16:  # pillow would cut these to 8 bits
             if head[25] == _PNG_GREY_WITH_ALPHA:
-                raise ValueError("16 bits of grey beside transparency, which neither ITK nor pillow reads whole")
+                raise ValueError("16-bit grey with transparency, which neither ITK nor pillow reads completely")
             if head[25] in _PNG_WITH_COLOUR:
                 return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
     if image.mode == "P" and not indexed:
@@ -78,10 +78,10 @@ def _load_whole(path: Path) -> Image.Image:
     with open_picture(path) as image:
         kind = image.format
         if kind not in _FORMATS:
-            raise InputError(f"{path} is a {kind} file under another ending; rename it, or save it as PNG.")
+            raise InputError(f"{path} is a {kind} file with the wrong ending; rename it, or save it as PNG.")
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and (kind != "MPO" or _holds_views(image)):
-            raise InputError(f"{path} holds {frames} pictures; save the one to use, or each as a file of its own.")
+            raise InputError(f"{path} holds {frames} images; save the one to use, or each as a separate file.")
         image.load()
         return image
 

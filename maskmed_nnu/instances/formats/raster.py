@@ -59,10 +59,10 @@ class Raster:
             axes = axes.replace("Q", "C" if pages == "C" and not self.colour else "Z")
         axes = axes.replace("S", "C")
         if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(AXES):
-            told = f", or tell what they are, as in axes {self.suggestion()} (Z slices, C channels)"
+            told = f", or name them, as in axes {self.suggestion()} (Z slices, C channels)"
             raise InputError(
-                f"{name} has the axes {self.described()}, and {self._fault()}; save each image or stack as a file of "
-                f"its own{told if self.geometry is None else ''}."
+                f"{name} has the axes {self.described()}, and {self._fault()}; save each image or stack as a "
+                f"separate file{told if self.geometry is None else ''}."
             )
         spatial = "ZYX" if "Z" in axes else "YX"
         order = [axes.index(axis) for axis in "C" + spatial if axis in axes]
@@ -74,7 +74,7 @@ class Raster:
             return f"T is time: {self.values.shape[self.axes.index('T')]} frames"
         unknown = sum(axis == "Q" for axis in self.axes)
         if unknown:
-            return "Q is not told" if unknown == 1 else f"{unknown} of them are not told"
+            return "Q is unknown" if unknown == 1 else f"{unknown} of them are unknown"
         other = [axis for axis in self.axes if axis not in f"{AXES}S"]
         return f"{', '.join(other)} is neither channels nor slices" if other else "two of them are channels"
 

@@ -42,15 +42,15 @@ def code_of(path: Path) -> str:
     used = [f for f, number in ((forms.qform, forms.qform_code), (forms.sform, forms.sform_code)) if number > 0]
     if not used:
         raise InputError(
-            f"{path} does not say how it lies, because its qform_code and sform_code are 0; set its affine, or leave "
-            "the file out."
+            f"{path} does not define its orientation, because its qform_code and sform_code are 0; set its "
+            "affine, or leave the file out."
         )
     codes = [axis_codes(Geometry.from_form(form, forms).to(min(len(shape), 3))) for form in used]
     if codes[0] is None or codes[-1] is None:
         raise InputError(unknown_sentence(path))
     if codes[0] != codes[-1]:
         raise InputError(
-            f"{path} says two things of how it lies: by its qform it is {codes[0]}, by its sform {codes[-1]}; correct "
+            f"{path} has two orientations: by its qform it is {codes[0]}, by its sform {codes[-1]}; correct "
             "the one that is wrong."
         )
     return codes[0]

@@ -97,8 +97,8 @@ def main_series(path: Path, file: Any) -> list[Any]:
     if len({(s.shape, s.dtype, s.axes, s.keyframe.photometric) for s in full}) > 1:
         images = [f"{s.name or f'number {i}'} of {s.axes} ({format_shape(s.shape)})" for i, s in enumerate(full, 1)]
         raise InputError(
-            f"{path} holds {len(full)} different images: {format_list(images)}; save the one to use as a file of its "
-            "own (smaller versions and previews are left out where NewSubfileType marks them)."
+            f"{path} holds {len(full)} different images: {format_list(images)}; save the one to use as a "
+            "separate file (smaller versions and previews are skipped if NewSubfileType marks them)."
         )
     return full
 
@@ -138,15 +138,15 @@ def renamed(path: Path, raster: Raster, axes: str) -> str:
     axes += "S" * (raster.colour and "S" not in axes)
     if len(axes) != raster.values.ndim or len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set(f"{AXES}S"):
         raise InputError(
-            f"{path} has the axes {raster.described()}, which axes {axes} cannot name; give a letter for each: Z, C, "
-            "Y and X for slices, channels, rows and columns."
+            f"{path} has the axes {raster.described()}, which axes {axes} does not describe; give a letter for each: "
+            "Z, C, Y and X for slices, channels, rows and columns."
         )
     moved = [axes[i] for i, a in enumerate(raster.axes) if a in "YX"] != ["Y", "X"]
     untold = "Q" in raster.axes and raster.geometry is None  # an array [Y, X, C] is written as pages of C columns
     if raster.colour != axes.endswith("S") or (moved and not untold):
         raise InputError(
             f"{path} has the axes {raster.described()}, which axes {axes} contradicts; rows (Y), columns (X) and "
-            "colours (S) stay where they are."
+            "colours (S) keep their positions."
         )
     return axes
 

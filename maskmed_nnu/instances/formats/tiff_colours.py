@@ -76,8 +76,8 @@ def has_colours(page: Any) -> bool:
 def _inverted(path: Path, values: NDArray[Any], bits: int) -> NDArray[Any]:
     if values.dtype.kind not in "bu":
         raise InputError(
-            f"{path} says that its smallest value is white, which has no meaning for the type {values.dtype}; save it "
-            "with the photometric interpretation min-is-black."
+            f"{path} declares that its smallest value is white, which is undefined for the type {values.dtype}; save "
+            "it with the photometric interpretation min-is-black."
         )
     return ~values if values.dtype.kind == "b" else values.dtype.type(2**bits - 1) - values
 

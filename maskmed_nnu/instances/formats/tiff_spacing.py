@@ -23,7 +23,7 @@ _NAMES = {
 
 
 def micrometres(file: Any, series: Any) -> Distances | None:
-    """The spacing (x, y, z) of ``series``, z None where it is not told; None where the file tells no spacing."""
+    """The spacing (x, y, z) of ``series``, z None where it is not told; None if the file has no spacing."""
     try:
         found = _of_ome(file, series) if series.kind == "ome" else _of_imagej(file, series)
     except (ValueError, KeyError, TypeError, ZeroDivisionError, ElementTree.ParseError):

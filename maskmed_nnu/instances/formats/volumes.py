@@ -116,7 +116,9 @@ def _read_with_itk(path: Path) -> NDArray[Any]:
         values: NDArray[Any] = _ITK.GetArrayFromImage(_ITK.ReadImage(str(path), imageIO=_IO[ending(path) or ""]))
     except RuntimeError as error:
         if "MetaImageIO" in str(error):  # whose reason is always "No such file or directory"
-            raise ValueError("its voxels are fewer than its header announces, or their own file is missing") from None
+            raise ValueError(
+                "it has fewer voxels than its header declares, or the file with the voxels is missing"
+            ) from None
         raise
     return values
 

@@ -119,7 +119,7 @@ class CocoResults:
             try:
                 positions = rle.decode(result.segmentation, shape)
             except (LookupError, TypeError, ValueError, OverflowError) as error:
-                reason = error if isinstance(error, rle.SegmentationError) else "its segmentation is no RLE"
+                reason = error if isinstance(error, rle.SegmentationError) else "its segmentation is not an RLE"
                 raise InputError(
                     f"A COCO result of {image} ({shape[1]} × {shape[0]} pixels) in {self.path} is unusable: {reason}."
                 ) from None

@@ -130,7 +130,9 @@ def compare(prediction: Objects, truth: Objects, *, crowd: Mask | None = None) -
     )
     if predicted.shape != true.shape:
         sizes = [format_shape(side.shape) for side in (predicted, true)]
-        raise InputError(f"The prediction has {sizes[0]} pixels and the truth {sizes[1]}; both must be the same grid.")
+        raise InputError(
+            f"The prediction has {sizes[0]} pixels and the truth {sizes[1]}; both must be on the same grid."
+        )
     if as_masks:
         overlaps = mask_overlaps(*predicted.pixels, *true.pixels)
     else:

@@ -22,8 +22,8 @@ from maskmed_nnu.instances.text import format_list, format_shape
 from maskmed_nnu.progress import Progress, Report
 
 SINGLE_SLICES = (
-    "each predicted object lies in a single slice, though true ones go through several: a 2d model predicts slice by "
-    "slice and does not link the ids, so objects in space score low; per_slice=True (--slices) counts slice by slice"
+    "each predicted object is in a single slice, but true objects extend over several: a 2d model predicts slice by "
+    "slice and does not link the ids, so objects in 3D score low; per_slice=True (--slices) matches slice by slice"
 )
 
 
@@ -34,7 +34,7 @@ def check_folders(truth: Path, prediction: Path) -> None:
     """
     for folder in (truth, prediction):
         if not folder.is_dir():
-            what = "is no folder" if folder.exists() else "does not exist"
+            what = "is not a folder" if folder.exists() else "does not exist"
             raise InputError(f"{folder} {what}; name a folder that holds id maps.")
 
 
@@ -58,13 +58,13 @@ def find_cases(
         if len(missing) == len(names) and found:
             raise InputError(
                 f"{prediction} holds no prediction of a case of {truth}: it holds {format_list(found)}, but a "
-                f"prediction has the name of its truth, as {names[0]}{ending}; rename or convert the predictions."
+                f"prediction has the name of its truth, such as {names[0]}{ending}; rename or convert the predictions."
             )
         others = f" (and those of {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise InputError(
             f"The prediction of {missing[0]}{others} is missing: {prediction / (missing[0] + ending)} does not exist; "
-            f"predict every case of {truth}, or evaluate the predicted cases only (only_predicted), as those of a "
-            "fold's validation."
+            f"predict every case of {truth}, or evaluate only the predicted cases (only_predicted), for example those "
+            "of the validation of a fold."
         )
     return [name for name in names if name not in missing], missing
 
@@ -111,7 +111,8 @@ def evaluate(
         if prediction_map.stuff.shape != truth_map.stuff.shape:
             sizes = [format_shape(objects.stuff.shape) for objects in (prediction_map, truth_map)]
             raise InputError(
-                f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be one grid."
+                f"{files[0]} has {sizes[0]} pixels, but its truth {files[1]} has {sizes[1]}; both must be on the "
+                "same grid."
             )
         if predicted_place and true_place:
             axes = truth_map.stuff.ndim
@@ -123,7 +124,7 @@ def evaluate(
             going_on |= [_axes_gone_along(one) for one in (prediction_map, truth_map)]
         elif volume and results is not None and not per_slice and not notes:
             notes.append(
-                f"volumes are counted slice by slice, because {results.path.name} has objects of single slices"
+                f"volumes are evaluated slice by slice, because {results.path.name} has objects of single slices"
             )
         pairs = zip(_images(name, truth_map, in_slices), _images(name, prediction_map, in_slices), strict=True)
         for (image, true_part), (_, predicted_part) in pairs:

@@ -54,7 +54,7 @@ class _FusedAttention(TorchFunctionMode):
 class _Attended(torch.autograd.Function):
     """Stores inputs, output, one number for each query, and a mask as a bias.
 
-    ``query [B, heads, N, d]``; the heads of the output lie beside each other in memory.
+    ``query [B, heads, N, d]``; the heads of the output are contiguous in memory.
     """
 
     @staticmethod

@@ -36,7 +36,7 @@ class Choice(NamedTuple):
         return bool(self._trainers(objects=objects))
 
     def trainer(self, *, objects: bool, epochs: int | None = None, minutes: int | None = None) -> str:
-        """The name behind ``-tr`` for a training of so many epochs or minutes; by default the trainer's own length.
+        """The name after ``-tr`` for a training of so many epochs or minutes; by default the trainer's own length.
 
         Raises:
             InputError: for a length that the trainer has not.
@@ -97,7 +97,7 @@ def find_choice(name: str, *, objects: bool, data_set: str) -> Choice:
         raise InputError(f"There is no network {name!r}; {guess}{data_set} can be trained with {legal}.")
     if not choice.suits(objects=objects):
         kind = "objects" if objects else "classes"
-        raise InputError(f"{data_set} has labels of {kind}, which {choice.title} does not learn; take {legal}.")
+        raise InputError(f"{data_set} has labels of {kind}, which {choice.title} does not support; take {legal}.")
     return choice
 
 
@@ -105,11 +105,11 @@ def suggest(*, objects: bool, gpu_gb: float | None) -> tuple[Choice, str]:
     """The network that a data set suggests, and why. ``gpu_gb`` is the memory of the GPU, None without one."""
     by_name = {choice.name: choice for choice in CHOICES}
     if objects:
-        return by_name["iaunet"], "the labels are objects, which IAUNet finds one by one, overlapping ones too"
+        return by_name["iaunet"], "the labels are objects; IAUNet predicts each one, also where they overlap"
     if gpu_gb is not None and gpu_gb < by_name["maskmed"].memory_gb - 1:
         why = f"the GPU has {gpu_gb:.0f} GB; the others are planned for {by_name['maskmed'].memory_gb:.0f} GB"
         return by_name["simpleunet"], why
-    why = "the labels are classes, and MaskMed is where to start"
+    why = "the labels are classes; start with MaskMed"
     if gpu_gb is None:
         why += "; without a GPU, simpleunet is the fastest to train"
     return by_name["maskmed"], why

@@ -108,8 +108,8 @@ def unknown_name(kinds: tuple[str, ...], name: str, folder: str) -> InputError:
 def _broken_torchvision(kinds: tuple[str, ...], name: str, folder: str, error: Exception) -> InputError:
     return InputError(
         f"maskmed_nnu has no {' or '.join(kinds)} '{name}' ({_advice(kinds, name, folder)}), and nnU-Net's own search "
-        f"for it was stopped by a torchvision that does not fit the installed torch ({error}): correct the name, or "
-        "install the torchvision release made for your torch, from the same index."
+        f"failed because torchvision does not fit the installed torch ({error}): correct the name, or install the "
+        "torchvision release made for your torch, from the same index."
     )
 
 
@@ -128,7 +128,7 @@ def _advice(kinds: tuple[str, ...], name: str, folder: str) -> str:
         suffix = " (each also as <name>_<N>epochs or <name>_<N>minutes)" if "trainer" in kinds else ""
         parts.append(f"maskmed_nnu's {kinds[0]}s are {', '.join(ours)}{suffix}")
     else:
-        parts.append(f"maskmed_nnu adds no {kinds[0]} of its own")
+        parts.append(f"maskmed_nnu adds no {kinds[0]}")
     return " ".join(parts)
 
 

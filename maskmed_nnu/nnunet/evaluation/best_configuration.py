@@ -56,7 +56,7 @@ def wrap_best_configuration(module: Any) -> None:
         if not all(of_objects):
             raise InputError(
                 f"{models[of_objects.index(True)].name} predicts objects, {models[of_objects.index(False)].name} "
-                "classes, and their scores cannot be compared; name models of one kind behind -tr and -p."
+                "classes, and their scores cannot be compared; name models of one kind after -tr and -p."
             )
         return best_of_objects(module, models, settings)
 
@@ -90,7 +90,7 @@ def planned_models(models: Sequence[TrainedModel]) -> list[TrainedModel]:
             if not file.is_file():
                 trained = ", ".join(dict.fromkeys(other.plans for other in trained_models(model.dataset)))
                 raise InputError(
-                    f"There are no plans {file}; name those of a training behind -p ({trained or 'there is none'})."
+                    f"There are no plans {file}; name those of a training after -p ({trained or 'there is none'})."
                 )
             plans = read_json(file, expected="nnU-Net's plans")
             configurations[model.plans] = list(plans["configurations"])
@@ -99,14 +99,14 @@ def planned_models(models: Sequence[TrainedModel]) -> list[TrainedModel]:
     if not planned:
         wanted = ", ".join(dict.fromkeys(model.configuration for model in models))
         there = "; ".join(f"{plans} have {', '.join(names)}" for plans, names in configurations.items())
-        raise InputError(f"No plans have a configuration {wanted}: {there}; name one of these behind -c.")
+        raise InputError(f"No plans have a configuration {wanted}: {there}; name one of these after -c.")
     return planned
 
 
 def without_strangers(models: Sequence[TrainedModel]) -> list[TrainedModel]:
     """Without pairs of a trainer and plans that do not belong together, where each of them has a training.
 
-    nnU-Net pairs each trainer behind -tr with all plans behind -p.
+    nnU-Net pairs each trainer after -tr with all plans after -p.
     """
     trained = [model for model in models if model.folder.is_dir()]
     pairs = {(model.trainer, model.plans) for model in trained}
@@ -141,12 +141,12 @@ def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str
     if len({model.configuration == "2d" for model in models}) > 1:
         print(
             "These scores are of two kinds: a 2d model's objects are counted slice by slice, those of other "
-            "configurations in volumes. Where objects in volumes are wanted, take one of these; maskmed evaluate "
-            "--slices counts both alike."
+            "configurations in volumes. For objects in volumes take one of the others; maskmed evaluate --slices "
+            "evaluates both slice by slice."
         )
     if given["allow_ensembling"] and len(models) > 1:
-        print("Ensembles are left out: objects have no probabilities that could be averaged.")
-    print("Postprocessing is left out: it keeps the largest component of a class, which would be one object.")
+        print("Ensembles are skipped: objects have no probabilities that could be averaged.")
+    print("Postprocessing is skipped: it keeps the largest component of a class, which would be a single object.")
 
     information = {
         "folds": folds,
@@ -192,5 +192,5 @@ def instructions(module: Any, information: dict) -> str:
     )
     return (
         f"***Run inference like this:***\n\n{command}\n\n"
-        "OUTPUT_FOLDER then holds the objects; there is no further step.\n"
+        "OUTPUT_FOLDER then contains the objects; there is no further step.\n"
     )

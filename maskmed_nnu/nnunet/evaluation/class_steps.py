@@ -46,7 +46,7 @@ def wrap_ensembling(module: Any) -> None:
         for folder in list_of_input_folders:
             if plans_are_ours(_plans(None, folder)) and not any(Path(folder).glob("*.npz")):
                 raise InputError(
-                    f"{folder} holds no probabilities (.npz), which are what is averaged; predict into it again with "
+                    f"{folder} contains no probabilities (.npz) to average; predict into it again with "
                     "--save_probabilities."
                 )
         stock(list_of_input_folders, *args, **kwargs)

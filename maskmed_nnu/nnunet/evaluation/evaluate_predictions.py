@@ -52,8 +52,8 @@ def wrap_evaluation(module: Any) -> None:
         stock_folder(folder_ref, folder_pred, dataset_json_file, plans_file, output_file, num_processes, chill)
         if of_objects:
             print(
-                f"{output_file or Path(folder_pred) / 'summary.json'}: Dice and IoU of the pixels' classes, in which "
-                f"touching objects are one; to score the objects: {evaluate_command(folder_ref, folder_pred)}"
+                f"{output_file or Path(folder_pred) / 'summary.json'}: Dice and IoU of the classes of pixels, "
+                f"not of objects; to evaluate the objects: {evaluate_command(folder_ref, folder_pred)}"
             )
 
     @functools.wraps(stock_simple)
@@ -65,7 +65,7 @@ def wrap_evaluation(module: Any) -> None:
             if file is not None and declares_objects(read_json(file, expected="a dataset.json")):
                 raise InputError(
                     f"The label maps in {folder} hold ids of objects ({file}), which nnUNetv2_evaluate_simple would "
-                    "take for classes; use nnUNetv2_evaluate_folder for the Dice of classes, or score the objects: "
+                    "read as classes; use nnUNetv2_evaluate_folder for the Dice of classes, or evaluate the objects: "
                     f"{evaluate_command(folder_ref, folder_pred)}"
                 )
         stock_simple(folder_ref, folder_pred, *args, **kwargs)

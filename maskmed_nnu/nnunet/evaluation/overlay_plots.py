@@ -41,7 +41,7 @@ def check_plans(folder: Path, name: str, configuration: str | None) -> None:
     if not file.is_file():
         ours = [other.stem for other in sorted(folder.glob("*.json")) if plans_are_ours(_read(other))]
         if ours:
-            raise InputError(f"{folder} has no plans {name}; name {' or '.join(ours)} behind -p.")
+            raise InputError(f"{folder} has no plans {name}; name {' or '.join(ours)} after -p.")
     elif configuration is not None and plans_are_ours(_read(file)):
         planned = list(_read(file)["configurations"])
         if configuration not in planned:

@@ -100,7 +100,7 @@ def check_trained(model: TrainedModel) -> None:
         f"-tr {other.trainer} -p {other.plans} -c {other.configuration} -f {' '.join(other.folds)}"
         for other in trained_models(model.dataset)
     ]
-    there = f"trained are: {'; '.join(others)}" if others else "nothing of this data set is trained"
+    there = f"trained are: {'; '.join(others)}" if others else "this data set has no trained model"
     raise InputError(f"{model.dataset} has no model {model.name} in {model.folder.parent}; {there}.")
 
 
@@ -126,7 +126,7 @@ def check_folds(
         offered = [fold for fold in there if not (cross_validation and fold == "all")]
         name = f"name the trained ones, -f {' '.join(offered)}, or " if offered else ""
         trained = "Folds {} of {} are not" if len(missing) > 1 else "Fold {} of {} is not"
-        seen = "; fold all, which is, has seen the cases that it was validated on" if len(offered) < len(there) else ""
+        seen = "; fold all is, but it was validated on its training cases" if len(offered) < len(there) else ""
         raise InputError(
             f"{trained.format(', '.join(missing), model.name)} trained{seen}; {name}train: "
             f"{model.training_command(missing[0])}."

@@ -94,7 +94,7 @@ def read_record(folder: Path) -> TrainingRecord:
     validations = find_validations(path, names.dataset, dataset_json)
     if not validations.cases and not any(curve.epochs or curve.finished for curve in curves):
         raise InputError(
-            f"Nothing was trained in {path}: no fold has finished an epoch; train it with nnUNetv2_train first."
+            f"There is no training in {path}: no fold has finished an epoch; train it with nnUNetv2_train first."
         )
     objects = plans.get("label_manager") == OBJECTS
     return TrainingRecord(

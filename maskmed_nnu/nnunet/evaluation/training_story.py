@@ -58,7 +58,7 @@ def names_of(folder: Path, plans: Mapping[str, Any]) -> Names:
     configurations = [one for one in known if one in told] or (list(known) if len(known) == 1 else [])
     if not configurations:
         raise InputError(
-            f"{folder} does not tell which configuration of its plans ({format_list(known)}) it is; rename it "
+            f"{folder} does not name a configuration of its plans ({format_list(known)}) ; rename it "
             "TRAINER__PLANS__CONFIGURATION, as nnU-Net does."
         )
     return Names(dataset, "…", name, configurations[0])
@@ -108,9 +108,7 @@ def planner_words(plans: dict[str, Any], names: Names, fingerprint: Mapping[str,
         elif network in ("SimpleUNet", "SimpleESKNet"):
             words.append("Patch, batch, strides and kernels are what nnU-Net plans for its own network.")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        words.append(
-            "The plans were edited or are of another release, so that the planner's words cannot be told again."
-        )
+        words.append("The plans were edited or come from another version, so the planner's reasons cannot be given.")
     reasons = (one.get(MIRRORING) or {}).get("reasons") or {}
     if isinstance(reasons, dict) and reasons:
         words.append("Mirroring:\n" + "\n".join(f"  {axis}: {reason}" for axis, reason in reasons.items()))
@@ -151,8 +149,8 @@ def fingerprint_rows(fingerprint: Mapping[str, Any], dataset_json: Mapping[str, 
             (
                 f"Foreground of channel {channel}",
                 f"mean {of_channel['mean']:.4g}, deviation {of_channel['std']:.4g}, "
-                f"{of_channel['percentile_00_5']:.4g} to {of_channel['percentile_99_5']:.4g} "
-                "(0.5th to 99.5th percentile)",
+                f"{of_channel['percentile_00_5']:.4g} to {of_channel['percentile_99_5']:.4g} (0.5th to 99.5th "
+                "percentile)",
             )
         )
     for name, of_class in (

@@ -138,14 +138,14 @@ def _notes_on_folds(folds: list[str], unvalidated: list[str]) -> Iterator[str]:
     if unvalidated:
         one = len(unvalidated) == 1
         yield (
-            f"{'Fold' if one else 'Folds'} {format_list(unvalidated)} {'has' if one else 'have'} no predictions of a "
-            "final validation, so that no scores of "
-            f"{'it' if one else 'them'} are shown; nnUNetv2_train with --val makes them once the training has ended."
+            f"{'Fold' if one else 'Folds'} {format_list(unvalidated)} {'has' if one else 'have'} no predictions "
+            f"of a final validation, so no scores of {'it' if one else 'them'} are shown; run nnUNetv2_train "
+            "with --val after the training."
         )
     if folds == ["all"] and not unvalidated:
         yield (
-            "The only fold is all, which was validated on the cases that it was trained on: the scores below are "
-            "better than those of unseen cases will be."
+            "The only fold is all, which was validated on its training cases: scores on unseen cases will be "
+            "lower than those below."
         )
 
 
@@ -155,14 +155,14 @@ def _notes_on_data(cases: list[ValidatedCase], dataset: str, raw: Path | None, t
     without = [case.name for case in cases if case.truth is None]
     if without and not truths:
         yield (
-            f"The true label maps of {dataset} are in neither nnUNet_preprocessed nor nnUNet_raw{_unset()}, so that "
-            "scores are those that nnU-Net has stored, and no pictures are drawn."
+            f"The true label maps of {dataset} are in neither nnUNet_preprocessed nor nnUNet_raw{_unset()}, so "
+            "the scores are those stored by nnU-Net, and no images are shown."
         )
     elif without:
         yield f"{count(len(without), 'case')} ({format_list(without, 3)}) have no true label map any more."
     pictureless = [case.name for case in cases if not case.images]
     if len(pictureless) == len(cases):
         where = f"in {raw}" if raw is not None else f"in nnUNet_raw{_unset()}"
-        yield f"The images of {dataset} are not {where}, so that no pictures are drawn."
+        yield f"The images of {dataset} are not {where}, so they are not shown."
     elif pictureless:
         yield f"{count(len(pictureless), 'case')} ({format_list(pictureless, 3)}) have no image any more."

@@ -184,7 +184,7 @@ def _wrong_sides(evaluation: SemanticEvaluation) -> Iterator[str]:
         counts = [case.wrong_side[pair] for case in evaluation.cases if case.wrong_side]
         wrong, true = (sum(numbers) for numbers in zip(*counts, strict=True)) if counts else (0, 0)
         if wrong:
-            yield f"{wrong:,} of {true:,} voxels of {first} and {second} were given the label of the other one"
+            yield f"{wrong:,} of {true:,} voxels of {first} and {second} have the label of the other class"
 
 
 def stored_scores(summary: Mapping[str, Any], classes: Classes) -> dict[str, CaseScores]:

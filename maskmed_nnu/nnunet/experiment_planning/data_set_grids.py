@@ -1,4 +1,6 @@
-"""Before a data set is planned: whether its volumes lie on grids that their reader can take, all the same way round."""
+"""Before a data set is planned: whether its volumes lie on grids that their reader can take, all in the same
+orientation.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def check_grids(dataset_name_or_id: str | int) -> None:
 
 
 def check_data_set_orientations(folder: str | Path, description: dict[str, Any]) -> None:
-    """Whether the volumes of a raw data set are stored the same way round, by the headers of its images alone.
+    """Whether the volumes of a raw data set are stored in the same orientation, by the headers of its images alone.
 
     Raises
     ------

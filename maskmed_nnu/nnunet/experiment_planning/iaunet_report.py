@@ -35,7 +35,7 @@ def _data_set_lines(statistics: dict, pixel: float) -> list[str]:
     lines = []
     for name, one in statistics["classes"].items():
         if one["kind"] == "absent":
-            lines.append(f"{name}: declared in dataset.json, but found in no label file; it will never be predicted")
+            lines.append(f"{name}: declared in dataset.json, but in no label file; it will never be predicted")
         elif one["kind"] == "stuff":
             lines.append(f"{name}: a region without objects (only index 0), segmented but not counted")
         else:
@@ -52,8 +52,9 @@ def _data_set_lines(statistics: dict, pixel: float) -> list[str]:
                 lines.append(f"{name}: regions without ids are crowds, ignored in training")
     names = dict(enumerate(statistics["classes"]))
     lines += [
-        f"{names[left]} and {names[right]} differ in their side only, but patches are mirrored in training and "
-        "prediction, so that these two are confused: give them one class, and tell the sides by the objects' centroids"
+        f"{names[left]} and {names[right]} differ only in their side, but patches are mirrored in training and "
+        "prediction, so the network confuses them: give them one class, and determine the side from the "
+        "centroids of the objects"
         for left, right in named_pairs(names)
     ]
     return lines
@@ -91,9 +92,8 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -
         f"({_format_lengths(sizes.large)} {unit} at the 95th percentile)",
         *_large_lines(statistics, sizes, patch),
         f"masks are drawn in windows of {_format_window(kwargs['window'])} {unit}: objects have "
-        f"{_format_lengths(sizes.largest)} at the 99th "
-        f"percentile, times {instance_rules.WINDOW_MARGIN:g}, rounded up to a multiple of "
-        f"{instance_rules.WINDOW_MULTIPLE[len(patch)]} and no more than the patch",
+        f"{_format_lengths(sizes.largest)} at the 99th percentile, times {instance_rules.WINDOW_MARGIN:g}, rounded up "
+        f"to a multiple of {instance_rules.WINDOW_MULTIPLE[len(patch)]} and no more than the patch",
         f"{kwargs['num_queries']} queries: a patch of a dense image shows {expected:.0f} objects, times "
         f"{instance_rules.QUERY_MARGIN:g}, rounded up to a multiple of {instance_rules.QUERY_MULTIPLE}",
         f"queries are taken from peaks on every {_ordinal(kwargs['query_stride'])} {unit[:-1]}: "
@@ -103,12 +103,12 @@ def _choice_lines(configuration: dict, statistics: dict, sizes: InstanceSizes) -
             else "objects have no neighbours"
         ),
         f"{count(kwargs['blocks_per_level'], 'decoder block')} on each of {count(kwargs['levels'], 'level')}: "
-        f"up to {depth} objects of a class share a {unit[:-1]}, which the queries settle among themselves"
+        f"up to {depth} objects of a class share a {unit[:-1]}, and queries must exclude each other"
         if kwargs["blocks_per_level"]
-        else "no decoder blocks: objects of a class do not overlap, their place alone tells them apart",
-        f"{count(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): as many as hold "
-        "all objects without overlap",
-        f"an object cut off by the patch's border counts from {fragments} visible {unit} on: a quarter of the "
+        else "no decoder blocks: objects of a class do not overlap, so their position is enough to separate them",
+        f"{count(len(layers), 'layer')} of ids ({', '.join(names[number] for number in layers)}): the number "
+        "that holds all objects without overlap",
+        f"an object cut off by the border of the patch counts from {fragments} visible {unit}: a quarter of the "
         f"{'volume' if volumes else 'area'} of very small objects",
     ]
 
@@ -128,7 +128,7 @@ def _large_lines(statistics: dict, sizes: InstanceSizes, patch: Sequence[int]) -
     fate = (
         "they fit into the patch"
         if all(edge >= large for edge, large in zip(patch, largest, strict=True))
-        else "those larger than the patch are joined from the parts that its tiles show"
+        else "those larger than the patch are merged from the parts in several tiles"
     )
     return [
         f"large objects take up to {max(share):.0%} of the median volume along {AXES[share.index(max(share))]}: {fate}"

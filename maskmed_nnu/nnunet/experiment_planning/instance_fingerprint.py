@@ -35,7 +35,7 @@ def instance_statistics(
     transpose: Sequence[int] = (0, 1, 2),
     dims: Sequence[int] = (2,),
 ) -> dict[str, Any]:
-    """Statistics of all label files, as they stand in the fingerprint; what is left after ``SECONDS_BEFORE_POOL`` is
+    """Statistics of all label files, as they are in the fingerprint; what is left after ``SECONDS_BEFORE_POOL`` is
     measured in nnU-Net's number of processes.
 
     ``classes`` maps the foreground names to 1..K; ``transpose`` is the plan's, the first axis after it is sliced.

@@ -3,7 +3,7 @@
 Lengths are pixels of the planned images, after resampling; vectors have an entry for each axis, z first. A cell is one
 position of the mask grid, on which masks are drawn; the query grid is the one whose peaks become queries. "Small" and
 "large" objects are those at a percentile of their class, and the class for which it matters most decides, so that a
-frequent class does not hide a rare one. What is the same for every data set stands in `plans_handling.settings`, what
+frequent class does not hide a rare one. What is the same for every data set is in `plans_handling.settings`, what
 is about patch and scales in `patch_rules`.
 """
 
@@ -211,17 +211,17 @@ def recommendation(statistics: dict[int, dict]) -> dict[int, str]:
     """Of slices and volumes, which to take and why, by the number of axes; ``statistics`` by that number, too.
 
     >>> recommendation({2: {}, 3: {"all": {"spans": {"50": 1.0}}}})[2]
-    'take this one: half of the objects or more are seen in one slice only, so that they have no shape along z'
+    'take this one: half of the objects or more are in a single slice, so they have no shape along z'
     """
     if 3 not in statistics:
         return {}
     span = statistics[3]["all"]["spans"]["50"]
     if span < MIN_SPAN:
-        reason = "half of the objects or more are seen in one slice only, so that they have no shape along z"
+        reason = "half of the objects or more are in a single slice, so they have no shape along z"
         return {2: f"take this one: {reason}", 3: f"take 2d: {reason}"}
     return {
-        2: "take 3d_fullres: objects are found slice by slice here, and their ids are not linked",
-        3: f"take this one: the median object spans {span:g} slices, and gets one id in all of them",
+        2: "take 3d_fullres: this configuration predicts slice by slice and does not link the ids",
+        3: f"take this one: the median object spans {span:g} slices and has one id in all of them",
     }
 
 
@@ -229,14 +229,14 @@ def mixed_sentence(name: str, flat: int, images: int) -> str:
     """Why a data set with ``flat`` images of one slice among volumes has no 3d_fullres."""
     return (
         f"only 2d is planned: {flat:,} of the {images:,} images of {name} {'has' if flat == 1 else 'have'} one slice, "
-        f"which 3d_fullres cannot learn from; take {'it' if flat == 1 else 'them'} out of the data set for that."
+        f"which 3d_fullres cannot be trained on; remove {'it' if flat == 1 else 'them'} from the data set to plan it."
     )
 
 
 def no_instances_error(name: str, images: int, classes: Iterable[str]) -> InputError:
     """The error for a data set in which there is no object to learn from."""
     return InputError(
-        f"{name} has no objects: all {images} label files are without an id of {', '.join(classes)} (with a "
+        f"{name} has no objects: all {images} label files lack an id of {', '.join(classes)} (with a "
         "label_divisor, ids are class * label_divisor + index, and index 0 is stuff). Check the files in labelsTr, or "
         "plan it with MaskMedPlanner if it is a semantic data set."
     )

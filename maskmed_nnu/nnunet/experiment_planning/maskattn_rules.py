@@ -1,6 +1,6 @@
 """How MaskAttn-UNet's numbers follow from patch and objects: pure functions, and the planner's words about them.
 
-What is the same for every data set stands in `plans_handling.settings.maskattn_unet`.
+What is the same for every data set is in `plans_handling.settings.maskattn_unet`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.maskattn_unet import EmbeddingLo
 from maskmed_nnu.nnunet.plans_handling.settings.nnunet import Norm
 
 FEATURES = (64, 128, 256, 256)
-"""Widths of the stages, as published. nnU-Net's further scales are left out: attention sees all of a patch."""
+"""Widths of the stages, as published. nnU-Net's further scales are skipped: attention sees all of a patch."""
 OBJECT_FEATURES = (32, 64, 128, 128)
 OBJECT_PLACEMENT = "decoder"
 """For objects, which need only their surroundings. After equal steps they are as accurate as with modules in the
@@ -134,7 +134,7 @@ def explain_keys(configuration: dict) -> str:
     limit = OBJECT_KEYS if "instances" in configuration else MAX_KEYS
     return (
         f"  Images are resampled to a spacing of {' × '.join(f'{edge:.4g}' for edge in configuration['spacing'])}; "
-        f"keys are means over squares of {keys} positions, so that no position attends to more than {limit}."
+        f"keys are means over squares of {keys} positions, so each position attends to at most {limit}."
     )
 
 

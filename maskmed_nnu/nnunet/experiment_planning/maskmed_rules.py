@@ -1,7 +1,7 @@
 """How MaskMed's numbers follow from a data set: pure functions from patch, strides and classes to settings.
 
 Levels are counted as in the encoder: 0 is full resolution, the last one is the bottleneck. A token is one position of
-a level's feature map. What is the same for every data set stands in `plans_handling.settings.maskmed`.
+a level's feature map. What is the same for every data set is in `plans_handling.settings.maskmed`.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def explain(name: str, configuration: dict, *, num_classes: int) -> str:
             f"  FSAD-Transformer: {layers} layer{'s' * (layers != 1)}, queries on levels {_join(query_positions)} "
             f"({sum(tokens[level] for level in query_positions):,} positions, at most {FSAD_TOKEN_BUDGET:,}), "
             f"values on all {len(tokens)}",
-            f"  mask head: attends to levels {_join(attended)} "
-            f"({_join([f'{tokens[level]:,}' for level in attended])} positions, at most {HEAD_TOKEN_BUDGET:,} each)",
+            f"  mask head: attends to levels {_join(attended)} ({_join([f'{tokens[level]:,}' for level in attended])} "
+            f"positions, at most {HEAD_TOKEN_BUDGET:,} each)",
             f"  set loss: {where}",
         )
     )

@@ -77,7 +77,7 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     )
     orientations = dict(Counter(code or UNKNOWN for code in sorted(codes.values(), key=str)))
     if len(names) < 2:
-        return FoundMirroring({}, runs_along, orientations, (), ("one class cannot be taken for another.",))
+        return FoundMirroring({}, runs_along, orientations, (), ("one class cannot be confused with another.",))
     places, extended = _measure(cases, codes, reader(), names)
     found = find_symmetry(places, names)
     partners = [" and ".join(names[label] for label in pair) for axis in found.axes for pair in axis.pairs]
@@ -87,7 +87,7 @@ def find_mirroring(dataset_name: str, dataset_json: Mapping[str, Any], *, labels
     axes = dict(zip(extended, found.axes, strict=bool(found.axes)))
     notes = found.notes
     if partners and not any(files.images for files in cases.values()):
-        notes += ("the raw images are missing, so nobody looked whether partners are equally bright.",)
+        notes += ("the raw images are missing, so the brightness of partners was not compared.",)
     return FoundMirroring(axes, runs_along, orientations, found.exchanged, notes)
 
 
@@ -126,7 +126,7 @@ def add_mirroring(plans: dict[str, Any], dataset_name: str, dataset_json: Mappin
 def say(found: FoundMirroring) -> Iterator[str]:
     """What was found, for the user, line by line."""
     if not found.orientations:
-        yield "Mirroring: there are no label files of training cases to learn from, so every axis is mirrored."
+        yield "Mirroring: there are no label files of training cases, so every axis is mirrored."
         return
     total = sum(found.orientations.values())
     yield f"Mirroring, by the labels of {count(total, 'training case')}:"
@@ -135,15 +135,15 @@ def say(found: FoundMirroring) -> Iterator[str]:
     yield from (f"  {note[:1].upper()}{note[1:]}" for note in found.notes)
     if found.exchanged:
         yield (
-            f"  WARNING: in {format_list(found.exchanged)} the partners lie on each other's side, against all other "
-            "cases: look whether left and right are exchanged in the labels, or in the body (situs inversus)."
+            f"  WARNING: in {format_list(found.exchanged)} the partners are on the opposite sides, unlike in all "
+            "other cases: check whether left and right are swapped in the labels, or in the body (situs inversus)."
         )
 
 
 def _together(found: Sequence[AxisSymmetry]) -> AxisSymmetry | None:
     """What holds along an axis of the arrays that runs along several axes of the world, in different cases."""
     if len({(one.kind, one.pairs) for one in found}) > 1:
-        return AxisSymmetry("none", (), "cases differ in what lies along this axis, so nothing is mirrored along it.")
+        return AxisSymmetry("none", (), "cases differ in the direction of this axis, so nothing is mirrored along it.")
     return found[0] if found else None
 
 

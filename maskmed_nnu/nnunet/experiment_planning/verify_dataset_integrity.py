@@ -86,9 +86,9 @@ def check_instance_case(images: Sequence[str], label: str, channels: int, label_
     """What is wrong with one case, in sentences that name the file. Raises nothing: it runs in a pool of processes."""
     from maskmed_nnu.nnunet.imageio.instance_io import InstanceIO, spacing_file
 
-    faults = [f"{path} does not exist, though its case has other channels." for path in images if not isfile(path)]
+    faults = [f"{path} does not exist, but its case has other channels." for path in images if not isfile(path)]
     if not isfile(label):
-        faults.append(f"{label} does not exist; {images[0]} needs a label file, all 0 where it shows no object.")
+        faults.append(f"{label} does not exist; {images[0]} needs a label file, all 0 if it has no object.")
     if faults:
         return LabelMapIssues(faults)
     try:
@@ -142,8 +142,8 @@ def _mismatches(images: Sequence[str], label: str, data: np.ndarray, raw: np.nda
             "" if len(raw) > 1 or grid[0] == 1 else ' (layers of objects need "overlap_layers": true in dataset.json)'
         )
         faults.append(
-            f"{label} has the size {sizes[0]}, its image {sizes[1]}; a mask and its image "
-            f"share one grid{pages}, so resample or replace one of them."
+            f"{label} has the size {sizes[0]}, its image {sizes[1]}; a mask and its image must be on the same "
+            f"grid{pages}, so resample or replace one of them."
         )
     return faults
 

@@ -152,8 +152,8 @@ def find_label_format(label_file: str | Path) -> LabelFormat:
             continue
         return LabelFormat.from_dataset_json(read_json(path, expected="nnU-Net's dataset.json"), str(path))
     raise InputError(
-        f"No dataset.json is in the folder of {label_file} or the {_FOLDERS_UP - 1} above it, so that nobody knows "
-        "what its ids mean; copy the data set's dataset.json beside it."
+        f"No dataset.json is in the folder of {label_file} or the {_FOLDERS_UP - 1} above it, so the meaning of "
+        "its ids is unknown; copy the dataset.json of the data set into that folder."
     )
 
 
@@ -212,6 +212,6 @@ def _read_spacing_file(path: Path) -> list[float] | None:
         spacing = []
     if len(spacing) != 3 or min(spacing) <= 0:
         raise InputError(
-            f'{path} tells no spacing of a volume; it must hold {{"spacing": [z, y, x]}} of positive numbers.'
+            f'{path} has no spacing of a volume; it must hold {{"spacing": [z, y, x]}} of positive numbers.'
         )
     return spacing

@@ -34,23 +34,23 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     """nnU-Net's checkpoint, on the CPU. It is unpickled, as nnU-Net does: load only models that you trust.
 
     Raises:
-        InputError: where it cannot be read, or is no checkpoint of nnU-Net.
+        InputError: where it cannot be read, or is not a checkpoint of nnU-Net.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=False)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{file} is damaged or cut off ({_first_line(error)}); copy it again, or name another checkpoint."
+            f"{file} is damaged or truncated ({_first_line(error)}); copy it again, or name another checkpoint."
         ) from None
     except (AttributeError, ImportError) as error:
         raise InputError(
-            f"{file} holds objects of a package that is not installed here ({_first_line(error)}); install what the "
+            f"{file} contains objects of a package that is not installed here ({_first_line(error)}); install what the "
             "model was trained with."
         ) from None
     needed = ("trainer_name", "init_args", "network_weights")
     missing = [key for key in needed if not isinstance(checkpoint, dict) or key not in checkpoint]
     if missing:
-        raise InputError(f"{file} is no checkpoint of nnU-Net v2 (it has no {format_list(missing)}); name another.")
+        raise InputError(f"{file} is not a checkpoint of nnU-Net v2 (it has no {format_list(missing)}); name another.")
     return dict(checkpoint)
 
 
@@ -80,8 +80,8 @@ def build_predictor(
             network.load_state_dict(state)
         except RuntimeError as error:
             raise InputError(
-                f"The weights in {source} do not fit the network that the plans describe ({_first_line(error)}); take "
-                "plans and weights of one training."
+                f"The weights in {source} do not fit the network that the plans describe ({_first_line(error)}); "
+                "take plans and weights of the same training."
             ) from None
     if os.environ.get("nnUNet_compile", "").lower() in ("true", "1", "t"):
         network = torch.compile(network)  # here, since nnU-Net says so when it does
@@ -127,7 +127,7 @@ def build_network(
     except Exception as error:  # whatever nnU-Net's code meets in files that it does not expect
         raise InputError(
             f"The plans of {name} cannot be used by nnU-Net {version('nnunetv2')} ({type(error).__name__}: "
-            f"{_first_line(error)}), as those of another release or of an edited file; use the release that the model "
+            f"{_first_line(error)}); they are of another version or were edited, so use the version that the model "
             "was trained with, or train it again."
         ) from error
     return network, manager, chosen, own_dataset
@@ -135,7 +135,7 @@ def build_network(
 
 def _quiet_predictor(device: torch.device, *, mirroring: bool) -> nnUNetPredictor:
     """nnU-Net's, for any ``device``. Made for one other than CUDA it prints a remark on `perform_everything_on_device`,
-    whether or not that is asked for; made for CUDA it switches cuDNN's benchmark on for the whole process."""
+    whether or not that is requested; made for CUDA it switches cuDNN's benchmark on for the whole process."""
     benchmark = torch.backends.cudnn.benchmark
     try:
         predictor = nnUNetPredictor(use_mirroring=mirroring, device=torch.device("cuda"), allow_tqdm=False)
@@ -163,8 +163,8 @@ def _find_trainer(trainer: str, model: str) -> Any:
             )
     if found is None:
         raise InputError(
-            f"{model} was trained with {trainer}, which neither maskmed_nnu nor nnU-Net has{stopped}; install what it "
-            "comes from, or name the folder of its file in nnUNet_extTrainer."
+            f"{model} was trained with {trainer}, which neither maskmed_nnu nor nnU-Net has{stopped}; install "
+            "its package, or set nnUNet_extTrainer to the folder of its file."
         )
     return found
 

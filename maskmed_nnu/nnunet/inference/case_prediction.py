@@ -33,7 +33,7 @@ PREDICTED_PIXELS = 4
 """Pixels in a pass of prediction for each pixel of a training step: what backpropagation keeps is several times what
 one stage needs at once."""
 CONFIDENT_SCORE = 0.25
-"""Score from which a query counts as one that found an object, even if lower scores are asked for too."""
+"""Score from which a query counts as one that found an object, even if lower scores are requested too."""
 
 
 def instance_network(network: nn.Module) -> nn.Module | None:
@@ -137,9 +137,9 @@ def predict_case(
         report(Progress(STAGE, total, total))
     if saturated and warn is not None:
         warn(
-            f"In {len(saturated)} of {len(places)} tiles each of the network's {num_queries} queries found an "
-            "object, so that others may be missing: raise num_queries in the model's plans.json (image "
-            "queries need no new training)."
+            f"In {len(saturated)} of {len(places)} tiles each of the network's {num_queries} queries found an object, "
+            "so objects may be missing: raise num_queries in the model's plans.json (image queries need no new "
+            "training)."
         )
     found = []
     for number in range(len(images)):

@@ -91,8 +91,8 @@ def wrap_data_iterators(module: Any) -> None:
             if not ours:
                 raise
             raise InputError(
-                "A process that preprocesses images ended before its work was done. Where no reason stands above, the "
-                "system killed it because memory was used up: take fewer of them (-npp 1), and go on with "
+                "A process that preprocesses images ended before its work was done. If no reason is printed "
+                "above, the system killed it for lack of memory: use fewer processes (-npp 1), and continue with "
                 "--continue_prediction."
             ) from error
 

@@ -158,7 +158,7 @@ def _check_whole(path: Path, name: Path, reader: Any) -> None:
             reader.read_images([str(path)])  # not read_seg: what classes mean is not asked here
     except Exception:  # nnU-Net's readers raise whatever their libraries do
         raise InputError(
-            f"{name} could not be written whole; make room on its disk, and go on with --continue_prediction."
+            f"{name} could not be written completely; make room on its disk, and continue with --continue_prediction."
         ) from None
 
 
@@ -222,8 +222,8 @@ def to_instances(
     if layers == 1 or not pixels:
         return objects, ""
     return objects, (
-        f"the objects overlap in more than the {layers} layers that were planned; {dropped} of them found no room and "
-        f"{pixels} pixels went to objects of higher scores only."
+        f"the objects overlap in more than the {layers} planned layers; {dropped} of them were dropped, and "
+        f"{pixels} pixels were assigned to objects with higher scores."
     )
 
 

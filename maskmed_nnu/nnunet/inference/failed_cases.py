@@ -13,7 +13,7 @@ from maskmed_nnu.machine_errors import explain
 from maskmed_nnu.nnunet.inference.prediction_records import withdraw_case
 
 OF_ONE_FILE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EFBIG)
-"""What stands in the way of one output; a full disk stands in the way of all."""
+"""Errors that prevent one output; a full disk prevents all."""
 
 
 class FailedCases:
@@ -49,7 +49,7 @@ class FailedCases:
         """
         if self.source is not None and not self.source.exists():
             raise InputError(
-                f"{self.source} is gone, or its drive is; the same command goes on once it is back."
+                f"{self.source} or its disk is gone; run the same command once it is back, to continue."
             ) from None
         self.reasons[name] = reason
         withdraw_case(folder, name)
@@ -70,7 +70,7 @@ def reason_of(error: Exception) -> str | None:
         return None
     traceback.print_exception(error)
     said = next(iter(str(error).strip().splitlines()), "no reason given")
-    return f"{type(error).__name__}: {said} (unforeseen; the traceback stands above, please report it)."
+    return f"{type(error).__name__}: {said} (unexpected; the traceback is printed above, please report it)."
 
 
 def failure_lines(reasons: Mapping[str, str]) -> list[str]:
@@ -85,4 +85,6 @@ def refuse_failed(reasons: Mapping[str, str], total: int) -> None:
         InputError: where there are any.
     """
     if reasons:
-        raise InputError(f"{len(reasons)} of {total} images could not be predicted; the reason for each stands above.")
+        raise InputError(
+            f"{len(reasons)} of {total} images could not be predicted; the reason for each is printed above."
+        )

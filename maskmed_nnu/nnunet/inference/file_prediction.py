@@ -148,7 +148,7 @@ def _check_output(predictor: Any, source: Any, output: Any, options: dict[str, A
                 model,
                 predictor.plans_manager.plans,
                 named={},
-                advice="name another folder, or replace them by leaving out --continue_prediction",
+                advice="name another folder, or replace them by omitting --continue_prediction",
             )
             print(note, end="")
         folder.mkdir(parents=True, exist_ok=True)

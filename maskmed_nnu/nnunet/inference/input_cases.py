@@ -89,7 +89,8 @@ def check_numbers(name: str, files: Sequence[str], ending: str) -> None:
     missing = sorted(set(range(numbers[-1] + 1)) - set(numbers))
     if missing:
         raise InputError(
-            f"{name}_{missing[0]:04d}{ending} is missing beside {files[-1]}; each channel has a file, from _0000 on."
+            f"{name}_{missing[0]:04d}{ending} is missing, but there is {files[-1]}; each channel needs a file, "
+            "from _0000 on."
         )
 
 
@@ -106,8 +107,8 @@ def _as_channels(name: str, files: list[Path]) -> list[Case]:
         Case(
             name,
             files,
-            f"{single} holds one channel and {several[0].name} {counts[files.index(several[0])]}, though their names "
-            "number them as the channels of one image; give the files of different images other names, and convert "
-            "those that are channels to grey.",
+            f"{single} holds one channel and {several[0].name} {counts[files.index(several[0])]}, but by their "
+            "names they are channels of one image; rename them if they are different images, or convert the "
+            "channels to grey.",
         )
     ]

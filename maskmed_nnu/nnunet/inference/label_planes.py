@@ -95,8 +95,8 @@ class LabelPlanes:
         best = logits.max(0)
         if not best.values.isfinite().all():
             raise InputError(
-                "The network answers this image with numbers that are not finite; predict it with --device cpu, where "
-                "nothing is computed in half precision, and look for extreme values in the image."
+                "The logits of this image contain NaN or infinity; predict it with --device cpu, which does not "
+                "use half precision, and check the image for extreme values."
             )
         if self.label_manager.has_regions:
             labels: Tensor = self.label_manager.convert_logits_to_segmentation(logits.cpu())

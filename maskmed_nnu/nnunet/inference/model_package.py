@@ -74,7 +74,7 @@ class PackageModel:
         """The network's state dict of each of ``folds``, in float32.
 
         Raises:
-            InputError: where plans name what is no network, or weights do not fit them.
+            InputError: where plans name what is not a network, or weights do not fit them.
         """
         import torch
 

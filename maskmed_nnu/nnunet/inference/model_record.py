@@ -58,7 +58,7 @@ def check_model_record(
             f"{format_list(differing)}); {advice}."
         )
     damaged = file.name != MODEL_RECORD and (folder / MODEL_RECORD).exists()
-    return f"{folder / MODEL_RECORD} is damaged and written anew\n" if damaged else ""
+    return f"{folder / MODEL_RECORD} is damaged and was written again\n" if damaged else ""
 
 
 def write_model_record(folder: Path, model: Mapping[str, Any], named: Mapping[str, Any]) -> None:

@@ -82,8 +82,8 @@ def open_model(source: str | Path, *, checkpoint: str = FINAL_CHECKPOINT) -> Mod
         return _open_package(path, checkpoint)
     if not path.exists() and path.name == str(source):
         raise InputError(
-            f"There is no model {source}; name a folder of a training, which holds {CONTENTS}, a package that `maskmed "
-            f"export` wrote, or one of ours: {format_list(built_in) or 'none'}."
+            f"There is no model {source}; name a folder of a training, which holds {CONTENTS}, a package of "
+            f"`maskmed export`, or one of our models: {format_list(built_in) or 'none'}."
         )
     return FolderModel(path, checkpoint=checkpoint)
 
@@ -110,7 +110,7 @@ class FolderModel:
         self.folds = tuple(sorted(file.parent.name.removeprefix("fold_") for file in found))
         if not self.folds:
             others = sorted({file.name for file in self.path.glob("fold_*/*.pth")})
-            advice = f"there is {format_list(others)}, to be named as the checkpoint" if others else "train it first"
+            advice = f"there is {format_list(others)}; give it as the checkpoint" if others else "train it first"
             raise InputError(f"No fold in {self.path} has a {checkpoint}; {advice}.")
 
     def choose_folds(self, requested: Sequence[str | int] | str | int | None) -> list[str]:
@@ -118,7 +118,7 @@ class FolderModel:
         folds = chosen_folds(self.folds, requested, name=self.name, lacking=f"has no {self.checkpoint}")
         for file in map(self._weights, folds):
             if not is_whole(file):
-                raise InputError(f"{file} is damaged or cut off; copy it again, or name another checkpoint.")
+                raise InputError(f"{file} is damaged or truncated; copy it again, or name another checkpoint.")
         return folds
 
     def predictor(self, folds: Sequence[str], *, device: str, mirroring: bool) -> nnUNetPredictor:
@@ -175,14 +175,14 @@ def chosen_folds(
     folds = list(dict.fromkeys(str(fold) for fold in asked))
     missing = [fold for fold in folds if fold not in trained]
     if missing:
-        raise InputError(f"Fold {missing[0]} in {name} {lacking}; the folds that have are {', '.join(trained)}.")
+        raise InputError(f"Fold {missing[0]} in {name} {lacking}; the folds that have one are {', '.join(trained)}.")
     if not folds:
         raise InputError(f"No fold of {name} is named; the trained ones are {', '.join(trained)}.")
     return folds
 
 
 def _check_folder(path: Path) -> None:
-    """Refuse what is no folder of a training."""
+    """Refuse what is not a folder of a training."""
     if not path.exists():
         raise InputError(
             f"There is no model {path}; name the folder of a training, which holds {CONTENTS}, or a model package."
@@ -202,9 +202,9 @@ def _check_folder(path: Path) -> None:
         file.parent.relative_to(path) for file in [*path.glob("*/plans.json"), *path.glob("*/*/plans.json")]
     )
     if inside:
-        raise InputError(f"{path} holds no plans.json, but there are models in it: name {format_list(inside)}.")
+        raise InputError(f"{path} holds no plans.json, but models below it: name {format_list(inside)}.")
     if (path.resolve().parent / "plans.json").is_file():
-        raise InputError(f"{path} is a part of a model; name the folder above it, {path.resolve().parent}.")
+        raise InputError(f"{path} is part of a model; name the folder above it, {path.resolve().parent}.")
     raise InputError(f"{path} holds no plans.json; name the folder of a training, which holds {CONTENTS}.")
 
 
@@ -217,13 +217,13 @@ def _check_release(plans: Mapping[str, Any], dataset_json: Mapping[str, Any], pa
         missing = [key for key in keys if key not in content]
         if missing:
             raise InputError(
-                f"{path / file} has no {format_list(missing)}, so it is none of nnU-Net v2; copy the model's whole "
-                "folder again, or train it with nnU-Net v2."
+                f"{path / file} has no {format_list(missing)}, so it is not from nnU-Net v2; copy the whole "
+                "folder of the model again, or train it with nnU-Net v2."
             )
 
 
 def _read_mapping(file: Path, expected: str) -> dict[str, Any]:
     content = read_json(file, expected=expected)
     if not isinstance(content, dict):
-        raise InputError(f"{file} is no JSON object; {expected} is needed there.")
+        raise InputError(f"{file} is not a JSON object; {expected} is needed there.")
     return content

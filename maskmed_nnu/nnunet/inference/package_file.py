@@ -5,7 +5,7 @@
     package.json             `Manifest`: what the model is, and size and SHA-256 of every other file
     plans.json               nnU-Net's plans
     dataset.json             nnU-Net's description of the data set
-    fold_<N>.safetensors     weights; a parameter that has several names stands once, the others in the metadata
+    fold_<N>.safetensors     weights; a parameter that has several names is stored once, the others in the metadata
     README.md                the model card
     example.png              a picture to try it with; there may be none
 
@@ -119,15 +119,15 @@ class PackageFile:
                     f"nnUNetv2_install_pretrained_model_from_zip {self.path} and name the model's folder."
                 )
             raise InputError(
-                f"{self.path} is a zip file without {MANIFEST}, so it is no model package; name a file that `maskmed "
-                "export` wrote."
+                f"{self.path} is a zip file without {MANIFEST}, so it is not a model package; name a file that "
+                "`maskmed export` wrote."
             )
         self._check_stored(archive)
         content = self._parse(MANIFEST, archive.read(MANIFEST))
         version = content.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise InputError(
-                f"{self.path} is a package of format {version}, and this release of maskmed_nnu knows formats up to "
+                f"{self.path} is a package of format {version}, but this version of maskmed_nnu reads formats up to "
                 f"{FORMAT_VERSION}; install a newer one."
             )
         try:
@@ -136,18 +136,18 @@ class PackageFile:
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = shown(".".join(map(str, fault["loc"])))
             raise InputError(
-                f"{MANIFEST} in {self.path} is not as `maskmed export` writes it ({place}: {fault['msg']}); get the "
-                "package again from where it was made."
+                f"{MANIFEST} in {self.path} is not as `maskmed export` writes it ({place}: {fault['msg']}); get "
+                "the package again."
             ) from None
         if manifest.format_version != FORMAT_VERSION:
             raise InputError(
-                f"{self.path} is a package of format {manifest.format_version}, which does not exist; get the package "
-                "again from where it was made."
+                f"{self.path} is a package of format {manifest.format_version}, which does not exist; get the "
+                "package again."
             )
         release = ".".join(manifest.nnunetv2.split(".")[:2])
         if release not in KNOWN_NNUNET:
             raise InputError(
-                f"{self.path} holds a model of nnU-Net {manifest.nnunetv2}, and this maskmed_nnu knows those of "
+                f"{self.path} holds a model of nnU-Net {manifest.nnunetv2}, but this maskmed_nnu reads those of "
                 f"nnU-Net {format_list(KNOWN_NNUNET)}; install the maskmed_nnu that made it, {manifest.maskmed_nnu}."
             )
         return manifest
@@ -158,8 +158,8 @@ class PackageFile:
         changed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
         if changed:
             raise InputError(
-                f"{self.path} was packed anew by another program ({format_list(map(repr, changed), 3)} is compressed "
-                "or encrypted); take the file that `maskmed export` wrote."
+                f"{self.path} was repacked by another program ({format_list(map(repr, changed), 3)} is compressed "
+                "or encrypted); take the original file of `maskmed export`."
             )
         if sum(info.file_size for info in infos) > self.path.stat().st_size:
             raise InputError(f"{self.path} claims to hold more than its own size; it is damaged or forged.")
@@ -174,9 +174,7 @@ class PackageFile:
         needed = {PLANS, DATASET, CARD, *weights}
         missing = sorted((needed | set(listed)) - set(names))
         if missing:
-            raise InputError(
-                f"{self.path} lacks {format_list(map(repr, missing), 3)}; get the package again from where it was made."
-            )
+            raise InputError(f"{self.path} lacks {format_list(map(repr, missing), 3)}; get the package again.")
         extra = sorted(
             {name for name in names if name != MANIFEST and (name not in listed or not NAMES.fullmatch(name))}
             | {name for name in listed if name.startswith("fold_") and name not in weights}
@@ -186,16 +184,16 @@ class PackageFile:
         if extra:
             raise InputError(
                 f"{self.path} holds files that do not belong in it, or are in it twice "
-                f"({format_list(map(repr, extra), 3)}); get the package again from where it was made."
+                f"({format_list(map(repr, extra), 3)}); get the package again."
             )
 
     def _read(self, archive: zipfile.ZipFile, name: str) -> bytes:
         expected = self.manifest.files[name]
         if archive.getinfo(name).file_size != expected.size:
-            raise self._damaged(ValueError(f"{name} has another size than {MANIFEST} says"))
+            raise self._damaged(ValueError(f"{name} does not have the size given in {MANIFEST}"))
         content = archive.read(name)
         if hashlib.sha256(content).hexdigest() != expected.sha256:
-            raise self._damaged(ValueError(f"{name} has another checksum than {MANIFEST} says"))
+            raise self._damaged(ValueError(f"{name} does not have the checksum given in {MANIFEST}"))
         return content
 
     def _parse(self, name: str, content: bytes) -> dict[str, Any]:
@@ -204,12 +202,12 @@ class PackageFile:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name} in {self.path} is not valid JSON ({error}); get the package again.") from None
         if not isinstance(parsed, dict):
-            raise InputError(f"{name} in {self.path} is no JSON object; get the package again.")
+            raise InputError(f"{name} in {self.path} is not a JSON object; get the package again.")
         return parsed
 
     def _damaged(self, error: Exception) -> InputError:
         return InputError(
-            f"{self.path} is damaged, cut off or no model package ({str(error).rstrip('.')}); copy or download it "
+            f"{self.path} is damaged, truncated or not a model package ({str(error).rstrip('.')}); copy or download it "
             "again."
         )
 

@@ -82,7 +82,8 @@ def check_names(
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InputError(
-            f"The plans in {source} are none of nnU-Net 2.8 ({type(error).__name__}: {error}); export the model again."
+            f"The plans in {source} are not plans of nnU-Net 2.8 ({type(error).__name__}: {error}); export the "
+            "model again."
         ) from None
     for place, names, legal in found:
         _check_listed(place, names, legal, source)
@@ -98,11 +99,13 @@ def check_names(
     if backbone is not None and not (isinstance(backbone, str) and BACKBONES.fullmatch(backbone)):
         raise _refusal("backbone", backbone, "a model of timm", source)
     if arguments.get("backbone_weights") is not None:
-        raise _refusal("backbone_weights", arguments["backbone_weights"], "null, as the package holds all", source)
+        raise _refusal(
+            "backbone_weights", arguments["backbone_weights"], "null, because the package contains all weights", source
+        )
     if not _is_moderate(arguments):
         raise InputError(
-            f"The plans in {source} describe a network with settings above {LARGEST_NUMBER:,}, which would not fit "
-            "into memory; do not use it."
+            f"The plans in {source} describe a network with settings above {LARGEST_NUMBER:,}, which would not "
+            "fit into memory; do not use it."
         )
     channels = dataset_json.get("channel_names") or dataset_json.get("modality")
     _check_numbers({**plans, **settings, "channel_names": channels}, axes, source)

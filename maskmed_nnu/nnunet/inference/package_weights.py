@@ -36,7 +36,7 @@ def pack_weights(state: Mapping[str, Tensor], *, precision: str, source: str) ->
             stored = stored.to(dtype)
             if not stored.isfinite().all():
                 if not tensor.isfinite().all():
-                    raise InputError(f"{source} holds {name} with NaN or infinity; its training diverged, train again.")
+                    raise InputError(f"{source} holds {name} with NaN or infinity; the training diverged, train again.")
                 raise InputError(f"{name} in {source} is too large for float16; export with the precision float32.")
         stored = stored.contiguous()
         tensors[name] = stored.clone() if stored.untyped_storage().nbytes() != stored.nbytes else stored
@@ -52,7 +52,7 @@ def unpack_weights(content: bytes, expected: Mapping[str, Tensor], *, source: st
     try:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{source} is no safetensors file ({error}); get the package again.") from None
+        raise InputError(f"{source} is not a safetensors file ({error}); get the package again.") from None
     for name, kept in _metadata(content).items():
         if kept in tensors and name not in tensors:
             tensors[name] = tensors[kept]
@@ -79,6 +79,5 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 def _misfit(source: str, fault: str) -> InputError:
     return InputError(
-        f"The weights in {source} do not fit the network that the plans describe ({fault}); get the package again from "
-        "where it was made."
+        f"The weights in {source} do not fit the network that the plans describe ({fault}); get the package again."
     )

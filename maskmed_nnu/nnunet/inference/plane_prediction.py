@@ -130,7 +130,7 @@ def predict_labels(predictor: Any, image: Tensor) -> Tensor:
             except torch.OutOfMemoryError:
                 if sums_on.type == "cpu":
                     raise
-            print(f"{sums_on} has no room for the logits, so they are added up in the computer's memory.")
+            print(f"{sums_on} does not have enough memory for the logits, so they are accumulated in main memory.")
             empty_cache(sums_on)
             return _predict(predictor, data, [WHOLE, *mirrored], torch.device("cpu"))
     finally:

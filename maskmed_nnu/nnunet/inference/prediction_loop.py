@@ -65,7 +65,7 @@ def network_output(predictor: Any, image: Tensor) -> np.ndarray:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):  # of the CPU
             raise
         raise InputError(
-            f"The image of {' × '.join(map(str, image.shape[1:]))} voxels, as it is preprocessed, needs more memory "
+            f"The image of {' × '.join(map(str, image.shape[1:]))} voxels, after preprocessing, needs more memory "
             f"than {predictor.device} has ({error}); take the CPU as device, or cut the image into parts."
         ) from None
     return output
@@ -159,7 +159,7 @@ class _Exports:
                 return
             if not all(worker.is_alive() for worker in self.workers):
                 raise InputError(
-                    "A process that writes predictions was killed, usually by the system because memory was used up: "
-                    "take fewer of them (-nps 1). --continue_prediction goes on."
+                    "A process that writes predictions was killed, usually by the system for lack of memory: use "
+                    "fewer processes (-nps 1), and continue with --continue_prediction."
                 )
             time.sleep(POLL_S)

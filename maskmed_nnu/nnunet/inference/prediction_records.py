@@ -33,9 +33,9 @@ NNUNET_RECORD = "predict_from_raw_data_args.json"
 CHANGED = "their images have changed since"
 DAMAGED = "their files are damaged"
 OTHER_FOLDER = "they were predicted from other images of the same names, in {}"
-OTHER_MODEL = "another model, or one with other options, has predicted them"
+OTHER_MODEL = "they were predicted by another model, or with other options"
 OTHER_OPTIONS = "their images were read with other options"
-NO_RECORD = "there is no record of what they were predicted from"
+NO_RECORD = "there is no record of the images that they were predicted from"
 
 
 class CasePrediction(NamedTuple):
@@ -82,8 +82,8 @@ def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] 
         flat = not case.outputs or formats.ending(case.outputs[0]) in formats.IMAGE_2D
         if not flat and spacing in (*own, MODEL_RECORD, NNUNET_RECORD):
             raise InputError(
-                f"The spacing of {case.inputs[0]} would be written to {case.folder / spacing}, which holds something "
-                "else; rename the image."
+                f"The spacing of {case.inputs[0]} would be written to {case.folder / spacing}, which exists and "
+                "is not a spacing file; rename the image."
             )
     outputs: dict[Path, list[Path]] = {}
     for case in cases:
@@ -94,7 +94,7 @@ def refuse_foreign_files(cases: Sequence[CasePrediction], beside: Sequence[str] 
         found = next((path for path in paths if path.exists()), None)
         if found and not any((folder / name).exists() for name in (MODEL_RECORD, CASE_RECORDS, NNUNET_RECORD)):
             raise InputError(
-                f"{found} exists and is no prediction (nothing was predicted into {folder} before); name another "
+                f"{found} exists and is not a prediction (nothing was predicted into {folder} before); name another "
                 "folder."
             )
 

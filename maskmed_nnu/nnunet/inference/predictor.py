@@ -81,8 +81,8 @@ def find_objects(predictor: Any, data: Tensor, states: Sequence[Mapping[str, Any
     warn = getattr(predictor, "warn", print)
     if data.shape[1] > 1 and len(configuration["patch_size"]) == 2:
         warn(
-            f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, their ids are "
-            "not linked across slices."
+            f"This image is a volume of {data.shape[1]} slices: objects are predicted slice by slice, and ids "
+            "are not linked across slices."
         )
     return predict_case(
         predictor.network,

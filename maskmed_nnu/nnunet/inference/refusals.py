@@ -13,6 +13,6 @@ def refuse_instances(plans: Mapping[str, Any], what: str) -> None:
     """Raise InputError where the plans are those of a data set of objects."""
     if has_instances(plans):
         raise InputError(
-            f"The plans of {plans['dataset_name']} are for objects, whose ids nnU-Net's {what} would take for classes; "
-            "leave that step out (folds are combined by nnUNetv2_predict -f 0 1 2 3 4)."
+            f"The plans of {plans['dataset_name']} are for objects, whose ids nnU-Net's {what} would read as "
+            "classes; skip that step (folds are combined by nnUNetv2_predict -f 0 1 2 3 4)."
         )

@@ -39,11 +39,11 @@ def results_folder(dataset: str, *, trainer: str, plans: str, configuration: str
     try:
         return Path(get_output_folder(dataset, trainer, plans, configuration))
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"-d {dataset} is no data set that nnU-Net knows ({error}); check it.") from None
+        raise InputError(f"-d {dataset} is not a data set that nnU-Net knows ({error}); check it.") from None
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether the end of a checkpoint is there: torch writes zip files, whose table of contents stands at the end."""
+    """Whether the end of a checkpoint is there: torch writes zip files, whose table of contents is at the end."""
     return is_zipfile(checkpoint)
 
 
@@ -106,8 +106,8 @@ def read_files(
     except Exception as error:  # nnU-Net's readers raise whatever their libraries do
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"{type(reader).__name__} cannot read {names[0]} ({reason}); it takes "
-            f"{', '.join(reader.supported_file_endings)}, and all channels of one size."
+            f"{type(reader).__name__} cannot read {names[0]} ({reason}); it reads "
+            f"{', '.join(reader.supported_file_endings)}, with all channels of the same size."
         ) from None
     if len(names) == 1:
         image, properties = fit_channels(image, properties, channel_names(dataset_json))

@@ -56,11 +56,11 @@ def export_bioimageio(
     """See `maskmed_nnu.export`."""
     file = Path(file).expanduser()
     if not authors:
-        raise InputError("bioimage.io asks who made the model, and no authors are named; name one or more.")
+        raise InputError("bioimage.io requires the authors of the model, and none are given; name one or more.")
     if example is None:
-        raise InputError("bioimage.io asks for a picture to test the model with, and none is named; name an example.")
+        raise InputError("bioimage.io requires an image to test the model with, and none is given; name an example.")
     if not example.is_file():
-        raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
+        raise InputError(f"The example {example} is not a file; name an image that the model can segment.")
     need_packages("A package for bioimage.io", "onnx", "onnxscript", "onnxruntime", "bioimageio.spec")
     model = open_model(source, checkpoint=checkpoint)
     check_output(file, model, ending=".zip", kind="package for bioimage.io", is_ours=_is_package)
@@ -159,8 +159,8 @@ def _validated(description: dict[str, Any], folder: Path) -> Any:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if "too small for reliable testing" in fault["msg"]:
             raise InputError(
-                "The model finds nothing in the middle of the example, and bioimage.io asks for a test whose output is "
-                "not zero; name another picture."
+                "The model finds nothing in the middle of the example, and bioimage.io requires a test output "
+                "that is not zero; name another image."
             ) from None
         if "SerializationInfo" in fault["msg"]:  # pydantic 2.14 refuses what bioimageio.spec 0.5.12 asks of it
             raise InputError(
@@ -168,11 +168,11 @@ def _validated(description: dict[str, Any], folder: Path) -> Any:
                 "install both as pip install 'maskmed-nnu[export]' does."
             ) from None
         place = ".".join(map(str, fault["loc"][:2]))
-        raise InputError(f"bioimage.io does not take this model ({place}: {fault['msg']}).") from None
+        raise InputError(f"bioimage.io does not accept this model ({place}: {fault['msg']}).") from None
 
 
 def check_licence(name: str) -> None:
-    """Refuse what is no licence for bioimage.io.
+    """Refuse what is not a licence for bioimage.io.
 
     Raises:
         InputError: with an example.
@@ -183,7 +183,7 @@ def check_licence(name: str) -> None:
         LicenseId(name)
     except ValueError:
         raise InputError(
-            f"{name!r} is no licence that SPDX lists (https://spdx.org/licenses); name one of those, as CC-BY-4.0."
+            f"{name!r} is not a licence that SPDX lists (https://spdx.org/licenses); name one of those, as CC-BY-4.0."
         ) from None
 
 
@@ -191,7 +191,7 @@ def _licence_of(dataset_json: Mapping[str, Any]) -> str:
     found = dataset_json.get("licence") or dataset_json.get("license")
     if not isinstance(found, str) or not found.strip():
         raise InputError(
-            "bioimage.io asks for the licence of the model, and none is named; name one of SPDX's, such as CC-BY-4.0."
+            "bioimage.io requires the licence of the model, and none is given; name one of SPDX's, such as CC-BY-4.0."
         )
     return found.strip()
 

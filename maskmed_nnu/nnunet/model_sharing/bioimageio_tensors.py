@@ -19,12 +19,12 @@ PICTURE_READERS = ("InstanceIO", "NaturalImage2DIO", "Tiff3DIO")
 """Those that give images without a spacing, too, as pixels of 1."""
 TENSORS = {
     "logits": ("probabilities", "probability of each class", "channel y x"),
-    "scores": ("scores", "how likely each query has found an object", "index"),
-    "classes": ("classes", "class of each query's object, the number of a thing, from 1 on", "index"),
+    "scores": ("scores", "probability that each query has found an object", "index"),
+    "classes": ("classes", "class of the object of each query, the number of a thing class, from 1", "index"),
     "masks": ("masks", "probability of each pixel of a query's window", "index y x"),
     "corners": ("corners", "first pixel (x, y) of each window in the patch", "index channel"),
-    "peaks": ("peaks", "place (x, y) in pixels from which each query looks, a peak of the heatmap", "index channel"),
-    "heatmap": ("heatmap", "probability of an object's centre", "channel y x"),
+    "peaks": ("peaks", "reference point (x, y) of each query in pixels, a peak of the heatmap", "index channel"),
+    "heatmap": ("heatmap", "probability of the centre of an object", "channel y x"),
     "semantic": ("semantic", "probability of each class", "channel y x"),
     "embeddings": ("embeddings", "unit vectors, similar within an object", "channel y x"),
 }
@@ -43,14 +43,14 @@ def preprocessing(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         how = "inside a mask" if len(schemes) == 1 else f"in several ways ({format_list(sorted(schemes))})"
         raise InputError(
             f"The channels {format_list(channel['name'] for channel in channels)} are normalised {how}, which "
-            "bioimage.io has no words for; write an ONNX file."
+            "bioimage.io cannot describe; write an ONNX file."
         )
     (scheme,) = schemes
     if scheme == "CTNormalization":
         if len(channels) > 1:
             raise InputError(
-                "Several channels are clipped, each to its own range, which bioimage.io has no words for; write an "
-                "ONNX file."
+                "Several channels are clipped, each to its own range, which bioimage.io cannot describe; write "
+                "an ONNX file."
             )
         (channel,) = channels
         limits = {"min": channel["percentile_00_5"], "max": channel["percentile_99_5"]}
@@ -119,7 +119,7 @@ def describe_tensors(tiled: TiledModel, folder: Path, example: Path, steps: list
     names = [str(channel["name"]).strip() or f"channel{number}" for number, channel in enumerate(channels)]
     described = {
         "id": "image",
-        "description": "a patch of an image at the model's spacing, as it was recorded",
+        "description": "a patch of an image at the model's spacing, with its original values",
         "axes": [
             {"type": "batch"},
             {"type": "channel", "channel_names": names},
@@ -184,7 +184,7 @@ def _test_image(tiled: TiledModel, example: Path, patch: Sequence[int]) -> np.nd
     wanted = len(tiled.settings["channels"])
     if len(image) != wanted:
         raise InputError(
-            f"The example {example} has {count(len(image), 'channel')}, and the model takes {wanted}; name another."
+            f"The example {example} has {count(len(image), 'channel')}, but the model needs {wanted}; name another."
         )
     image = image.transpose(0, *(axis + 1 for axis in predictor.plans_manager.transpose_forward))
     image = image[:, image.shape[1] // 2].astype(np.float32)

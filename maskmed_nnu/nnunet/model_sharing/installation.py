@@ -33,8 +33,8 @@ def install_package(source: str | Path, *, dataset: str | None) -> Path:
     model = open_model(source)
     if not isinstance(model, PackageModel):
         raise InputError(
-            f"{model.path} is the folder of a training, and only packages are imported; name a file that `maskmed "
-            "export` wrote, or copy the folder below nnUNet_results."
+            f"{model.path} is the folder of a training, but only packages can be imported; name a file of "
+            "`maskmed export`, or copy the folder into nnUNet_results."
         )
     results = _results_folder()
     name = _data_set(model, dataset)
@@ -44,8 +44,8 @@ def install_package(source: str | Path, *, dataset: str | None) -> Path:
     if target.exists():
         if not _is_installed(target, plans, model.dataset_json, states):
             raise InputError(
-                f"{target} holds another model of this name; rename or remove it, or install the package as one of "
-                f"another data set, such as {_free_name(name)}."
+                f"{target} contains another model of this name; rename or remove it, or install the package "
+                f"under another data set, such as {_free_name(name)}."
             )
         return target
     _check_number(name)
@@ -66,7 +66,8 @@ def install_package(source: str | Path, *, dataset: str | None) -> Path:
             _move(complete, target)
     except OSError as error:
         raise InputError(
-            f"{model.name} cannot be installed into {error.filename or results} ({error.strerror}); nothing was."
+            f"{model.name} cannot be installed into {error.filename or results} ({error.strerror}); nothing was "
+            "installed."
         ) from error
     return target
 
@@ -89,10 +90,12 @@ def predict_command(folder: Path, folds: list[str]) -> str:
 def _results_folder() -> Path:
     folder = os.environ.get("nnUNet_results")
     if not folder:
-        raise InputError("nnUNet_results is not set; it names the folder that models are installed into.")
+        raise InputError("nnUNet_results is not set; set it to the folder to install models into.")
     path = Path(folder).expanduser().absolute()
     if path.exists() and not path.is_dir():
-        raise InputError(f"nnUNet_results names {path}, which is no folder; let it name the one of nnU-Net's results.")
+        raise InputError(
+            f"nnUNet_results names {path}, which is not a folder; set it to the folder of nnU-Net's results."
+        )
     return path
 
 
@@ -100,15 +103,15 @@ def _data_set(model: PackageModel, requested: str | None) -> str:
     if requested is not None:
         if not DATA_SET.fullmatch(requested):
             raise InputError(
-                f"{requested!r} is no name of a data set for nnU-Net; legal is Dataset, three digits, _ and letters or "
-                "digits, as Dataset123_Cells."
+                f"{requested!r} is not a name of a data set for nnU-Net; legal is Dataset, three digits, _ and "
+                "letters or digits, as Dataset123_Cells."
             )
         return requested
     name = model.plans.get("dataset_name")
     if not (isinstance(name, str) and DATA_SET.fullmatch(name)):
         raise InputError(
-            f"{model.name} is of the data set {shown(name)}, which is no name for nnU-Net; name the data set that it "
-            "is to be installed as, as Dataset123_Cells."
+            f"{model.name} is of the data set {shown(name)}, which is not a name for nnU-Net; name the data set "
+            "to install it under, such as Dataset123_Cells."
         )
     return name
 
@@ -119,8 +122,7 @@ def _folder_name(model: PackageModel) -> str:
     folder = "__".join(map(str, parts))
     if not all(isinstance(part, str) and NAME.fullmatch(part) for part in parts) or folder.split("__") != parts:
         raise InputError(
-            f"{model.name} would be installed as {shown(folder)}, which is no name that nnU-Net gives to a folder; do "
-            "not use it."
+            f"{model.name} would be installed as {shown(folder)}, which is not a folder name of nnU-Net; do not use it."
         )
     return folder
 
@@ -134,8 +136,8 @@ def _check_number(name: str) -> None:
     others = [other for other in _data_sets() if other.name != name and other.name.startswith(name[:10])]
     if others:
         raise InputError(
-            f"The number of {name} is that of {others[0]}, and nnU-Net tells data sets apart by their numbers; install "
-            f"the package as one of another data set, such as {_free_name(name)}."
+            f"The number of {name} is that of {others[0]}, and nnU-Net identifies data sets by their numbers; "
+            f"install the package under another data set, such as {_free_name(name)}."
         )
 
 

@@ -9,14 +9,14 @@ from maskmed_nnu.instances.text import count, format_list, format_shape
 from maskmed_nnu.nnunet.plans_handling.configuration import resolve_configuration
 
 NOT_SAID = """\
-Nobody has said where the data come from, under which licence they are, what the model is meant for and where it
-fails. Ask whoever made it, and try it on images of your own whose truth you know."""
+The origin and licence of the data, the intended use and the limits of the model are unknown. Ask its authors, and
+test it on annotated images of your own."""
 USAGE = """\
 A model for maskmed_nnu, the plug-in for nnU-Net. In a terminal and in Python:
 
     maskmed predict --model {name}.zip -i images -o found
     maskmed_nnu.load("{name}.zip").predict(image)"""
-NO_FIGURES = "There are none: how good the model is on images that it was not trained on is not known."
+NO_FIGURES = "There are none: it is unknown how good the model is on images that it was not trained on."
 DESCRIPTIONS = {"description": "data", "reference": "source", "licence": "licence", "license": "licence"}
 """Entries of ``dataset.json`` that nnU-Net suggests, and what the card calls them."""
 

@@ -52,9 +52,7 @@ def write_package(
 ) -> Path:
     """See `maskmed_nnu.export`."""
     if precision not in PRECISIONS:
-        raise InputError(
-            f"The precision {precision!r} does not exist for weights; legal are {' and '.join(PRECISIONS)}."
-        )
+        raise InputError(f"{precision!r} is not a precision of weights; legal are {' and '.join(PRECISIONS)}.")
     model = open_model(model_folder, checkpoint=checkpoint)
     if not isinstance(model, FolderModel):
         raise InputError(f"{model.path} is a package already; copy that, or name the folder of a training.")
@@ -62,9 +60,9 @@ def write_package(
     path = Path(path).expanduser()
     check_output(path, model, ending=".zip", kind="model package", is_ours=_is_package)
     if example is not None and not example.is_file():
-        raise InputError(f"The example {example} is no file; name a picture that the model can segment.")
+        raise InputError(f"The example {example} is not a file; name an image that the model can segment.")
     if example is not None and not example.name.lower().endswith(EXAMPLES):
-        raise InputError(f"The example {example} is no picture; its ending may be {', '.join(EXAMPLES)}.")
+        raise InputError(f"The example {example} is not an image; its ending must be one of {', '.join(EXAMPLES)}.")
     refuse_output_over_input([path], [example] if example is not None else [], advice="name another file")
 
     weights, first = {}, None

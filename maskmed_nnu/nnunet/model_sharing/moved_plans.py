@@ -77,7 +77,7 @@ def check_target(plans: dict[str, Any], dataset_json: Path, preprocessed: Path) 
     if sections and planned != declared:
         raise InputError(
             f"The plans {plans['plans_name']} are for the classes {sorted(planned)}, but {dataset_json} declares "
-            f"{sorted(declared)}; plan that data set by itself with nnUNetv2_plan_and_preprocess."
+            f"{sorted(declared)}; plan that data set separately with nnUNetv2_plan_and_preprocess."
         )
     if not preprocessed.is_dir():
         raise InputError(

@@ -111,13 +111,13 @@ def load_tiled(model: ModelSource, folds: Sequence[int | str] | int | str | None
     of_objects = "instances" in configuration and instance_network(network) is not None
     if of_objects and not hasattr(network, "tile_tensors"):
         raise InputError(
-            f"{model.name} finds objects by {type(network).__name__}, which has no tile_tensors, the outputs of a "
-            "graph; export a model of IAUNet or MaskAttnUNet."
+            f"{model.name} finds objects by {type(network).__name__}, which has no tile_tensors (the outputs of "
+            "the graph); export a model of IAUNet or MaskAttnUNet."
         )
     if of_objects and len(chosen) > 1:
         raise InputError(
-            f"{model.name} finds objects with {len(chosen)} folds, and each fold finds its own, which a graph cannot "
-            f"average; name one fold, such as {chosen[0]}."
+            f"{model.name} finds objects with {len(chosen)} folds, which predict different objects that a graph "
+            f"cannot average; name one fold, such as {chosen[0]}."
         )
     described = prediction_settings(
         predictor.plans_manager.plans,
@@ -168,7 +168,7 @@ def trace(model: TiledModel) -> Any:
     if fixed:  # the exporter tries other ways where the one that was asked for fails, and says nothing
         raise InputError(
             f"torch {torch.__version__} cannot write {_names(model)} for batches of any size (that of "
-            f"{format_list(fixed)} would be fixed); write the network without len() of a tensor."
+            f"{format_list(fixed)} would be fixed); the network must not use len() of a tensor."
         )
     program.model.metadata_props.update({name: json.dumps(value) for name, value in model.settings.items()})
     return program

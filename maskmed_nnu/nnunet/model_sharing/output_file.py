@@ -21,7 +21,7 @@ def need_packages(what: str, *names: str) -> None:
     missing = [name for name in names if not _is_installed(name)]
     if missing:
         raise InputError(
-            f"{what} needs {format_list(missing)}, which this environment lacks; install with pip install "
+            f"{what} needs {format_list(missing)}, which is not installed; install it with pip install "
             "'maskmed-nnu[export]'."
         )
 
@@ -42,10 +42,11 @@ def check_output(path: Path, model: ModelSource, *, ending: str, kind: str, is_o
     if path.suffix.lower() != ending:
         raise InputError(f"{path} does not end with {ending}; name the {kind} {path.stem}{ending}.")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"{path.absolute().parent} is no folder; make it, or name another file.")
+        raise InputError(f"{path.absolute().parent} is not a folder; make it, or name another file.")
     refuse_output_over_input([path], [model.path], advice="name another file")
     if model.path in path.resolve().parents:
-        raise InputError(f"{path} lies in the folder of the model; name a file elsewhere.")
+        raise InputError(f"{path} is in the folder of the model; name a file elsewhere.")
     refuse_image_folder(path.parent)
     if path.exists() and not (path.is_file() and is_ours(path)):
-        raise InputError(f"{path} exists and is no {kind}, so it is not replaced; name another file.")
+        article = "an" if kind[0] in "AEIOaeio" else "a"
+        raise InputError(f"{path} exists and is not {article} {kind}, so it is not replaced; name another file.")

@@ -107,7 +107,7 @@ def _objects(settings: dict, dataset: dict) -> dict[str, Any]:
 
 
 def _mirroring(plans: dict, configuration: dict, dataset: dict, axes: Sequence[int]) -> dict:
-    """``mirror_swap``: for an axis, the output channel that stands at each place after a flip along it."""
+    """``mirror_swap``: for an axis, the output channel at each position after a flip along it."""
     labels = PlansManager(plans).get_label_manager(dataset)
     mirroring = mirroring_of(plans, configuration, labels)
     axes, classes = view_axes(mirroring, axes, labels), output_classes(labels)

@@ -29,7 +29,7 @@ from maskmed_nnu.nnunet.training.object_summary import SCORES, SUMMARY, read_sco
 
 MODEL_IN_ZIP = re.compile(rb"(\w+)__\w+__\w+/")
 NAMES_BYTES = 1 << 16
-"""The first file's name stands at the beginning of a zip, in plain bytes."""
+"""The name of the first file is at the beginning of a zip, in plain bytes."""
 
 
 def wrap_export(module: Any) -> None:
@@ -51,13 +51,13 @@ def wrap_export(module: Any) -> None:
             models = [model for model in models if model.folder.is_dir()]
         output = Path(settings["output_file"])
         if not output.absolute().parent.is_dir():
-            raise InputError(f"{output.absolute().parent} is no folder; make it, or name another file behind -o.")
+            raise InputError(f"{output.absolute().parent} is not a folder; make it, or name another file after -o.")
         if output.is_dir():
-            raise InputError(f"{output} is a folder; name the zip file to be written behind -o.")
+            raise InputError(f"{output} is a folder; name the zip file to be written after -o.")
         for model in models:
             check_trained(model)
             if model.folder.resolve() in output.resolve().parents:
-                raise InputError(f"{output} lies in the folder of the model; name a file elsewhere behind -o.")
+                raise InputError(f"{output} is in the folder of the model; name a file elsewhere after -o.")
         for model in models:
             check_folds(model, settings["folds"], checkpoints=settings["save_checkpoints"])
             add_summaries(model, settings["folds"])
@@ -89,14 +89,14 @@ def wrap_installation(module: Any) -> None:
     def install_model_from_zip_file(zip_file: str) -> None:
         path = Path(zip_file)
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is a folder; name the zip file that nnUNetv2_export_model_to_zip wrote.")
+            raise InputError(f"{path} is a folder; name the zip file of nnUNetv2_export_model_to_zip.")
         if not path.is_file():
-            raise InputError(f"{path} does not exist; name the zip file that nnUNetv2_export_model_to_zip wrote.")
+            raise InputError(f"{path} does not exist; name the zip file of nnUNetv2_export_model_to_zip.")
         if not holds_ours(path):
             stock(zip_file)
             return
         if not module.nnUNet_results.is_set():
-            raise InputError("nnUNet_results is not set; it names the folder that models are installed into.")
+            raise InputError("nnUNet_results is not set; set it to the folder to install models into.")
         try:
             install(path, Path(module.nnUNet_results))
         except OSError as error:
@@ -127,7 +127,7 @@ def install(path: Path, results: Path) -> None:
                 archive.extractall(temporary)
         except (zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise InputError(
-                f"{path} is damaged or cut off ({error}), nothing was installed; copy or download it again."
+                f"{path} is damaged or truncated ({error}), nothing was installed; copy or download it again."
             ) from None
         contents = sorted(Path(temporary).rglob("*"))
         folds = sorted({file.parent.relative_to(temporary) for file in contents if file.suffix == ".pth"})

@@ -66,7 +66,7 @@ def check_pixelwise_plans(plans: dict, configuration: dict, *, planner: str) -> 
     if made_by != planner:
         raise InputError(
             f"The plans {plans.get('plans_name')} were made by {made_by}, not by {planner}. Plan again with "
-            f"{planning_command(plans, planner)} and pass the new plans' name behind -p."
+            f"{planning_command(plans, planner)} and pass the new plans' name after -p."
         )
     network = Network((configuration["architecture"]["network_class_name"],), planner, pixelwise.sections)
     validate_plans(plans, configuration, network)
@@ -120,8 +120,9 @@ def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> 
     for_objects = "instances" in configuration
     if for_objects and not objects:
         raise InputError(
-            f"The plans {name} are for the objects of {plans.get('dataset_name')}, which nnUNetTrainerMaskAttnUNet "
-            "does not tell apart: train with nnUNetTrainerMaskAttnUNetInstance or nnUNetTrainerMaskAttnUNetPanoptic."
+            f"The plans {name} are for the objects of {plans.get('dataset_name')}, which "
+            "nnUNetTrainerMaskAttnUNet does not separate: train with nnUNetTrainerMaskAttnUNetInstance or "
+            "nnUNetTrainerMaskAttnUNetPanoptic."
         )
     if objects and not for_objects:
         raise InputError(
@@ -137,8 +138,8 @@ def check_maskattn_plans(plans: dict, configuration: dict, *, objects: bool) -> 
         kind = "objects come from an embedding" if objects else "labels need none"
         raise InputError(
             f"The plans {name} have the embedding_dim {kwargs['embedding_dim']} and the thing_channels "
-            f"{list(kwargs.get('thing_channels', ()))}, but {kind}; legal is "
-            f"{'both' if objects else 'neither'}, as MaskAttnUNetPlanner plans."
+            f"{list(kwargs.get('thing_channels', ()))}, but {kind}; legal is {'both' if objects else 'neither'}, as "
+            "MaskAttnUNetPlanner plans."
         )
     if not objects:
         check_deep_supervision(plans, configuration, "maskattn_unet")
@@ -155,8 +156,8 @@ def check_instance_labels(plans: dict, configuration: dict, *, labels: Any, plan
     if labels.has_regions or labels.has_ignore_label:
         kind = "regions" if labels.has_regions else "an ignore label"
         raise InputError(
-            f"dataset.json declares {kind}, which objects do not have: declare plain labels, and mark what is "
-            "not to be judged as a crowd (index 0 of a thing's class, with a label_divisor)."
+            f"dataset.json declares {kind}, which data sets of objects cannot have: declare plain labels, and "
+            "mark regions to ignore as a crowd (index 0 of a thing's class, with a label_divisor)."
         )
     planned = {*configuration["instances"]["thing_classes"], *configuration["instances"]["stuff_classes"]}
     if planned != set(labels.foreground_labels):

@@ -18,8 +18,8 @@ def resolve_configuration(plans: dict[str, Any], name: str) -> dict[str, Any]:
     configurations = plans.get("configurations")
     if not isinstance(configurations, dict):
         raise InputError(
-            f"The plans hold no configurations (they have {', '.join(plans) or 'nothing'}): this is no plans file of "
-            "nnU-Net v2. Make one with nnUNetv2_plan_and_preprocess."
+            f"The plans hold no configurations (they have {', '.join(plans) or 'nothing'}): this is not a plans file "
+            "of nnU-Net v2. Make one with nnUNetv2_plan_and_preprocess."
         )
     if name not in configurations:
         raise InputError(

@@ -48,7 +48,7 @@ class Mirroring:
     def order(self, classes: Sequence[int | Collection[int]], axes: Iterable[int]) -> list[int] | None:
         """For each of ``classes`` (labels, or sets of them), the one that a mirror along ``axes`` puts in its place.
 
-        None where a set of labels becomes one that is no class.
+        None where a set of labels becomes one that is not a class.
         """
         to = self.swapped(axes)
         sets = [frozenset(map(int, one if isinstance(one, Collection) else [one])) for one in classes]
@@ -97,13 +97,13 @@ def _check(
     unknown = sorted({label for pairs in swap.values() for pair in pairs for label in pair} - set(known))
     if unknown:
         raise InputError(
-            f"The plans {name} let the label {unknown[0]} change places in mirroring.swap; legal are the labels of "
+            f"The plans {name} swap the label {unknown[0]} in mirroring.swap; legal are the labels of "
             f"dataset.json, without background and ignore: {', '.join(map(str, known))}. {correct}"
         )
     both = Mirroring(tuple(swap), swap)
     for a, b in combinations(swap, 2):
         if both.swapped((a, b)) != both.swapped((b, a)):
             raise InputError(
-                f"The plans {name} exchange labels in mirroring.swap so that mirroring along the axis {a} and then "
-                f"along {b} differs from the other order; legal are pairs with one result for both. {correct}"
+                f"The plans {name} swap labels in mirroring.swap so that mirroring along the axis {a} and then "
+                f"along {b} differs from the other order; legal are pairs with the same result for both. {correct}"
             )

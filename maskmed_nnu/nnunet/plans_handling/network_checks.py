@@ -24,7 +24,7 @@ def check_patch(plans_name: str | None, patch: Sequence[int], strides: Sequence[
         if edge % divisor:
             raise InputError(
                 f"The patch size {list(patch)} in the plans {plans_name} does not fit the network: its levels divide "
-                f"axis {axis} by {divisor}, and {edge} is no multiple of that. Legal next to it: "
+                f"axis {axis} by {divisor}, and {edge} is not a multiple of that. The nearest legal sizes are "
                 f"{edge // divisor * divisor or divisor} or {(edge // divisor + 1) * divisor}."
             )
 

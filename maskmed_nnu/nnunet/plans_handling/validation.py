@@ -33,7 +33,7 @@ def validate_plans(plans: dict[str, Any], configuration: dict[str, Any], network
         raise InputError(
             f"The plans {name} were made by {plans.get('experiment_planner_used', 'another planner')} for the network "
             f"{class_name}, not for {' or '.join(network.classes)}. Plan again with "
-            f"{planning_command(plans, network.planner)} and pass the new plans' name behind -p."
+            f"{planning_command(plans, network.planner)} and pass the new plans' name after -p."
         )
     added: list[str] = []
     for section, model in network.sections(configuration).items():

@@ -13,15 +13,13 @@ def device_faults(device: str, *, gpus: int = 1) -> Iterator[Fault]:
     import torch
 
     if gpus > 1 and device != "cuda":
-        yield Fault("-num_gpus", f"{gpus} GPUs are asked for, but -device is {device}", "leave one of the two out")
+        yield Fault("-num_gpus", f"{gpus} GPUs are requested, but -device is {device}", "leave one of the two out")
     elif device == "cuda" and not torch.cuda.is_available():
         build = "a build without CUDA" if torch.version.cuda is None else "check nvidia-smi and CUDA_VISIBLE_DEVICES"
         what = f"torch {torch.__version__} sees no GPU here ({build})"
         yield Fault("-device", what, "add -device cpu, or run on a machine with a GPU")
     elif device == "cuda" and gpus > torch.cuda.device_count():
         present = count(torch.cuda.device_count(), "GPU")
-        yield Fault(
-            "-num_gpus", f"{gpus} GPUs are asked for, but torch sees {present}", "ask for no more than there are"
-        )
+        yield Fault("-num_gpus", f"{gpus} GPUs are requested, but torch sees {present}", "request at most that many")
     elif device == "mps" and not torch.backends.mps.is_available():
         yield Fault("-device", f"torch {torch.__version__} sees no mps device here", "add -device cpu")

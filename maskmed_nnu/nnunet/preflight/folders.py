@@ -23,17 +23,17 @@ def environment_faults(*, reads: str, writes: str | None = None) -> Iterator[Fau
             yield from writable_faults(Path(value), variable)
         elif not Path(value).is_dir():
             what = "is a file" if Path(value).exists() else "does not exist"
-            yield Fault(variable, f"{value} {what}", "let the variable name the folder that holds the data sets")
+            yield Fault(variable, f"{value} {what}", "set the variable to the folder of the data sets")
 
 
 def writable_faults(folder: Path, where: str) -> Iterator[Fault]:
     """Whether files can be made in ``folder``, which may be missing yet; nothing is written."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not existing.is_dir():
-        yield Fault(where, f"{existing} is no folder", "name a folder, or move that file away")
+        yield Fault(where, f"{existing} is not a folder", "name a folder, or move that file away")
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield Fault(
-            where, f"no permission to write into {existing}", "name another folder, or let its owner change that"
+            where, f"no permission to write into {existing}", "name another folder, or ask its owner for permission"
         )
 
 
@@ -62,7 +62,7 @@ def data_set_faults(data_set: str, *, inside: str, option: str) -> list[Fault]:
     found = _everywhere(start) if data_set.isdigit() else {}
     if len(found) > 1:
         places = " and ".join(f"{name} (in {', '.join(variables)})" for name, variables in found.items())
-        cure = "rename or remove all but one; a data set has one name in all three folders"
+        cure = "rename or remove all but one; a data set must have the same name in all three folders"
         return [Fault(option, f"{len(found)} data sets have the number {data_set}: {places}", cure)]
     parent = folder_of(inside)
     if parent is None or find_data_set(data_set, inside=inside) is not None:
@@ -75,7 +75,11 @@ def data_set_faults(data_set: str, *, inside: str, option: str) -> list[Fault]:
     if near:
         cure = f"rename {near[0]}: names are as in {start}_NAME, with three digits"
     else:
-        cure = f"take one of those there, {named(others)}" if others else MADE_BY.get(inside, "put the data set there")
+        cure = (
+            f"take one of the existing ones, {named(others)}"
+            if others
+            else MADE_BY.get(inside, "put the data set there")
+        )
     return [Fault(option, what, cure)]
 
 

@@ -118,7 +118,7 @@ def _checked_prediction(stock: Callable[[], None]) -> Callable[[], None]:
 
 @contextmanager
 def _after_parsing(parse: str, check: Callable[[Any], bool], *, again: str = AGAIN) -> Iterator[None]:
-    """The first parser that is asked to ``parse`` shows its result to ``check`` before it returns it.
+    """The first parser that is called to ``parse`` shows its result to ``check`` before it returns it.
 
     Where that says that the command is about something of ours, the rest is `running_ours`.
     """

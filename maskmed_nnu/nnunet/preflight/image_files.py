@@ -55,9 +55,9 @@ def list_folder(path: Path, ending: str) -> Folder:
 def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fault]:
     """What is wrong whatever the files are: hidden, broken, of other endings."""
     if folder.hidden:
-        what = f"{count(len(folder.hidden), 'hidden file')} that nnU-Net takes for images: {named(folder.hidden)}"
+        what = f"{count(len(folder.hidden), 'hidden file')} that nnU-Net would read as images: {named(folder.hidden)}"
         yield Fault(
-            where, what, f"delete them, with this in the folder:\nfind . -name '.*{folder.ending}' -delete", root
+            where, what, f"delete them; run this in the folder:\nfind . -name '.*{folder.ending}' -delete", root
         )
     yield from broken_faults(folder, where, root)
     if folder.upper_case:
@@ -66,13 +66,13 @@ def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fau
     if folder.files or folder.upper_case or folder.broken:
         for kind, left_out in folder.others.items():
             what = f"{count(len(left_out), 'file')} ending in {kind}, not {folder.ending}: {named(left_out)}"
-            yield Fault(where, what, "nnU-Net leaves them out", root, note=True)
+            yield Fault(where, what, "nnU-Net skips them", root, note=True)
 
 
 def broken_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fault]:
     """Of files that are none."""
     if folder.broken:
-        what = f"{count(len(folder.broken), 'file')} without content, or links to nothing: {named(folder.broken)}"
+        what = f"{count(len(folder.broken), 'file')} that are empty or broken links: {named(folder.broken)}"
         yield Fault(where, what, "copy them again", root)
 
 
@@ -152,7 +152,7 @@ def channel_faults(
     """What there is to say of `faulty_cases`."""
     if faulty.damaged:
         what = f"{count(len(faulty.damaged), 'file')} whose header cannot be read: {named(faulty.damaged)}"
-        yield Fault(where, what, f"copy them again, or write them as {folder.ending}", root)
+        yield Fault(where, what, f"copy them again, or save them as {folder.ending}", root)
     numbers_needed = "_0000" if channels == 1 else f"_0000 to _{channels - 1:04d}"
     if faulty.gaps:
         what = f"{count(len(faulty.gaps), 'case')} with a gap in the channels' numbers: {named(faulty.gaps)}"

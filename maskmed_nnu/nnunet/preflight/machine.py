@@ -65,7 +65,7 @@ def finds_ours_in_a_child() -> str | None:
             [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"no answer after {PROBE_SECONDS} s"
+        return f"no result after {PROBE_SECONDS} s"
     if done.returncode == 0 and "nnUNetTrainerMaskMed" in done.stdout:
         return None
     return (done.stderr.strip().splitlines() or ["it did not find nnUNetTrainerMaskMed"])[-1]

@@ -33,7 +33,7 @@ def planning_faults(
     """``planned`` are the configurations that ``planner`` makes; ``configurations`` are to be preprocessed."""
     faults = list(environment_faults(reads="nnUNet_raw", writes="nnUNet_preprocessed"))
     if not data_sets:
-        faults.append(Fault("-d", "no data set is named", "add -d and its number"))
+        faults.append(Fault("-d", "no data set is named", "add -d with its number"))
     faults += _configuration_faults(planner, planned, configurations)
     needed = 0
     for number in map(str, dict.fromkeys(data_sets)):
@@ -95,7 +95,7 @@ def preprocessed_bytes(data: RawDataSet) -> int:
 def _configuration_faults(planner: str, planned: Sequence[str], configurations: Sequence[str]) -> Iterator[Fault]:
     unknown = [one for one in configurations if one not in (*CONFIGURATIONS, *planned)]
     if unknown:
-        what = f"nnU-Net plans no configuration {' and no '.join(unknown)}, and would leave it out"
+        what = f"nnU-Net plans no configuration {' and no '.join(unknown)}, and would skip it"
         yield Fault("-c", what, f"{planner} plans {', '.join(planned)}")
     elif configurations and not set(configurations) & set(planned):
         what = f"{planner} does not plan {' or '.join(configurations)}, so nothing would be preprocessed"

@@ -77,7 +77,7 @@ def prediction_faults(prediction: Prediction) -> list[Fault]:
 def part_faults(part: int, parts: int, *, processes: int) -> Iterator[Fault]:
     """Of ``-part_id`` and ``-num_parts``, which nnU-Net leaves out where it starts no ``processes``."""
     if not 0 <= part < parts:
-        legal = f"take one from 0 to {parts - 1}" if parts > 1 else "leave it out, or say -num_parts"
+        legal = f"give a number from 0 to {parts - 1}" if parts > 1 else "omit it, or add -num_parts"
         yield Fault("-part_id", f"there is no part {part} of {count(parts, 'part')}", legal)
     elif parts > 1 and not processes:
         yield Fault("-num_parts", "with -npp 0 -nps 0 every part would predict all images", "take -npp 1 -nps 0")
@@ -97,7 +97,7 @@ def _unknown_model(model: Path, *, given: bool) -> Fault:
 
 
 def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
-    """Folds that are asked for, or taken by default, and have no such checkpoint."""
+    """Folds that are requested, or taken by default, and have no such checkpoint."""
     checkpoint = prediction.checkpoint
     trained = sorted(path.parent.name.removeprefix("fold_") for path in model.glob(f"fold_*/{checkpoint}"))
     missing = [str(fold) for fold in prediction.folds if str(fold) not in trained]
@@ -169,7 +169,7 @@ def _left_out(fault: Fault) -> Fault:
 
 
 def _configuration(plans: Any, name: str) -> dict[str, Any]:
-    """Empty for a folder of another name, whose configuration stands in the checkpoint."""
+    """Empty for a folder of another name, whose configuration is in the checkpoint."""
     try:
         return dict(resolve_configuration(plans, name))
     except (InputError, AttributeError, TypeError, ValueError):
@@ -212,7 +212,7 @@ def _orientation_faults(
         what = f"of {count(len(codes), 'image')} {in_words(other)}; in the training all were {' or '.join(trained)}"
         what += ", and the model tells left from right" * swaps
         usual = max(trained, key=lambda code: trained[code]).ljust(3, "S")  # of slices it has two letters
-        cure = f"turn the images first:\nmaskmed convert --reorient {usual} --images {source} --output NEW_FOLDER"
+        cure = f"reorient the images first:\nmaskmed convert --reorient {usual} --images {source} --output NEW_FOLDER"
         yield Fault("-i", what, cure, note=not swaps)
 
 

@@ -59,7 +59,7 @@ def check_raw_data(root: Path, *, verify: bool) -> RawDataSet:
         return RawDataSet(faults, description, 0)
     folder = list_folder(images, ending)
     legal = f", or write the right file_ending into {DESCRIPTION}"
-    nested = "put the images there, not into folders below"
+    nested = "put the images there, not into subfolders"
     of_files = list(image_faults(folder, images.name, root, legal=legal, nested=nested))
     faults += of_files
     headers = headers_of(folder)
@@ -143,7 +143,7 @@ _RENAME = "rename its images and its label map"
 def _label_faults(cases: list[str], labels: Folder, root: Path) -> Iterator[Fault]:
     ending, where = labels.ending, labels.path.name
     if labels.broken:
-        what = f"{count(len(labels.broken), 'file')} without content, or links to nothing: {named(labels.broken)}"
+        what = f"{count(len(labels.broken), 'file')} that are empty or broken links: {named(labels.broken)}"
         yield Fault(where, what, "copy them again", root)
     stems = {name[: -len(ending)] for name in labels.files}
     numbered = [case for case in cases if case not in stems and f"{case}_0000" in stems]
@@ -163,7 +163,7 @@ def _label_faults(cases: list[str], labels: Folder, root: Path) -> Iterator[Faul
     idle = sorted(stems - {*cases, *(f"{case}_0000" for case in numbered)})
     if idle:
         what = f"{count(len(idle), 'label map')} without an image: {named(idle)}"
-        yield Fault(where, what, "nnU-Net leaves them out", root, note=True)
+        yield Fault(where, what, "nnU-Net skips them", root, note=True)
 
 
 def _number_faults(description: dict[str, Any], cases: int, place: str, root: Path, verify: bool) -> Iterator[Fault]:

@@ -37,8 +37,8 @@ def write_splits(folder: Path, cases: Collection[str]) -> Path:
         return path
     if len(cases) < FOLDS:
         raise InputError(
-            f"{folder} has {count(len(cases), 'training case')}, fewer than nnU-Net's five folds need; describe folds "
-            f"of your own in {path}."
+            f"{folder} has {count(len(cases), 'training case')}, fewer than nnU-Net's five folds need; define "
+            f"your own folds in {path}."
         )
     write_json(path, generate_crossval_split(sorted(cases), seed=SEED, n_splits=FOLDS), indent=4)
     return path
@@ -50,21 +50,21 @@ def split_faults(folder: Path, cases: Collection[str], fold: int) -> Iterator[Fa
     if not path.exists():
         if len(cases) < FOLDS:
             what = f"{count(len(cases), 'training case')}, fewer than nnU-Net's five folds need"
-            cure = f"train fold 'all' on all of them, or describe folds of your own in {SPLITS}"
+            cure = f"train fold 'all' on all of them, or define your own folds in {SPLITS}"
             yield Fault(f"fold {fold}", what, cure)
         elif not os.access(folder, os.W_OK):
-            cure = "let its owner permit that, or put your own folds there"
+            cure = "ask its owner for permission, or put your own folds there"
             yield Fault(SPLITS, "it is missing, and nnU-Net has no permission to write its five folds", cure, folder)
         yield from _range_faults(fold, FOLDS)
         return
     splits, unreadable = read_file(
-        path, expected="nnU-Net's list of folds", advice="; or delete it, and nnU-Net makes five folds"
+        path, expected="nnU-Net's list of folds", advice="; or delete it, and nnU-Net creates five folds"
     )
     yield from unreadable
     if splits is None and unreadable:
         return
     if not isinstance(splits, list) or not splits:
-        kind = "an empty list" if splits == [] else f"no list of folds but {_kind(splits)}"
+        kind = "an empty list" if splits == [] else f"not a list of folds but {_kind(splits)}"
         yield Fault(SPLITS, f"it holds {kind}", FORM, folder)
         return
     yield from _range_faults(fold, len(splits))
@@ -103,7 +103,7 @@ def _faults_of(split: Any, cases: Collection[str]) -> Iterator[tuple[str, str]]:
     lists = {key: split[key] for key in ("train", "val") if key in split}
     for key, value in lists.items():
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            yield f"has a {key} that is no list of names", FORM
+            yield f"has a {key} that is not a list of names", FORM
             return
         if not value:
             purpose = "to learn from" if key == "train" else "to validate with, which nnU-Net does after training"
@@ -121,14 +121,14 @@ def _oddities_of(split: dict[str, list[str]]) -> Iterator[str]:
             yield f"names {count(len(twice), 'case')} of {key} more than once: {named(twice)}"
     both = sorted(set(split["train"]) & set(split["val"]))
     if both:
-        yield f"has {count(len(both), 'case')} in train and in val, which makes scores too good: {named(both)}"
+        yield f"has {count(len(both), 'case')} in train and in val, which makes the scores too high: {named(both)}"
 
 
 def _cure(gone: list[str], cases: Collection[str]) -> str:
     stem = gone[0][: -len(ending(gone[0]) or "") or None]
     for name in (stem, stem[:-5]):
         if name in cases and name != gone[0]:
-            return f"write {name}, not {gone[0]}: names stand there without ending and channel number"
+            return f"write {name}, not {gone[0]}: names have no ending and no channel number there"
     return f"correct the names, or preprocess the cases; there are {named(sorted(cases))}"
 
 

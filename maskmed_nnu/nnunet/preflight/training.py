@@ -58,12 +58,12 @@ def _option_faults(training: Training) -> Iterator[Fault]:
     if weights is not None and not Path(weights).is_file():
         yield Fault("-pretrained_weights", f"{weights} does not exist", "name a checkpoint, a file that ends in .pth")
     if weights is not None and training.continues:
-        what = "weights are given where the training continues with its own"
+        what = "pretrained weights are given, but --c continues with the weights of the training"
         yield Fault("-pretrained_weights", what, "leave out either --c or -pretrained_weights")
     if training.continues and training.validates_only:
-        yield Fault("--val", "it cannot go with --c, which trains first", "leave one of the two out")
+        yield Fault("--val", "it cannot be combined with --c, which trains first", "leave one of the two out")
     if _fold(training) is None:
-        yield Fault("fold", f"{training.fold} is no fold", "name a number from 0, or 'all'")
+        yield Fault("fold", f"{training.fold} is not a fold", "name a number from 0, or 'all'")
 
 
 def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
@@ -92,7 +92,7 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
         return
     if plans.get("dataset_name") != folder.name:
         what = f"the plans are for a data set called {plans.get('dataset_name')}"
-        cure = "plan again; after renaming a data set its old name stands there"
+        cure = "plan again; after a data set was renamed, the plans still have its old name"
         yield Fault(path.name, what, cure, folder)
         return
     data = folder / str(configuration.get("data_identifier"))
@@ -115,7 +115,7 @@ def _plans_faults(training: Training, folder: Path) -> Iterator[Fault]:
         trained = Path(results) / folder.name / model / f"fold_{fold}"
         if training.validates_only and not (trained / "checkpoint_final.pth").is_file():
             what = f"{trained} has no checkpoint_final.pth to validate"
-            yield Fault("--val", what, "finish the training first, with --c where it was stopped")
+            yield Fault("--val", what, "finish the training first, with --c if it was stopped")
         if training.continues or training.validates_only:
             yield from _damaged_checkpoint(trained)
         yield from _room_faults(training, plans, configuration, description, trained)
@@ -125,8 +125,8 @@ def _damaged_checkpoint(fold: Path) -> Iterator[Fault]:
     """The one that a training goes on from, or is validated with, where its end is missing."""
     name = next((name for name in LOOKED_FOR if (fold / name).is_file()), None)
     if name is not None and not is_whole(fold / name):
-        cure = "copy it again, or delete it, and nnU-Net takes the next of latest and best"
-        yield Fault(name, "it is damaged or cut off", cure, fold)
+        cure = "copy it again, or delete it, and nnU-Net uses the latest or best one"
+        yield Fault(name, "it is damaged or truncated", cure, fold)
 
 
 def preprocessed_cases(files: Collection[str]) -> set[str]:
@@ -147,7 +147,7 @@ def _data_faults(
     parts = (".pkl", "_seg.b2nd") if blosc else (".pkl",)
     torn = [c for c in sorted(cases) if not c.startswith(".") and any(c + part not in present for part in parts)]
     if torn:
-        what = f"{count(len(torn), 'case')} only half there, of a preprocessing that was stopped: {named(torn)}"
+        what = f"{count(len(torn), 'case')} incomplete, because the preprocessing was stopped: {named(torn)}"
         yield Fault(data.name, what, f"run {again} again", folder)
 
 
@@ -181,7 +181,7 @@ def _truth_faults(folder: Path, description: Any, cases: Collection[str], again:
     missing = [case for case in sorted(cases) if f"{case}{ending}" not in present]
     if missing and isinstance(ending, str):
         what = f"label maps of {count(len(missing), 'case')} are missing, for the validation after training: "
-        cure = f"let a preprocessing run to its end: {again}"
+        cure = f"preprocess again, to the end: {again}"
         yield Fault(truth.name, what + named(f"{case}{ending}" for case in missing), cure, folder)
 
 

@@ -121,9 +121,10 @@ def comparable_spacing(properties: dict, plans_manager: PlansManager, dim: int =
         return [*spacing[:-dim], *[1.0] * dim]
     if not (in_pixels or "sitk_stuff" in properties or properties.get("spacing_file")):
         raise InputError(
-            f"the image tells no spacing of its pixels, but the plans were made of images with "
-            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as docs/reference/formats.md says: in ImageJ's or "
-            'OME\'s metadata, or in a file .json beside the image, {"spacing": [z, y, x]}.'
+            "the image has no spacing of its pixels, but the plans were made of images with "
+            f"{' × '.join(f'{edge:g}' for edge in planned)}. Give it as stacks do in docs/reference/formats.md: "
+            "in ImageJ's or OME's metadata, or in a file .json beside the image, "
+            '{"spacing": [z, y, x]}.'
         )
     return spacing
 

@@ -1,4 +1,4 @@
-"""Whether the volumes of a data set are stored the same way round, so that left is on one side of all arrays."""
+"""Whether the volumes of a data set are stored in the same orientation, so that left is on one side of all arrays."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def check_orientations(codes: Mapping[str, str], *, partners: str | None, reader
     if len(files) < 2:
         return None
     found = (
-        f"the images of {data_set} are not all stored the same way round, and {reader} takes them as they are: "
+        f"the images of {data_set} are not all stored in the same orientation, and {reader} takes them as they are: "
         f"{in_words(files)}"
     )
     cure = _cure(codes)
     if partners is None:
         return f"{found}; where left and right matter, {cure}."
     raise InputError(
-        f"{found[0].upper()}{found[1:]}, but {partners} are told apart by their place in the array; {cure}."
+        f"{found[0].upper()}{found[1:]}, but {partners} are distinguished by their place in the array; {cure}."
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 KEY = "maskmed_nnu"
-"""Under which it stands in the state of the optimizer, which nnU-Net saves and loads, and torch lets be."""
+"""Its key in the state of the optimizer, which nnU-Net saves and loads, and torch lets be."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def wrap_loading(module: Any) -> None:
             return
         if not Path(fname).is_file():
             raise InputError(
-                f"-pretrained_weights {fname} is no file; name a checkpoint, such as checkpoint_final.pth."
+                f"-pretrained_weights {fname} is not a file; name a checkpoint, such as checkpoint_final.pth."
             )
         try:
             stock(network, fname, *args, **kwargs)

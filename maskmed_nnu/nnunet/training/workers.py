@@ -61,7 +61,7 @@ def next_batch(loader: Any) -> Any:
     next(loader.generator)
     raise InputError(
         "A process that loads and augments data was ended, most likely for lack of memory; set "
-        f"{WORKERS} to fewer than {loader.num_processes}, or ask for more memory, and go on with --c."
+        f"{WORKERS} to fewer than {loader.num_processes}, or ask for more memory, and continue with --c."
     )
 
 

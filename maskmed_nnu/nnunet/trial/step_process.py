@@ -2,7 +2,7 @@
 
 Each network trains on noise and random labels of the planned patch and batch, with its own trainer, loss and optimizer.
 On a CPU, where a step takes as long as its samples together, two samples stand for the batch. Loading and
-augmentation are left out: they run beside the steps, in processes of their own.
+augmentation are skipped: they run beside the steps, in processes of their own.
 """
 
 from __future__ import annotations

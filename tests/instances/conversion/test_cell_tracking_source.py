@@ -39,7 +39,7 @@ def test_frames_with_a_segmentation_become_cases(tmp_path, dim):
     source = CellTrackingSource(tmp_path, "cell", spacing=(2.0, 0.5, 0.5) if dim == 3 else None)
     done = convert(source, tmp_path / "Dataset010_T")
     assert done.cases == ["01_t000", "01_t001", "02_t000", "02_t001"] and done.volumes == (dim == 3)
-    assert "note       2 frames of 01 without a segmentation, left out" in done.lines
+    assert "note       2 frames of 01 without a segmentation, skipped" in done.lines
     assert any(line.startswith("note       1 single slice in") for line in done.lines)
     label = tifffile.imread(tmp_path / "Dataset010_T" / "labelsTr" / "02_t001.tif")
     np.testing.assert_array_equal(label, tifffile.imread(tmp_path / "02_ST" / "SEG" / "man_seg001.tif"))
@@ -50,7 +50,7 @@ def test_frames_with_a_segmentation_become_cases(tmp_path, dim):
 
 
 def test_what_holds_no_whole_frame(tmp_path):
-    with pytest.raises(InputError, match="is no folder; name the one that holds the sequences"):
+    with pytest.raises(InputError, match="is not a folder; name the one that holds the sequences"):
         CellTrackingSource(tmp_path / "nowhere", "cell")
     with pytest.raises(InputError, match="holds no sequence 01, 02 and so on"):
         CellTrackingSource(tmp_path, "cell")
@@ -62,5 +62,7 @@ def test_what_holds_no_whole_frame(tmp_path):
 
 def test_a_spacing_of_flat_frames_is_refused(tmp_path):
     sequence(tmp_path, "01", 2, range(1), "GT", range(1))
-    with pytest.raises(InputError, match="t000.tif is no TIFF stack, whose spacing is that of the slices; leave spac"):
+    with pytest.raises(
+        InputError, match="t000.tif is not a TIFF stack, whose spacing is that of the slices; leave spac"
+    ):
         convert(CellTrackingSource(tmp_path, "cell", spacing=(2.0, 0.5, 0.5)), tmp_path / "Dataset010_T")

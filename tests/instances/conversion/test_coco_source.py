@@ -70,14 +70,14 @@ def test_refused_and_clipped_objects_are_told_and_listed(tmp_path):
     lines = convert(CocoSource(json_file, images), folder).lines
     assert "clipped    1 object drawn beyond the image, cut off at its border" in lines
     assert "refused    25 objects:" in lines
-    assert any("a.png: annotation 3: it lies wholly outside the image of 40 × 30 pixels" in line for line in lines)
-    assert lines[-1].strip() == "and 5 more, listed in the data set's conversion.txt"
-    assert (folder / "conversion.txt").read_text().count("wholly outside") == 25
+    assert any("a.png: annotation 3: it is completely outside the image of 40 × 30 pixels" in line for line in lines)
+    assert lines[-1].strip() == "and 5 more, listed in conversion.txt of the data set"
+    assert (folder / "conversion.txt").read_text().count("completely outside") == 25
 
 
 def test_only_refused_objects_make_no_data_set(tmp_path):
     json_file, images = coco(tmp_path, [square(2, 200, 10)])
-    with pytest.raises(InputError, match="no object in any image .*annotation 1: it lies wholly outside"):
+    with pytest.raises(InputError, match="No image has an object .*annotation 1: it is completely outside"):
         convert(CocoSource(json_file, images), target(tmp_path))
     assert nothing_left(tmp_path)
 

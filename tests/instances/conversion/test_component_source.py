@@ -120,7 +120,7 @@ def test_where_nothing_tells_a_spacing_pixels_count_and_areas_in_2d(tmp_path):
 
 
 def test_where_every_component_is_too_small_the_reason_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"no object in any image \(the first refused one: component of foreground at"):
+    with pytest.raises(InputError, match=r"No image has an object \(the first one dropped: component of foreground at"):
         run(tmp_path, *write_case(tmp_path, two_cubes(3, 1)), min_volume=100)
     assert not list(tmp_path.glob("*Dataset*"))
 
@@ -193,8 +193,8 @@ def test_regions_are_named_by_their_values(tmp_path):
     ("values", "said"),
     [
         (np.full((4, 8, 8), np.nan, np.float32), "masks/a.nii.gz: The mask holds nan"),
-        (np.zeros((4, 8, 8), np.uint8), "no value but 0"),
-        (np.arange(512, dtype=np.int16).reshape(8, 8, 8), "leave out semantic or components"),
+        (np.zeros((4, 8, 8), np.uint8), "hold only 0"),
+        (np.arange(512, dtype=np.int16).reshape(8, 8, 8), "leave semantic and components out"),
     ],
 )
 def test_masks_that_are_none(tmp_path, values, said):

@@ -87,7 +87,7 @@ def test_an_existing_target_is_refused_and_left_alone(tmp_path):
     (target(tmp_path, "Dataset010_Other")).mkdir()
     with pytest.raises(InputError, match="already holds Dataset010_Other"):
         convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
-    with pytest.raises(InputError, match="no name of an nnU-Net data set"):
+    with pytest.raises(InputError, match="not a name of an nnU-Net data set"):
         convert(LabelMapSource(images, masks, "cell"), target(tmp_path, "Cells"))
     assert [p.name for p in (tmp_path / "raw").iterdir()] == ["Dataset010_Other"]
 

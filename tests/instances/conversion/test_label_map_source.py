@@ -97,7 +97,7 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
     save(images / "c0.jpg", picture())
     with pytest.raises(InputError, match="c0.jpg and c0.png .* claim the same case c0"):
         LabelMapSource(images, masks, "cell")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         LabelMapSource(tmp_path / "nowhere", masks, "cell")
     with pytest.raises(InputError, match="holds no mask"):
         LabelMapSource(images, None, "cell")
@@ -107,8 +107,8 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
     for name in ("._c0.png", "Thumbs.db", "scores.csv"):
         (images / name).touch()
     assert LabelMapSource(images, masks, "cell").notes == [
-        "1 mask without an image, left out: lonely.tif",
-        "1 file of another format, left out: scores.csv",
+        "1 mask without an image, skipped: lonely.tif",
+        "1 file of another format, skipped: scores.csv",
     ]
 
 
@@ -118,7 +118,7 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
         (["a.czi", "b.CZI", "notes.txt"], r"it holds 2 \.czi files .* so save them as OME-TIFF"),
         (["a.webp"], r"it holds 1 \.webp file .* so save them as PNG"),
         (["IM0001", "IM0002"], "it holds 2 DICOM files .* so convert them to NIfTI with dcm2niix"),
-        (["one/a.png", "two/b.png"], r"its images lie in subfolders \(one, two\), so name one of these"),
+        (["one/a.png", "two/b.png"], r"its images are in subfolders \(one, two\), so name one of these"),
         (["notes.txt"], r"its files have other endings; legal are \.png"),
         ([".a.png"], r"it is empty; legal are \.png"),
     ],

@@ -39,7 +39,7 @@ def test_dsb_folders_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no folder with images/ and masks/"):
         MaskPerObjectSource(tmp_path / "empty", "cell")
     save(tmp_path / "dsb" / "a" / "images" / "a.png", picture())
-    with pytest.raises(InputError, match="a in .* needs one picture in images/ and a folder masks/"):
+    with pytest.raises(InputError, match="a in .* needs one image in images/ and a folder masks/"):
         MaskPerObjectSource(tmp_path / "dsb", "cell")
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", cells().astype(np.uint8))
     with pytest.raises(InputError, match="different values, .* are converted as images and masks"):

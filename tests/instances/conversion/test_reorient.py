@@ -172,7 +172,7 @@ def test_a_list_of_cases_must_hold_within_the_copy(source, tmp_path):
 
     for path in (str(source / "imagesTr/a_0000.nii.gz"), "../elsewhere/a_0000.nii.gz"):
         listed(path)
-        with pytest.raises(InputError, match="so that a copy would use the file as it is"):
+        with pytest.raises(InputError, match="so a copy would still use the original file"):
             reorient(source, tmp_path / "out", "RAS")
     listed("imagesTr/a_0000.nii.gz")
     reorient(source, tmp_path / "out", "RAS")
@@ -181,8 +181,8 @@ def test_a_list_of_cases_must_hold_within_the_copy(source, tmp_path):
 def test_what_holds_no_volume(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("")
-    with pytest.raises(InputError, match="holds no volume to turn; legal endings are .nii.gz"):
+    with pytest.raises(InputError, match="holds no volume to reorient; legal endings are .nii.gz"):
         reorient(tmp_path / "in", tmp_path / "out", "RAS")
     for path in (tmp_path / "none", tmp_path / "in" / "a.txt"):
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             reorient(path, tmp_path / "out", "RAS")

@@ -46,7 +46,7 @@ def test_semantic_names_and_what_is_refused_of_them(tmp_path):
     many[::2, ::2] = np.arange(400).reshape(20, 20)
     save(tmp_path / "m" / "images" / "a.png", picture(shape=(40, 40)))
     save(tmp_path / "m" / "masks" / "a.png", many)
-    with pytest.raises(InputError, match="leave out semantic"):
+    with pytest.raises(InputError, match="leave semantic and components out"):
         convert(SemanticSource(tmp_path / "m/images", tmp_path / "m/masks"), target(tmp_path, "Dataset011_M"))
 
 

@@ -88,7 +88,7 @@ def test_a_mask_in_colour_is_refused_and_one_of_equal_channels_is_not(tmp_path):
     Image.fromarray(np.stack([ids] * 3, -1)).save(tmp_path / "grey.png")
     assert np.array_equal(source_images.read_mask(tmp_path / "grey.png")[0], ids)
     Image.fromarray(np.stack([ids, ids, 0 * ids], -1)).save(tmp_path / "colour.png")
-    with pytest.raises(InputError, match="is a picture in colour, but a mask holds one number for each pixel"):
+    with pytest.raises(InputError, match="is a colour image, but a mask holds one number for each pixel"):
         source_images.read_mask(tmp_path / "colour.png")
 
 
@@ -180,7 +180,7 @@ def test_a_link_to_nothing_is_no_image_that_may_be_left_out(tmp_path):
 
 def test_a_mask_of_channels_is_refused(tmp_path):
     save(tmp_path / "a.tif", cells(shape=(3, *SHAPE)), imagej=True)  # which tifffile writes as channels
-    with pytest.raises(InputError, match=r"CYX \(3 × 30 × 40\), so that it holds channels .* axes ZYX"):
+    with pytest.raises(InputError, match=r"CYX \(3 × 30 × 40\), which contain channels .* axes ZYX"):
         source_images.read_mask(tmp_path / "a.tif")
     assert source_images.read_mask(tmp_path / "a.tif", order="ZYX")[0].shape == (3, *SHAPE)
 
@@ -221,9 +221,7 @@ def test_a_mask_of_the_photo_as_it_is_stored_gets_a_hint(tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(picture()).save(tmp_path / "images" / "a.png", exif=exif)
     save(tmp_path / "masks" / "a.tif", cells())
-    with pytest.raises(
-        InputError, match=r"has the size 30 × 40, .* has 40 × 30; .* a photograph with an EXIF orientation"
-    ):
+    with pytest.raises(InputError, match=r"has the size 30 × 40, .* has 40 × 30; .* images with an EXIF orientation"):
         convert(LabelMapSource(tmp_path / "images", tmp_path / "masks", "cell"), target(tmp_path))
 
 

@@ -166,7 +166,7 @@ def test_the_spacing_of_stacks_is_told_or_given(tmp_path):
     save(parts[0] / "a.nii.gz", stack(IMAGE))
     shutil.rmtree(parts[1])
     save(parts[1] / "a.nii.gz", stack(IDS))
-    with pytest.raises(InputError, match="a.nii.gz is no TIFF stack, whose spacing"):
+    with pytest.raises(InputError, match="a.nii.gz is not a TIFF stack, whose spacing"):
         convert(LabelMapSource(*parts, "cell", spacing=(5.0, 1.0, 2.0)), tmp_path / "Dataset012_T")
 
 

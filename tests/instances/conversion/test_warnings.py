@@ -50,14 +50,14 @@ def steps_of_one(ids):
         (
             lambda ids: np.uint8(255) * (ids > 0),
             LabelMapSource,
-            "Objects are not told apart: every label map holds one",
+            "Objects are not distinguished: every label map holds one",
         ),
-        (lambda ids: ids % 4, LabelMapSource, "9 of 9 ids are in pieces that are apart (c0.png, c1.png, c2.png)"),
+        (lambda ids: ids % 4, LabelMapSource, "9 of 9 ids are in separate pieces (c0.png, c1.png, c2.png)"),
         (lambda ids: ids + 1, LabelMapSource, "One object covers the border of the image in 3 of 3 label maps"),
         (lambda ids: np.where(ids % 2, 1, 255).astype(np.uint8), SemanticSource, "The value 255 covers the border"),
-        (lambda ids: discs(0), LabelMapSource, "3 of 3 label maps are equal to the last pixel"),
+        (lambda ids: discs(0), LabelMapSource, "3 of 3 label maps are identical"),
         (outlines, LabelMapSource, "The objects are outlines in 3 of 3 label maps"),
-        (steps_of_one, SemanticSource, "Areas run into each other over one other value"),
+        (steps_of_one, SemanticSource, "Areas are separated by a line of one other value"),
         (
             lambda ids: np.where(ids == 16, 255, ids % 3).astype(np.uint8),
             SemanticSource,
@@ -69,7 +69,7 @@ def steps_of_one(ids):
             "The highest id is 255, far above",
         ),
         (lambda ids: ids % 4 * 85, SemanticSource, None),
-        (lambda ids: 3 * outlines(ids), SemanticSource, "are lines or specks of a pixel or two"),
+        (lambda ids: 3 * outlines(ids), SemanticSource, "appear only as lines or specks of one or two pixels"),
     ],
 )
 def test_each_kind_is_told_once(tmp_path, change, source, said):
@@ -95,7 +95,5 @@ def test_an_image_that_is_its_mask_or_trades_places_with_it_is_refused(tmp_path)
             save(tmp_path / folder / f"c{i}.png", values)
     with pytest.raises(InputError, match=r"copies/c0.png holds the same values as its image c0.png"):
         convert(LabelMapSource(tmp_path / "maps", tmp_path / "copies", "cell"), target(tmp_path))
-    with pytest.raises(
-        InputError, match=r"pictures/c0.png looks like a picture, and its image c0.png like a label map"
-    ):
+    with pytest.raises(InputError, match=r"pictures/c0.png looks like an image, and its image c0.png like a label map"):
         convert(SemanticSource(tmp_path / "maps", tmp_path / "pictures"), target(tmp_path))

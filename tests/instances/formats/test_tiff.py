@@ -63,16 +63,16 @@ def test_single_axes_are_none(tmp_path: Path) -> None:
 def test_the_user_names_axes_that_the_file_does_not(tmp_path: Path) -> None:
     values = stack(5, 2)
     tifffile.imwrite(tmp_path / "x.tif", values)
-    with pytest.raises(InputError, match=r"QQYX \(5 × 2 × 6 × 8\), and 2 of them are not told; .*axes ZCYX"):
+    with pytest.raises(InputError, match=r"QQYX \(5 × 2 × 6 × 8\), and 2 of them are unknown; .*axes ZCYX"):
         formats.read(tmp_path / "x.tif").channels_first("x.tif", pages="Z")
     channels, _ = formats.read(tmp_path / "x.tif", axes="ZCYX").channels_first("x.tif", pages="Z")
     np.testing.assert_array_equal(channels, values.transpose(1, 0, 2, 3))
     tifffile.imwrite(tmp_path / "rgb.tif", stack(4)[..., None].repeat(3, -1).astype(np.uint8), photometric="rgb")
     assert formats.read(tmp_path / "rgb.tif", axes="ZYX").axes == "ZYXS"
     for axes, words in (
-        ("ZYX", "cannot name"),
-        ("ZZYX", "cannot name"),
-        ("TZYX", "cannot name"),
+        ("ZYX", "does not describe"),
+        ("ZZYX", "does not describe"),
+        ("TZYX", "does not describe"),
     ):
         with pytest.raises(InputError, match=rf"QQYX \(5 × 2 × 6 × 8\), which axes {axes} {words}"):
             formats.read(tmp_path / "x.tif", axes=axes)
@@ -132,7 +132,7 @@ def test_different_images_are_refused_by_name_and_shape(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 different images: cells of CYX \(2 × 6 × 8\), crop of YX \(3 × 4\)"):
         formats.read(ome)
     scenes = with_pages(tmp_path / "s.ome.tif", (big, {}), (big, {}))
-    with pytest.raises(InputError, match=r"QCYX \(2 × 2 × 6 × 8\), and Q is not told"):
+    with pytest.raises(InputError, match=r"QCYX \(2 × 2 × 6 × 8\), and Q is unknown"):
         formats.read(scenes).channels_first(scenes, pages="Z")
 
 
@@ -182,7 +182,7 @@ def test_min_is_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(formats.read(path, indexed=True).values, GREY <= 9)
     np.testing.assert_array_equal(formats.read(path).values, np.asarray(Image.open(path)))
     tifffile.imwrite(path, GREY.astype(np.float32), photometric="miniswhite")
-    with pytest.raises(InputError, match="smallest value is white, which has no meaning for the type float32"):
+    with pytest.raises(InputError, match="smallest value is white, which is undefined for the type float32"):
         formats.read(path)
 
 
@@ -272,9 +272,9 @@ def test_pictures_of_several_frames_and_false_endings_are_refused(tmp_path: Path
     frames = [Image.fromarray(GREY), Image.fromarray(GREY + 9)]
     for name, kind in (("x.png", "PNG"), ("x.bmp", "GIF"), ("y.png", "TIFF")):
         frames[0].save(tmp_path / name, format=kind, save_all=True, append_images=frames[1:])
-    with pytest.raises(InputError, match=r"x\.png holds 2 pictures; save the one to use"):
+    with pytest.raises(InputError, match=r"x\.png holds 2 images; save the one to use"):
         formats.read(tmp_path / "x.png")
-    with pytest.raises(InputError, match=r"x\.bmp is a GIF file under another ending"):
+    with pytest.raises(InputError, match=r"x\.bmp is a GIF file with the wrong ending"):
         formats.read(tmp_path / "x.bmp")
     with pytest.raises(InputError, match=r"y\.png is a TIFF file under another ending"):
         formats.read(tmp_path / "y.png")

@@ -123,7 +123,7 @@ def test_nnunet_still_works_with_a_warning_when_the_rest_of_the_package_is_gone(
     code = "from nnunetv2.utilities.find_class_by_name import recursive_find_python_class as f; print(f())"
     done = run_python(code, python=bare_python)
     assert done.stdout.strip() == "stock"
-    assert "RuntimeWarning: nnU-Net runs without maskmed_nnu, whose installation is broken" in done.stderr
+    assert "RuntimeWarning: nnU-Net runs without maskmed_nnu, because its installation is broken" in done.stderr
 
 
 @pytest.mark.parametrize("how", ["path entry", "finder"])

@@ -141,7 +141,7 @@ def test_the_best_is_found_by_the_score_that_the_trainers_follow(train, accumula
     assert best["best_model_or_ensemble"]["selected_model_or_models"][0]["plans_identifier"] == "OtherPlans"
     assert best["best_model_or_ensemble"]["result_on_crossval_post_pp"] == pytest.approx(0.6)
     printed = capsys.readouterr().out
-    assert "Ensembles are left out" in printed and "Postprocessing is left out" in printed
+    assert "Ensembles are skipped" in printed and "Postprocessing is skipped" in printed
     text = (nnunet_env.results / DATASET / "inference_instructions.txt").read_text()
     assert text in printed and "-f  0 1 -tr nnUNetTrainerIAUNet -c 2d -p OtherPlans" in text
     assert "postprocessing" not in text and "probabilities" not in text
@@ -245,7 +245,7 @@ def test_a_validation_that_never_ran(train, tmp_path):
 def test_a_zip_never_replaces_a_part_of_the_model(train, tmp_path):
     checkpoint = train().folder / "fold_0" / "checkpoint_final.pth"
     (tmp_path / "link").symlink_to(checkpoint.parent)
-    with pytest.raises(InputError, match="lies in the folder of the model"):
+    with pytest.raises(InputError, match="is in the folder of the model"):
         export(tmp_path / "link" / checkpoint.name)
     assert checkpoint.read_bytes() == b"x" * 100
 
@@ -264,7 +264,7 @@ def test_nnunets_refusals_become_sentences_for_our_models_only(train, tmp_path, 
     (model.folder / "fold_0" / "progress.png").unlink()
     command = f"nnUNetv2_export_model_to_zip -d 10 -o {tmp_path}/model.zip -c 2d -f 0 -tr"
     monkeypatch.setattr("sys.argv", [*command.split(), "nnUNetTrainerIAUNet", "-p", "IAUNetPlans"])
-    with pytest.raises(SystemExit, match=r"progress\.png cannot be used: it, or the folder it should lie in, does"):
+    with pytest.raises(SystemExit, match=r"progress\.png cannot be used: it, or its folder, does"):
         entry_points.export_pretrained_model_entry()
     monkeypatch.setattr("sys.argv", [*command.split(), "nnUNetTrainer"])
     with pytest.raises(RuntimeError, match="missing the trained model"):
@@ -368,7 +368,7 @@ def test_ids_are_no_labels(label_maps):
 def test_overlays_of_plans_that_are_not_there(train, nnunet_env):
     train()
     (nnunet_env.preprocessed / DATASET / "splits_final.json").write_text("[]")
-    with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans behind -p"):
+    with pytest.raises(InputError, match="has no plans nnUNetPlans; name IAUNetPlans after -p"):
         overlay_plots.generate_overlays_from_preprocessed(DATASET, "pictures")
     with pytest.raises(InputError, match="have no configuration '3d_fullres'. They have: 2d."):
         overlay_plots.generate_overlays_from_preprocessed(
@@ -379,7 +379,7 @@ def test_overlays_of_plans_that_are_not_there(train, nnunet_env):
 # ------------------------------------------------------------------------------------------------------------- classes
 def test_folders_without_probabilities_are_no_ensemble(train, tmp_path):
     model = train("nnUNetTrainerMaskAttnUNet", "LabelPlans", {"0": 0.5}, MASKATTN, "LabelManager")
-    with pytest.raises(InputError, match="holds no probabilities .* --save_probabilities"):
+    with pytest.raises(InputError, match="contains no probabilities .* --save_probabilities"):
         ensemble_folders([str(model.folder)] * 2, str(tmp_path / "ensemble"))
     assert not (tmp_path / "ensemble").exists()
 

@@ -49,7 +49,7 @@ def test_images_that_dataset_json_lists(nnunet_env, tmp_path):
     write_json(raw / "dataset.json", {"dataset": {"c": {"images": [str(tmp_path / "elsewhere.png")], "label": "x"}}})
     found = find_validations(model, "Dataset001_A", DATASET)
     assert found.cases[0].images == (tmp_path / "elsewhere.png",) and found.cases[0].truth is None
-    assert found.notes[0].startswith("The only fold is all, which was validated on the cases that it was trained on")
+    assert found.notes[0].startswith("The only fold is all, which was validated on its training cases")
     assert "true label maps of Dataset001_A are in neither" in found.notes[1]
 
 

@@ -71,7 +71,7 @@ def test_without_sides_a_note_is_printed_once(nnunet_env, capsys):
     check_grids(5)
     assert verify(folder) == [str(folder)]
     printed = capsys.readouterr().out
-    assert printed.count("Note: The images of Dataset005_G are not all stored the same way round") == 1
+    assert printed.count("Note: The images of Dataset005_G are not all stored in the same orientation") == 1
 
 
 def test_one_way_round_is_said_nothing_of(nnunet_env, capsys):
@@ -109,7 +109,7 @@ def test_a_reader_of_the_users_own_may_turn_images(nnunet_env, capsys, monkeypat
 def test_objects_are_warned_of_at_most(nnunet_env, capsys):
     folder = data_set(nnunet_env.raw, SIDES, overwrite_image_reader_writer="InstanceIO")
     check_grids(5)
-    assert "not all stored the same way" in capsys.readouterr().out
+    assert "not all stored in the same orientation" in capsys.readouterr().out
     assert training_codes(folder, json.loads((folder / "dataset.json").read_text()))[1] == "InstanceIO"
 
 

@@ -1,4 +1,4 @@
-"""What planning finds about mirroring where images are, or are not, stored the same way round."""
+"""What planning finds about mirroring where images are, or are not, stored in the same orientation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_labels_that_do_not_say_how_they_lie_are_stored_as_their_images(nnunet_e
 def test_partners_found_by_their_places_make_mixed_images_an_error(nnunet_env, placed_labels):
     folder = data_set(nnunet_env.raw, ["LPS"] * 9 + ["RAS"] * 3, placed_labels=placed_labels)
     with pytest.raises(
-        InputError, match=r"3 are RAS \(c09_0000\.nii\.gz.*but first and second are told apart by .*--r"
+        InputError, match=r"3 are RAS \(c09_0000\.nii\.gz.*but first and second are distinguished by .*--r"
     ):
         found_in(folder)
 

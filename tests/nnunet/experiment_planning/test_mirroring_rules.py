@@ -50,7 +50,7 @@ def test_a_reader_that_turns_the_files(nnunet_env):
 
 def test_partners_on_both_sides_of_the_arrays_are_refused(nnunet_env):
     described = write_bodies(nnunet_env.raw, [*["LPS"] * 11, "RPS"])
-    with pytest.raises(InputError, match="1 is RPS .* but one and other are told apart by their place"):
+    with pytest.raises(InputError, match="1 is RPS .* but one and other are distinguished by their place"):
         find_mirroring(NAME, described)
 
 
@@ -148,4 +148,4 @@ def test_plans_made_without_label_files_say_nothing(nnunet_env, capsys):
     plans = {"transpose_forward": [0, 1, 2], "configurations": {"2d": {"patch_size": [8, 8]}}}
     add_mirroring(plans, NAME, {"labels": LABELS, "file_ending": ".nii.gz"})
     assert plans["configurations"] == {"2d": {"patch_size": [8, 8]}}
-    assert "no label files of training cases to learn from, so every axis is mirrored" in capsys.readouterr().out
+    assert "no label files of training cases, so every axis is mirrored" in capsys.readouterr().out

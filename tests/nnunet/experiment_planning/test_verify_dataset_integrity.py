@@ -146,7 +146,7 @@ def volume_of_a_flat_label(folder: Path) -> None:
 
 
 FAULTS = [
-    (interpolated, r"labelsTr/a\.tif: It is no label map: .* resize it with nearest neighbour only"),
+    (interpolated, r"labelsTr/a\.tif: It is not a label map: .* resize it with nearest neighbour only"),
     (saved_as_jpeg, r"labelsTr/a\.tif is compressed as a JPEG inside its TIFF"),
     (reserved_names, r"(?s)has 2 faults.*'a_seg' ends in _seg.*case names C and c are one name where case does not"),
     (negative, r"labelsTr/a\.tif: The mask holds the negative value -25536"),
@@ -210,7 +210,7 @@ def test_what_real_annotations_contain_passes_with_a_warning_each(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["WARNING"] * 4
     assert "3 objects are in several pieces" in lines[0] and "a.tif (1), c.tif (2)" in lines[0]
-    assert "converting with split_pieces" in lines[0]
+    assert "convert with split_pieces" in lines[0]
     assert "1 object has stray pixels" in lines[1]
     assert "1 object has holes" in lines[2]
     assert "1 object is a single pixel: a.tif (1)" in lines[3]

@@ -127,7 +127,7 @@ def test_small_objects_are_enlarged_in_the_plane_of_thick_slices(plan, capsys):
     assert z == 5.0 and y == x == 0.25 and volumes["instances"]["scale"] == 4
     assert volumes["median_image_size_in_voxels"] == pytest.approx([8, 48 / y, 48 / x])
     printed = capsys.readouterr().out
-    assert "take this one: half of the objects or more are seen in one slice only" in printed
+    assert "take this one: half of the objects or more are in a single slice" in printed
     assert "take 2d: half of the objects" in printed
 
 
@@ -153,7 +153,7 @@ def test_an_object_larger_than_any_patch_is_joined_from_tiles(plan, capsys):
         arguments={"gpu_memory_target_in_gb": 0.1, "overwrite_target_spacing": [1.0, 1.0, 1.0]},
     )["configurations"]["3d_fullres"]
     assert volumes["spacing"] == [1.0, 1.0, 1.0] and max(volumes["patch_size"]) < 60
-    assert "those larger than the patch are joined from the parts that its tiles show" in capsys.readouterr().out
+    assert "those larger than the patch are merged from the parts in several tiles" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shapes", [[(1, 48, 48)] * 3, [(32, 48, 48), (1, 48, 48), (32, 48, 48)]])
@@ -161,7 +161,7 @@ def test_images_of_one_slice_leave_2d_only(plan, capsys, shapes):
     assert list(plan(shapes=shapes)["configurations"]) == ["2d"]
     printed = capsys.readouterr().out
     mixed = (
-        "only 2d is planned: 1 of the 3 images of Dataset011_Cells has one slice, which 3d_fullres cannot learn from"
+        "only 2d is planned: 1 of the 3 images of Dataset011_Cells has one slice, which 3d_fullres cannot be trained on"
     )
     assert (mixed in printed) == (len(set(shapes)) > 1) and "take this one" not in printed
 
@@ -203,7 +203,7 @@ def test_each_configuration_is_told_with_its_reasons(plan, capsys):
     plan()
     reasons = _reasons(capsys.readouterr().out)
     assert reasons["2d"].startswith("patch 64×64") and reasons["3d_fullres"].startswith("patch 32×48×48")
-    assert reasons["2d"].endswith("their ids are not linked") and "take this one" in reasons["3d_fullres"]
+    assert reasons["2d"].endswith("does not link the ids") and "take this one" in reasons["3d_fullres"]
 
 
 @pytest.mark.parametrize("patch", [[64, 80], [16, 64, 80], [4, 64, 64]])

@@ -313,7 +313,7 @@ def test_a_faulty_label_file_is_named(tmp_path: Path) -> None:
 def test_a_faulty_spacing_file_is_told(tmp_path: Path, content: str) -> None:
     tifffile.imwrite(tmp_path / "x_0000.tif", np.zeros((4, 5, 6), np.uint8), photometric="minisblack")
     (tmp_path / "x.json").write_text(content)
-    with pytest.raises(InputError, match=r"x\.json tells no spacing of a volume"):
+    with pytest.raises(InputError, match=r"x\.json has no spacing of a volume"):
         InstanceIO().read_images([str(tmp_path / "x_0000.tif")])
 
 

@@ -204,7 +204,7 @@ def test_objects_beyond_the_planned_layers_are_named_and_a_flat_map_says_nothing
     assert (len(objects.ids), loss) == (3, "")
     objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 2)
     assert len(objects.ids) == 2
-    assert "more than the 2 layers that were planned; 0 of them found no room and 36 pixels went" in loss
+    assert "more than the 2 planned layers; 0 of them were dropped, and 36 pixels were assigned" in loss
     objects, loss = to_instances([three_on_top_of_each_other()], (0, 1, 2), 1)
     assert (len(objects.ids), loss) == (1, "")
 
@@ -230,7 +230,9 @@ def test_an_image_that_fails_costs_a_sentence_and_the_others_are_predicted(tmp_p
     out = tmp_path / "out"
     files, outputs = [[str(tmp_path / f"{name}_0000.png")] for name in "abcdef"], [str(out / name) for name in "abcdef"]
     for overwrite in (True, False):
-        with pytest.raises(InputError, match=r"4 of 6 images could not be predicted; the reason for each stands above"):
+        with pytest.raises(
+            InputError, match=r"4 of 6 images could not be predicted; the reason for each is printed above"
+        ):
             predictor.predict_from_files(files, outputs, overwrite=overwrite, **POOLS)
         printed = capfd.readouterr().out
         told = [line for line in printed.splitlines() if line[:3] in {f"{name}: " for name in "abcdef"}]

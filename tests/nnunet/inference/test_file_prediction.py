@@ -118,7 +118,7 @@ def test_predictions_of_another_model_are_not_added_to(images, tmp_path, capsys)
     predict(images, out, names="a", score=0.8)
     capsys.readouterr()
     predict(images, out, names="ab", score=0.8, overwrite=False)
-    assert "or one with other options, has predicted them: b\n" in capsys.readouterr().out
+    assert "by another model, or with other options: b\n" in capsys.readouterr().out
     (out / "predicted_by.json").unlink()
     (out / "plans.json").write_text(json.dumps({**plans(dataset()), "plans_name": "nnUNetPlans"}))
     with pytest.raises(InputError, match=r"another model.*plans\.json differs"):
@@ -143,7 +143,7 @@ def test_nothing_is_written_among_the_images_nor_over_anything_else(images, tmp_
         (images, "is the input folder"),
         (tmp_path / "link", "is the input folder"),
         (linked, "a.png, where results would go, is the input file .*a_0000.png"),
-        (masks, "a.png exists and is no prediction"),
+        (masks, "a.png exists and is not a prediction"),
         (data / "imagesTs", "belongs to the images and labels of the data set"),
         (data, "the folder of a data set or of a model"),
     ):

@@ -86,5 +86,7 @@ def test_cases_as_nnunet_groups_them(tmp_path):
 def test_a_gap_in_the_numbers_is_refused():
     check_numbers("a", ["x/a_0000.png", "x/a_0001.png"], ".png")
     for files, missing in ((["x/a_0001.png"], "a_0000.png"), (["x/a_0000.png", "x/a_0002.png"], "a_0001.png")):
-        with pytest.raises(InputError, match=f"{missing} is missing beside {files[-1]}; each channel has a file"):
+        with pytest.raises(
+            InputError, match=f"{missing} is missing, but there is {files[-1]}; each channel needs a file"
+        ):
             check_numbers("a", files, ".png")

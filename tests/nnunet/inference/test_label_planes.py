@@ -150,7 +150,7 @@ def test_numbers_that_are_not_finite_are_no_labels(fault, labels):
     predictor = predictor_of(labels)
     logits = np.zeros((predictor.label_manager.num_segmentation_heads, 2, 3, 4), np.float32)
     logits[1, 1, 2, 3] = fault
-    with pytest.raises(InputError, match="numbers that are not finite"):
+    with pytest.raises(InputError, match="contain NaN or infinity"):
         convert(predictor, logits, properties_of((2, 3, 4)))
 
 

@@ -53,11 +53,11 @@ def says(sentence):
 def test_a_path_that_is_no_model(folder, tmp_path):
     with says("There is no model"):
         open_model(tmp_path / "nowhere")
-    with says("is a part of a model; name the folder above it"):
+    with says("is part of a model; name the folder above it"):
         open_model(folder / "fold_0")
     with says("is a file, not a model"):
         open_model(folder / "plans.json")
-    with says("holds no plans.json, but there are models in it: name model."):
+    with says("holds no plans.json, but models below it: name model."):
         open_model(tmp_path)
     with says("No fold in … has a checkpoint_best.pth; there is checkpoint_final.pth, to be named as the checkpoint"):
         open_model(folder, checkpoint="checkpoint_best.pth")
@@ -69,7 +69,7 @@ def test_a_path_that_is_no_model(folder, tmp_path):
     with says("plans.json has no configurations, so it is none of nnU-Net v2"):
         open_model(folder)
     (folder / "plans.json").write_text("[]")
-    with says("is no JSON object; nnU-Net's plans is needed there"):
+    with says("is not a JSON object; nnU-Net's plans is needed there"):
         open_model(folder)
 
 
@@ -102,7 +102,7 @@ def test_models_that_do_not_fit_what_is_installed(folder):
         return open_model(folder).predictor(["0"], device="cpu", mirroring=True)
 
     resave(file, network_weights=None)
-    with says("is no checkpoint of nnU-Net v2 (it has no network_weights)"):
+    with says("is not a checkpoint of nnU-Net v2 (it has no network_weights)"):
         load()
     resave(file, network_weights={"other": torch.zeros(1)})
     with says("The weights in … do not fit the network that the plans describe"):

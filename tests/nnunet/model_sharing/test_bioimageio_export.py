@@ -62,11 +62,11 @@ def test_the_zoos_own_test_passes(tmp_path, network):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"authors": []}, "asks who made the model, and no authors are named"),
-        ({"example": None}, "asks for a picture to test the model with, and none is named"),
-        ({"example": "missing.png"}, "missing.png is no file"),
-        ({"licence": None}, "asks for the licence of the model, and none is named"),
-        ({"precision": "float16"}, "A precision is that of a package"),
+        ({"authors": []}, "requires the authors of the model, and none are given"),
+        ({"example": None}, "requires an image to test the model with, and none is given"),
+        ({"example": "missing.png"}, "missing.png is not a file"),
+        ({"licence": None}, "requires the licence of the model, and none is given"),
+        ({"precision": "float16"}, "precision applies to packages"),
         ({"format": "tflite"}, "There is no format 'tflite' for models; legal are package, onnx, bioimageio"),
         ({"format": "onnx"}, "An ONNX file has no room for example, authors, licence"),
     ],
@@ -151,6 +151,6 @@ def test_a_licence_that_spdx_does_not_list(tmp_path):
     pytest.importorskip("bioimageio.spec")
     from maskmed_nnu.nnunet.model_sharing.bioimageio_export import _licence_of, check_licence
 
-    with pytest.raises(InputError, match="'for all' is no licence that SPDX lists"):
+    with pytest.raises(InputError, match="'for all' is not a licence that SPDX lists"):
         check_licence("for all")
     assert _licence_of(json.loads('{"licence": " MIT "}')) == "MIT"

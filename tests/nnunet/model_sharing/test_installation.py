@@ -130,7 +130,7 @@ def test_another_model_of_that_name_stays(package, nnunet_env, tmp_path):
         "plans": edited(package, "plans.json", lambda plans: plans.update(note="mine")),
     }
     for other in others.values():
-        with pytest.raises(InputError, match=f"{NAME} holds another model of this name; .* such as Dataset001_Tiny"):
+        with pytest.raises(InputError, match=f"{NAME} contains another model of this name; .* such as Dataset001_Tiny"):
             mm.import_model(other)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
     again = mm.import_model(others["half precision"], dataset="Dataset001_Tiny")
@@ -141,7 +141,7 @@ def test_another_model_of_that_name_stays(package, nnunet_env, tmp_path):
 def test_plans_that_are_there_and_are_none(package, content):
     folder = mm.import_model(package)
     (folder / "plans.json").write_text(content)
-    with pytest.raises(InputError, match=f"{NAME} holds another model of this name"):
+    with pytest.raises(InputError, match=f"{NAME} contains another model of this name"):
         mm.import_model(package)
 
 
@@ -158,7 +158,11 @@ def test_a_number_that_another_data_set_has(package, nnunet_env, kind):
 @pytest.mark.parametrize(
     ("file", "change", "fault"),
     [
-        ("plans.json", {"dataset_name": "../../Dataset001_X"}, "is of the data set .* no name for nnU-Net; name the"),
+        (
+            "plans.json",
+            {"dataset_name": "../../Dataset001_X"},
+            "is of the data set .* not a name for nnU-Net; name the",
+        ),
         ("plans.json", {"dataset_name": "/tmp/Dataset001_X"}, "is of the data set"),
         ("plans.json", {"dataset_name": "Dataset001_X/.."}, "is of the data set"),
         ("plans.json", {"dataset_name": None}, "is of the data set null"),
@@ -228,17 +232,17 @@ def test_hostile_packages(package, nnunet_env, tmp_path, capsys):
 
 def test_what_is_no_package(tmp_path, nnunet_env, package, monkeypatch):
     for source, fault in {
-        tmp_path / "model": "is the folder of a training, and only packages are imported",
+        tmp_path / "model": "is the folder of a training, but only packages can be imported",
         tmp_path / "missing.zip": "There is no model .*missing.zip",
         "nucleii": "There is no model nucleii; name",
     }.items():
         with pytest.raises(InputError, match=fault):
             mm.import_model(source)
     for name in ("Dataset1_X", "X", "Dataset001_a/b", "../Dataset001_a", "Dataset001_", ""):
-        with pytest.raises(InputError, match="is no name of a data set for nnU-Net"):
+        with pytest.raises(InputError, match="is not a name of a data set for nnU-Net"):
             mm.import_model(package, dataset=name)
     monkeypatch.setenv("nnUNet_results", str(package))
-    with pytest.raises(InputError, match="which is no folder"):
+    with pytest.raises(InputError, match="which is not a folder"):
         mm.import_model(package)
     monkeypatch.delenv("nnUNet_results")
     with pytest.raises(InputError, match="nnUNet_results is not set"):

@@ -131,21 +131,21 @@ def test_the_card_says_what_is_known(folder, tmp_path):
         assert f"{line}\n" in card
     for line in ("| images | 40 |", "| F1@0.5 | 0.912 |", "| per_class, nucleus, PQ | 0.500 |"):
         assert f"{line}\n" in card
-    assert "From BBBC038, CC0." in card and "Nobody has said" not in card and "words" not in card
+    assert "From BBBC038, CC0." in card and "limits of the model are unknown" not in card and "words" not in card
     assert files["example.png"] == b"a picture"
     open_model(file)
     unknown = contents(mm.export(folder, tmp_path / "unknown.zip"))["README.md"].decode()
-    assert "Nobody has said" in unknown and "is not known" in unknown
+    assert "limits of the model are unknown" in unknown and "it is unknown how good" in unknown
 
 
 def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
     (tmp_path / "notes.zip").write_text("mine")
     monkeypatch.chdir(tmp_path)
     for path, fault in {
-        "notes.zip": "exists and is no model package, so it is not replaced",
+        "notes.zip": "exists and is not a model package, so it is not replaced",
         "x.tar": "does not end with .zip",
-        "missing/x.zip": "is no folder; make it",
-        "model/x.zip": "lies in the folder of the model",
+        "missing/x.zip": "is not a folder; make it",
+        "model/x.zip": "is in the folder of the model",
     }.items():
         with pytest.raises(InputError, match=fault):
             mm.export(folder, path)
@@ -158,8 +158,8 @@ def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
     [
         ({"precision": "int8"}, "The precision 'int8' does not exist for weights; legal are float16 and float32"),
         ({"folds": 7}, "Fold 7 in .* has no checkpoint_final.pth"),
-        ({"example": "missing.png"}, "The example missing.png is no file"),
-        ({"example": __file__}, "is no picture; its ending may be .nii.gz, .nii, "),
+        ({"example": "missing.png"}, "The example missing.png is not a file"),
+        ({"example": __file__}, "is not an image; its ending must be one of .nii.gz, .nii, "),
         ({"figures": "missing.json"}, "missing.json cannot be read"),
         ({"checkpoint": "x.pth"}, "has a x.pth; there is checkpoint_final.pth"),
     ],
@@ -216,7 +216,7 @@ def test_a_model_of_ours_by_its_name(nuclei, folder):
 
 
 def test_a_name_that_no_model_has(nuclei):
-    with pytest.raises(InputError, match=r"There is no model nucleus; name .* or one of ours: nuclei\."):
+    with pytest.raises(InputError, match=r"There is no model nucleus; name .* or one of our models: nuclei\."):
         open_model("nucleus")
     with pytest.raises(InputError, match=r"There is no model .*none\.zip; name the folder of a training"):
         open_model("./none.zip")
@@ -241,7 +241,7 @@ def test_every_byte_counts(package):
 def test_a_file_that_was_cut(package, kept):
     whole = package.read_bytes()
     package.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
-    with pytest.raises(InputError, match="is damaged, cut off or no model package"):
+    with pytest.raises(InputError, match="is damaged, truncated or not a model package"):
         open_model(package)
 
 
@@ -255,7 +255,7 @@ def test_a_file_that_was_cut(package, kept):
         (lambda files: files.update({"\33[2J\n": b"1"}), r"\('\\x1b\[2J\\n'\)"),
         (lambda files: files.update({"../x.json": b"{}"}), r"\('\.\./x.json'\)"),
         (lambda files: files.update({"fold_2.safetensors": b""}), r"\('fold_2.safetensors'\)"),
-        (lambda files: files.update({"plans.json": b"[]"}), "plans.json in .* is no JSON object"),
+        (lambda files: files.update({"plans.json": b"[]"}), "plans.json in .* is not a JSON object"),
         (lambda files: files.update({"plans.json": b"{"}), "plans.json in .* is not valid JSON"),
         (lambda files: files.update({"plans.json": b"[" * 10**5}), "plans.json in .* is not valid JSON"),
         (lambda files: files.update({"plans.json": b"{}"}), "The plans hold no configurations"),
@@ -278,10 +278,10 @@ def test_checksums_and_sizes(package):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"format_version": 2}, "is a package of format 2, and this release .* up to 1; install a newer one"),
+        ({"format_version": 2}, "is a package of format 2, but this version .* up to 1; install a newer one"),
         ({"format_version": 0}, "of format 0, which does not exist"),
         ({"format_version": "1"}, "not as `maskmed export` writes it"),
-        ({"nnunetv2": "2.9.0"}, "holds a model of nnU-Net 2.9.0, and .* knows those of nnU-Net 2.8"),
+        ({"nnunetv2": "2.9.0"}, "holds a model of nnU-Net 2.9.0, but .* reads those of nnU-Net 2.8"),
         ({"folds": []}, "not as `maskmed export` writes it"),
         ({"folds": ["../../0"]}, "not as `maskmed export` writes it"),
         ({"nnunetv2": "2.8\n\33[2J"}, "not as `maskmed export` writes it"),
@@ -310,7 +310,7 @@ def test_files_that_are_no_packages(package, tmp_path):
         with pytest.raises(InputError, match=fault):
             open_model(other)
     for name, fault in (
-        ("other.zip", "is damaged, cut off or no model package"),
+        ("other.zip", "is damaged, truncated or not a model package"),
         ("notes.txt", "is a file, not a model"),
     ):
         (tmp_path / name).write_text("hello")
@@ -319,14 +319,14 @@ def test_files_that_are_no_packages(package, tmp_path):
     package.rename(tmp_path / "without_ending")
     assert open_model(tmp_path / "without_ending").folds == ("0", "1")
     (tmp_path / "without_ending").rename(package)
-    with pytest.raises(InputError, match="was packed anew by another program"):
+    with pytest.raises(InputError, match="was repacked by another program"):
         open_model(write(other, contents(package), compression=zipfile.ZIP_DEFLATED))
 
 
 def test_a_zip_bomb_is_not_read(package):
     """A file that claims to be large: stored, so that its size must be there."""
     files = contents(package)
-    with pytest.raises(InputError, match="was packed anew by another program"):
+    with pytest.raises(InputError, match="was repacked by another program"):
         open_model(write(package, files | {"README.md": b"0" * 10**7}, compression=zipfile.ZIP_DEFLATED))
     write(package, files)
     raw = bytearray(package.read_bytes())
@@ -382,8 +382,8 @@ def test_names_that_nnunet_would_look_up(package, key, value):
         ("plans.json", {"transpose_backward": [2, 1, 0]}, "The axes in the plans"),
         ("plans.json", {"foreground_intensity_properties_per_channel": {"0": {}}}, "The channels in plans and"),
         ("dataset.json", {"channel_names": {"0": "CT"}}, "The channels in plans and dataset.json of"),
-        ("plans.json", {"configurations": {"2d": {"inherits_from": "2d"}}}, "are none of nnU-Net 2.8"),
-        ("plans.json", {"configurations": {"2d": []}}, "are none of nnU-Net 2.8"),
+        ("plans.json", {"configurations": {"2d": {"inherits_from": "2d"}}}, "are not plans of nnU-Net 2.8"),
+        ("plans.json", {"configurations": {"2d": []}}, "are not plans of nnU-Net 2.8"),
         ("dataset.json", {"file_ending": "/../../.bashrc"}, "as file_ending"),
     ],
 )
@@ -399,7 +399,7 @@ def test_plans_that_lead_elsewhere(package, file, change, fault):
         ({"patch_size": [16]}, "set patch_size to"),
         ({"spacing": [0, 1]}, "set spacing to"),
         ({"spacing": [1.0, 1.0, 1.0]}, "do not fit each other"),
-        ({"architecture": None}, "are none of nnU-Net 2.8"),
+        ({"architecture": None}, "are not plans of nnU-Net 2.8"),
         (
             {"architecture": {"network_class_name": None, "arch_kwargs": {}, "_kw_requires_import": []}},
             "names null as network_class_name",
@@ -471,5 +471,5 @@ def test_a_network_too_large_for_the_memory_is_refused_before_it_is_built(packag
 
 @pytest.mark.parametrize("content", [b"", b"garbage", struct.pack("<Q", 2**62) + b"{}", b"\x80\x04."])
 def test_weights_that_are_no_safetensors(package, content):
-    with pytest.raises(InputError, match="fold_0.safetensors of .* is no safetensors file"):
+    with pytest.raises(InputError, match="fold_0.safetensors of .* is not a safetensors file"):
         predictor(write(package, contents(package) | {"fold_0.safetensors": content}))

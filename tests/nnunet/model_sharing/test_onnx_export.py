@@ -396,13 +396,13 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
         (file, {"folds": "all"}, "Fold all in .* has no checkpoint_final.pth"),
         (tmp_path / "nowhere" / "x.onnx", {}, "nowhere is no folder; make it"),
         (tmp_path / "x.zip", {}, r"does not end with \.onnx; name the ONNX file of maskmed export x\.onnx"),
-        (tmp_path / "model" / "x.onnx", {}, "lies in the folder of the model"),
+        (tmp_path / "model" / "x.onnx", {}, "is in the folder of the model"),
     ):
         with pytest.raises(InputError, match=fault):
             export_onnx(tmp_path / "model", path, **options)
     file.write_text("mine")
     with pytest.raises(
-        InputError, match=r"x\.onnx exists and is no ONNX file of maskmed export, so it is not replaced"
+        InputError, match=r"x\.onnx exists and is not an ONNX file of maskmed export, so it is not replaced"
     ):
         export_onnx(tmp_path / "model", file)
     assert file.read_text() == "mine"
@@ -420,7 +420,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
 
 def test_each_fold_finds_objects_of_its_own(tmp_path):
     folder = tiny_model(tmp_path / "model", "IAUNet", folds=(0, 1))
-    with pytest.raises(InputError, match="with 2 folds, and each fold finds its own, .* name one fold, such as 0"):
+    with pytest.raises(InputError, match="with 2 folds, which predict different objects, .* name one fold, such as 0"):
         export_onnx(folder, tmp_path / "x.onnx")
 
 

@@ -50,12 +50,12 @@ def test_unknown_configuration(plans):
 def test_objects_have_neither_regions_nor_an_ignore_label(has_regions, kind):
     plans = plans_of_version_0_1("iaunet")
     labels = SimpleNamespace(has_regions=has_regions, has_ignore_label=not has_regions, foreground_labels=[1])
-    with pytest.raises(InputError, match=f"dataset.json declares {kind}, which objects do not have"):
+    with pytest.raises(InputError, match=f"dataset.json declares {kind}, which data sets of objects cannot have"):
         check_instance_labels(plans, plans["configurations"]["2d"], labels=labels, planner="IAUNetPlanner")
 
 
 def test_no_plans_at_all():
-    with pytest.raises(InputError, match="no plans file of nnU-Net v2"):
+    with pytest.raises(InputError, match="not a plans file of nnU-Net v2"):
         resolve_configuration({"conv_per_stage": 2}, "2d")
 
 
@@ -89,7 +89,7 @@ def test_more_classes_than_planned(plans):
 
 def test_a_patch_that_a_level_cannot_divide(plans):
     plans["configurations"]["3d_fullres"]["patch_size"] = [40, 50, 40]
-    with pytest.raises(InputError, match="divide axis 1 by 8, and 50 is no multiple of that.*48 or 56"):
+    with pytest.raises(InputError, match="divide axis 1 by 8, and 50 is not a multiple of that.*48 or 56"):
         check(plans)
 
 
@@ -134,7 +134,7 @@ def test_plans_of_objects_in_volumes_pass():
     ("settings", "sentence"),
     [
         ({"patch_size": [9, 64, 64]}, r"patch size \[9, 64, 64\] .* axis 0 by 16, and 9 is no .* it: 16 or 16"),
-        ({"window": [8, 32]}, r"arch_kwargs.window to \[8, 32\]; legal is one edge, or 3 of them, one for each axis"),
+        ({"window": [8, 32]}, r"arch_kwargs.window to \[8, 32\]; legal is one edge, or 3 edges, one for each axis"),
         (
             {"window": [8, 32, 0]},
             "window to .* legal is an integer of 1 or more or a list of one or more integers of 1 or",

@@ -62,16 +62,16 @@ def test_padding_of_minus_one_stays():
 def test_the_order_of_classes_and_regions():
     assert BOTH.order(list(map(np.int64, range(6))), (2,)) == [0, 1, 3, 2, 4, 5]
     assert BOTH.order([(1, 2, 3), (2, 3), 2, 3], (2,)) == [0, 1, 3, 2]
-    assert BOTH.order([(1, 2), (2, 3), 1], (2,)) is None, "liver and right is no region"
+    assert BOTH.order([(1, 2), (2, 3), 1], (2,)) is None, "liver and right is not a region"
     assert BOTH.order([(1, 2), (2, 3), 1], (1,)) == [0, 1, 2]
 
 
 REFUSED = {
-    "twice": ({"axes": [0, 1, 2], "swap": {"2": [[2, 3], [3, 4]]}}, "each label stands once"),
-    "itself": ({"axes": [0, 1, 2], "swap": {"2": [[2, 2]]}}, "each label stands once"),
+    "twice": ({"axes": [0, 1, 2], "swap": {"2": [[2, 3], [3, 4]]}}, "each label appears once"),
+    "itself": ({"axes": [0, 1, 2], "swap": {"2": [[2, 2]]}}, "each label appears once"),
     "three": ({"axes": [0, 1, 2], "swap": {"2": [[2, 3, 4]]}}, "pairs of labels"),
     "map": ({"axes": [0, 1, 2], "swap": {"2": {"2": 3, "3": 4}}}, "pairs of labels"),
-    "unknown label": ({"axes": [0, 1, 2], "swap": {"2": [[2, 9]]}}, "let the label 9 .* are .*1, 2, 3, 4, 5"),
+    "unknown label": ({"axes": [0, 1, 2], "swap": {"2": [[2, 9]]}}, "swap the label 9 .* are .*1, 2, 3, 4, 5"),
     "ignore": ({"axes": [0, 1, 2], "swap": {"2": [[2, 6]]}}, "label 6"),
     "background": ({"axes": [0, 1, 2], "swap": {"2": [[0, 6]]}}, "pairs of labels"),
     "no such axis": ({"axes": [0, 3], "swap": {}}, "the axis 3, but a patch of 3 dimensions has the axes 0, 1, 2"),
@@ -79,7 +79,7 @@ REFUSED = {
     "not mirrored": ({"axes": [0, 1], "swap": {"2": [[2, 3]]}}, "among the mirrored ones"),
     "a word": ({"axes": [0, 1], "swap": {"x": [[2, 3]]}}, "among the mirrored ones"),
     "axes": ({"axes": "all"}, "a list of integers of 0 or more"),
-    "order": ({"axes": [0, 1], "swap": {"0": [[2, 3]], "1": [[3, 4]]}}, "one result for both"),
+    "order": ({"axes": [0, 1], "swap": {"0": [[2, 3]], "1": [[3, 4]]}}, "the same result for both"),
     "misspelt": ({"axes": [0], "swaps": {}}, "did you mean swap"),
 }
 

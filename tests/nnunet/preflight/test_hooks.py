@@ -71,7 +71,7 @@ def test_a_folder_that_may_not_be_read(nnunet_env, monkeypatch):
 
     monkeypatch.setattr("maskmed_nnu.nnunet.preflight.raw_data.list_folder", denied)
     text = refused(monkeypatch, planning, "plan_and_preprocess_entry", PLAN)
-    assert "cannot be used: permission to use it is missing; change its permissions" in text
+    assert "cannot be used: there is no permission to use it; change its permissions" in text
 
 
 def test_a_full_disk_is_a_sentence_where_the_planner_is_ours(nnunet_env, monkeypatch):

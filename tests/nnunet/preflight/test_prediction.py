@@ -130,7 +130,7 @@ def test_parts():
 
 def test_the_output(model, images):
     assert "-o: " in found(model, images, output=str(images / "a_0000.nii.gz"))
-    assert "is no folder" in found(model, images, output=str(images / "a_0000.nii.gz" / "below"))
+    assert "is not a folder" in found(model, images, output=str(images / "a_0000.nii.gz" / "below"))
 
 
 def test_no_gpu(model, images, monkeypatch):

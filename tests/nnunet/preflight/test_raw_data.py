@@ -153,7 +153,10 @@ def test_names_that_break_something(root):
         write_nifti(root / "labelsTr" / f"{name}.nii.gz")
     assert "the case's name x_seg ends in _seg" in only(root)
     noted = notes(root)
-    assert "C0 and c0 are one name where case does not count" in noted and "a b  begins or ends with a space" in noted
+    assert (
+        "C0 and c0 are the same name on systems that ignore case" in noted
+        and "a b  begins or ends with a space" in noted
+    )
     assert len(grave(root, verify=True)) == 4  # and numTraining
 
 
@@ -239,7 +242,7 @@ def test_nnunets_folders(nnunet_env, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "file"))
     assert planning(nnunet_env) == [
-        f"nnUNet_preprocessed: {tmp_path / 'file'} is no folder; name a folder, or move that file away."
+        f"nnUNet_preprocessed: {tmp_path / 'file'} is not a folder; name a folder, or move that file away."
     ]
     monkeypatch.delenv("nnUNet_preprocessed")
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nowhere"))

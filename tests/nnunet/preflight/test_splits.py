@@ -34,8 +34,8 @@ def test_what_is_right(tmp_path):
         ({"train": list(CASES), "val": []}, "has an empty val: no case to validate with"),
         ({"train": [], "val": list(CASES)}, "has an empty train: no case to learn from"),
         ({"train": list(CASES), "validation": ["c4"]}, "has no val, but train, validation; write a list"),
-        ({"train": "c0", "val": ["c4"]}, "has a train that is no list of names"),
-        ({"train": [0, 1], "val": ["c4"]}, "has a train that is no list of names"),
+        ({"train": "c0", "val": ["c4"]}, "has a train that is not a list of names"),
+        ({"train": [0, 1], "val": ["c4"]}, "has a train that is not a list of names"),
         ([["c0"], ["c4"]], "is a list; write a list with"),
     ],
 )

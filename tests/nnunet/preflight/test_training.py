@@ -31,7 +31,7 @@ def test_data_set_and_fold(root):
     assert "data set: there is no Dataset011_… in nnUNet_preprocessed" in found("11")
     assert "take one of those there, Dataset010_T" in found("Dataset011_T")
     assert "T is neither the number nor the name" in found("T")
-    assert "fold: fold_0 is no fold" in found(fold="fold_0")
+    assert "fold: fold_0 is not a fold" in found(fold="fold_0")
     assert found(fold="3") == found(fold="7") == ""
 
 
@@ -99,7 +99,7 @@ def test_options_that_nnunet_refuses_late(root, tmp_path):
     (tmp_path / "none.pth").touch()
     assert found(pretrained_weights=weights) == ""
     assert "leave out either --c or -pretrained_weights" in found(pretrained_weights=weights, continues=True)
-    assert "--val: it cannot go with --c" in found(continues=True, validates_only=True)
+    assert "--val: it cannot be combined with --c" in found(continues=True, validates_only=True)
 
 
 def test_validation_needs_a_finished_training(root, nnunet_env):
@@ -112,7 +112,7 @@ def test_validation_needs_a_finished_training(root, nnunet_env):
 def test_devices(root, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert found(device="cuda").startswith("-device: torch") and "add -device cpu" in found(device="cuda")
-    assert "-num_gpus: 2 GPUs are asked for, but -device is cpu" in found(gpus=2)
+    assert "-num_gpus: 2 GPUs are requested, but -device is cpu" in found(gpus=2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert found(device="cuda") == "" and "but torch sees 1 GPU" in found(device="cuda", gpus=2)

@@ -281,7 +281,7 @@ def test_a_spacing_that_the_plans_do_not_know_counts_pixels(case, properties, pl
     planned, (dim,) = planned[:3], planned[3:] or (2,)
     case.plans.plans["original_median_spacing_after_transp"] = planned
     if expected is None:
-        with pytest.raises(InputError, match="tells no spacing of its pixels, .* images with 0.25 × 0.25"):
+        with pytest.raises(InputError, match="has no spacing of its pixels, .* images with 0.25 × 0.25"):
             module.comparable_spacing(properties, case.plans, dim)
     else:
         assert module.comparable_spacing(properties, case.plans, dim) == expected

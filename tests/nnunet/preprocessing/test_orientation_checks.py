@@ -1,4 +1,6 @@
-"""Volumes that are not all stored the same way round: an error where left and right are told apart, else a warning."""
+"""Volumes that are not all stored in the same orientation: an error where left and right are distinguished, else a
+warning.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ def test_mixed_ones_are_counted_with_the_first_files_and_the_cure():
     with pytest.raises(InputError) as error:
         check_orientations(CODES, partners="'kidney_left' and 'kidney_right'", **GIVEN)
     assert str(error.value) == (
-        "The images of Dataset005_G are not all stored the same way round, and SimpleITKIO takes them as they are: "
+        "The images of Dataset005_G are not all stored in the same orientation, and SimpleITKIO takes them as "
+        "they are: "
         "18 are LPS (c00_0000.nii.gz, c01_0000.nii.gz, c02_0000.nii.gz and 15 more), "
-        "2 are RPS (c03_0000.nii.gz, c05_0000.nii.gz), but 'kidney_left' and 'kidney_right' are told apart by their "
+        "2 are RPS (c03_0000.nii.gz, c05_0000.nii.gz), but 'kidney_left' and 'kidney_right' are distinguished by their "
         'place in the array; set "overwrite_image_reader_writer": "NibabelIOWithReorient" in dataset.json and plan '
         "again, or turn the files with maskmed convert --reorient RAS --images FOLDER --output NEW_FOLDER."
     )

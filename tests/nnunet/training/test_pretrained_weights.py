@@ -44,7 +44,7 @@ def test_weights_of_another_network(tmp_path, weights, where):
 
 
 def test_what_is_no_checkpoint(tmp_path):
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         load_pretrained_weights(Ours(3, 2), str(tmp_path / "none.pth"))
     (tmp_path / "text.pth").write_text("weights")
     torch.save({"other": 1}, tmp_path / "other.pth")

@@ -120,7 +120,7 @@ def test_it_goes_on_where_it_was(make, straight, at, where, capsys):
     with pytest.raises(Interrupted) as caught:
         first.run_training()
     assert caught.value.code == 128 + number
-    said = f"Stopped by {signal.Signals(number).name} {where}; the same command with --c goes on from there."
+    said = f"Stopped by {signal.Signals(number).name} {where}; the same command with --c resumes from there."
     assert capsys.readouterr().out.count(said) == 1 and said in Path(first.log_file).read_text()
     files = sorted(path.name for path in Path(first.output_folder).iterdir() if path.suffix != ".txt")
     assert files in ([LATEST], ["checkpoint_best.pth", LATEST])

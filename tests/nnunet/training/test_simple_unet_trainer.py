@@ -284,7 +284,7 @@ def test_edited_plans_that_cannot_work(make_planner):
             nnUNetTrainerSimpleUNet(edited, "2d", 0, planner.dataset_json, CPU)
 
     on = {"deep_supervision": True, "learning_rate": 1e-3}
-    refused("no multiple of that. Legal next to it: 12 or 16", simple_unet=on, patch_size=[14, 16])
+    refused("not a multiple of that. The nearest legal sizes are 12 or 16", simple_unet=on, patch_size=[14, 16])
     two = copy.deepcopy(plans["configurations"]["2d"]["architecture"])
     two["arch_kwargs"].update(strides=[[1, 1], [2, 2]], n_stages=2)
     refused("deep supervision of a network of 2 stages; it needs 3", simple_unet=on, architecture=two)

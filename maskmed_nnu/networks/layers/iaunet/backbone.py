@@ -74,8 +74,8 @@ def _create_model(name: str, input_channels: int, weights: str | None) -> nn.Mod
     strides = info.reduction()
     if sorted(set(strides)) != strides:
         raise InputError(
-            f"The backbone '{name}' gives no pyramid of features, but maps of the strides {strides}; take a ResNet, "
-            "ConvNeXt or Swin."
+            f"The backbone '{name}' does not give a pyramid of features, but maps of the strides {strides}; take a "
+            "ResNet, ConvNeXt or Swin."
         )
     if any(getattr(part, "strict_img_size", False) for part in model.modules()):
         settings["strict_img_size"] = False  # Swin takes any image that its strides divide only with this option
@@ -107,10 +107,10 @@ def _load_weights(weights: str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise InputError(
             f"The plans ask for the weights '{weights}' of the backbone, but there is no such file; correct "
-            "backbone_weights in the plans, or set it to null where a trained checkpoint is loaded anyway."
+            "backbone_weights in the plans, or set it to null if a trained checkpoint is loaded anyway."
         ) from error
     except (RuntimeError, UnpicklingError, AttributeError, EOFError) as error:
         raise InputError(
-            f"The file '{weights}' is no state dict that can be loaded safely; give one written by torch.save, of "
+            f"The file '{weights}' is not a state dict that can be loaded safely; give one written by torch.save, of "
             "tensors only, or a safetensors file."
         ) from error

@@ -85,8 +85,8 @@ class MaskAttention(nn.Module):
             raise InputError(f"The plans ask for the mask '{mask}'; legal are {', '.join(MASKS)}.")
         if channels % heads:
             raise InputError(
-                f"The plans ask for {heads} heads of attention on {channels} channels, which they do not divide; "
-                "change heads or features_per_stage."
+                f"The plans ask for {heads} heads of attention on {channels} channels, but heads must divide the "
+                "channels; change heads or features_per_stage."
             )
         self.heads, self.kind, self.key_stride, self.seed = heads, mask, key_stride, seed
         self.query = nn.Linear(channels, channels)

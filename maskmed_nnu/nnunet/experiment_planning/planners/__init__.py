@@ -1,1 +1,1 @@
-"""Planners behind `-pl`."""
+"""Planners after `-pl`."""

@@ -52,8 +52,8 @@ class MaskAttnUNetPlanner(ExperimentPlanner):
         super().__init__(*given, **kwargs)
         if self.longest_side is not None and self.overwrite_target_spacing is not None:
             raise InputError(
-                f"{type(self).__name__} resizes images to {self.longest_side} pixels, so that no target spacing can be "
-                "given; take MaskAttnUNetPlanner for that."
+                f"{type(self).__name__} resizes images to {self.longest_side} pixels, so a target spacing cannot "
+                "be given; take MaskAttnUNetPlanner for that."
             )
         self._instance_planner: MaskAttnInstancePlanner | None = None
         if declares_instances(self.dataset_json):

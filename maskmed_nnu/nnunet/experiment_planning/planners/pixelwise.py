@@ -62,7 +62,7 @@ class PixelwisePlanner(ExperimentPlanner):
 
     @classmethod
     def default_plans_name(cls) -> str:
-        """What stands behind ``-p``, unless the user names the plans."""
+        """The name after ``-p``, unless the user names the plans."""
         return cls.default_plans or cls.__name__.replace("Planner", "Plans")
 
     def static_estimate_VRAM_usage(

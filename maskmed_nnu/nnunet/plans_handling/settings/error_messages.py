@@ -32,7 +32,7 @@ def lacking(plans: dict[str, Any], name: str, planner: str) -> InputError:
 def refusal(
     error: ValidationError, model: type[Settings], section: str, found: Any, *, plans: dict[str, Any], planner: str
 ) -> InputError:
-    """The error for what ``model`` refuses in ``found``, the ``section`` as it stands in the plans."""
+    """The error for what ``model`` refuses in ``found``, the ``section`` as it is in the plans."""
     # a misspelt name is unknown, and the right one may be missing for it: the first says more
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     names = list(_path(first, model))
@@ -48,8 +48,8 @@ def refusal(
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, owner.model_fields, n=1)
         return InputError(
-            f"{start} set {path} to {shown(value)}, but {path.rpartition('.')[0]}{owner.of} has no such setting"
-            f"{_made_by(plans)}{f' (did you mean {near[0]}?)' if near else ''}; legal are "
+            f"{start} set {path} to {shown(value)}, but {path.rpartition('.')[0]}{owner.of} has no such "
+            f"setting{_made_by(plans)}{f' (did you mean {near[0]}?)' if near else ''}; legal are "
             f"{', '.join(owner.model_fields)}. {correct}"
         )
     if first["type"] == CROSS:

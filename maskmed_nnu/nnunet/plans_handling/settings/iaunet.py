@@ -22,7 +22,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.schema import Count, Index, Sett
 class IAUNetSettings(Settings):
     """What the network needs beside nnU-Net's arguments."""
 
-    num_things: Count = setting("classes that come as objects; leave it", chosen_by="data set")
+    num_things: Count = setting("classes with objects; do not change", chosen_by="data set")
     queries: Literal["image", "learned"] = setting(
         'where queries come from: `"image"`, or `"learned"` with dot product masks',
         default="image",
@@ -34,7 +34,8 @@ class IAUNetSettings(Settings):
     ffn: Count = setting("feed-forward width of the query decoder", default=256)
     dropout: Share = setting("dropout in the query decoder", default=0.0, in_plans=False)
     levels: Count = setting(
-        "scales that the queries read, from the deepest", chosen_by="the encoder's scales that `pyramid` leaves"
+        "scales that the queries read, from the deepest",
+        chosen_by="the scales of the encoder that are not in `pyramid`",
     )
     blocks_per_level: Index = setting(
         "decoder blocks on each of them", chosen_by="0, or 3 where objects of a class overlap"
@@ -44,7 +45,7 @@ class IAUNetSettings(Settings):
         chosen_by="48, 32, 16; fewer for large objects",
     )
     num_queries: Count = setting(
-        "most objects in a patch",
+        "largest number of objects in a patch",
         chosen_by="objects in a patch × 1.5, next multiple of 50",
         used_by="network, prediction",
     )
@@ -53,20 +54,20 @@ class IAUNetSettings(Settings):
         chosen_by="4, or 2 for close neighbours",
     )
     window: Count | Annotated[list[Count], MinLen(1)] = setting(
-        "edge of the window that a mask is drawn in, pixels; in a volume one for each axis",
+        "edge of the window of a mask, in pixels; in volumes one for each axis",
         chosen_by="1.25 × the 99th percentile of the objects' edges, next multiple of 16, in volumes of 2",
         used_by="network, loss, prediction",
     )
     mask_channels: Count = setting("mask features", default=16)
-    mask_hidden: Count = setting("width of the network that draws a mask", default=8, in_plans=False)
-    dense: bool = setting("the dense head; stuff needs it", default=True, in_plans=False)
-    masked_attention: bool = setting("queries read only inside their mask so far", default=False, in_plans=False)
+    mask_hidden: Count = setting("width of the network that predicts a mask", default=8, in_plans=False)
+    dense: bool = setting("use the dense head; stuff needs it", default=True, in_plans=False)
+    masked_attention: bool = setting("queries attend only inside their current mask", default=False, in_plans=False)
     backbone: str | None = setting("a timm model instead of nnU-Net's encoder", default=None, in_plans=False)
     backbone_weights: str | None = setting(
-        "file with its weights, as torch.save or safetensors wrote it", default=None, in_plans=False
+        "file with its weights, from torch.save or safetensors", default=None, in_plans=False
     )
     score_threshold: Share = setting(
-        "below it the network says nothing", default=0.05, used_by="prediction", in_plans=False
+        "objects with a lower score are not predicted", default=0.05, used_by="prediction", in_plans=False
     )
 
     @model_validator(mode="after")
@@ -79,7 +80,7 @@ class IAUNetSettings(Settings):
     def _window_has_the_axes_of_the_strides(self) -> IAUNetSettings:
         strides = getattr(self, "strides", None)
         if strides and isinstance(self.window, list) and len(self.window) != len(strides[0]):
-            raise misfit("window", f"one edge, or {len(strides[0])} of them, one for each axis, as strides have")
+            raise misfit("window", f"one edge, or {len(strides[0])} edges, one for each axis of strides")
         return self
 
 
@@ -116,7 +117,7 @@ class QueryTerms(Settings):
     heat_weight: Weight = setting("weight of the centre heatmap", default=1.0)
     vote_weight: Weight = setting("weight of the votes", default=1.0)
     duplicate_weight: Weight = setting(
-        'weight of "no object" for a query inside an object that another query has', default=1.0
+        'weight of "no object" for a query inside an object matched with another query', default=1.0
     )
     num_points: Count = setting("mask positions per batch", default=2**17)
 
@@ -131,7 +132,7 @@ class SemanticTerm(Settings):
     """The loss of what all queries together say of a pixel."""
 
     semantic_weight: Weight = setting(
-        "weight of a loss on the classes that all queries together give a pixel", default=0.0, in_plans=False
+        "weight of a loss on the class of each pixel from all queries together", default=0.0, in_plans=False
     )
 
 

@@ -19,31 +19,38 @@ class InstanceSettings(Settings):
     """``instances``."""
 
     thing_classes: ClassNumbers = setting(
-        "classes with objects; leave it", chosen_by="data set", used_by="preprocessing, loss, prediction"
+        "classes with objects; do not change", chosen_by="data set", used_by="preprocessing, loss, prediction"
     )
     stuff_classes: list[Count] = setting(
-        "classes of regions only; leave it", chosen_by="data set", used_by="validation, prediction"
+        "stuff classes; do not change", chosen_by="data set", used_by="validation, prediction"
     )
     layer_classes: ClassNumbers = setting(
-        "the class of each layer of ids in the preprocessed data; leave it",
+        "class of each id layer in the preprocessed data; do not change",
         chosen_by="overlaps of each class",
         used_by="preprocessing, loss, prediction",
     )
     # on dsb2018's training images F1 hardly changes between 0.15 and 0.4
     score_threshold: Share = setting(
-        "an object below it is not predicted; scores of IAUNet are IoUs to expect", default=0.25, used_by="prediction"
+        "objects with a lower score are not predicted; scores of IAUNet are expected IoUs",
+        default=0.25,
+        used_by="prediction",
     )
     min_fragment: ClassNumbers = setting(
-        "visible pixels from which an object at the patch's border is a target, for each of `thing_classes`",
+        "smallest number of visible pixels of an object at the border of a patch that makes it a target, for "
+        "each of `thing_classes`",
         chosen_by="a quarter of the area at the 5th percentile, at least 4",
         used_by="loss of IAUNet",
     )
     label_divisor: Count | None = setting(
-        "that of `dataset.json`; leave it", chosen_by="`dataset.json`", used_by="prediction"
+        "that of `dataset.json`; do not change", chosen_by="`dataset.json`", used_by="prediction"
     )
-    overlap_layers: bool = setting("that of `dataset.json`; leave it", chosen_by="`dataset.json`", used_by="prediction")
+    overlap_layers: bool = setting(
+        "that of `dataset.json`; do not change", chosen_by="`dataset.json`", used_by="prediction"
+    )
     scale: Positive = setting(
-        "factor on the images; `spacing` is what counts", chosen_by="objects' size", used_by="nothing; for the record"
+        "scale factor of the images, for information; `spacing` is used",
+        chosen_by="objects' size",
+        used_by="for information",
     )
 
     @model_validator(mode="after")

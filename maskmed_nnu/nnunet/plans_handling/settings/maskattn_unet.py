@@ -20,29 +20,29 @@ class MaskAttnUNetSettings(Settings):
         'where modules are; `"none"` is a plain U-Net', default="both", chosen_by='`"decoder"` for objects'
     )
     mask: Literal["soft", "hard", "random", "none"] = setting(
-        'how keys are masked: `"hard"` opens or closes them, trained straight through; `"random"` is the released '
-        'code\'s; `"none"` is plain attention',
+        'how keys are masked: `"hard"` is a binary mask with a straight-through gradient; `"random"` is that of the '
+        'released code; `"none"` is plain attention',
         default="soft",
     )
     key_strides: list[Count] = setting(
-        "edge of the squares that keys are averaged over, for each stage",
+        "edge of the squares over which keys are averaged, for each stage",
         chosen_by="powers of 2, so that there are at most 256 keys, 64 for objects",
     )
     embedding_dim: Index = setting(
-        "numbers in the embedding of a pixel; 0: no objects", default=0, chosen_by="32 for objects"
+        "length of the embedding of a pixel; 0: no objects", default=0, chosen_by="32 for objects"
     )
     thing_channels: list[Count] = setting(
-        "labels that come as objects; leave it",
+        "labels with objects; do not change",
         default=[],
         chosen_by="data set",
         used_by="prediction",
         in_plans=False,
     )
     affinity_threshold: Annotated[float, Ge(-1), Le(1)] = setting(
-        "cosine similarity from which two pixels are alike", default=0.5, used_by="prediction", in_plans=False
+        "smallest cosine similarity of two similar pixels", default=0.5, used_by="prediction", in_plans=False
     )
     min_pixels: Count = setting(
-        "pixels of an object; fewer are a part of a neighbour, or nothing",
+        "smallest number of pixels of an object; smaller ones are merged with a neighbour or dropped",
         default=8,
         chosen_by="a quarter of the area at the 5th percentile, at least 4",
         used_by="prediction",
@@ -74,10 +74,10 @@ class EmbeddingLossSettings(Settings):
 
     used_by = "loss"
     # published
-    contrastive_weight: Weight = setting("weight of the contrast beside the cross-entropy", default=0.5)
+    contrastive_weight: Weight = setting("weight of the contrastive loss, added to the cross-entropy", default=0.5)
     # the paper leaves this one and the next open
     temperature: Positive = setting("cosine similarities are divided by it", default=0.1)
-    pixels: Count = setting("pixels that are compared, per patch", default=1024)
+    pixels: Count = setting("number of pixels compared per patch", default=1024)
     reach: Positive | None = setting(
         "pixels of different objects are compared up to this distance; `null`: any, as published",
         chosen_by="half the 95th percentile of the objects' edges, at least 8",

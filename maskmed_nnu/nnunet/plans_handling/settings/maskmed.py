@@ -39,23 +39,24 @@ class MaskMedSettings(Settings):
     """What the network needs beside nnU-Net's arguments."""
 
     regions: bool = setting(
-        "the output is `logit S` instead of `log S`; leave it", chosen_by="`dataset.json`, which it follows"
+        "the output is `logit S` instead of `log S`; do not change", chosen_by="`dataset.json`, which it follows"
     )
     head: Literal["pointwise", "class_embedding", "unmatched_queries", "queries"] = setting(
         "stage of Figure 1, see above", default="queries", used_by="network, loss"
     )
     num_queries: Count = setting(
-        "how many queries; at least the classes for `unmatched_queries`", chosen_by="classes × 1.5, next multiple of 8"
+        "number of queries; at least the number of classes for `unmatched_queries`",
+        chosen_by="classes × 1.5, next multiple of 8",
     )
     head_dim: Count = setting("width of the head", default=192)
     head_heads: Count = setting("attention heads of the head, a divisor of its width", default=8)
     head_ffn: Count = setting("feed-forward width of the head", default=768)
     head_levels: list[Index] = setting(
-        "decoder levels that the head attends to, one layer each, in this order; a level may come twice",
+        "decoder levels that the head attends to, one layer each, in this order; a level may be repeated",
         chosen_by="positions per level",
     )
     fsad: FSADSettings | None = setting(
-        "the FSAD-Transformer; `null` leaves it out", chosen_by="always there, with the settings below"
+        "the FSAD-Transformer; `null` removes it", chosen_by="always there, with the settings below"
     )
 
     @model_validator(mode="after")
@@ -111,7 +112,8 @@ class MaskMedOrigin(Origin):
     """``maskmed_nnu``, at the top level of the plans."""
 
     num_classes: Count = setting(
-        "segmentation heads that the plans are made for: labels with background, or regions; more need new plans",
+        "number of segmentation heads that the plans are made for: labels with background, or regions; more "
+        "require new plans",
         chosen_by="`dataset.json`",
         used_by="checks before training",
     )

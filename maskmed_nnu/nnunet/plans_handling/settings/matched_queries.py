@@ -26,15 +26,13 @@ class SampledPoints(Settings):
         chosen_by="`null` up to 100,000 voxels per patch, else 12544",
     )
     balanced_ratio: Share = setting(
-        "share of the points that is drawn from every target present alike, however small; no effect where all voxels "
-        "are compared",
+        "share of the points that is drawn equally from every target present, whatever its size; no effect if "
+        "all voxels are compared",
         default=0.25,
     )
     oversample_ratio: Annotated[float, Ge(1)] = setting(
-        "so many times as many points are drawn as are used, so that there is a choice of uncertain ones",
+        "factor of points drawn to points used; the most uncertain of them are chosen",
         default=3.0,
         in_plans=False,
     )
-    importance_ratio: Share = setting(
-        "share of the points that is chosen for being uncertain", default=0.75, in_plans=False
-    )
+    importance_ratio: Share = setting("share of the points that is chosen by uncertainty", default=0.75, in_plans=False)

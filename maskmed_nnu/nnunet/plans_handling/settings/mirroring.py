@@ -26,14 +26,15 @@ class MirroringSettings(Settings):
     used_by = "augmentation, prediction"
 
     axes: list[Index] = setting(
-        "axes along which patches are mirrored", chosen_by="all but those along which numbered classes would mix"
+        "axes along which patches are mirrored",
+        chosen_by="all but those along which numbered classes would be confused",
     )
     swap: Swap = setting(
-        "for an axis, the pairs of labels that change places in the mirror, left and right kidney for instance",
+        "for an axis, the pairs of labels that mirroring swaps, for example left and right kidney",
         default={},
-        chosen_by="classes that take each other's places in the mirrored training labels",
+        chosen_by="classes that swap positions in the mirrored training labels",
     )
-    reasons: Texts = setting("what was found along each axis", default={}, used_by="nobody, for the record")
+    reasons: Texts = setting("what was found along each axis", default={}, used_by="for information")
     orientations: Counts = setting(
         "training images of each orientation, as nibabel's codes", default={}, used_by="checks of images to predict"
     )
@@ -48,7 +49,7 @@ class MirroringSettings(Settings):
             labels = [label for pair in pairs for label in pair]
             if len(set(labels)) < len(labels):
                 raise misfit(
-                    "swap", "an object of pairs in which each label stands once, for a mirror that is applied twice "
+                    "swap", "an object of pairs in which each label appears once, because mirroring twice "
                     "changes nothing"
                 )  # fmt: skip
         return self

@@ -1,4 +1,4 @@
-"""nnU-Net's own arguments of networks, beside which ours stand in ``arch_kwargs``.
+"""nnU-Net's own arguments of networks, next to which ours are in ``arch_kwargs``.
 
 They are typed here, so that an edited one is refused in words; nnU-Net explains them.
 """
@@ -53,7 +53,7 @@ class Encoder(Stages):
         for name in ("strides", "features_per_stage", "kernel_sizes", "n_conv_per_stage", "n_blocks_per_stage"):
             value = getattr(self, name, None)
             if isinstance(value, list) and len(value) != self.n_stages:
-                raise misfit(name, f"a list of as many entries as n_stages says, {self.n_stages}")
+                raise misfit(name, f"a list of n_stages entries, {self.n_stages}")
         return self
 
 

@@ -8,7 +8,7 @@ from maskmed_nnu.nnunet.plans_handling.settings.schema import Settings, setting
 class Origin(Settings):
     """``maskmed_nnu``, at the top level of the plans of every network."""
 
-    used_by = "nobody, for the record"
+    used_by = "for information"
     version: str = setting(
-        "release of maskmed_nnu that made the plans", default="unknown", chosen_by="the installed one", in_plans=False
+        "version of maskmed_nnu that made the plans", default="unknown", chosen_by="the installed one", in_plans=False
     )

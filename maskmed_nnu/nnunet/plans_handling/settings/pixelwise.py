@@ -15,9 +15,9 @@ class PixelwiseTraining(Settings):
 
     used_by = "trainer"
     deep_supervision: bool = setting(
-        "nnU-Net's loss at every scale of the decoder, all through the same last layer", default=False
+        "nnU-Net's loss at every scale of the decoder, all with the same last layer", default=False
     )
-    learning_rate: Positive = setting("at the start of the schedule")
+    learning_rate: Positive = setting("learning rate at the start of the schedule")
 
 
 def sections(configuration: dict[str, Any]) -> dict[str, type[Settings]]:

@@ -37,7 +37,7 @@ def setting(
 ) -> Any:  # a field may have any type
     """A field of a `Settings` class.
 
-    ``meaning`` and ``chosen_by`` (the planner's rule) stand in the documentation as they are. A setting without a
+    ``meaning`` and ``chosen_by`` (the planner's rule) are copied into the documentation unchanged. A setting without a
     ``default`` must be in the plans. ``used_by`` overrides that of the class. Planners leave a setting out that is not
     ``in_plans``: the network or the loss has the same default.
     """
@@ -89,5 +89,5 @@ def misfit(name: str, legal: str) -> PydanticCustomError:
 
 
 def as_json(value: Any) -> Any:
-    """As it stands in a plans file: planners have tuples and numpy's numbers, too."""
+    """As in a plans file: planners have tuples and numpy's numbers, too."""
     return json.loads(json.dumps(value, default=lambda other: other.tolist()))

@@ -23,22 +23,24 @@ class SkeletonSettings(Settings):
         "units per stage; the first stage has one", default=1, chosen_by="2 in SimpleESKNet"
     )
     selection_rate: Annotated[float, Gt(0), Le(1)] = setting(
-        "share of the channels that skip connections and decoder have, one channel at least",
+        "share of the channels in skip connections and decoder, at least one channel",
         chosen_by="0.375; 0.5 at width 16 and in SimpleESKNet",
     )
     fusion: Literal["concatenate", "add", "gate"] = setting(
-        'how a skip connection is joined; `"gate"` is an attention gate '
+        'how a skip connection is merged; `"gate"` is an attention gate '
         "([arXiv 1804.03999](https://arxiv.org/abs/1804.03999))",
         default="concatenate",
     )
-    adaptive_fusion: bool = setting("learned weights per channel in front of the fusion", default=True)
-    head_norm: bool = setting("norm and ReLU behind the last convolution, as in the released code", default=False)
+    adaptive_fusion: bool = setting("learned weights per channel before the fusion", default=True)
+    head_norm: bool = setting("norm and ReLU after the last convolution, as in the released code", default=False)
 
 
 def early_reduction(*, in_plans: bool) -> Any:
     """The same setting of both networks, which the planner writes for one of them."""
     return setting(
-        "no stage at full resolution: the first unit strides, logits are upsampled", default=False, in_plans=in_plans
+        "no stage at full resolution: the first unit has a stride, and logits are upsampled",
+        default=False,
+        in_plans=in_plans,
     )
 
 
@@ -69,7 +71,7 @@ class SimpleESKNetKwargs(SkeletonSettings, Norm, Stages):
 class SimpleUNetTraining(PixelwiseTraining):
     """``simple_unet``."""
 
-    learning_rate: Positive = setting("at the start of the cosine", default=5e-3)
+    learning_rate: Positive = setting("learning rate at the start of the cosine schedule", default=5e-3)
 
 
 def sections(configuration: dict[str, Any]) -> dict[str, type[Settings]]:

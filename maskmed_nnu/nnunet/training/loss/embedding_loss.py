@@ -22,7 +22,7 @@ class EmbeddingLoss(nn.Module):
     The target is what `InstanceDataLoader` gives, ``[B, 1 + L, H, W]``; the classes of the ``L`` layers are
     ``layer_classes``. A pixel belongs to objects of its own class only, as in prediction: the one below a nucleus need
     not be like it. A crowd has a class and no object, so that only the cross-entropy sees it; nothing sees what lies
-    outside the image. Fragments at the patch's border are objects like others: to be told apart they need not be
+    outside the image. Fragments at the patch's border are objects like others: to be distinguished they need not be
     recognised. In evaluation mode the network returns logits alone, and the loss is the cross-entropy.
     """
 

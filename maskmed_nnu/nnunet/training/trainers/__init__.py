@@ -1,1 +1,1 @@
-"""Trainers behind `-tr`."""
+"""Trainers after `-tr`."""

@@ -157,7 +157,7 @@ class InstanceTrainer(PluginTrainer):
         self.print_to_log_file(
             ("whole images: " if len(self.configuration_manager.patch_size) == 2 else "windows of volumes: ")
             + ", ".join(f"{name} {scores[name]:.4f}" for name in ("AP", "AP50", "AP75", "PQ", "F1@0.5"))
-            + f" ({self.tracked_metric} stands in for the pseudo Dice)"
+            + f" ({self.tracked_metric} replaces the pseudo Dice)"
         )
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:

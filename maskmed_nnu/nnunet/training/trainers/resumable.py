@@ -236,4 +236,4 @@ class Resumable(nnUNetTrainer):
         where = f"{name_of(number)} after {len(self._outputs)} steps of epoch {self.current_epoch}"
         if self.disable_checkpointing:
             return f"Stopped by {where}; checkpoints are switched off, so that nothing is left to go on from."
-        return f"Stopped by {where}; the same command with --c goes on from there."
+        return f"Stopped by {where}; the same command with --c resumes from there."
