@@ -11,7 +11,7 @@
 #   make gpu-check  all checks of a GPU, in six minutes; make gpu-carry collects what a bare machine lacks for them
 #   make bench-quick  what networks and steps cost beside their peers, in under five minutes on two cores
 #   make docs       write what is generated in docs/, and build the site into site/; make docs-serve shows it
-#   make docs-test  follow every tutorial from an empty folder
+#   make docs-test  follow every tutorial from an empty folder, and put its output into its page
 #
 # TORCH is installed together with the package, so that pip settles on this one release instead of fetching the newest
 # and its libraries later. Without an NVIDIA driver its CPU build is taken wherever pip's indexes have it: it is a
@@ -29,7 +29,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-FAST := -m "not real_data and not slow and not cluster and not docs"
+FAST := -m "not real_data and not slow and not cluster"
 # Files without nnU-Net's commands, trainers or large networks.
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
@@ -103,9 +103,9 @@ docs-tables: $(READY)
 docs-serve: docs-tables
 	$(BIN)/mkdocs serve
 
-# minutes for each tutorial
+# minutes for each tutorial; their output goes into their pages
 docs-test: $(READY)
-	$(BIN)/python -m pytest -m docs
+	$(BIN)/python -m tests.docs.follow
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

@@ -31,16 +31,5 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
-def script(page: str) -> str:
-    """All bash and python blocks of a tutorial as one script, which ends with the first command that fails."""
-    lines = ["set -euo pipefail"]
-    for block in blocks(page):
-        if block.language == "bash":
-            lines.append(block.text)
-        elif block.language == "python":
-            lines.append(f"python - <<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK")
-    return "\n".join(lines) + "\n"
-
-
 def _dedented(text: str, indent: int) -> str:
     return re.sub(rf"(?m)^ {{{indent}}}", "", text)
