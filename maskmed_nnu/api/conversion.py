@@ -209,7 +209,7 @@ def _reorient(
 
 def _check_name(number: int | None, name: str | None) -> None:
     if number is None or name is None:
-        raise InputError("id and name of the data set are missing; give both, such as 10 and Cells.")
+        raise InputError("The data set needs both id and name; give both, such as 10 and Cells.")
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 999:
         raise InputError(f"id {number} is not a number of an nnU-Net data set; take one from 1 to 999.")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):

@@ -76,8 +76,9 @@ def choose_source(
     """
     given = [*files, *kinds]
     if set(given) not in SOURCES:
+        found = f"{' and '.join(given)} is not a source to convert" if given else "There is no source to convert"
         raise InputError(
-            f"{' and '.join(given) or 'nothing'} is not a source to convert; give coco and images, or images and "
+            f"{found}; give coco and images, or images and "
             "masks (and semantic or components if masks hold classes), or images alone with masks in the same "
             "folder, or dsb, or ctc."
         )

@@ -271,7 +271,7 @@ def _summed_up(told: list[tuple[str, str]]) -> list[str]:
     return [
         f"{alike[0][0]}: {alike[0][1]}"
         + (
-            f" The same reason for {len(alike) - 1} more: {format_list(name for name, _ in alike[1:])}."
+            f" The same applies to {len(alike) - 1} more: {format_list(name for name, _ in alike[1:])}."
             if alike[1:]
             else ""
         )

@@ -146,5 +146,5 @@ def _told(error: Any) -> str:
     sentence = " ".join(error.format_message().split()).rstrip(".").replace("(s)", "")
     sentence = re.sub(r"\. Did you mean (.*)\?$", r"; did you mean \1?", sentence)
     sentence = re.sub(r"Input should be a valid (integer|number),.*", r"it must be a valid \1", sentence)
-    end = "" if sentence.endswith("?") else ";"
-    return f"{command}: {sentence}{end} see {command} --help."
+    end = " See" if sentence.endswith("?") else "; see"
+    return f"{command}: {sentence}{end} {command} --help."

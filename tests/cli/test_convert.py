@@ -91,7 +91,7 @@ def test_objects_that_share_an_id_are_told_and_split_on_request(source, capsys):
     line = "--images @images --masks @masks --name Cells --id"
     assert convert(source, f"{line} 7") == 0
     printed = capsys.readouterr().out
-    assert "WARNING: Objects are not distinguished: every label map holds one id only, in pieces" in printed
+    assert "WARNING: Objects are not distinguished: every label map holds one id only, in separate pieces" in printed
     assert "Convert with split_pieces" in printed and "--verify_dataset_integrity" in printed
     assert convert(source, f"{line} 8 --split-pieces") == 0
     printed = capsys.readouterr().out
@@ -143,19 +143,19 @@ def test_the_data_set_goes_to_nnunet_raw_by_default(source, capsys, monkeypatch)
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--id 7 --name A", "nothing does not say what to convert; give coco and images"),
-        ("--coco @instances.json --id 7 --name A", "coco does not say what to convert"),
+        ("--id 7 --name A", "There is no source to convert; give coco and images"),
+        ("--coco @instances.json --id 7 --name A", "coco is not a source to convert; give coco and images"),
         (
             "--coco @instances.json --images @images --masks @masks --id 7 --name A",
-            "coco and images and masks does not",
+            "coco and images and masks is not a source",
         ),
-        ("--dsb @dsb --semantic --id 7 --name A", "dsb and semantic does not say"),
+        ("--dsb @dsb --semantic --id 7 --name A", "dsb and semantic is not a source"),
         ("--dsb @dsb --id 0 --name A", "id 0 is not a number"),
         ("--dsb @dsb --id 7 --name a/b", "name 'a/b' is not a name"),
         ("--dsb @dsb --id 7 --name A --classes a b", "classes names 2 classes"),
         ("--dsb @nowhere --id 7 --name A", "is not a folder"),
         ("--dsb @dsb --id 7 --name A --test 3", "test is 3 of 3 cases"),
-        ("--dsb @dsb --id 7 --name A --classes background", "'background', which has a meaning of its own"),
+        ("--dsb @dsb --id 7 --name A --classes background", "'background', which is reserved in nnU-Net; rename it"),
         ("--coco @instances.json --images @images --id 7 --name A --classes cells", "it has cell, nucleus"),
     ],
 )
@@ -213,8 +213,8 @@ def test_what_is_no_orientation(code, capsys):
     [
         ("--reorient RAS --images in", "name it as images, and the copy as output"),
         ("--reorient RAS --output out", "name it as images, and the copy as output"),
-        ("--reorient RAS --images in --output out --masks m", "masks cannot go with reorient"),
-        ("--reorient RAS --images in --output out --id 5 --name A", "id, name cannot go with reorient"),
+        ("--reorient RAS --images in --output out --masks m", "masks cannot be combined with reorient"),
+        ("--reorient RAS --images in --output out --id 5 --name A", "id, name cannot be combined with reorient"),
         ("--images in --masks m --name A", "id and name of the data set are missing"),
         ("--images in --masks m --id 5", "id and name of the data set are missing"),
     ],

@@ -220,7 +220,7 @@ def test_results_of_slices_are_objects_in_space_where_they_are_linked(cells, tmp
     assert main(command(*cells, "--scores", tmp_path / "r.json")) == 0
     text = capsys.readouterr().out
     assert text.startswith("3 images" if linked else "6 images")
-    assert ("counted slice by slice, because r.json has objects of single slices" in text) == (not linked)
+    assert ("volumes are evaluated slice by slice, because r.json has objects of single slices" in text) == (not linked)
     mean = rows(text)["mean"]
     assert (mean[1], mean[11]) == ("1.000", "1.000")  # AP and FROC: the invented ones have the lowest scores
     if linked:
@@ -245,7 +245,7 @@ def test_a_missing_prediction(cells: tuple[Path, Path], capsys: pytest.CaptureFi
     for file in cells[1].glob("*.tif"):
         file.rename(file.with_stem(f"{file.stem}_0000"))
     assert "it holds cells_000_0000.tif" in (told := refused(command(*cells), capsys))
-    assert "a prediction has the name of its truth, as cells_000.tif; rename" in told
+    assert "a prediction has the name of its truth, such as cells_000.tif; rename" in told
 
 
 def test_sizes_that_differ(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
@@ -277,7 +277,7 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
     ):
         broken.write_text(content)
         assert sentence in refused(command(truth, prediction, "--scores", broken), capsys)
-    assert "no folder" in refused(command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys)
+    assert "none is not a folder; make it" in refused(command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys)
     assert "none does not exist" in refused(command(tmp_path / "none", tmp_path / "none"), capsys)
     coco, earlier = tmp_path / "predictions_coco.json", tmp_path / "earlier.json"
     coco.write_text(json.dumps(results(truth, 0.5)))
@@ -308,7 +308,7 @@ def test_a_prediction_in_another_place(cells: tuple[Path, Path], capsys: pytest.
             image = nibabel.Nifti1Image(tifffile.imread(path).T, affine)
             nibabel.save(image, path.with_suffix(".nii.gz"))
     text = refused(command(truth, prediction), capsys)
-    assert "is not where its truth" in text and "7 voxels away" in text
+    assert "is not at the position of its truth" in text and "7 voxels away" in text
 
 
 @pytest.fixture

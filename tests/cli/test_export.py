@@ -80,7 +80,7 @@ def test_a_model_of_ours_by_its_name(work, monkeypatch, capsys):
         (["model"], 2, "Missing argument 'FILE'"),
         (["model", "x.zip", "--onnx", "--bioimageio"], 1, "Give either --onnx or --bioimageio"),
         (["model", "x.zip", "--onnx"], 1, "does not end with .onnx"),
-        (["model", "x.onnx", "--onnx", "--card", "about.md", "-f", "0"], 1, "An ONNX file has no room for card"),
+        (["model", "x.onnx", "--onnx", "--card", "about.md", "-f", "0"], 1, "An ONNX file cannot contain card"),
         (["model", "--onnx", "x.onnx"], 1, "name one fold, such as 0"),
         (["model", "x.zip", "--bioimageio"], 1, "none are given"),
     ],

@@ -150,14 +150,14 @@ def test_a_signal_ends_a_command_as_a_scheduler_expects_it(tmp_path, monkeypatch
     monkeypatch.setattr(demo, "run_commands", lambda *arguments, **settings: signal.raise_signal(signal.SIGUSR1))
     assert main(["demo", "--out", str(tmp_path), "--device", "cpu"]) == 128 + signal.SIGUSR1
     said = capsys.readouterr().err
-    assert said.endswith("\nmaskmed: stopped by SIGUSR1; the same command goes on where this one ended.\n")
+    assert said.endswith("\nmaskmed: stopped by SIGUSR1; the same command resumes where this one ended.\n")
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("nothing", "maskmed: No such command 'nothing'"),
-        ("convrt", "No such command 'convrt'; did you mean 'convert'? maskmed --help"),
+        ("convrt", "No such command 'convrt'; did you mean 'convert'? See maskmed --help"),
         ("demo --device tpu", "maskmed demo: Invalid value for '--device': 'tpu' is not a device; legal are auto, cpu"),
         ("demo --nothing", "maskmed demo: No such option: --nothing"),
         ("demo more", "maskmed demo: Got unexpected extra argument (more)"),

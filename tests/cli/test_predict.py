@@ -253,7 +253,7 @@ def test_damaged_records_and_results_cost_a_line_and_a_prediction(model, images,
     printed = capsys.readouterr().out
     assert f"{out / 'predicted_by.json'} is damaged and was written again" in printed
     assert "because their files are damaged: a\n" in printed
-    assert "because there is no record of what they were predicted from: b\n" in printed
+    assert "because there is no record of the images that they were predicted from: b\n" in printed
     assert "1 of 3 images are predicted already" in printed
     assert json.loads((out / "predictions_coco.json").read_text()) == before
 
@@ -274,7 +274,7 @@ def test_damaged_records_and_results_cost_a_line_and_a_prediction(model, images,
     (out / "predicted_by.json").write_text(json.dumps(names))
     capsys.readouterr()
     assert predict(model, folder, out) == 0
-    assert "because there is no record of what they were predicted from: a, b, c\n" in capsys.readouterr().out
+    assert "because there is no record of the images that they were predicted from: a, b, c\n" in capsys.readouterr().out
 
 
 def test_a_model_that_was_trained_again_and_other_options_are_another_model(model, images, tmp_path, capsys):
@@ -408,7 +408,7 @@ def test_a_warning_is_told_once_with_the_names_of_its_images(model, tmp_path, ca
     assert predict(model, folder, tmp_path / "out", "--no-overlays", "-f", "1") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "is a volume of" in line]
     assert len(told) == 1 and told[0].startswith("v00: This image is a volume of 2 slices")
-    assert told[0].endswith("The same in 12 more: v01, v02, v03, v04, v05, v06, v07, v08, v09, v10 and 2 more.")
+    assert told[0].endswith("The same applies to 12 more: v01, v02, v03, v04, v05, v06, v07, v08, v09, v10 and 2 more.")
 
 
 def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, capsys, monkeypatch):
@@ -416,7 +416,7 @@ def test_what_is_wrong_with_the_model_is_one_sentence(model, images, tmp_path, c
     out = tmp_path / "out"
     for more, said in (
         (("-d", "7"), "Give the trained model either as -m MODEL or as -d DATASET"),
-        (("-f", "4"), "Fold 4 in .* has no checkpoint_final.pth; the folds that have are 0, 1"),
+        (("-f", "4"), "Fold 4 in .* has no checkpoint_final.pth; the folds that have one are 0, 1"),
         (("--checkpoint", "checkpoint_best.pth"), "has a checkpoint_best.pth; there is checkpoint_final.pth"),
     ):
         assert predict(model, folder, out, *more) == 1

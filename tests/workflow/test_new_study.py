@@ -59,7 +59,7 @@ def test_as_json_with_what_the_data_set_suggests(raw, tmp_path, capsys, monkeypa
     [
         (["-d", "9"], "there is no Dataset009_"),
         (["-d", "7", "--network", "unknown"], "There is no network 'unknown'"),
-        (["-d", "7", "--network", "iaunet"], "has labels of classes, which IAUNet does not learn"),
+        (["-d", "7", "--network", "iaunet"], "has labels of classes, which IAUNet does not support"),
         (["-d", "7", "-f", "5"], "has no fold 5; its folds are 0, 1, 2, 3, 4"),
         (["-d", "7", "--images", "nowhere"], "There is no folder nowhere of images"),
         (["-d", "7", "--truth", "."], "True label maps are given without the images"),
