@@ -51,7 +51,7 @@ def layer_axes(layer: Any, *, channels: int, volumes: bool, told: str | None = N
     leading = ["", "Z" if one or volumes else "C", "TZ" if one else "CZ", "TCZ"]
     if not 0 <= before < len(leading) or (samples and "C" in leading[before]):
         raise InputError(
-            f"Layer {layer.name} has {layer.ndim} axes ({format_shape(shape)})without names; give a letter for "
+            f"Layer {layer.name} has {layer.ndim} axes ({format_shape(shape)}) without names; give a letter for "
             "each: T (frames), C (channels), Z (slices), Y (rows), X (columns)."
         )
     return leading[before] + "YX" + samples

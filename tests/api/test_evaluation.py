@@ -137,7 +137,7 @@ def test_images_that_lie_elsewhere_are_refused(folders: tuple[Path, Path]) -> No
     labels = np.asarray(truth.dataobj)
     flipped = nibabel.Nifti1Image(labels[::-1].copy(), np.diag([-1, 1, 2, 1.0]))
     for prediction in (flipped, SimpleITK.GetImageFromArray(labels.T)):
-        with pytest.raises(mm.InputError, match="prediction is not where truth is"):
+        with pytest.raises(mm.InputError, match="prediction is not at the position of truth"):
             mm.evaluate(truth, prediction, dataset=DATASET)
     with pytest.raises(mm.InputError, match="reverse.*array.T"):
         mm.evaluate(folders[0] / "a.nii.gz", labels, dataset=DATASET)

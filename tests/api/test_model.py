@@ -293,8 +293,8 @@ BAD = {
         {},
         "A Nifti1Image of 2 axes does not fit",
     ),
-    "image and axes": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"axes": "ZYX"}, "knows its own axes"),
-    "image and spacing": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"spacing": (1, 1, 1)}, "knows its own spacing"),
+    "image and axes": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"axes": "ZYX"}, "has its own axes"),
+    "image and spacing": (sitk.Image(9, 9, 9, sitk.sitkFloat32), {"spacing": (1, 1, 1)}, "has its own spacing"),
 }
 
 
@@ -519,7 +519,7 @@ def test_one_spacing_is_the_same_from_wherever_it_is_told(planned, shape, tmp_pa
         assert place is None or place["spacing"][0] == pytest.approx(0.0005)  # in mm, for files
         assert not (place and read.properties.get("spacing_file"))
     np.testing.assert_allclose(seen, np.full((5, 2), 0.5 if planned else 1), rtol=1e-6)
-    with pytest.raises(mm.InputError, match=r"told.tif tells its own spacing \(.*0.0005 × 0.0005 mm\); leave spacing="):
+    with pytest.raises(mm.InputError, match=r"told.tif has its own spacing \(.*0.0005 × 0.0005 mm\); leave spacing="):
         reader.read(tmp_path / "told.tif", spacing=spacing, axes=None)
 
 

@@ -314,7 +314,7 @@ def test_pictures_are_saved_as_pngs_and_what_cannot_be_saved_is_told(cells, orga
     result = cells.predict(picture())
     result.save(tmp_path / "x.png")
     np.testing.assert_array_equal(read_ids(tmp_path / "x.png", overlap_layers=False)[0], result.labels)
-    with pytest.raises(mm.InputError, match="x.jpg has no ending that label maps are written with"):
+    with pytest.raises(mm.InputError, match="x.jpg has no file ending of a label map; legal are"):
         result.save(tmp_path / "x.jpg")
     with pytest.raises(mm.InputError, match="There is no folder"):
         result.save(tmp_path / "no" / "x.png")

@@ -185,11 +185,11 @@ def test_few_cases_are_trained_all_together_and_pictures_in_2d(folders, ran):
     ("arguments", "message"),
     [
         ({"network": "maskmod"}, "There is no network 'maskmod'; did you mean maskmed\\?"),
-        ({"network": "iaunet"}, "has labels of classes, which IAUNet does not learn"),
+        ({"network": "iaunet"}, "has labels of classes, which IAUNet does not support; take"),
         ({"folds": 5}, "has no fold 5; its folds are 0, 1, 2, 3, 4, all"),
         ({"folds": []}, "No fold is named"),
         ({"epochs": 3, "minutes": 3}, "both given"),
-        ({"epochs": 0}, "0 epochs are no length"),
+        ({"epochs": 0}, "0 epochs is not a length of a training; give at least 1"),
         ({"network": "nnunet", "minutes": 3}, "counts epochs, not minutes"),
         ({"network": "nnunet", "epochs": 3}, "no trainer of 3 epochs"),
         ({"device": "cuda"}, "sees no cuda device"),

@@ -62,7 +62,7 @@ def test_the_record_sums_over_pairs_and_cases(folders):
 @pytest.mark.parametrize(
     ("partners", "words"),
     [
-        (["1"], "no pair"),
+        (["1"], "is not a pair; write two labels"),
         (["1,2", "2,3"], "label 2 more than once"),
         (["3,3"], "label 3"),
         (["1,7"], "has the label 7"),

@@ -306,7 +306,7 @@ def test_objects(workspace):
     predicted = model.predict(model.place("one"), "--save_probabilities")
     truth = model.raw / "labelsTs"
     ensemble = ("nnUNetv2_ensemble", "-i", predicted, model.place("predicted"), "-o", model.place("ensemble"))
-    assert "ensembling would take for classes; leave that step out" in model.refused(*ensemble)
+    assert "ensembling would read as classes; skip that step" in model.refused(*ensemble)
     # references without a dataset.json beside or above them: the named one is believed
     references = shutil.copytree(truth, workspace.root / "elsewhere" / "a" / "b" / "c")
     named = ("-djfile", predicted / "dataset.json", "-pfile", predicted / "plans.json", "-np", 1)

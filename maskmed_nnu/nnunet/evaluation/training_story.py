@@ -58,7 +58,7 @@ def names_of(folder: Path, plans: Mapping[str, Any]) -> Names:
     configurations = [one for one in known if one in told] or (list(known) if len(known) == 1 else [])
     if not configurations:
         raise InputError(
-            f"{folder} does not name a configuration of its plans ({format_list(known)}) ; rename it "
+            f"{folder} does not name a configuration of its plans ({format_list(known)}); rename it "
             "TRAINER__PLANS__CONFIGURATION, as nnU-Net does."
         )
     return Names(dataset, "…", name, configurations[0])
