@@ -27,12 +27,12 @@ from maskmed_nnu.visualization.case_pictures import Layer, colour_table, distinc
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 TINY = "tiny_network.png"
 COLUMNS = (
-    ("demo.png", 1, "Organs in CT-like volumes: MaskMed"),
+    ("demo.png", 1, "Organs: MaskMed"),
     ("demo_cells.png", 1, "Overlapping cells: IAUNet"),
-    (TINY, 0, "Wounds in photographs: SimpleUNet-16"),
+    (TINY, 0, "Wounds: SimpleUNet-16"),
 )
 """File, its row, and the title."""
-SIZE, GAP, TITLE = (300, 300), 8, 28
+SIZE, GAP, TITLE = (300, 300), 8, 38
 EDGE, TRAINING, UNSEEN, MINUTES = 128, 24, 9, 4
 CLASSES = ("wound", "slough")
 TRAINER = f"nnUNetTrainerSimpleUNet_{MINUTES}minutes"
@@ -147,7 +147,7 @@ def fitted(panel: Image.Image) -> Image.Image:
 def compose() -> Image.Image:
     width = len(COLUMNS) * (SIZE[0] + GAP) - GAP
     picture = Image.new("RGB", (width, TITLE + 2 * SIZE[1] + GAP), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=15)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=24)
     for column, (name, row, title) in enumerate(COLUMNS):
         left = column * (SIZE[0] + GAP)
         draw.text((left + SIZE[0] // 2, TITLE // 2), title, fill="black", font=font, anchor="mm")
