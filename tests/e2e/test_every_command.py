@@ -168,7 +168,7 @@ class Model:
         assert "absent.zip does not exist" in self.refused(install, self.place("absent.zip"), **elsewhere)
         damaged = self.place("damaged.zip")
         damaged.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
-        assert "damaged.zip is damaged or cut off" in self.refused(install, damaged, **elsewhere)
+        assert "damaged.zip is damaged or truncated" in self.refused(install, damaged, **elsewhere)
         assert not list(self.place("results").iterdir())
         installed = self.run(install, archive, **elsewhere)
         assert f"-d {self.dataset} -tr {self.trainer} -p {self.plans} -c 2d -f 0" in installed
