@@ -147,7 +147,7 @@ def predict_big(
 def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:
     if output.suffix != ENDING:
         raise InputError(
-            f"{output} is no name of an OME-Zarr; the labels of an image in windows go to NAME.ome{ENDING}."
+            f"{output} is not a name of an OME-Zarr; the labels of an image in windows go to NAME.ome{ENDING}."
         )
     refuse_output_over_input([output], [source])
     refuse_image_folder(output.parent)

@@ -131,9 +131,14 @@ def test_what_is_not_predicted_in_windows_is_refused(tmp_path, monkeypatch):
     image = write_ome_zarr(tmp_path / "big.zarr", ids, "YX")
     (tmp_path / "folder").mkdir()
     for source, output, options, said in (
-        (image, "labels.tif", {}, "labels.tif is no name of an OME-Zarr"),
+        (image, "labels.tif", {}, "labels.tif is not a name of an OME-Zarr"),
         (image, "big.zarr", {}, "is the input folder"),
-        (image, "l.zarr", {"window": (10, 90)}, "A window of 10 × 90 pixels is none for this model; legal are 2 edges"),
+        (
+            image,
+            "l.zarr",
+            {"window": (10, 90)},
+            "A window of 10 × 90 pixels is not legal for this model; legal are 2 edges",
+        ),
         (image, "l.zarr", {"part": 3, "parts": 3}, "no part 3 of 3; legal are 0 to 2"),
         (tmp_path / "folder", "l.zarr", {}, "cannot be read as Zarr"),
         (write_ome_zarr(tmp_path / "t.zarr", np.stack([ids] * 2), "TYX"), "l.zarr", {}, "has 2 time points"),
@@ -163,7 +168,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert main([*command, "--parts", "2", "--part", "1"]) == 0
     assert "0 of 1 window predicted; 1 window left for other parts" in capsys.readouterr().out
     assert main([*command, "--parts", "2", "--part", "0"]) == 0
-    assert "all windows are predicted; the same command without --parts joins them" in capsys.readouterr().out
+    assert "all windows are predicted; run the same command without --parts to merge them" in capsys.readouterr().out
     assert main(command) == 0
     number = len(np.unique(truth)) - 1
     assert f"{number} objects: {output}\ntable of the objects: {tmp_path / 'labels.csv'}" in capsys.readouterr().out

@@ -280,7 +280,10 @@ def test_a_spacing_that_is_given_is_that_of_the_files(cells, tmp_path):
 
 def test_other_endings_and_the_input_are_refused(cells, tmp_path):
     result = cells.predict(picture())
-    with pytest.raises(mm.InputError, match=r"x.json has no ending .* for other tools .geojson, .zip, .seg.nrrd, .txt"):
+    with pytest.raises(
+        mm.InputError,
+        match=r"x.json has no file ending of a label map; .* for other tools .geojson, .zip, .seg.nrrd, .txt",
+    ):
         result.save(tmp_path / "x.json")
     with pytest.raises(mm.InputError, match="There is no folder"):
         result.save(tmp_path / "no" / "x.zip")

@@ -277,7 +277,9 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
     ):
         broken.write_text(content)
         assert sentence in refused(command(truth, prediction, "--scores", broken), capsys)
-    assert "none is not a folder; make it" in refused(command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys)
+    assert "none is not a folder; make it" in refused(
+        command(truth, prediction, "--json", tmp_path / "none" / "a.json"), capsys
+    )
     assert "none does not exist" in refused(command(tmp_path / "none", tmp_path / "none"), capsys)
     coco, earlier = tmp_path / "predictions_coco.json", tmp_path / "earlier.json"
     coco.write_text(json.dumps(results(truth, 0.5)))

@@ -274,7 +274,9 @@ def test_damaged_records_and_results_cost_a_line_and_a_prediction(model, images,
     (out / "predicted_by.json").write_text(json.dumps(names))
     capsys.readouterr()
     assert predict(model, folder, out) == 0
-    assert "because there is no record of the images that they were predicted from: a, b, c\n" in capsys.readouterr().out
+    assert (
+        "because there is no record of the images that they were predicted from: a, b, c\n" in capsys.readouterr().out
+    )
 
 
 def test_a_model_that_was_trained_again_and_other_options_are_another_model(model, images, tmp_path, capsys):
