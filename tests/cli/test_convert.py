@@ -215,8 +215,8 @@ def test_what_is_no_orientation(code, capsys):
         ("--reorient RAS --output out", "name it as images, and the copy as output"),
         ("--reorient RAS --images in --output out --masks m", "masks cannot be combined with reorient"),
         ("--reorient RAS --images in --output out --id 5 --name A", "id, name cannot be combined with reorient"),
-        ("--images in --masks m --name A", "id and name of the data set are missing"),
-        ("--images in --masks m --id 5", "id and name of the data set are missing"),
+        ("--images in --masks m --name A", "The data set needs both id and name"),
+        ("--images in --masks m --id 5", "The data set needs both id and name"),
     ],
 )
 def test_options_that_do_not_go_together(line, said, capsys):

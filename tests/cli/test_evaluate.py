@@ -293,7 +293,7 @@ def test_other_refusals(cells: tuple[Path, Path], tmp_path: Path, capsys: pytest
     assert [path.read_bytes() for path in inputs] == before
     for _ in range(2):
         assert main(command(truth, prediction, "--json", earlier)) == 0
-    assert "at least 1" in refused(command(truth, prediction, "--max-detections", "0"), capsys)
+    assert "give 1 or more" in refused(command(truth, prediction, "--max-detections", "0"), capsys)
     assert "holds no file that ends in .tif" in refused(command(truth.parent, prediction), capsys)
     (truth.parent / "dataset.json").unlink()
     assert "No dataset.json declares objects" in refused(command(truth, prediction, "--flat"), capsys)

@@ -212,7 +212,7 @@ def test_colours_are_refused(tmp_path: Path) -> None:
     rgb = np.zeros((9, 8, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "x.nii")
     for name in ("x.png", "alpha.png", "x.tif", "x.nii"):
-        with pytest.raises(InputError, match=f"{name} is a picture in colour"):
+        with pytest.raises(InputError, match=f"{name} is a colour image"):
             read_ids(tmp_path / name, overlap_layers=False)
     tifffile.imwrite(tmp_path / "planes.tif", _noise((3, 8, 9)), photometric="rgb")  # a guess of tifffile's at 3 planes
     with pytest.raises(InputError, match='photometric="minisblack"'):

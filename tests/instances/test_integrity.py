@@ -61,7 +61,7 @@ def test_ids_that_wrapped_in_8_bits_are_found() -> None:
     assert check_label_map(ids[None], NUCLEI).faults == []
     (fault,) = check_label_map(ids[None].astype(np.uint8), NUCLEI).faults
     assert fault.startswith(
-        "It holds ids that wrapped: the highest one is 255, the last of 8 bits, and the ids 1, 2, 3"
+        "It holds ids that overflowed: the highest one is 255, the last of 8 bits, and the ids 1, 2, 3"
     )
 
 

@@ -101,7 +101,7 @@ def test_a_nifti_that_lies_nowhere_says_so(tmp_path, offset, number):
     content[offset : offset + 4] = np.float32(number).tobytes()
     content[252:254] = np.int16(offset == 268).tobytes()  # qform_code
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.nii does not say where its voxels lie"):
+    with pytest.raises(InputError, match=r"x\.nii does not define the position of its voxels"):
         formats.read(path)
 
 

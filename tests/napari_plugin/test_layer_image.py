@@ -126,7 +126,7 @@ def test_a_channel_axis_that_is_turned_into_space_is_refused(part):
     matrix = np.eye(5 if part == "affine" else 4)
     matrix[0, 2] = 0.3
     layer = fake_layer(np.zeros((2, 3, 4, 5)), **{part: matrix})
-    with pytest.raises(InputError, match="The place of layer CT mixes its axis 0 with those that are segmented"):
+    with pytest.raises(InputError, match="The position of layer CT mixes its axis 0 with those that are segmented"):
         layer_image([layer], fake_reader(("a", "b"), volumes=True))
 
 
@@ -169,13 +169,13 @@ def test_an_affine_that_holds_the_scale():
 
 def test_units_of_some_axes_are_refused():
     layer = fake_layer(np.zeros((3, 4, 5)), scale=(2, 0.5, 0.5), units=(PIXEL, UM, UM))
-    with pytest.raises(InputError, match="Layer CT has units of length along some of its axes only; set them for all"):
+    with pytest.raises(InputError, match="Layer CT has units of length along only some of its axes; set them for all"):
         layer_image([layer], fake_reader(volumes=True, planned=[2, 0.5, 0.5]))
     assert layer_image([layer], fake_reader(volumes=True)).spacing is None
 
 
 def test_pixels_for_a_model_of_millimetres_are_refused():
-    with pytest.raises(InputError, match="Layer CT tells neither scale nor units, .* of about 3 × 0.8 × 0.8 mm; set"):
+    with pytest.raises(InputError, match="Layer CT has neither scale nor units, .* of about 3 × 0.8 × 0.8 mm; set"):
         layer_image([fake_layer(np.zeros((3, 4, 5)))], fake_reader(volumes=True, planned=[3, 0.8, 0.8]))
 
 
@@ -227,7 +227,7 @@ def test_channels_in_layers_of_their_own():
     np.testing.assert_array_equal(given.array, [first, second])
     assert given.axes == "CZYX"
     for other in (fake_layer(second[:2], name="PET"), fake_layer(second, name="PET", translate=np.array([0, 1, 0]))):
-        with pytest.raises(InputError, match="The layers CT and PET do not lie on one grid"):
+        with pytest.raises(InputError, match="The layers CT and PET are not on one grid"):
             layer_image([fake_layer(first), other], reader)
 
 

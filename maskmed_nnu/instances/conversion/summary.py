@@ -28,7 +28,7 @@ def summary_lines(
         lines.append(f"empty      {count(empty, 'mask')} without foreground")
     clipped = sum(s.clipped for s in summaries)
     if clipped:
-        lines.append(f"clipped    {count(clipped, 'object')} that extend beyond the image, clipped at its border")
+        lines.append(f"clipped    {count(clipped, 'object')} drawn beyond the image, clipped at its border")
     renumbered = [s.name for s in summaries if s.highest > MAX_KEPT_ID]
     if renumbered:
         which = format_list(renumbered, MAX_NAMES)

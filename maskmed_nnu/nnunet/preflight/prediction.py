@@ -103,7 +103,7 @@ def _fold_faults(model: Path, prediction: Prediction) -> Iterator[Fault]:
     missing = [str(fold) for fold in prediction.folds if str(fold) not in trained]
     for name in (f"fold_{fold}/{checkpoint}" for fold in prediction.folds if str(fold) in trained):
         if not is_whole(model / name):
-            yield Fault(name, "it is damaged or cut off", "copy it again, or take another one with -chk", model)
+            yield Fault(name, "it is damaged or truncated", "copy it again, or take another one with -chk", model)
     if not missing:
         return
     if trained:

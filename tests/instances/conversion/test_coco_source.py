@@ -68,7 +68,7 @@ def test_refused_and_clipped_objects_are_told_and_listed(tmp_path):
     json_file, images = coco(tmp_path, [square(2, 2, 10), square(2, 35, 10), *outside])
     folder = target(tmp_path)
     lines = convert(CocoSource(json_file, images), folder).lines
-    assert "clipped    1 object drawn beyond the image, cut off at its border" in lines
+    assert "clipped    1 object drawn beyond the image, clipped at its border" in lines
     assert "refused    25 objects:" in lines
     assert any("a.png: annotation 3: it is completely outside the image of 40 × 30 pixels" in line for line in lines)
     assert lines[-1].strip() == "and 5 more, listed in conversion.txt of the data set"

@@ -80,7 +80,7 @@ def test_classes_become_panoptic_ids_and_keep_their_names(tmp_path):
     np.testing.assert_array_equal(written // 1000, (mask == 7) + 2 * (mask == 200))
     assert "objects    3 (1 core: 2, 2 edema: 1)" in done.lines
     assert (
-        "note       objects are connected components of a class; what touches, if only at a corner, is one"
+        "note       objects are connected components of a class; components that touch, even at a corner, are one object"
         in done.lines
     )
     with pytest.raises(InputError, match="gives 1 name, but the masks hold 2 values beside 0: 7, 200"):
@@ -158,7 +158,7 @@ def test_some_classes_of_a_raw_data_set(tmp_path):
     assert description["labels"] == {"background": 0, "tumour": 1} and "label_divisor" not in description
     found = objects(target)
     assert found.ids.sum() == 8 and len(found.classes) == 1
-    assert "note       liver became background, as the classes to take are others" in done.lines
+    assert "note       liver became background, because other classes were chosen" in done.lines
     renamed = tmp_path / "renamed"
     renamed.mkdir()
     assert run(renamed, *parts, class_names=["a", "b"])[2]["labels"] == {"background": 0, "a": 1, "b": 2}

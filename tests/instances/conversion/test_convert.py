@@ -154,5 +154,5 @@ def test_renamed_cases_are_told(tmp_path):
     for folder, ending in ((images, ".png"), (masks, ".tif")):
         (folder / f"c1{ending}").rename(folder / f"c1_seg{ending}")
     lines = convert(LabelMapSource(images, masks, "cell"), target(tmp_path)).lines
-    assert "renamed    1 case, as nnU-Net and every file system take them: c1_seg → c1-seg" in lines
+    assert "renamed    1 case, so that nnU-Net and every file system accept them: c1_seg → c1-seg" in lines
     assert (target(tmp_path) / "labelsTr" / "c1-seg.png").is_file()

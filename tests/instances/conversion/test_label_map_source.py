@@ -92,7 +92,7 @@ def test_objects_in_pieces_are_told_and_split_on_request(tmp_path):
 def test_pairs_that_do_not_fit_are_refused(tmp_path):
     images, masks = label_maps(tmp_path)
     (masks / "c1.tif").unlink()
-    with pytest.raises(InputError, match=r"No mask in .* for c1.png; a mask has its image's name"):
+    with pytest.raises(InputError, match=r"No mask in .* for c1.png; a mask has the name of its image"):
         LabelMapSource(images, masks, "cell")
     save(images / "c0.jpg", picture())
     with pytest.raises(InputError, match="c0.jpg and c0.png .* claim the same case c0"):

@@ -72,9 +72,7 @@ def test_the_exact_spelling_comes_first(tmp_path: Path) -> None:
 
 def test_two_names_never_share_a_file(tmp_path: Path) -> None:
     make(tmp_path, "c0.png")
-    with pytest.raises(
-        InputError, match=r"train\\c0.png and val\\c0.png, both listed in x.json, are found as one file"
-    ):
+    with pytest.raises(InputError, match=r"train\\c0.png and val\\c0.png, both listed in x.json, are the same file"):
         found(tmp_path, "train\\c0.png", "val\\c0.png")
 
 

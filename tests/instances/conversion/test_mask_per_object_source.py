@@ -46,7 +46,7 @@ def test_dsb_folders_that_do_not_fit_are_refused(tmp_path):
         convert(MaskPerObjectSource(tmp_path / "dsb", "cell"), target(tmp_path))
     blurred = gaussian_filter(np.uint8(255) * (cells() == cells().max()), 1)
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", blurred)
-    with pytest.raises(InputError, match="greys at its rim, as resizing with interpolation"):
+    with pytest.raises(InputError, match="greys at its edges, as left by interpolation"):
         convert(MaskPerObjectSource(tmp_path / "dsb", "cell"), target(tmp_path))
     save(tmp_path / "dsb" / "a" / "masks" / "m.png", np.ones((5, 5), np.uint8))
     with pytest.raises(InputError, match="has the size 5 × 5"):

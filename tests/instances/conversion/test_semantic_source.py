@@ -35,7 +35,7 @@ def test_semantic_names_and_what_is_refused_of_them(tmp_path):
     folder, source = target(tmp_path), SemanticSource(tmp_path / "images", tmp_path / "masks")
     for names, said in (
         (["wound"], "gives 1 name, but the masks hold 2 values beside 0: 1, 255"),
-        (["ignore", "x"], "'ignore', which has a meaning"),
+        (["ignore", "x"], "'ignore', which is reserved in nnU-Net"),
         (["x", "x"], "'x' is named twice"),
     ):
         with pytest.raises(InputError, match=said):

@@ -133,7 +133,7 @@ def test_the_axes_of_hyperstacks_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "shape", "mask", "sentence"),
     [
-        ("ZYX", (3, *SHAPE), SHAPE, r"ZYX \(3 × 30 × 40\), but its annotation is flat and fits no slices"),
+        ("ZYX", (3, *SHAPE), SHAPE, r"ZYX \(3 × 30 × 40\), but its annotation is 2D and does not fit slices"),
         ("CYX", (3, *SHAPE), (3, *SHAPE), r"CYX \(3 × 30 × 40\), but its annotation is a stack of slices"),
         ("TYX", (3, *SHAPE), (3, *SHAPE), r"TYX \(3 × 30 × 40\), and T is time: 3 frames"),
     ],
@@ -174,7 +174,7 @@ def test_a_link_to_nothing_is_no_image_that_may_be_left_out(tmp_path):
     images, masks = label_maps(tmp_path)
     (images / "c1.png").unlink()
     (images / "c1.png").symlink_to("elsewhere.png")
-    with pytest.raises(InputError, match=r"c1\.png is a link to a file that is not there"):
+    with pytest.raises(InputError, match=r"c1\.png is a link to a missing file"):
         convert(LabelMapSource(images, masks, "cell"), target(tmp_path))
 
 

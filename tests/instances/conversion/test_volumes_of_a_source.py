@@ -59,7 +59,9 @@ def stack(values: np.ndarray) -> np.ndarray:
 def test_a_mask_elsewhere(tmp_path, mask, unit, sentence, semantic):
     save(tmp_path / "images" / "a.nii.gz", stack(IMAGE), unit=unit)
     save(tmp_path / "masks" / "a.nii.gz", stack(IDS), mask, unit)
-    with pytest.raises(InputError, match=rf"masks/a.nii.gz is not where its image a.nii.gz is: it has .*{sentence}"):
+    with pytest.raises(
+        InputError, match=rf"masks/a.nii.gz is not at the position of its image a.nii.gz: it has .*{sentence}"
+    ):
         run(tmp_path, semantic)
 
 
@@ -130,7 +132,7 @@ def test_the_third_axis_of_a_nifti_is_space_unless_it_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
-        (IDS, r"images/a.nii.gz has the axes ZYX \(4 × 24 × 26\), but its annotation is flat and fits no slices"),
+        (IDS, r"images/a.nii.gz has the axes ZYX \(4 × 24 × 26\), but its annotation is 2D and does not fit slices"),
         (stack(IDS)[:3], "masks/a.nii.gz has the size 3 × 24 × 26, but its image a.nii.gz has 4 × 24 × 26"),
         (
             np.where(stack(IDS) > 1, np.nan, stack(IDS)).astype(np.float32),
@@ -166,7 +168,7 @@ def test_the_spacing_of_stacks_is_told_or_given(tmp_path):
     save(parts[0] / "a.nii.gz", stack(IMAGE))
     shutil.rmtree(parts[1])
     save(parts[1] / "a.nii.gz", stack(IDS))
-    with pytest.raises(InputError, match="a.nii.gz is not a TIFF stack, whose spacing"):
+    with pytest.raises(InputError, match="a.nii.gz is not a TIFF stack, to which spacing applies"):
         convert(LabelMapSource(*parts, "cell", spacing=(5.0, 1.0, 2.0)), tmp_path / "Dataset012_T")
 
 
@@ -181,6 +183,4 @@ def test_stacks_without_a_spacing_are_told(tmp_path):
                 tmp_path / part / f"{name}.tif", stack(values.astype(np.uint16)), imagej=True, resolution=(2, 2), **told
             )
     done, _ = run(tmp_path)
-    assert "note       1 stack without a spacing, whose voxels count as cubes: a.tif; give it as spacing" in "\n".join(
-        done.lines
-    )
+    assert "note       1 stack without a spacing, treated as isotropic: a.tif; give spacing" in "\n".join(done.lines)

@@ -158,7 +158,9 @@ def test_what_does_not_say_how_it_lies_is_refused(tmp_path):
     image.set_qform(None, 0)
     image.set_sform(None, 0)
     nibabel.save(image, tmp_path / "a.nii")
-    with pytest.raises(InputError, match="a.nii does not say how it lies, because its qform_code and sform_code are 0"):
+    with pytest.raises(
+        InputError, match="a.nii does not define its orientation, because its qform_code and sform_code are 0"
+    ):
         turn(tmp_path / "a.nii", "RAS")
 
 

@@ -276,7 +276,7 @@ def test_pictures_of_several_frames_and_false_endings_are_refused(tmp_path: Path
         formats.read(tmp_path / "x.png")
     with pytest.raises(InputError, match=r"x\.bmp is a GIF file with the wrong ending"):
         formats.read(tmp_path / "x.bmp")
-    with pytest.raises(InputError, match=r"y\.png is a TIFF file under another ending"):
+    with pytest.raises(InputError, match=r"y\.png is a TIFF file with the wrong ending"):
         formats.read(tmp_path / "y.png")
     frames[0].save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=frames[1:], quality=100)
     frames[0].save(tmp_path / "one.jpg", quality=100)  # the first picture is the one that viewers show

@@ -192,7 +192,10 @@ def test_what_cannot_be_compared(train):
 
 def test_fold_all_is_nothing_to_compare_by(train):
     model = train(folds={"all": 0.5})
-    with pytest.raises(InputError, match="Fold 0 of .* is not trained; fold all, which is, has seen .*; train: nnUNet"):
+    with pytest.raises(
+        InputError,
+        match="Fold 0 of .* is not trained; fold all is, but it was validated on its training cases; train: nnUNet",
+    ):
         accumulate_cv_results(str(model.folder), str(model.folder / "merged"), [0])
     assert not (model.folder / "merged").exists()
 
@@ -282,7 +285,7 @@ def test_zips_that_cannot_be_installed(train, tmp_path, monkeypatch):
     rotten[whole.index(b"Dataset010") + 150] ^= 255  # inside of the first file
     for content in (whole[: len(whole) // 2], bytes(rotten)):
         archive.write_bytes(content)
-        with pytest.raises(InputError, match="model.zip is damaged or cut off .* nothing was installed"):
+        with pytest.raises(InputError, match="model.zip is damaged or truncated .* nothing was installed"):
             install_model_from_zip_file(str(archive))
         assert not list(fresh.iterdir())
     archive.write_bytes(whole)

@@ -222,7 +222,7 @@ def test_label_files_that_predictions_could_not_be_written_as_are_refused(nnunet
 
 def test_a_data_set_without_objects_is_refused(make_plans):
     for kind in ("stuff", "absent"):
-        with pytest.raises(InputError, match="no objects: all 2 label files are without an id of cell"):
+        with pytest.raises(InputError, match="no objects: all 2 label files lack an id of cell"):
             make_plans(statistics_of(kind=kind))
 
 

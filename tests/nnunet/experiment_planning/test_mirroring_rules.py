@@ -92,7 +92,7 @@ def test_one_class_is_mirrored_everywhere(nnunet_env):
     described = write_bodies(nnunet_env.raw, ["LPS"] * 2, relabel={2: 1, 3: 1}, labels={"background": 0, "all": 1})
     found = find_mirroring(NAME, described)
     assert section_for(found, [0, 1, 2], 3)["axes"] == [0, 1, 2]
-    assert list(say(found))[1:] == ["  One class cannot be taken for another."]
+    assert list(say(found))[1:] == ["  One class cannot be confused with another."]
 
 
 def test_no_labelled_voxel(nnunet_env):
@@ -140,7 +140,7 @@ def test_labels_that_preprocessing_has_copied(nnunet_env):
     shutil.rmtree(nnunet_env.raw / NAME)
     after = find_mirroring(NAME, described, labels=copied)
     assert all(section_for(found, [0, 1, 2], 3)["swap"] == {"2": [[1, 2]]} for found in (before, after))
-    bright = "  The raw images are missing, so nobody looked whether partners are equally bright."
+    bright = "  The raw images are missing, so the brightness of partners was not compared."
     assert bright in say(after) and bright not in say(before)
 
 

@@ -148,7 +148,7 @@ def volume_of_a_flat_label(folder: Path) -> None:
 FAULTS = [
     (interpolated, r"labelsTr/a\.tif: It is not a label map: .* resize it with nearest neighbour only"),
     (saved_as_jpeg, r"labelsTr/a\.tif is compressed as a JPEG inside its TIFF"),
-    (reserved_names, r"(?s)has 2 faults.*'a_seg' ends in _seg.*case names C and c are one name where case does not"),
+    (reserved_names, r"(?s)has 2 faults.*'a_seg' ends in _seg.*case names C and c are the same name on s"),
     (negative, r"labelsTr/a\.tif: The mask holds the negative value -25536"),
     (float_mask, r"labelsTr/a\.tif: The mask holds 0.25"),
     (undeclared, r"labelsTr/c\.tif: Id 2001 is of class 2 .* its classes are 1 cell"),
@@ -159,7 +159,10 @@ FAULTS = [
     (truncated, r"labelsTr/c\.tif cannot be read"),
     (truncated_image, r"imagesTr/c_0000\.tif cannot be read"),
     (no_number, r"imagesTr/a_0000\.tif: 2 of 576 values are NaN or infinite; replace them"),
-    (volume_of_a_flat_label, r"labelsTr/a\.tif has the size 24 × 24, its image 5 × 24 × 24; .* share one grid"),
+    (
+        volume_of_a_flat_label,
+        r"labelsTr/a\.tif has the size 24 × 24, its image 5 × 24 × 24; .* must be on the same grid",
+    ),
     (another_channel, r"a_0000\.tif: 1 channel, but dataset\.json names 2"),
     (other_voxels, r"labelsTr/a\.tif has voxels of 1 × 1 µm, but its image a_0000\.tif of 0\.5 × 0\.5"),
     (too_many, r"labelsTr/a\.tif: It holds 39999 objects, but at most 32767"),
@@ -314,6 +317,6 @@ def test_labels_elsewhere_are_a_fault(nnunet_env) -> None:
         sitk.WriteImage(image, str(folder / part / f"{file}.nii.gz"))
     declare(folder, file_ending=".nii.gz", numTraining=1)
     with pytest.raises(
-        InputError, match=r"has 1 fault:\n- .*labelsTr/a.nii.gz is not where its image .* 3 voxels away"
+        InputError, match=r"has 1 fault:\n- .*labelsTr/a.nii.gz is not at the position of its image .* 3 voxels away"
     ):
         verify(folder)

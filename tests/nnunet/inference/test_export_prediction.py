@@ -290,7 +290,7 @@ def test_a_label_map_that_did_not_fit_on_the_disk_is_neither_kept_nor_recorded(t
     assert cases_to_predict([case], model) == ([], [])
     before = case.outputs[0].read_bytes()
     for earlier in (True, False):
-        with pytest.raises(InputError, match=r"x\.nii\.gz could not be written whole; make room"):
+        with pytest.raises(InputError, match=r"x\.nii\.gz could not be written completely; make room"):
             run(damage=True)
         assert cases_to_predict([case], model)[0] == [0] and case.outputs[0].exists() == earlier
         assert not list(tmp_path.glob("*partial*")) and (not earlier or case.outputs[0].read_bytes() == before)

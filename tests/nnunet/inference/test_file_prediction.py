@@ -80,7 +80,7 @@ def test_a_case_counts_as_predicted_once_all_of_its_files_are_written(images, tm
     capsys.readouterr()
     predict(images, out, overwrite=False)
     printed = capsys.readouterr().out
-    assert "predicted again, because there is no record of what they were predicted from: b, c" in printed
+    assert "predicted again, because there is no record of the images that they were predicted from: b, c" in printed
     assert not half.exists() and other.exists()
     predict(images, out, overwrite=False)
     assert "3 of 3 cases are predicted already" in capsys.readouterr().out

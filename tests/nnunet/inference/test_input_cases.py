@@ -68,7 +68,10 @@ def test_pictures_in_colour_are_images_of_their_own(tmp_path):
     assert {case.name: len(case.files) for case in find_cases(tmp_path, channels=3)} == {**single, "grey": 3}
     Image.fromarray(grey).save(tmp_path / "frame_0001.png")
     (mixed,) = (case for case in find_cases(tmp_path, channels=3) if case.fault)
-    assert mixed.name == "frame" and "frame_0001.png holds one channel and frame_0000.png 3, though" in mixed.fault
+    assert (
+        mixed.name == "frame"
+        and "frame_0001.png holds one channel and frame_0000.png 3, but by their names" in mixed.fault
+    )
 
 
 def test_cases_as_nnunet_groups_them(tmp_path):

@@ -59,7 +59,7 @@ def test_a_path_that_is_no_model(folder, tmp_path):
         open_model(folder / "plans.json")
     with says("holds no plans.json, but models below it: name model."):
         open_model(tmp_path)
-    with says("No fold in … has a checkpoint_best.pth; there is checkpoint_final.pth, to be named as the checkpoint"):
+    with says("No fold in … has a checkpoint_best.pth; there is checkpoint_final.pth; give it as the checkpoint"):
         open_model(folder, checkpoint="checkpoint_best.pth")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "plans.pkl").touch()
@@ -76,17 +76,17 @@ def test_a_path_that_is_no_model(folder, tmp_path):
 def test_folds_that_are_not_there_or_damaged(folder):
     model = open_model(folder)
     for missing in (4, "4", [0, 4], (4,)):
-        with says("Fold 4 in … has no checkpoint_final.pth; the folds that have are 0, 1, all."):
+        with says("Fold 4 in … has no checkpoint_final.pth; the folds that have one are 0, 1, all."):
             model.choose_folds(missing)
     with says("No fold of … is named; the trained ones are 0, 1, all."):
         model.choose_folds([])
     file = folder / "fold_1" / "checkpoint_final.pth"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with says("checkpoint_final.pth is damaged or cut off; copy it again"):
+    with says("checkpoint_final.pth is damaged or truncated; copy it again"):
         model.choose_folds([0, 1])
     file.write_bytes(whole[:300] + bytes(200) + whole[500:])  # its table of contents is whole
-    with pytest.raises(InputError, match="damaged or cut off"):
+    with pytest.raises(InputError, match="damaged or truncated"):
         model.predictor(["1"], device="cpu", mirroring=True)
 
 
@@ -117,7 +117,7 @@ def test_models_that_do_not_fit_what_is_installed(folder):
     plans = json.loads((folder / "plans.json").read_text())
     plans["configurations"]["2d"].pop("architecture")
     (folder / "plans.json").write_text(json.dumps(plans))
-    with pytest.warns(UserWarning, match="old nnU-Net plans"), says("cannot be used by nnU-Net 2.8… another release"):
+    with pytest.warns(UserWarning, match="old nnU-Net plans"), says("cannot be used by nnU-Net 2.8… another version"):
         load()
 
 

@@ -55,7 +55,7 @@ def test_what_another_network_writes_under_the_name_is_not_recorded(case):
     with recording(case.folder, case.name, {"plans_name": "nnUNetPlans"}) as outputs:
         assert outputs == []
     assert cases_to_predict([case], MODEL)[1] == [
-        "predicted again, because there is no record of what they were predicted from: x"
+        "predicted again, because there is no record of the images that they were predicted from: x"
     ]
 
 

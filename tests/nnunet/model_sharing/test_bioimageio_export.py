@@ -68,7 +68,7 @@ def test_the_zoos_own_test_passes(tmp_path, network):
         ({"licence": None}, "requires the licence of the model, and none is given"),
         ({"precision": "float16"}, "precision applies to packages"),
         ({"format": "tflite"}, "There is no format 'tflite' for models; legal are package, onnx, bioimageio"),
-        ({"format": "onnx"}, "An ONNX file has no room for example, authors, licence"),
+        ({"format": "onnx"}, "An ONNX file cannot contain example, authors, licence"),
     ],
 )
 def test_what_is_refused(tmp_path, options, fault):

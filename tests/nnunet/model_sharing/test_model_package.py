@@ -101,7 +101,7 @@ def test_folds_are_chosen(folder, tmp_path):
     assert open_model(file).folds == ("1",)
     (ours,), (theirs,) = predictor(file).list_of_parameters, predictor(folder, ["1"]).list_of_parameters
     assert all(torch.equal(ours[name], theirs[name].half().float()) for name in theirs)
-    with pytest.raises(InputError, match=r"Fold 0 in .*x\.zip is not in the package; the folds that have are 1"):
+    with pytest.raises(InputError, match=r"Fold 0 in .*x\.zip is not in the package; the folds that have one are 1"):
         predictor(file, ["0"])
 
 
@@ -156,7 +156,7 @@ def test_where_a_package_is_not_written(folder, package, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"precision": "int8"}, "The precision 'int8' does not exist for weights; legal are float16 and float32"),
+        ({"precision": "int8"}, "'int8' is not a precision of weights; legal are float16 and float32"),
         ({"folds": 7}, "Fold 7 in .* has no checkpoint_final.pth"),
         ({"example": "missing.png"}, "The example missing.png is not a file"),
         ({"example": __file__}, "is not an image; its ending must be one of .nii.gz, .nii, "),
@@ -271,7 +271,7 @@ def test_files_that_are_missing_extra_or_wrong(package, change, fault):
 def test_checksums_and_sizes(package):
     files = contents(package)
     for content in (files["plans.json"].replace(b"ZScoreNorm", b"ZSc0reNorm"), files["plans.json"] + b" "):
-        with pytest.raises(InputError, match=r"plans\.json has another (size|checksum) than package\.json says"):
+        with pytest.raises(InputError, match=r"plans\.json does not have the (size|checksum) given in package\.json"):
             open_model(write(package, files | {"plans.json": content}, sums=False))
 
 

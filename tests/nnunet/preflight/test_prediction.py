@@ -52,7 +52,7 @@ def test_folds(model, images, nnunet_env):
 
 def test_a_checkpoint_that_was_cut_off(model, images):
     (model / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK\3\4 and no more")
-    assert found(model, images) == f"{model}/fold_0/checkpoint_final.pth: it is damaged or cut off; " + (
+    assert found(model, images) == f"{model}/fold_0/checkpoint_final.pth: it is damaged or truncated; " + (
         "copy it again, or take another one with -chk."
     )
 

@@ -124,7 +124,7 @@ def test_a_checkpoint_that_was_cut_off(root, nnunet_env):
     (fold / "checkpoint_final.pth").rename(fold / "checkpoint_latest.pth")
     (fold / "checkpoint_latest.pth").write_bytes(b"")
     assert found() == ""
-    assert "fold_0/checkpoint_latest.pth: it is damaged or cut off; copy it again" in found(continues=True)
+    assert "fold_0/checkpoint_latest.pth: it is damaged or truncated; copy it again" in found(continues=True)
 
 
 def test_room_for_checkpoints(root, monkeypatch):

@@ -48,7 +48,7 @@ def test_one_grid_has_no_issues(tmp_path):
 @pytest.mark.parametrize("reader", ["SimpleITKIO", "InstanceIO", "NibabelIO", "SimpleITKIOWithReorient"])
 def test_labels_elsewhere(tmp_path, reader):
     (fault,) = check(tmp_path, moved(), reader=reader).faults
-    assert "a.nii.gz is not where its image a_0000.nii.gz is: it has its first voxel" in fault
+    assert "a.nii.gz is not at the position of its image a_0000.nii.gz: it has its first voxel" in fault
     assert "20 voxels away" in fault
 
 
