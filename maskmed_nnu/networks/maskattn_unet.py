@@ -206,7 +206,7 @@ class MaskAttnUNet(nn.Module):
         if legal != tuple(image.shape[2:]):
             raise InputError(
                 f"The patch {tuple(image.shape[2:])} is not a multiple of {self.tile_divisor} of at least "
-                f"twice that, which the scales of the network require; the next legal patch is {legal} (patch_size in the "
+                f"twice that, as the scales of the network require; the next legal patch is {legal} (patch_size in the "
                 "plans)."
             )
 

@@ -163,7 +163,8 @@ def test_repeats_are_told(tmp_path: Path) -> None:
     assert counts(file) == [4, 2]
     assert [note.split("; ")[0] for note in file.notes] == [
         "1 annotation listed twice, counted once",
-        "1 annotation with the class and mask of another one but a different id, kept as objects that overlap completely",
+        "1 annotation with the class and mask of another one but a different id, "
+        "kept as objects that overlap completely",
         "2 annotations with different masks share an id, all kept",
     ]
     assert read(tmp_path, document()).notes == []

@@ -106,7 +106,7 @@ def image_windows(predictor: Any, shape: Sequence[int], edges: Sequence[int] | N
     chosen = list(edges) if edges is not None else block_edges([2**31] * len(patch), patch, VOXELS)
     if len(chosen) != len(patch) or any(edge < least for edge, least in zip(chosen, patch, strict=True)):
         raise InputError(
-            f"A window of {format_shape(chosen)} pixels is not legal for this model; legal are {len(patch)} edges of at "
+            f"A window of {format_shape(chosen)} pixels does not fit this model; legal are {len(patch)} edges of at "
             f"least {format_shape(patch)}."
         )
     return plan_tiles(shape, chosen, overlap)

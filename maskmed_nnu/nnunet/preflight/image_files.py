@@ -72,7 +72,7 @@ def folder_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fau
 def broken_faults(folder: Folder, where: str, root: Path | None) -> Iterator[Fault]:
     """Of files that are none."""
     if folder.broken:
-        what = f"{count(len(folder.broken), 'file')} that are empty or broken links: {named(folder.broken)}"
+        what = f"{count(len(folder.broken), 'unreadable file')} (empty, or a broken link): {named(folder.broken)}"
         yield Fault(where, what, "copy them again", root)
 
 

@@ -143,7 +143,7 @@ _RENAME = "rename its images and its label map"
 def _label_faults(cases: list[str], labels: Folder, root: Path) -> Iterator[Fault]:
     ending, where = labels.ending, labels.path.name
     if labels.broken:
-        what = f"{count(len(labels.broken), 'file')} that are empty or broken links: {named(labels.broken)}"
+        what = f"{count(len(labels.broken), 'unreadable file')} (empty, or a broken link): {named(labels.broken)}"
         yield Fault(where, what, "copy them again", root)
     stems = {name[: -len(ending)] for name in labels.files}
     numbered = [case for case in cases if case not in stems and f"{case}_0000" in stems]

@@ -80,8 +80,8 @@ def test_classes_become_panoptic_ids_and_keep_their_names(tmp_path):
     np.testing.assert_array_equal(written // 1000, (mask == 7) + 2 * (mask == 200))
     assert "objects    3 (1 core: 2, 2 edema: 1)" in done.lines
     assert (
-        "note       objects are connected components of a class; components that touch, even at a corner, are one object"
-        in done.lines
+        "note       objects are connected components of a class; "
+        "components that touch, even at a corner, are one object" in done.lines
     )
     with pytest.raises(InputError, match="gives 1 name, but the masks hold 2 values beside 0: 7, 200"):
         ComponentSource(tmp_path / "images", tmp_path / "masks", ["core"])

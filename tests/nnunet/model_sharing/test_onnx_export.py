@@ -391,7 +391,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
     model_folder(tmp_path / "model", [16, 16], built, [build(built).state_dict()])
     file = tmp_path / "x.onnx"
     for path, options, fault in (
-        (file, {"folds": [0, 3]}, "Fold 3 in .* has no checkpoint_final.pth; the folds that have are 0"),
+        (file, {"folds": [0, 3]}, "Fold 3 in .* has no checkpoint_final.pth; the folds that have one are 0"),
         (file, {"folds": []}, "No fold of .* is named"),
         (file, {"folds": "all"}, "Fold all in .* has no checkpoint_final.pth"),
         (tmp_path / "nowhere" / "x.onnx", {}, "nowhere is no folder; make it"),
@@ -420,7 +420,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
 
 def test_each_fold_finds_objects_of_its_own(tmp_path):
     folder = tiny_model(tmp_path / "model", "IAUNet", folds=(0, 1))
-    with pytest.raises(InputError, match="with 2 folds, which predict different objects, .* name one fold, such as 0"):
+    with pytest.raises(InputError, match="with 2 folds, which predict different objects .*; name one fold, such as 0"):
         export_onnx(folder, tmp_path / "x.onnx")
 
 

@@ -133,7 +133,7 @@ def test_plans_of_objects_in_volumes_pass():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"patch_size": [9, 64, 64]}, r"patch size \[9, 64, 64\] .* axis 0 by 16, and 9 is no .* it: 16 or 16"),
+        ({"patch_size": [9, 64, 64]}, r"patch size \[9, 64, 64\] .* axis 0 by 16, and 9 is not a multiple .* 16 or 16"),
         ({"window": [8, 32]}, r"arch_kwargs.window to \[8, 32\]; legal is one edge, or 3 edges, one for each axis"),
         (
             {"window": [8, 32, 0]},

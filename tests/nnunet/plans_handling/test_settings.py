@@ -229,7 +229,7 @@ def test_a_section_that_is_none(example):
         ("maskmed", "arch_kwargs", {"head_heads": 7}, "head_heads to 7; legal is a divisor of head_dim, which is 192"),
         ("maskmed", "arch_kwargs", {"head_levels": [4]}, "one or more of the levels 0 to 3"),
         ("maskmed", "arch_kwargs", {"head_levels": []}, "one or more of the levels 0 to 3"),
-        ("maskmed", "arch_kwargs", {"n_stages": 3}, "strides to .*; legal is a list of as many entries as n_stages"),
+        ("maskmed", "arch_kwargs", {"n_stages": 3}, "strides to .*; legal is a list of n_stages entries"),
         ("iaunet", "arch_kwargs", {"heads": 5}, "arch_kwargs.heads to 5; legal is a divisor of width, which is 64"),
         (
             "iaunet",

@@ -146,7 +146,7 @@ def test_training(nnunet_env, monkeypatch, call):
     assert "The training was not started, for 2 reasons" in refused(monkeypatch, training, "run_training_entry", TRAIN)
     # plans of ours with another trainer are ours, too
     mixed = "10 2d 0 -p MaskMedPlans -device cpu"
-    assert "splits_final.json: it holds no list" in refused(monkeypatch, training, "run_training_entry", mixed)
+    assert "splits_final.json: it holds not a list" in refused(monkeypatch, training, "run_training_entry", mixed)
     (root / "splits_final.json").unlink()
     assert call(training, "run_training_entry", f"{TRAIN} -device cpu") == ["get_trainer_from_args"]
     assert call(training, "run_training_entry", "10 2d 0 -device cpu") == ["get_trainer_from_args"]  # all stock

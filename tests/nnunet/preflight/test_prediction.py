@@ -106,7 +106,7 @@ def test_what_is_wrong_with_some_images_is_a_note_where_the_network_is_ours(mode
         "1 file whose header cannot be read: d_0000.nii.gz",
         "1 case with a gap in the channels' numbers: c;",
         "1 case with 2 files: b; dataset.json declares 1 channel",
-        "2 files without content, or links to nothing: e_0000.nii.gz, f_0000.nii.gz; copy them again; the others are",
+        "2 unreadable files (empty, or a broken link): e_0000.nii.gz, f_0000.nii.gz; copy them again; the others are",
     )
     assert found(model, images) == "" and all(what in found(model, images, notes=True) for what in wrong)
     (images / "a_0000.nii.gz").rename(images / "a_0001.nii.gz")
@@ -123,7 +123,7 @@ def test_parts():
         return [fault.sentence for fault in part_faults(*part, processes=processes)]
 
     assert said(0, 1) == said(2, 3) == said(0, 1, processes=0) == []
-    assert said(3, 3) == ["-part_id: there is no part 3 of 3 parts; take one from 0 to 2."]
+    assert said(3, 3) == ["-part_id: there is no part 3 of 3 parts; give a number from 0 to 2."]
     assert said(1, 1) == ["-part_id: there is no part 1 of 1 part; leave it out, or say -num_parts."]
     assert "every part would predict all images" in said(0, 3, processes=0)[0]
 
@@ -183,7 +183,7 @@ def test_images_stored_another_way_round_than_those_of_the_training(model, one_f
     mirrored(model, SWAP | {"orientations": {"LAS": 2, "LPS": 20}})
     assert found(model, one_flipped) == (
         "-i: of 3 images 1 is RPS (b_0000.nii.gz); in the training all were LAS or LPS, and the model tells left from "
-        f"right; turn the images first: maskmed convert --reorient LPS --images {one_flipped} --output NEW_FOLDER."
+        f"right; reorient the images first: maskmed convert --reorient LPS --images {one_flipped} --output NEW_FOLDER."
     )
     mirrored(model, SWAP | {"orientations": {"LPS": 20, "RPS": 1}})
     assert found(model, one_flipped) == ""

@@ -67,7 +67,7 @@ def test_an_empty_folder_one_of_another_ending_and_none(root):
     assert "no image ends with _0000.nii.gz; 1 with .png; convert the images to .nii.gz, or write" in only(root)
     (root / "imagesTr" / "a_0000.png").unlink()
     (root / "imagesTr" / "patient").mkdir()
-    assert "there are folders: patient; put the images there, not into folders below" in only(root)
+    assert "there are folders: patient; put the images there, not into subfolders" in only(root)
     (root / "imagesTr" / "patient").rmdir()
     (root / "imagesTr").rmdir()
     assert "imagesTr: there is no such folder" in only(root)
@@ -98,8 +98,8 @@ def test_links_to_nothing_and_empty_files(root):
     label.touch()
     found = [fault.what for fault in grave(root)]
     assert found == [
-        "1 file without content, or links to nothing: c0_0000.nii.gz",
-        "1 file without content, or links to nothing: c1.nii.gz",
+        "1 unreadable file (empty, or a broken link): c0_0000.nii.gz",
+        "1 unreadable file (empty, or a broken link): c1.nii.gz",
     ]
 
 
@@ -256,7 +256,7 @@ def test_which_data_set(nnunet_env):
     assert "rename Dataset10_X: names are as in Dataset010_NAME, with three digits" in planning(nnunet_env)[0]
     (nnunet_env.raw / "Dataset10_X").rename(nnunet_env.raw / "Dataset011_X")
     assert "there is no Dataset010_… in" in planning(nnunet_env)[0]
-    assert planning(nnunet_env)[0].endswith("take one of those there, Dataset011_X.")
+    assert planning(nnunet_env)[0].endswith("take one of the existing ones, Dataset011_X.")
     write_raw(nnunet_env.raw)
     (nnunet_env.preprocessed / "Dataset010_Old").mkdir()
     assert "-d 10: 2 data sets have the number 10: Dataset010_T" in planning(nnunet_env)[0]

@@ -50,9 +50,9 @@ def test_a_fold_with_a_fault(tmp_path, split, expected):
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [
-        (GOOD, "it holds no list of folds but an object with train, val; write a list"),
+        (GOOD, "it holds not a list of folds but an object with train, val; write a list"),
         ([], "it holds an empty list"),
-        ("null", "no list of folds but null"),
+        ("null", "not a list of folds but null"),
         ('[{"train"', "is not valid JSON"),
     ],
 )

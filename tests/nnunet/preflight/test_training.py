@@ -29,7 +29,7 @@ def test_what_is_right(root):
 
 def test_data_set_and_fold(root):
     assert "data set: there is no Dataset011_… in nnUNet_preprocessed" in found("11")
-    assert "take one of those there, Dataset010_T" in found("Dataset011_T")
+    assert "take one of the existing ones, Dataset010_T" in found("Dataset011_T")
     assert "T is neither the number nor the name" in found("T")
     assert "fold: fold_0 is not a fold" in found(fold="fold_0")
     assert found(fold="3") == found(fold="7") == ""
@@ -55,7 +55,7 @@ def test_plans(root):
 def test_cases(root):
     data = root / "MaskMedPlans_2d"
     (data / "c0.pkl").unlink()
-    assert "1 case only half there, of a preprocessing that was stopped: c0; run nnUNetv2_preprocess -d 010" in found()
+    assert "1 case incomplete, because the preprocessing was stopped: c0; run nnUNetv2_preprocess -d 010" in found()
     (data / "c0.pkl").touch()
     (data / "._c0.b2nd").touch()
     assert "1 file that nnU-Net does not expect among the cases: ._c0.b2nd" in found()

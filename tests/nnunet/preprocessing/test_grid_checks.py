@@ -55,7 +55,7 @@ def test_labels_elsewhere(tmp_path, reader):
 def test_a_channel_elsewhere(tmp_path):
     files = [nifti(tmp_path / "a_0000.nii.gz"), nifti(tmp_path / "a_0001.nii.gz", moved())]
     (fault,) = check_grid(files, None, reader="SimpleITKIO").faults
-    assert "a_0001.nii.gz is not where a_0000.nii.gz of the same case is" in fault
+    assert "a_0001.nii.gz is not at the position of a_0000.nii.gz of the same case" in fault
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -141,7 +141,9 @@ def write_data_set(raw: Path, number: int, **more: object) -> Path:
 def test_every_planner_looks_at_the_grids_first(nnunet_env, planner):
     more = {"overwrite_image_reader_writer": "InstanceIO"} if "IAUNet" in planner else {}
     write_data_set(nnunet_env.raw, 5, **more)
-    with pytest.raises(InputError, match=r"Dataset005_G has 2 faults:\n- .*b.nii.gz is not where(.|\n)*- .*c.nii.gz"):
+    with pytest.raises(
+        InputError, match=r"Dataset005_G has 2 faults:\n- .*b.nii.gz is not at the position of(.|\n)*- .*c.nii.gz"
+    ):
         load(NAMES["planner"][planner]).check_data_set(5)
 
 

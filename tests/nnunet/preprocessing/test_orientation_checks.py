@@ -31,7 +31,9 @@ def test_mixed_ones_are_counted_with_the_first_files_and_the_cure():
         "again, or turn the files with maskmed convert --reorient RAS --images FOLDER --output NEW_FOLDER."
     )
     warning = check_orientations(CODES, partners=None, **GIVEN)
-    assert warning is not None and warning.startswith("the images of Dataset005_G are not all stored the same way")
+    assert warning is not None and warning.startswith(
+        "the images of Dataset005_G are not all stored in the same orientation"
+    )
     assert "18 are LPS" in warning and "NibabelIOWithReorient" in warning
 
 
