@@ -66,7 +66,7 @@ def test_a_path_that_is_no_model(folder, tmp_path):
     with says("holds a model of nnU-Net v1"):
         open_model(tmp_path / "old")
     edit(folder / "plans.json", configurations=None)
-    with says("plans.json has no configurations, so it is none of nnU-Net v2"):
+    with says("plans.json has no configurations, so it is not from nnU-Net v2"):
         open_model(folder)
     (folder / "plans.json").write_text("[]")
     with says("is not a JSON object; nnU-Net's plans is needed there"):
