@@ -124,7 +124,7 @@ def test_parts():
 
     assert said(0, 1) == said(2, 3) == said(0, 1, processes=0) == []
     assert said(3, 3) == ["-part_id: there is no part 3 of 3 parts; give a number from 0 to 2."]
-    assert said(1, 1) == ["-part_id: there is no part 1 of 1 part; leave it out, or say -num_parts."]
+    assert said(1, 1) == ["-part_id: there is no part 1 of 1 part; omit it, or add -num_parts."]
     assert "every part would predict all images" in said(0, 3, processes=0)[0]
 
 

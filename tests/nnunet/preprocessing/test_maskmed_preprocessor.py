@@ -130,7 +130,7 @@ def test_labels_and_channels_that_lie_elsewhere(case, tmp_path):
     moved = sitk.ReadImage(images[1])
     moved.SetOrigin((0, 5, 0))
     sitk.WriteImage(moved, images[1])
-    with pytest.raises(InputError, match=r"c_0001.nii.gz is not where c_0000.nii.gz of the same case is"):
+    with pytest.raises(InputError, match=r"c_0001.nii.gz is not at the position of c_0000.nii.gz of the same case"):
         MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
 
 
