@@ -113,9 +113,9 @@ def _near_another(slot: Tensor) -> Tensor:
     """``[B, L, H, W]`` bool: which pixels of objects are at most ``BORDER`` pixels from another one, in any layer."""
     largest = slot.amax(1, keepdim=True).float()
     smallest = slot.where(slot > 0, ID_RANGE).amin(1, keepdim=True).float()
-    window = {"kernel_size": 2 * BORDER + 1, "stride": 1, "padding": BORDER}
-    largest, smallest = F.max_pool2d(largest, **window), -F.max_pool2d(-smallest, **window)
-    return (slot > 0) & ((largest > slot) | (smallest < slot))
+    largest, smallest = (F.max_pool2d(x, 2 * BORDER + 1, stride=1, padding=BORDER) for x in (largest, -smallest))
+    near: Tensor = (slot > 0) & ((largest > slot) | (-smallest < slot))
+    return near
 
 
 def _within_reach(pixel: Tensor, width: int, reach: float) -> Tensor:
