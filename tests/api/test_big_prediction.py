@@ -137,7 +137,7 @@ def test_what_is_not_predicted_in_windows_is_refused(tmp_path, monkeypatch):
             image,
             "l.zarr",
             {"window": (10, 90)},
-            "A window of 10 × 90 pixels is not legal for this model; legal are 2 edges",
+            "A window of 10 × 90 pixels does not fit this model; legal are 2 edges",
         ),
         (image, "l.zarr", {"part": 3, "parts": 3}, "no part 3 of 3; legal are 0 to 2"),
         (tmp_path / "folder", "l.zarr", {}, "cannot be read as Zarr"),
