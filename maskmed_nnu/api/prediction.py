@@ -187,7 +187,7 @@ class Prediction:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the prediction to a file; the ending chooses the format. The file is complete or absent.
 
-        ***Label maps**: `labels` with the geometry of the image, as ``nnUNetv2_predict`` writes them: NIfTI
+        **Label maps**: `labels` with the geometry of the image, as ``nnUNetv2_predict`` writes them: NIfTI
         (``.nii.gz``, ``.nii``), NRRD, MetaImage, TIFF and, for one plane, PNG.
 
         **For other tools**: ``.geojson`` for QuPath, ``.zip`` with ROIs for ImageJ and Fiji, ``.seg.nrrd`` for 3D

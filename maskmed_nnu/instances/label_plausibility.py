@@ -74,8 +74,8 @@ def check_lossless(path: Path) -> None:
         with open_picture(path) as image:
             lossy = image.format in ("JPEG", "MPO")
         if lossy:
-            inside = "" if kind in (".jpg", ".jpeg") else f", though it is called {kind},"
-            raise InputError(f"{path} is a JPEG{inside} and no label map: {LOSSY}.")
+            inside = "," if kind in (".jpg", ".jpeg") else f", though it is called {kind}, and"
+            raise InputError(f"{path} is a JPEG{inside} not a label map: {LOSSY}.")
 
 
 def measure_steps(values: NDArray[Any]) -> Steps:

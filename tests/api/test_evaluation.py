@@ -137,7 +137,7 @@ def test_images_that_lie_elsewhere_are_refused(folders: tuple[Path, Path]) -> No
     labels = np.asarray(truth.dataobj)
     flipped = nibabel.Nifti1Image(labels[::-1].copy(), np.diag([-1, 1, 2, 1.0]))
     for prediction in (flipped, SimpleITK.GetImageFromArray(labels.T)):
-        with pytest.raises(mm.InputError, match="prediction is not at the position of truth"):
+        with pytest.raises(mm.InputError, match="prediction is not on the grid of truth"):
             mm.evaluate(truth, prediction, dataset=DATASET)
     with pytest.raises(mm.InputError, match="reverse.*array.T"):
         mm.evaluate(folders[0] / "a.nii.gz", labels, dataset=DATASET)
@@ -211,7 +211,7 @@ def test_what_a_model_predicts_is_evaluated_as_it_is(tmp_path: Path) -> None:
         assert table["class"].tolist() == ["liver", "spleen"]
         np.testing.assert_array_equal(table["dice"], exact)
         assert table["volume_truth"].tolist() == [np.sum(prediction.labels == label) * 6.0 for label in (1, 2)]
-    with pytest.raises(mm.InputError, match="is not at the position of"):
+    with pytest.raises(mm.InputError, match="is not on the grid of"):
         mm.evaluate(nibabel.Nifti1Image(np.asarray(file.dataobj), np.eye(4)), prediction)
 
 

@@ -310,7 +310,7 @@ def test_a_prediction_in_another_place(cells: tuple[Path, Path], capsys: pytest.
             image = nibabel.Nifti1Image(tifffile.imread(path).T, affine)
             nibabel.save(image, path.with_suffix(".nii.gz"))
     text = refused(command(truth, prediction), capsys)
-    assert "is not at the position of its truth" in text and "7 voxels away" in text
+    assert "is not on the grid of its truth" in text and "7 voxels away" in text
 
 
 @pytest.fixture

@@ -312,13 +312,13 @@ def test_types_mixed_at_random_lose_nothing_without_a_word(
 def test_types_mixed_at_random_never_break_the_command(
     tmp_path_factory: pytest.TempPathFactory, content: object
 ) -> None:
-    folder = tmp_path_factory.mktemp("mixed")
+    folder, out = tmp_path_factory.mktemp("mixed"), tmp_path_factory.mktemp("out")
     for name in ("a.png", "b.png"):
         Image.fromarray(np.arange(H * W, dtype=np.uint8).reshape(H, W)).save(folder / name)
     (folder / "x.json").write_text(json.dumps(content))
-    command = ["convert", "--coco", folder / "x.json", "--images", folder, "--id", 1, "--name", "T", "--output", folder]
+    command = ["convert", "--coco", folder / "x.json", "--images", folder, "--id", 1, "--name", "T", "--output", out]
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
         status = main([*map(str, command)])
-    made = folder / "Dataset001_T"
+    made = out / "Dataset001_T"
     assert (status, made.is_dir()) in ((0, True), (1, False))
     assert status == 0 or said.getvalue().strip().split("\n")[-1].startswith("maskmed: ")

@@ -123,7 +123,7 @@ def test_steps_are_counted_along_every_axis():
 def test_a_jpeg_is_refused_whatever_its_ending(tmp_path: Path, name: str, options: dict) -> None:
     path = tmp_path / name
     Image.fromarray(discs(8, 6)).save(path, **options)
-    with pytest.raises(InputError, match="JPEG.* (no|not a) label map: .* as PNG or TIFF"):
+    with pytest.raises(InputError, match="JPEG.* not a label map: .* as PNG or TIFF"):
         check_lossless(path)
     tifffile.imwrite(tmp_path / "b.tif", discs(8, 6), compression="zlib")
     check_lossless(tmp_path / "b.tif")

@@ -51,7 +51,7 @@ def mask_and_picture(case: SourceCase, reading: Reading, *, semantic: bool) -> t
     if reading.spacing is None:
         return mask, picture
     if mask.ndim != 3 or formats.ending(case.image) not in formats.TIFF:
-        raise InputError(f"{case.image} is not a TIFF stack, to which spacing applies; leave spacing out.")
+        raise InputError(f"{case.image} is not a TIFF stack, and spacing applies only to those; leave spacing out.")
     return mask, replace(picture, spacing=reading.spacing)
 
 

@@ -172,7 +172,7 @@ def disagreement(geometry: Geometry, size: Sequence[int]) -> str | None:
 def elsewhere_sentence(path: object, other: str, found: str) -> str:
     """What is wrong with a file that is not on the grid of another one, whose `difference` is ``found``."""
     return (
-        f"{path} is not at the position of {other}: it has {found}; correct the header, or resample the file "
+        f"{path} is not on the grid of {other}: it has {found}; correct the header, or resample the file "
         "(SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor))."
     )
 

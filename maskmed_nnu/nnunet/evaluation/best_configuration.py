@@ -141,8 +141,8 @@ def best_of_objects(module: Any, models: Sequence[TrainedModel], given: dict[str
     if len({model.configuration == "2d" for model in models}) > 1:
         print(
             "These scores are of two kinds: a 2d model's objects are counted slice by slice, those of other "
-            "configurations in volumes. For objects in volumes take one of the others; maskmed evaluate --slices "
-            "evaluates both slice by slice."
+            "configurations in volumes. For objects in volumes take a configuration other than 2d; "
+            "maskmed evaluate --slices evaluates both slice by slice."
         )
     if given["allow_ensembling"] and len(models) > 1:
         print("Ensembles are skipped: objects have no probabilities that could be averaged.")

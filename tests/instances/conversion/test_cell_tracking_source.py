@@ -62,5 +62,7 @@ def test_what_holds_no_whole_frame(tmp_path):
 
 def test_a_spacing_of_flat_frames_is_refused(tmp_path):
     sequence(tmp_path, "01", 2, range(1), "GT", range(1))
-    with pytest.raises(InputError, match="t000.tif is not a TIFF stack, to which spacing applies; leave spacing out"):
+    with pytest.raises(
+        InputError, match="t000.tif is not a TIFF stack, and spacing applies only to those; leave spacing out"
+    ):
         convert(CellTrackingSource(tmp_path, "cell", spacing=(2.0, 0.5, 0.5)), tmp_path / "Dataset010_T")

@@ -60,7 +60,7 @@ def test_a_mask_elsewhere(tmp_path, mask, unit, sentence, semantic):
     save(tmp_path / "images" / "a.nii.gz", stack(IMAGE), unit=unit)
     save(tmp_path / "masks" / "a.nii.gz", stack(IDS), mask, unit)
     with pytest.raises(
-        InputError, match=rf"masks/a.nii.gz is not at the position of its image a.nii.gz: it has .*{sentence}"
+        InputError, match=rf"masks/a.nii.gz is not on the grid of its image a.nii.gz: it has .*{sentence}"
     ):
         run(tmp_path, semantic)
 
@@ -168,7 +168,7 @@ def test_the_spacing_of_stacks_is_told_or_given(tmp_path):
     save(parts[0] / "a.nii.gz", stack(IMAGE))
     shutil.rmtree(parts[1])
     save(parts[1] / "a.nii.gz", stack(IDS))
-    with pytest.raises(InputError, match="a.nii.gz is not a TIFF stack, to which spacing applies"):
+    with pytest.raises(InputError, match="a.nii.gz is not a TIFF stack, and spacing applies only to those"):
         convert(LabelMapSource(*parts, "cell", spacing=(5.0, 1.0, 2.0)), tmp_path / "Dataset012_T")
 
 

@@ -317,6 +317,6 @@ def test_labels_elsewhere_are_a_fault(nnunet_env) -> None:
         sitk.WriteImage(image, str(folder / part / f"{file}.nii.gz"))
     declare(folder, file_ending=".nii.gz", numTraining=1)
     with pytest.raises(
-        InputError, match=r"has 1 fault:\n- .*labelsTr/a.nii.gz is not at the position of its image .* 3 voxels away"
+        InputError, match=r"has 1 fault:\n- .*labelsTr/a.nii.gz is not on the grid of its image .* 3 voxels away"
     ):
         verify(folder)

@@ -333,7 +333,7 @@ def test_channels_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:
     image.SetOrigin((-2.0, 4.0, 5.0))
     sitk.WriteImage(image, files[1])
     with pytest.raises(
-        InputError, match=r"x_0001.nii.gz is not at the position of .*x_0000.nii.gz of the same case: it has"
+        InputError, match=r"x_0001.nii.gz is not on the grid of .*x_0000.nii.gz of the same case: it has"
     ):
         InstanceIO().read_images(files)
 

@@ -48,14 +48,14 @@ def test_one_grid_has_no_issues(tmp_path):
 @pytest.mark.parametrize("reader", ["SimpleITKIO", "InstanceIO", "NibabelIO", "SimpleITKIOWithReorient"])
 def test_labels_elsewhere(tmp_path, reader):
     (fault,) = check(tmp_path, moved(), reader=reader).faults
-    assert "a.nii.gz is not at the position of its image a_0000.nii.gz: it has its first voxel" in fault
+    assert "a.nii.gz is not on the grid of its image a_0000.nii.gz: it has its first voxel" in fault
     assert "20 voxels away" in fault
 
 
 def test_a_channel_elsewhere(tmp_path):
     files = [nifti(tmp_path / "a_0000.nii.gz"), nifti(tmp_path / "a_0001.nii.gz", moved())]
     (fault,) = check_grid(files, None, reader="SimpleITKIO").faults
-    assert "a_0001.nii.gz is not at the position of a_0000.nii.gz of the same case" in fault
+    assert "a_0001.nii.gz is not on the grid of a_0000.nii.gz of the same case" in fault
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -142,7 +142,7 @@ def test_every_planner_looks_at_the_grids_first(nnunet_env, planner):
     more = {"overwrite_image_reader_writer": "InstanceIO"} if "IAUNet" in planner else {}
     write_data_set(nnunet_env.raw, 5, **more)
     with pytest.raises(
-        InputError, match=r"Dataset005_G has 2 faults:\n- .*b.nii.gz is not at the position of(.|\n)*- .*c.nii.gz"
+        InputError, match=r"Dataset005_G has 2 faults:\n- .*b.nii.gz is not on the grid of(.|\n)*- .*c.nii.gz"
     ):
         load(NAMES["planner"][planner]).check_data_set(5)
 

@@ -123,14 +123,12 @@ def test_labels_and_channels_that_lie_elsewhere(case, tmp_path):
     moved = sitk.ReadImage(seg)
     moved.SetOrigin((0, 5, 0))
     sitk.WriteImage(moved, seg)
-    with pytest.raises(
-        InputError, match=r"c.nii.gz is not at the position of its image c_0000.nii.gz: .* 5 voxels away"
-    ):
+    with pytest.raises(InputError, match=r"c.nii.gz is not on the grid of its image c_0000.nii.gz: .* 5 voxels away"):
         MaskMedPreprocessor(verbose=False).run_case(images, seg, plans, configuration, dataset)
     moved = sitk.ReadImage(images[1])
     moved.SetOrigin((0, 5, 0))
     sitk.WriteImage(moved, images[1])
-    with pytest.raises(InputError, match=r"c_0001.nii.gz is not at the position of c_0000.nii.gz of the same case"):
+    with pytest.raises(InputError, match=r"c_0001.nii.gz is not on the grid of c_0000.nii.gz of the same case"):
         MaskMedPreprocessor(verbose=False).run_case(images, None, plans, configuration, dataset)
 
 
