@@ -14,6 +14,11 @@ def cpu_count() -> int:
     return max(1, min(count for count in counts if count))
 
 
+def process_count() -> int:
+    """Processes for planning and preprocessing: one for each CPU, at most eight, as nnU-Net takes by default."""
+    return min(8, cpu_count())
+
+
 def _slurm_cpus() -> int | None:
     """Of the task, or of the node where tasks name none."""
     for variable in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskmed_nnu.cpus import cpu_count
+from maskmed_nnu.cpus import process_count
 from maskmed_nnu.errors import CommandError, InputError
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _steps(
 ) -> list[Step]:
     from maskmed_nnu.nnunet.trial.training_state import fold_state, preprocessed
 
-    number, cores = data.number, str(min(8, cpu_count()))
+    number, cores = data.number, str(process_count())
     ending = str(data.description.get("file_ending"))
     state = preprocessed(data.name, choice.plans, configuration, list(data.cases), ending)
     if state == "nothing":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from maskmed_nnu.cpus import cpu_count
+from maskmed_nnu.cpus import process_count
 from maskmed_nnu.demo import cells, cells3d
 from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import InputError
@@ -27,7 +27,7 @@ def nnunet_commands(
     """The stock commands, as a user would type them; `planning` are further options of the first."""
     number = _number(dataset)
     configuration = planned_configuration(dataset)
-    cores = str(min(8, cpu_count()))
+    cores = str(process_count())
     on_device = ("-device", device)
     begun = any((model_folder(dataset, folders) / f"fold_{FOLD}").glob("checkpoint_*.pth"))
     plans = folders["nnUNet_preprocessed"] / dataset.name / f"{PLANS}.json"
@@ -72,7 +72,7 @@ def nnunet_commands(
 
 def environment(folders: dict[str, Path]) -> dict[str, str]:
     """The variables that the commands are run with."""
-    cores = str(min(8, cpu_count()))
+    cores = str(process_count())
     variables = {name: str(folder) for name, folder in folders.items()}
     variables |= {"nnUNet_def_n_proc": cores, "nnUNet_npp": "1", "nnUNet_nps": "1"}
     return variables | {"nnUNet_compile": "f"}  # takes longer than a training as short as this one saves

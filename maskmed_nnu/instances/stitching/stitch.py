@@ -190,13 +190,15 @@ def _group(tiled: _TiledDetections) -> DetectionGroups:
         pairs[order].tolist(), proven[order].tolist(), agree.tolist(), strict=True
     ):
         for fragment, other, is_proven in ((i, j, i_proven), (j, i, j_proven)):
-            group = groups.find(fragment)
-            unanswered = not groups.complete[group] and source[other] not in groups.sources[group]
-            if not (unanswered and is_proven):
-                continue
-            # the other tile has seen enough of the fragment to have noticed it, or reports it
-            noticed = agrees or tiled.is_clear_of_borders(fragment, source[other])
-            if noticed and tiled.extends_into(fragment, source[other]):
+            group, seen_by = groups.find(fragment), source[other]
+            unanswered = not groups.complete[group] and seen_by not in groups.sources[group]
+            # the other tile reports the fragment, or has seen enough of it to have noticed it
+            if (
+                unanswered
+                and is_proven
+                and (agrees or tiled.is_clear_of_borders(fragment, seen_by))
+                and tiled.extends_into(fragment, seen_by)
+            ):
                 groups.join(fragment, other)
     return groups
 

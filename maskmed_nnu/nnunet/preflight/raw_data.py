@@ -14,6 +14,7 @@ from maskmed_nnu.nnunet.preflight.faults import Fault, named, read_file
 from maskmed_nnu.nnunet.preflight.headers import read_headers
 from maskmed_nnu.nnunet.preflight.image_files import (
     Folder,
+    broken_faults,
     cases_of,
     channel_faults,
     faulty_cases,
@@ -142,9 +143,7 @@ _RENAME = "rename its images and its label map"
 
 def _label_faults(cases: list[str], labels: Folder, root: Path) -> Iterator[Fault]:
     ending, where = labels.ending, labels.path.name
-    if labels.broken:
-        what = f"{count(len(labels.broken), 'unreadable file')} (empty, or a broken link): {named(labels.broken)}"
-        yield Fault(where, what, "copy them again", root)
+    yield from broken_faults(labels, where, root)
     stems = {name[: -len(ending)] for name in labels.files}
     numbered = [case for case in cases if case not in stems and f"{case}_0000" in stems]
     broken = {name[: -len(ending)] for name in labels.broken}

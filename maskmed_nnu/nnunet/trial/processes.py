@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskmed_nnu.cpus import cpu_count
+from maskmed_nnu.cpus import process_count
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.json_file import read_json, write_json
 from maskmed_nnu.nnunet.preflight.folders import folder_of
@@ -34,7 +34,7 @@ def trial_plans(
         reused = _fingerprint(data_set, cases)
         if reused is not None:
             shutil.copyfile(reused, folder / data_set / FINGERPRINT)
-        processes = min(8, cpu_count())
+        processes = process_count()
         job = {"data_set": data_set, "planners": dict(planners), "processes": processes}
         return _run("plan_process", folder, job, progress), reused
 
