@@ -70,4 +70,4 @@ def test_a_command_that_fails_ends_it_with_what_was_said(tmp_path: Path) -> None
 
 
 def test_bars_are_not_output() -> None:
-    assert cleaned("a\n 50%|#####     | 1/2 [00:01<00:01]\n\n\nb  \n", {}) == "a\nb"
+    assert cleaned("a\n 50%|#####     | 1/2 [00:01<00:01]\n\n\nb  \n", Path("/nowhere")) == "a\nb"
