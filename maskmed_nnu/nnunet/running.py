@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ LOST_WORKER = ("background worker", "export worker died")
 """What nnU-Net speaks of where one of its processes is gone."""
 GRACE = 0.5
 """Seconds in which the signal arrives that has ended a worker: a scheduler sends it to all processes of a job."""
+TELL_AGAIN = 0.5
+"""Seconds after which processes that were started in the meantime are told of a signal, too."""
 
 
 @contextmanager
@@ -82,14 +85,26 @@ def ranks_follow() -> Iterator[None]:
     """
     from torch.multiprocessing.spawn import ProcessExitedException
 
+    told = set()
+
     def hand_on(number: int) -> None:
         for process in multiprocessing.active_children():
-            with suppress(ProcessLookupError):
-                os.kill(process.pid or 0, number)
+            if process.pid is not None and process.pid not in told:
+                told.add(process.pid)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+        # a process that is just being started is not among them yet
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda *_: hand_on(number))
+            signal.setitimer(signal.ITIMER_REAL, TELL_AGAIN)
 
     try:
         with noted(hand_on):
-            yield
+            try:
+                yield
+            finally:
+                if hasattr(signal, "setitimer"):
+                    signal.setitimer(signal.ITIMER_REAL, 0)
     except ProcessExitedException as error:
         if error.exit_code > 128:
             raise Interrupted(error.exit_code - 128, None) from None

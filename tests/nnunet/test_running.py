@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import multiprocessing
 import os
 import signal
 import sys
@@ -53,15 +54,32 @@ def test_a_signal_that_has_ended_a_worker_first_is_what_is_told(monkeypatch):
 def test_signals_reach_the_ranks_which_end_by_themselves():
     """The parent alone gets one."""
     with pytest.raises(Interrupted) as caught, ranks_follow():
-        mp.start_processes(train_until_signal, nprocs=2, start_method="fork")
+        mp.start_processes(train_until_signal, (mp.get_context("fork").Barrier(2),), nprocs=2, start_method="fork")
     assert caught.value.code == 128 + signal.SIGUSR1
     assert caught.value.sentence is None  # a rank has said it
 
 
-def train_until_signal(rank: int) -> None:
+def test_signals_reach_a_rank_that_is_being_started(monkeypatch):
+    """When the signal comes, the parent does not know the rank yet."""
+    start = multiprocessing.context.ForkProcess._Popen
+
+    def signal_in_between(process):
+        child = start(process)
+        signal.raise_signal(signal.SIGUSR1)
+        return child
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "_Popen", staticmethod(signal_in_between))
+    with pytest.raises(Interrupted) as caught, ranks_follow():
+        mp.start_processes(train_until_signal, nprocs=1, start_method="fork")
+    assert caught.value.code == 128 + signal.SIGUSR1
+
+
+def train_until_signal(rank: int, all_train=None) -> None:
     with noted() as request:
-        if rank == 0:
-            os.kill(os.getppid(), signal.SIGUSR1)
+        if all_train is not None:
+            all_train.wait()
+            if rank == 0:
+                os.kill(os.getppid(), signal.SIGUSR1)
         for _ in range(3000):
             if request.number is not None:
                 raise Interrupted(request.number, None)
