@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from maskmed_nnu.losses.pair_loss import softplus
+from maskmed_nnu.losses.pair_loss import log_sigmoid_sum
 
 
 class PairSums:
@@ -36,15 +36,16 @@ class PairSums:
         ``weight [B, P]`` is False where a point does not count, None if every point counts.
         """
         sigmoid = logits.sigmoid()
-        soft = softplus(logits, sigmoid)
+        valid = None if weight is None else weight[:, None]
+        self.soft -= log_sigmoid_sum(sigmoid, valid)[..., None]
         if weight is None:
             counted = logits.new_ones(len(logits), 1, logits.shape[-1])
-            self.soft += soft.sum(-1, keepdim=True)
+            self.soft += logits.relu().sum(-1, keepdim=True)
             self.sigmoid += sigmoid.sum(-1, keepdim=True)
         else:
             target_index = target_index.masked_fill(~weight[:, None], self.size.shape[-1] - 1)
             counted = weight[:, None].to(logits.dtype)
-            self.soft += soft @ counted.mT
+            self.soft += logits.relu() @ counted.mT
             self.sigmoid += sigmoid @ counted.mT
         self.count += counted.sum(-1, keepdim=True)
         for layer_index in torch.split(target_index, 1, 1):

@@ -15,13 +15,21 @@ def chunk_size(device: torch.device) -> int:
     return 2**19 if device.type == "cpu" else 2**24
 
 
-def softplus(logits: Tensor, sigmoid: Tensor, out: Tensor | None = None) -> Tensor:
-    """``log(1 + exp(logits))`` from ``logits`` and their ``sigmoid``, which have the same shape, as the result has.
+def log_sigmoid_sum(sigmoid: Tensor, weight: Tensor | None, out: Tensor | None = None) -> Tensor:
+    """Sum over the last axis of ``log(sigmoid(|x|))``, from ``sigmoid [..., P]`` of ``x``.
 
-    Faster than torch's softplus, because the loss needs the sigmoid anyway; exact to 1e-7.
+    ``softplus(x) = relu(x) - log(sigmoid(|x|))``. Points where ``weight``, bool, is False count as 0. ``out`` has the
+    shape of ``sigmoid`` and is overwritten. One logarithm is taken of the product of sixteen numbers between 0.5 and 1:
+    logarithms of all of them cost a fifth of matching and loss on the CPU.
     """
-    out = torch.sub(sigmoid, 0.5, out=out)
-    return out.abs_().add_(0.5).log_().neg_().add_(logits.relu())
+    product = torch.sub(sigmoid, 0.5, out=out).abs_().add_(0.5)
+    if weight is not None:
+        product.masked_fill_(~weight, 1.0)
+    for _ in range(4):
+        half = product.shape[-1] // 2
+        first, second, odd = product.split([half, half, product.shape[-1] - 2 * half], -1)
+        product = first.mul_(second) if odd.shape[-1] == 0 else torch.cat([first.mul_(second), odd], -1)
+    return product.log_().sum(-1)
 
 
 class _PairLoss(torch.autograd.Function):
@@ -34,15 +42,16 @@ class _PairLoss(torch.autograd.Function):
         bce, overlap, size = logits.new_empty(3, pairs, layers)
         for part, work in _chunks(logits):
             truth = masks[part, None].to(logits.dtype)
-            soft = softplus(logits[part], sigmoid[part], out=work)
+            counted = None if weight is None else weight[part, None]
+            bce[part] = -log_sigmoid_sum(sigmoid[part], counted, out=work)
+            relu = torch.clamp(logits[part], min=0, out=work)
             size[part] = truth.sum(-1) + 1
-            if weight is None:
+            if counted is None:
                 size[part] += sigmoid[part].sum(-1)
             else:
-                count = weight[part, None].to(logits.dtype)
-                soft.mul_(count)
-                size[part] += (sigmoid[part] * count).sum(-1)
-            bce[part] = soft.addcmul_(logits[part], truth, value=-1).sum(-1)
+                relu.mul_(counted)
+                size[part] += (sigmoid[part] * counted).sum(-1)
+            bce[part] += relu.addcmul_(logits[part], truth, value=-1).sum(-1)
             overlap[part] = 2 * torch.mul(sigmoid[part], truth, out=work).sum(-1) + 1
         counts = logits.new_full((pairs, 1), points) if weight is None else weight.sum(1, keepdim=True).clamp(min=1)
         ctx.save_for_backward(sigmoid, masks, weight, counts, overlap, size)

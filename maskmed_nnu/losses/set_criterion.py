@@ -140,7 +140,9 @@ class SetCriterion(nn.Module):
         rows = self._gather_embeddings(output.mask_embeddings, query)
         supervised = rows if not self.semantic_weight else torch.cat([rows, output.mask_embeddings[-1]], 1)
         logits = self._logits(supervised, self._sampled(output.mask_features, points.index))
-        matched, of_queries = logits.split([rows.shape[1], supervised.shape[1] - rows.shape[1]], 1)
+        matched = of_queries = logits  # splitting off nothing would copy the gradient of all of them
+        if self.semantic_weight:
+            matched, of_queries = logits.split([rows.shape[1], logits.shape[1] - rows.shape[1]], 1)
         truth = _target_masks(targets, points, classes.shape[1])
         pair_logits = torch.unflatten(matched, 1, (-1, layers))
         with no_autocast(logits):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from maskmed_nnu.losses.matcher import PairSums, assign
-from maskmed_nnu.losses.pair_loss import pair_loss, softplus
+from maskmed_nnu.losses.pair_loss import log_sigmoid_sum, pair_loss
 
 
 def test_assignment_is_the_cheapest():
@@ -55,12 +55,15 @@ def test_sums_do_not_depend_on_chunks_and_skip_what_does_not_count():
             torch.testing.assert_close(sums.dice()[b, :, t], dice)
 
 
-def test_softplus_by_way_of_the_sigmoid():
+@pytest.mark.parametrize("points", [1, 2, 15, 16, 31, 4102])
+def test_a_logarithm_of_products_of_sigmoids(points):
     x = torch.cat([torch.linspace(-120, 120, 4001), torch.linspace(-1, 1, 101)])
-    exact = F.softplus(x.double(), threshold=1000)
-    assert (softplus(x, x.sigmoid()) - exact).abs().max() < 4e-6  # half a unit in the last place of 120
-    near = x.abs() < 10
-    assert (softplus(x, x.sigmoid()) - exact)[near].abs().max() < 1e-6
+    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(points))[:points]]
+    counts = torch.arange(points) % 3 > 0
+    terms = F.relu(x.double()) - F.softplus(x.double(), threshold=1000)
+    torch.testing.assert_close(log_sigmoid_sum(x.sigmoid(), None).double(), terms.sum(), rtol=1e-6, atol=1e-6)
+    masked = log_sigmoid_sum(x.sigmoid(), counts).double()
+    torch.testing.assert_close(masked, terms[counts].sum(), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
