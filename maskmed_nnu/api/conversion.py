@@ -219,7 +219,8 @@ def _check_name(number: int | None, name: str | None) -> None:
 def _raw_folder(output: str | Path | None, inputs: list[str | Path]) -> Path:
     if output is None and not os.environ.get("nnUNet_raw"):
         raise InputError(
-            "Neither output nor nnUNet_raw is set, so there is no folder for the data set; name one as output."
+            "There is no folder for the data set, because nnUNet_raw is not set; set it (export nnUNet_raw=FOLDER, any "
+            "folder), or name a folder as output."
         )
     raw = Path(output or os.environ["nnUNet_raw"])
     refuse_output_over_input([raw], inputs, advice="name another folder as output")

@@ -63,10 +63,12 @@ class FolderSummary:
     """Predictions in the folder of images that are not in the input"""
     results: Path | None = None
     """The COCO results of all images"""
-    objects: int | None = None
-    """How many results it holds"""
+    candidates: int | None = None
+    """How many results it holds, those with low scores included"""
     table: Path | None = None
     """The table of the objects of all images"""
+    objects: int | None = None
+    """How many objects it lists: those in the label maps"""
 
 
 def predict_folder(
@@ -157,12 +159,13 @@ def predict_folder(
     complete = [files for case, files in zip(cases, outputs, strict=True) if case.name not in summary.failed]
     if model.has_objects:
         summary.table = output / TABLE
-        _join_tables([files.table for files in complete if files.table is not None], summary.table)
+        tables = [files.table for files in complete if files.table is not None]
+        summary.objects = _join_tables(tables, summary.table)
     if coco:
         parts = [read_json(files.coco, expected="COCO results") for files in complete if files.coco is not None]
         results = [result for part in parts for result in part]
         write_json(output / RESULTS, results)
-        summary.results, summary.objects = output / RESULTS, len(results)
+        summary.results, summary.candidates = output / RESULTS, len(results)
     return summary
 
 
@@ -214,14 +217,15 @@ def _write_table(path: Path, result: Prediction, name: str) -> None:
     write_atomically(path, lambda partial: table.to_csv(partial, index=False, float_format="%.7g", errors="replace"))
 
 
-def _join_tables(tables: Sequence[Path], joined: Path) -> None:
-    """One table of all images, number for number; columns that only some have are empty elsewhere."""
+def _join_tables(tables: Sequence[Path], joined: Path) -> int:
+    """One table of all images, number for number; columns that only some have are empty elsewhere. How many rows."""
     import pandas
 
     parts = [pandas.read_csv(path, dtype=str, keep_default_na=False) for path in tables]
     parts = parts or [pandas.DataFrame(columns=["image", "id", "class", "score"])]
     whole = pandas.concat(parts, ignore_index=True)
     write_atomically(joined, lambda partial: whole.to_csv(partial, index=False))
+    return len(whole)
 
 
 def _check_output(output: Path, source: Path, model: Path, records: list[CasePrediction]) -> None:

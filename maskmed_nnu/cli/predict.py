@@ -141,10 +141,10 @@ def run(
         for line in failure_lines(summary.failed):
             print(line)
         complete = total - len(summary.failed)
-        if summary.results is not None:
-            print(f"{count(summary.objects or 0, 'result')} in {count(complete, 'image')}: {summary.results}")
         if summary.table is not None:
-            print(f"table of the objects: {summary.table}")
+            print(f"{count(summary.objects or 0, 'object')} in {count(complete, 'image')}: {summary.table}")
+        if summary.results is not None:
+            print(f"{count(summary.candidates or 0, 'result')}, low scores included: {summary.results}")
         if summary.others:
             tables = [path.name for path in (summary.results, summary.table) if path is not None]
             verb = "leaves" if len(tables) == 1 else "leave"
@@ -156,7 +156,7 @@ def run(
         print(f"predictions {output}")
     refuse_failed(summary.failed, total)
     if not json:
-        evaluate = ["maskmed", "evaluate", "--truth", "TRUE_LABELS", "--prediction", str(output)]
+        evaluate = ["maskmed", "evaluate", str(output), "TRUE_LABELS"]
         evaluate += ["--scores", str(summary.results)] if summary.results is not None else []
         what = "objects" if loaded.has_objects else "classes"
         print(f"Where the true {what} are known: {shlex.join(evaluate)}")

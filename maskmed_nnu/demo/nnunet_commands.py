@@ -151,7 +151,7 @@ def _object_training(
 
 def _object_evaluation(dataset: Path, predictions: Path, *, scores: list[str], files: list[Path]) -> Command:
     written = predictions / "scores.json"
-    evaluate = ["maskmed", "evaluate", "--truth", str(dataset / "labelsTs"), "--prediction", str(predictions)]
+    evaluate = ["maskmed", "evaluate", str(predictions), str(dataset / "labelsTs")]
     return Command("5_evaluate", "evaluate", [*evaluate, *scores, "--json-file", str(written)], files=[*files, written])
 
 

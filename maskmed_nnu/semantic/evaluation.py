@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from maskmed_nnu.instances.text import count, format_list
-from maskmed_nnu.semantic.case_scores import ABSENT, COLUMNS, NOT_APPLICABLE, CaseScores
+from maskmed_nnu.semantic.case_scores import ABSENT, COLUMNS, FOUND, INVENTED, MISSED, NOT_APPLICABLE, CaseScores
 from maskmed_nnu.semantic.classes import Classes
 from maskmed_nnu.semantic.saving import Result
 from maskmed_nnu.semantic.summary import STATES, ClassSummary, summarize
@@ -190,6 +190,9 @@ def _notes(cases: Sequence[CaseScores], classes: Classes, spaceless: Sequence[st
     nowhere = [name for name in classes.labels if all(case.scores[name].state == ABSENT for case in cases)]
     if nowhere:
         yield f"no file has {format_list(nowhere)}, in the truth or in the prediction, so that nothing is known of it"
+    states = [case.scores[name].state for case in cases for name in classes.labels]
+    if MISSED in states and not {FOUND, INVENTED} & set(states):
+        yield "every prediction is background only; was the network trained long enough?"
     if 1 < len(cases) < FEW_CASES:
         yield (
             f"confidence intervals of {len(cases)} cases are rough, and mostly too narrow; from {FEW_CASES} cases on "

@@ -248,6 +248,23 @@ def test_a_missing_prediction(cells: tuple[Path, Path], capsys: pytest.CaptureFi
     assert "a prediction has the name of its truth, such as cells_000.tif; rename" in told
 
 
+def test_predictions_with_the_ending_of_another_data_set(cells: tuple[Path, Path], capsys) -> None:
+    """As a model writes them that was trained on PNG."""
+    truth, prediction = cells
+    scores = []
+    for _ in range(2):
+        assert main(command(truth, prediction)) == 0
+        scores.append(rows(capsys.readouterr().out)["mean"])
+        for path in prediction.glob("*.tif"):
+            Image.fromarray(tifffile.imread(path).astype(np.uint8)).save(path.with_suffix(".png"))
+            path.unlink()
+    assert scores[0] == scores[1] and len(list(prediction.glob("*.png"))) > 0
+    for path in list(prediction.glob("*.png")):  # which of two?
+        shutil.copy(path, path.with_suffix(".jpg"))
+    assert main(command(truth, prediction)) == 1
+    assert "holds no prediction of a case of" in capsys.readouterr().err
+
+
 def test_sizes_that_differ(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:
     tifffile.imwrite(cells[1] / "cells_001.tif", np.zeros((96, 100), np.uint16))
     error = refused(command(*cells), capsys)

@@ -112,7 +112,10 @@ def test_id_maps_coco_results_and_overlays_of_any_format(model, images, tmp_path
         assert {result["category_id"] for result in mine} == {1}
         assert [result["score"] for result in mine] == pytest.approx([0.8] * len(mine))  # both folds
         assert np.asarray(Image.open(out / "overlays" / f"{name}.png")).shape == (*ids.shape, 3)
-    assert f"{len(results)} results in 3 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{len(results)} results, low scores included" in printed
+    rows = (out / "objects.csv").read_text().splitlines()[1:]
+    assert len(rows) == len(results) and f"{len(rows)} objects in 3 images" in printed
     assert not list(out.rglob("*partial*"))
 
 
@@ -153,7 +156,7 @@ def test_one_table_of_all_objects_is_whole_after_a_stop_and_without_an_image(mod
     out = tmp_path / "out"
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(folder / "empty.png")
     assert predict(model, folder, out, "--no-overlays") == 0
-    assert f"table of the objects: {out / 'objects.csv'}" in capsys.readouterr().out
+    assert f"objects in 4 images: {out / 'objects.csv'}" in capsys.readouterr().out
     table = pandas.read_csv(out / "objects.csv")
     assert list(table)[:6] == ["image", "id", "class", "score", "pixels", "area"]
     for name in truths:

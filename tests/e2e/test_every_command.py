@@ -311,7 +311,7 @@ def test_objects(workspace):
     references = shutil.copytree(truth, workspace.root / "elsewhere" / "a" / "b" / "c")
     named = ("-djfile", predicted / "dataset.json", "-pfile", predicted / "plans.json", "-np", 1)
     printed = model.run("nnUNetv2_evaluate_folder", references, predicted, *named)
-    assert f"maskmed evaluate --truth {references} --prediction {predicted}" in printed.splitlines()[-1]
+    assert f"maskmed evaluate {predicted} {references}" in printed.splitlines()[-1]
     assert 0 < json.loads((predicted / "summary.json").read_text())["mean"]["1"]["Dice"] <= 1
     next(references.glob("*.png")).rename(references / "unseen.png")
     assert "is missing" in model.refused("nnUNetv2_evaluate_folder", references, predicted, *named)

@@ -40,6 +40,8 @@ def test_means_over_what_was_found_and_over_the_worst_case() -> None:
     assert math.isnan(absent.worst_case["dice"].mean)
     assert over_classes.worst_case["dice"].mean == one.worst_case["dice"].mean
     assert "no file has 2" in result.notes[0]
+    assert not any("background only" in note for note in result.notes)
+    assert any("background only" in note for note in evaluation(pairs[1:2]).notes)
 
 
 def test_the_interval_is_that_of_scipys_bootstrap() -> None:

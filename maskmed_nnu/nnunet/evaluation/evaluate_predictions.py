@@ -82,4 +82,4 @@ def declares_objects(dataset_json: Any) -> bool:
 
 
 def evaluate_command(truth: str, prediction: str) -> str:
-    return shlex.join(["maskmed", "evaluate", "--truth", str(truth), "--prediction", str(prediction)])
+    return shlex.join(["maskmed", "evaluate", str(prediction), str(truth)])

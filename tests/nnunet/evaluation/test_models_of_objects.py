@@ -341,7 +341,7 @@ def test_the_dataset_json_that_was_named_is_believed(label_maps, train, tmp_path
     evaluate_predictions.compute_metrics_on_folder2(str(truth), str(prediction), *named)
     summary = json.loads((prediction / "summary.json").read_text())
     assert summary["mean"]["1"]["Dice"] == pytest.approx(4 / 5)  # as one class: 3 and 2 pixels, 2 of them in common
-    assert f"maskmed evaluate --truth {truth} --prediction {prediction}" in capsys.readouterr().out
+    assert f"maskmed evaluate {prediction} {truth}" in capsys.readouterr().out
     (prediction / "x.png").rename(prediction / "y.png")
     with pytest.raises(InputError, match="holds no prediction of a case of .*name.* x"):
         evaluate_predictions.compute_metrics_on_folder2(str(truth), str(prediction), *named)
@@ -364,7 +364,7 @@ class _Plans:
 def test_ids_are_no_labels(label_maps):
     truth, prediction = label_maps
     (prediction / "dataset.json").write_text(json.dumps(DESCRIPTION))
-    with pytest.raises(InputError, match=r"prediction hold ids of objects .* maskmed evaluate --truth"):
+    with pytest.raises(InputError, match=r"prediction hold ids of objects .* maskmed evaluate "):
         evaluate_predictions.compute_metrics_on_folder_simple(str(truth), str(prediction), [1])
 
 
