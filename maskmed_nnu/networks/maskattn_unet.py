@@ -78,8 +78,8 @@ class MaskAttnUNet(nn.Module):
         key_strides: Sequence[int] | None = None,
         embedding_dim: int = 0,
         thing_channels: Sequence[int] = (),
-        affinity_threshold: float = 0.5,
-        min_pixels: int = 8,
+        affinity_threshold: float = 0.6,
+        min_pixels: int = 16,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()

@@ -133,6 +133,15 @@ def test_small_pieces_join_what_they_are_most_like_or_vanish():
     assert cluster(embeddings, things, **SETTINGS).max() == 3
 
 
+@pytest.mark.parametrize(("height", "apart"), [(3, False), (5, False), (6, True)])
+def test_a_piece_that_touches_an_object_must_be_twice_as_large_as_one_alone(height, apart):
+    ids = np.zeros(SHAPE, np.int64)
+    ids[10:30, 10:30], ids[10 : 10 + height, 30:34], ids[50 : 50 + height, 60:64] = 1, 2, 3
+    found = cluster(embed(ids), things_of(ids), **SETTINGS).numpy()  # of 12 pixels at least
+    assert (found[10, 30] != found[20, 20]) == apart
+    assert found[50, 60] not in (0, found[20, 20])
+
+
 def test_a_turned_picture_has_the_same_objects():
     truth = discs()
     embeddings, things = embed(truth, noise=0.9, blur=0.7), things_of(truth)

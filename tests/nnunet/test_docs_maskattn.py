@@ -29,8 +29,9 @@ def test_what_the_settings_say_of_the_planners_rules_is_so():
     assert found["embedding_dim"] == f"{maskattn_rules.EMBEDDING_DIM} for objects"
     limits = f"at most {maskattn_rules.MAX_KEYS} keys, {maskattn_rules.OBJECT_KEYS} for objects"
     assert found["key_strides"].endswith(limits)
-    assert instance_rules.FRAGMENT_SHARE == 0.25 and found["min_pixels"].startswith("a quarter of the area")
-    assert found["min_pixels"].endswith(f"at least {instance_rules.MIN_FRAGMENT}")
+    assert maskattn_rules.MIN_SHARE * instance_rules.FRAGMENT_SHARE == 0.5
+    assert found["min_pixels"].startswith("half the area")
+    assert found["min_pixels"].endswith(f"at least {maskattn_rules.MIN_SHARE * instance_rules.MIN_FRAGMENT}")
 
 
 def test_what_is_ours_is_what_the_rules_say(page):

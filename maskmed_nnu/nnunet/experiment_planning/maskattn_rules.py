@@ -26,8 +26,10 @@ OBJECT_KEYS = 64
 """For objects. With 256 keys attention takes a fifth of a narrow network's step, and more in prediction, whose tiles
 are larger."""
 EMBEDDING_DIM = 32
-MIN_REACH = 8
-"""Pixels; the clustering compares pixels up to 4 apart."""
+REACH, MIN_REACH = 0.7, 8
+"""Of a large object, and pixels; the clustering compares pixels up to 4 apart."""
+MIN_SHARE = 2
+"""The smallest object is twice the smallest fragment: half a very small object."""
 LOW_RESOLUTION = 128
 """Edge of the published images, and of patches of objects that need no more."""
 
@@ -89,17 +91,17 @@ def object_settings(statistics: dict, sizes: InstanceSizes) -> dict:
         "embedding_dim": EMBEDDING_DIM,
         "thing_channels": instances["thing_classes"],
         "affinity_threshold": MaskAttnUNetSettings.default("affinity_threshold"),
-        "min_pixels": min(instances["min_fragment"]),
+        "min_pixels": MIN_SHARE * min(instances["min_fragment"]),
     }
 
 
 def loss_settings(sizes: InstanceSizes) -> dict:
     """What `EmbeddingLoss` weighs and compares; ready for JSON.
 
-    ``reach`` is half a large object: clustering compares neighbours only, and to tell far objects apart that look alike
-    costs the training more than it gives.
+    ``reach`` is 0.7 of a large object: clustering compares neighbours only, and to tell far objects apart that look
+    alike costs the training more than it gives.
     """
-    return EmbeddingLossSettings.plan(reach=max(MIN_REACH, ceil(max(sizes.large) / 2)))
+    return EmbeddingLossSettings.plan(reach=max(MIN_REACH, ceil(REACH * max(sizes.large))))
 
 
 def visible_size(sizes: InstanceSizes) -> tuple[float, ...]:

@@ -205,11 +205,11 @@ def test_plan_of_cells_with_nuclei_and_a_matrix(make_plans, capsys):
     assert plan["instances"]["thing_classes"] == [1, 2] and plan["instances"]["stuff_classes"] == [3]
     kwargs = plan["architecture"]["arch_kwargs"]
     assert kwargs["embedding_dim"] == 32 and kwargs["thing_channels"] == [1, 2] and kwargs["n_stages"] == 4
-    assert kwargs["min_pixels"] == min(plan["instances"]["min_fragment"])
+    assert kwargs["min_pixels"] == 2 * min(plan["instances"]["min_fragment"])
     assert kwargs["features_per_stage"] == [32, 64, 128, 128] and kwargs["placement"] == "decoder"
     things = [one for one in plans["statistics"]["classes"].values() if one["kind"] == "thing"]
     large = max(one["extent"]["longer"]["95"] for one in things)
-    reach = max(8, math.ceil(large / plan["spacing"][0] / 2))
+    reach = max(8, math.ceil(0.7 * large / plan["spacing"][0]))
     assert plan["instance_loss"] == {"contrastive_weight": 0.5, "temperature": 0.1, "pixels": 1024, "reach": reach}
     assert f"within {reach} pixels" in printed and "MaskAttnUNet 2d: 1," in printed
     assert build(plans, classes=4).predicts_instances

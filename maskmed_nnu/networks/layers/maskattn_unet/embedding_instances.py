@@ -24,6 +24,8 @@ from maskmed_nnu.networks.output import TileInstances
 EDGE_DISTANCES = (2, 4)
 """A core pixel is in the middle of two pixels at each of these distances, which must be similar. An edge wider than the
 largest distance is not noticed; an object no wider than that, between two others, has no core (step 3 finds it)."""
+TOUCHING = 2
+"""A region that touches another one must be so many times as large as a single one: it is more often a part of it."""
 
 
 @torch.no_grad()
@@ -38,8 +40,8 @@ def cluster(embeddings: Tensor, things: Tensor, *, threshold: float, min_pixels:
        them along an axis (``EDGE_DISTANCES``) are similar to each other. Their components are regions.
     2. Regions grow by neighbouring pixels that are similar to their mean; a pixel goes to the most similar region.
     3. Of the remaining pixels, components of similar neighbours are regions too.
-    4. Regions with similar means merge, then those below ``min_pixels`` merge into their most similar neighbour, or
-       vanish if they have none of their class (`merge_regions`).
+    4. Regions with similar means merge, then those below ``TOUCHING * min_pixels`` merge into their most similar
+       neighbour (`merge_regions`). What is still below ``min_pixels`` vanishes: it has no neighbour of its class.
 
     Nothing is random; ties go to the first in order.
     """
@@ -62,7 +64,7 @@ def cluster(embeddings: Tensor, things: Tensor, *, threshold: float, min_pixels:
         np.bincount(region, minlength=count),
         adjacent_pairs(region[edges[:, 0]], region[edges[:, 1]], count),
     )
-    group, sizes = merge_regions(regions, threshold=threshold, min_pixels=min_pixels)
+    group, sizes = merge_regions(regions, threshold=threshold, min_pixels=TOUCHING * min_pixels)
     group = group[region]
     ids[is_thing] = _renumber(group, sizes[group] >= min_pixels)
     return torch.from_numpy(ids)

@@ -39,12 +39,13 @@ class MaskAttnUNetSettings(Settings):
         in_plans=False,
     )
     affinity_threshold: Annotated[float, Ge(-1), Le(1)] = setting(
-        "smallest cosine similarity of two similar pixels", default=0.5, used_by="prediction", in_plans=False
+        "smallest cosine similarity of two similar pixels", default=0.6, used_by="prediction", in_plans=False
     )
     min_pixels: Count = setting(
-        "smallest number of pixels of an object; smaller ones are merged with a neighbour or dropped",
-        default=8,
-        chosen_by="a quarter of the area at the 5th percentile, at least 4",
+        "smallest number of pixels of an object; smaller ones are dropped, and those with less than twice as many that "
+        "touch another one are merged with it",
+        default=16,
+        chosen_by="half the area at the 5th percentile, at least 8",
         used_by="prediction",
         in_plans=False,
     )
@@ -80,7 +81,7 @@ class EmbeddingLossSettings(Settings):
     pixels: Count = setting("number of pixels compared per patch", default=1024)
     reach: Positive | None = setting(
         "pixels of different objects are compared up to this distance; `null`: any, as published",
-        chosen_by="half the 95th percentile of the objects' edges, at least 8",
+        chosen_by="0.7 times the 95th percentile of the objects' edges, at least 8",
     )
 
 
