@@ -147,7 +147,7 @@ def found_objects(options: argparse.Namespace) -> Case:
 def _planned_maskattn(tile: int, count: int, *, small: bool) -> tuple[MaskAttnUNet, dict]:
     """The network and what the plans say for prediction; the image holds the numbers of the objects."""
     strides = [(1, 1), *[(2, 2)] * 3]
-    found = {"embedding_dim": maskattn_rules.EMBEDDING_DIM, "thing_channels": [1], "min_pixels": 8}
+    found = {"embedding_dim": maskattn_rules.EMBEDDING_DIM, "thing_channels": [1]}
     architecture = maskattn_rules.architecture((tile, tile), strides, **found)
     kwargs = architecture["arch_kwargs"] | {"conv_op": nn.Conv2d, "norm_op": nn.InstanceNorm2d}
     kwargs |= {"features_per_stage": [8] * 4} if small else {}

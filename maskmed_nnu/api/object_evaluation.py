@@ -141,7 +141,9 @@ def evaluate_objects(
         raise InputError(faults[0])
     names = {number: name for name, number in LabelFormat.from_dataset_json(dataset_json).classes.items()}
     results = CocoResults(Path(scores)) if scores is not None else None
-    cases, left_out = find_cases(truth, prediction, dataset_json["file_ending"], only_predicted=only_predicted)
+    cases, left_out = find_cases(
+        truth, prediction, dataset_json["file_ending"], only_predicted=only_predicted, any_ending=True
+    )
     found, images, how_counted = evaluate(
         truth,
         prediction,

@@ -151,4 +151,4 @@ def run(
     print("\n" * bool(done.warnings) + "\n".join(f"WARNING: {warning}" for warning in done.warnings))
     print("\nNext:")
     print("\n".join(f"  {line}" for line in done.next_commands))
-    print(f"or all of it in one command:\n  maskmed train {id}")
+    print(f"or plan and train in one command:\n  maskmed train {id}")

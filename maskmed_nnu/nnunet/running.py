@@ -11,9 +11,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import sleep
+from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import AGAIN, explain
@@ -85,26 +86,25 @@ def ranks_follow() -> Iterator[None]:
     """
     from torch.multiprocessing.spawn import ProcessExitedException
 
-    told = set()
+    told: set[int] = set()
 
-    def hand_on(number: int) -> None:
+    def tell(number: int) -> None:
         for process in multiprocessing.active_children():
             if process.pid is not None and process.pid not in told:
                 told.add(process.pid)
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, number)
-        # a process that is just being started is not among them yet
-        if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, lambda *_: hand_on(number))
-            signal.setitimer(signal.ITIMER_REAL, TELL_AGAIN)
 
     try:
-        with noted(hand_on):
-            try:
+        with _Alarm(tell) as alarm:
+
+            def hand_on(number: int) -> None:
+                told.clear()
+                tell(number)
+                alarm.repeat(number)  # a process that is just being started is not among the children yet
+
+            with noted(hand_on):
                 yield
-            finally:
-                if hasattr(signal, "setitimer"):
-                    signal.setitimer(signal.ITIMER_REAL, 0)
     except ProcessExitedException as error:
         if error.exit_code > 128:
             raise Interrupted(error.exit_code - 128, None) from None
@@ -113,6 +113,41 @@ def ranks_follow() -> Iterator[None]:
         if error.exit_code == 1:
             raise SystemExit(1) from None
         raise
+
+
+class _Alarm:
+    """Calls ``tell`` with a number every `TELL_AGAIN` seconds, from the first `repeat` to the end of the context.
+
+    It does nothing where the system has no timers. Another timer is put back at the end.
+    """
+
+    def __init__(self, tell: Callable[[int], object]) -> None:
+        self._tell = tell
+        self._number, self._over = 0, False
+        self._before: tuple[Any, tuple[float, float]] | None = None
+
+    def __enter__(self) -> _Alarm:
+        return self
+
+    def repeat(self, number: int) -> None:
+        self._number = number
+        if not hasattr(signal, "setitimer") or self._over:
+            return
+        if self._before is None:
+            self._before = signal.signal(signal.SIGALRM, self._rings), signal.getitimer(signal.ITIMER_REAL)
+        signal.setitimer(signal.ITIMER_REAL, TELL_AGAIN)
+
+    def _rings(self, *_: object) -> None:
+        if not self._over:
+            self._tell(self._number)
+            signal.setitimer(signal.ITIMER_REAL, TELL_AGAIN)
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        if self._before is not None:
+            handler, timer = self._before
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+            signal.signal(signal.SIGALRM, handler if handler is not None else signal.SIG_DFL)
 
 
 def write_at_once() -> None:

@@ -191,7 +191,7 @@ def _notes(cases: Sequence[CaseScores], classes: Classes, spaceless: Sequence[st
     if nowhere:
         yield f"no file has {format_list(nowhere)}, in the truth or in the prediction, so that nothing is known of it"
     states = [case.scores[name].state for case in cases for name in classes.labels]
-    if MISSED in states and not {FOUND, INVENTED} & set(states):
+    if MISSED in states and not {FOUND, INVENTED} & set(states) and not any(case.unknown[1] for case in cases):
         yield "every prediction is background only; was the network trained long enough?"
     if 1 < len(cases) < FEW_CASES:
         yield (

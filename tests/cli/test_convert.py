@@ -82,7 +82,7 @@ def test_every_form_makes_a_data_set_and_names_the_next_commands(source, capsys,
     assert after[1].startswith(f"nnUNetv2_plan_and_preprocess -d 7 -pl {network}Planner")
     assert after[2] == f"nnUNetv2_train 7 2d 0 -p {network}Plans -tr nnUNetTrainer{network}"
     assert after[3].startswith(f"nnUNetv2_predict -i {folder / 'imagesTs'} ")
-    assert after[4:] == ["or all of it in one command:", "maskmed train 7"]
+    assert after[4:] == ["or plan and train in one command:", "maskmed train 7"]
 
 
 def test_objects_that_share_an_id_are_told_and_split_on_request(source, capsys):

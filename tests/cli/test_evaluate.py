@@ -262,7 +262,7 @@ def test_predictions_with_the_ending_of_another_data_set(cells: tuple[Path, Path
     for path in list(prediction.glob("*.png")):  # which of two?
         shutil.copy(path, path.with_suffix(".jpg"))
     assert main(command(truth, prediction)) == 1
-    assert "holds no prediction of a case of" in capsys.readouterr().err
+    assert "as predictions of the case cells_000; keep one of them" in capsys.readouterr().err
 
 
 def test_sizes_that_differ(cells: tuple[Path, Path], capsys: pytest.CaptureFixture) -> None:

@@ -105,7 +105,10 @@ def by_hand(workspace, raw_data) -> Path:
         workspace.run("nnUNetv2_plan_experiment", "-d", NUMBER, "-pl", planner, nnUNet_n_proc_DA="1")
         workspace.run("nnUNetv2_preprocess", "-d", NUMBER, "-plans_name", model.plans, "-c", "2d", "-np", 1)
         for fold in FOLDS:
-            workspace.run("nnUNetv2_train", NUMBER, "2d", fold, "-tr", model.trainer, "-p", model.plans, "--npz", *CPU)
+            # not in a process that was forked from one with torch: sums are rounded in another order there
+            workspace.run_in_new_interpreter(
+                "nnUNetv2_train", NUMBER, "2d", fold, "-tr", model.trainer, "-p", model.plans, "--npz", *CPU
+            )
     plans, trainers = [model.plans for model in study.models], [model.trainer for model in study.models]
     names = ("-p", *plans, "-tr", *trainers, "-c", "2d", "-f", *FOLDS)
     workspace.run("nnUNetv2_find_best_configuration", NUMBER, *names, "-np", 1)
@@ -114,7 +117,7 @@ def by_hand(workspace, raw_data) -> Path:
     predicted = []
     for model in best["selected_model_or_models"]:
         predicted.append(workspace.root / f"predicted_{model['plans_identifier']}")
-        workspace.run(
+        workspace.run_in_new_interpreter(
             "nnUNetv2_predict",
             *("-i", workspace.raw / NAME / "imagesTs", "-o", predicted[-1], "-d", NUMBER, "-c", "2d", "-f", *FOLDS),
             *("-tr", model["trainer"], "-p", model["plans_identifier"], "--save_probabilities", "-npp", 1, "-nps", 1),

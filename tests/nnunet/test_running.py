@@ -69,9 +69,34 @@ def test_signals_reach_a_rank_that_is_being_started(monkeypatch):
         return child
 
     monkeypatch.setattr(multiprocessing.context.ForkProcess, "_Popen", staticmethod(signal_in_between))
+    monkeypatch.setattr(running, "TELL_AGAIN", 1)  # the rank notes signals by then
+    timer, handler = signal.getitimer(signal.ITIMER_REAL)[0], signal.getsignal(signal.SIGALRM)
     with pytest.raises(Interrupted) as caught, ranks_follow():
         mp.start_processes(train_until_signal, nprocs=1, start_method="fork")
     assert caught.value.code == 128 + signal.SIGUSR1
+    assert signal.getsignal(signal.SIGALRM) == handler
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == (timer > 0)
+
+
+def test_a_rank_gets_every_signal():
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    rank = fork.Process(target=wait_for_two_signals, args=(ready,), daemon=True)
+    with ranks_follow():
+        rank.start()
+        assert ready.wait(30)
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.raise_signal(number)
+        rank.join(20)
+    assert rank.exitcode == 0
+
+
+def wait_for_two_signals(ready) -> None:
+    seen: list[int] = []
+    with noted(seen.append):
+        ready.set()
+        while len(seen) < 2:
+            time.sleep(0.01)
 
 
 def train_until_signal(rank: int, all_train=None) -> None:

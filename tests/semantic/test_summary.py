@@ -42,6 +42,7 @@ def test_means_over_what_was_found_and_over_the_worst_case() -> None:
     assert "no file has 2" in result.notes[0]
     assert not any("background only" in note for note in result.notes)
     assert any("background only" in note for note in evaluation(pairs[1:2]).notes)
+    assert not any("background only" in note for note in evaluation([([1, 1, 0, 0], [5, 5, 0, 0])]).notes)
 
 
 def test_the_interval_is_that_of_scipys_bootstrap() -> None:

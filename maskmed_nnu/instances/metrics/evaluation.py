@@ -40,9 +40,10 @@ def check_folders(truth: Path, prediction: Path) -> None:
 
 
 def find_cases(
-    truth: Path, prediction: Path, ending: str, *, only_predicted: bool = False
+    truth: Path, prediction: Path, ending: str, *, only_predicted: bool = False, any_ending: bool = False
 ) -> tuple[list[str], list[str]]:
-    """The names of the cases in the folder `truth`, sorted; each has a `predicted_file`.
+    """The names of the cases in the folder `truth`, sorted; each has a file with the same name in `prediction`, with
+    `any_ending` a `predicted_file`.
 
     With `only_predicted` those that have none are left out; their names come second.
 
@@ -53,7 +54,8 @@ def find_cases(
     names = sorted(p.name.removesuffix(ending) for p in truth.glob(f"[!.]*{ending}"))
     if not names:
         raise InputError(f"{truth} holds no file that ends in {ending}, the file_ending in dataset.json.")
-    missing = [name for name in names if not predicted_file(prediction, name, ending).is_file()]
+    predicted = predicted_file if any_ending else _file
+    missing = [name for name in names if not predicted(prediction, name, ending).is_file()]
     if missing and (len(missing) == len(names) or not only_predicted):
         found = sorted(p.name for p in prediction.iterdir() if formats.ending(p) and not p.name.startswith("."))
         if len(missing) == len(names) and found:
@@ -74,12 +76,23 @@ def predicted_file(folder: Path, name: str, ending: str) -> Path:
     """``NAME.ending``, or where that is missing the only file of this name with another ending.
 
     A model predicts with the ending of the data that it was trained on.
+
+    Raises:
+        InputError: where there are several with other endings.
     """
-    path = folder / (name + ending)
+    path = _file(folder, name, ending)
     if path.is_file():
         return path
-    others = [one for one in folder.glob(f"{glob.escape(name)}.*") if one.name[len(name) :] == formats.ending(one)]
-    return others[0] if len(others) == 1 else path
+    beside = sorted(folder.glob(f"{glob.escape(name)}.*"))
+    others = [one for one in beside if one.name[len(name) :].lower() == formats.ending(one) and one.is_file()]
+    if len(others) > 1:
+        which = format_list([one.name for one in others])
+        raise InputError(f"{folder} holds {which} as predictions of the case {name}; keep one of them.")
+    return others[0] if others else path
+
+
+def _file(folder: Path, name: str, ending: str) -> Path:
+    return folder / (name + ending)
 
 
 def evaluate(
@@ -119,7 +132,7 @@ def evaluate(
     notes: list[str] = []
     going_on = np.zeros((2, 3), bool)
     for done, name in enumerate(names, 1):
-        files = [predicted_file(prediction, name, ending), truth / (name + ending)]
+        files = [predicted_file(prediction, name, ending), _file(truth, name, ending)]
         (prediction_map, predicted_place), (truth_map, true_place) = (_read(path, label_format) for path in files)
         if prediction_map.stuff.shape != truth_map.stuff.shape:
             sizes = [format_shape(objects.stuff.shape) for objects in (prediction_map, truth_map)]

@@ -151,8 +151,8 @@ def explain_objects(configuration: dict, statistics: dict) -> str:
         (
             f"  {count:,} objects in {statistics['slices']:,} images; in the planned images small ones have "
             f"{min(sizes.small):.0f} pixels (10th percentile), large ones {max(sizes.large):.0f} (95th percentile).",
-            f"  Scale {instances['scale']:.3g}; an object has at least {smallest} pixels, and its embedding is to "
-            f"differ from those of others within {loss['reach']} pixels.",
+            f"  Scale {instances['scale']:.3g}; an object has at least {smallest} pixels (twice as many where it "
+            f"touches another), and its embedding is to differ from those of others within {loss['reach']} pixels.",
             *(
                 ("  Objects of a class overlap: the network gives each pixel to one of them (IAUNet finds overlaps).",)
                 if overlapping

@@ -25,7 +25,8 @@ EDGE_DISTANCES = (2, 4)
 """A core pixel is in the middle of two pixels at each of these distances, which must be similar. An edge wider than the
 largest distance is not noticed; an object no wider than that, between two others, has no core (step 3 finds it)."""
 TOUCHING = 2
-"""A region that touches another one must be so many times as large as a single one: it is more often a part of it."""
+"""A region that touches another one needs this many times ``min_pixels`` to stay an object of its own; a smaller one is
+more often a part of its neighbour."""
 
 
 @torch.no_grad()

@@ -42,8 +42,8 @@ class MaskAttnUNetSettings(Settings):
         "smallest cosine similarity of two similar pixels", default=0.6, used_by="prediction", in_plans=False
     )
     min_pixels: Count = setting(
-        "smallest number of pixels of an object; smaller ones are dropped, and those with less than twice as many that "
-        "touch another one are merged with it",
+        "smallest number of pixels of an object; smaller ones are dropped, and those with fewer than twice as many "
+        "that touch another one are merged with it",
         default=16,
         chosen_by="half the area at the 5th percentile, at least 8",
         used_by="prediction",
