@@ -36,22 +36,26 @@ class _PairLoss(torch.autograd.Function):
     """Stores the sigmoid and the boolean masks for the gradient; autograd would store several full-size floats."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, masks: Tensor, weight: Tensor | None, overwrite: bool
+    ) -> tuple[Tensor, Tensor]:
         pairs, layers, points = logits.shape
-        sigmoid = logits.sigmoid()
+        sigmoid = logits.detach() if overwrite else torch.empty_like(logits)
         bce, overlap, size = logits.new_empty(3, pairs, layers)
         for part, work in _chunks(logits):
             truth = masks[part, None].to(logits.dtype)
             counted = None if weight is None else weight[part, None]
-            bce[part] = -log_sigmoid_sum(sigmoid[part], counted, out=work)
             relu = torch.clamp(logits[part], min=0, out=work)
+            if counted is not None:
+                relu.mul_(counted)
+            bce[part] = relu.addcmul_(logits[part], truth, value=-1).sum(-1)
+            torch.sigmoid(logits[part], out=sigmoid[part])  # takes the place of the logits, or not
+            bce[part] -= log_sigmoid_sum(sigmoid[part], counted, out=work)
             size[part] = truth.sum(-1) + 1
             if counted is None:
                 size[part] += sigmoid[part].sum(-1)
             else:
-                relu.mul_(counted)
                 size[part] += (sigmoid[part] * counted).sum(-1)
-            bce[part] += relu.addcmul_(logits[part], truth, value=-1).sum(-1)
             overlap[part] = 2 * torch.mul(sigmoid[part], truth, out=work).sum(-1) + 1
         counts = logits.new_full((pairs, 1), points) if weight is None else weight.sum(1, keepdim=True).clamp(min=1)
         ctx.save_for_backward(sigmoid, masks, weight, counts, overlap, size)
@@ -59,7 +63,7 @@ class _PairLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_bce: Tensor, grad_dice: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_bce: Tensor, grad_dice: Tensor) -> tuple[Tensor, None, None, None]:
         sigmoid, masks, weight, counts, overlap, size = ctx.saved_tensors
         outside = (grad_dice * overlap / size**2)[..., None]
         inside = (-2 * grad_dice / size)[..., None]
@@ -74,7 +78,7 @@ class _PairLoss(torch.autograd.Function):
             grad[part].mul_(scale[part]).add_(slope)
             if weight is not None:
                 grad[part].mul_(weight[part, None])
-        return grad, None, None
+        return grad, None, None, None
 
 
 def _graph_is_kept() -> bool:
@@ -83,17 +87,20 @@ def _graph_is_kept() -> bool:
     return True if ask is None else bool(ask())
 
 
-def pair_loss(logits: Tensor, masks: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+def pair_loss(
+    logits: Tensor, masks: Tensor, weight: Tensor | None, *, overwrite: bool = False
+) -> tuple[Tensor, Tensor]:
     """BCE, mean over the points, and 1 - Dice with smoothing 1, each ``[B, T, L]``.
 
     ``logits [B, T, L, P]`` of ``L`` layers for one target; ``masks [B, T, P]`` bool, False where a point does not
-    count; ``weight [B, P]`` bool, None if every point counts.
+    count; ``weight [B, P]`` bool, None if every point counts. ``overwrite``: nothing else needs the logits, not even the
+    gradient of what made them, so their memory is used.
     """
     targets = masks.shape[1]
     if weight is not None:
         weight = weight[:, None].expand_as(masks).flatten(0, 1)
     # torch gives apply no types
-    bce, dice = _PairLoss.apply(logits.flatten(0, 1), masks.flatten(0, 1), weight)  # type: ignore[no-untyped-call]
+    bce, dice = _PairLoss.apply(logits.flatten(0, 1), masks.flatten(0, 1), weight, overwrite)  # type: ignore[no-untyped-call]
     return bce.unflatten(0, (-1, targets)), dice.unflatten(0, (-1, targets))
 
 

@@ -85,3 +85,4 @@ def test_pair_loss_equals_the_plain_formula_and_its_gradient(weighted, monkeypat
     torch.testing.assert_close(bce, plain)
     torch.testing.assert_close(dice, 1 - (2 * (s * y).sum(-1) + 1) / (s.sum(-1) + y.sum(-1) + 1))
     assert torch.autograd.gradcheck(lambda x: pair_loss(x, masks, weight), (logits,))
+    assert torch.autograd.gradcheck(lambda x: pair_loss(x + 0, masks, weight, overwrite=True), (logits,))
