@@ -93,8 +93,8 @@ def pair_loss(
     """BCE, mean over the points, and 1 - Dice with smoothing 1, each ``[B, T, L]``.
 
     ``logits [B, T, L, P]`` of ``L`` layers for one target; ``masks [B, T, P]`` bool, False where a point does not
-    count; ``weight [B, P]`` bool, None if every point counts. ``overwrite``: nothing else needs the logits, not even the
-    gradient of what made them, so their memory is used.
+    count; ``weight [B, P]`` bool, None if every point counts. ``overwrite``: nothing else needs the logits, not even
+    the gradient of what made them, so their memory is used.
     """
     targets = masks.shape[1]
     if weight is not None:
