@@ -146,7 +146,8 @@ class SetCriterion(nn.Module):
         truth = _target_masks(targets, points, classes.shape[1])
         pair_logits = torch.unflatten(matched, 1, (-1, layers))
         with no_autocast(logits):
-            bce, dice = pair_loss(pair_logits, truth, points.weight, overwrite=True)  # [B, T, L]
+            # [B, T, L]; a part of the logits shares its memory with the rest
+            bce, dice = pair_loss(pair_logits, truth, points.weight, overwrite=matched is logits)
         pair_weight = is_matched.permute(1, 2, 0)
         bce = (bce * pair_weight).sum((0, 1)) / num_targets
         dice = (dice * pair_weight).sum((0, 1)) / num_targets
