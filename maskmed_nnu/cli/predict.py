@@ -116,7 +116,7 @@ def run(
         elif done.objects is None:
             print("all windows are predicted; run the same command without --parts to merge them")
         else:
-            print(f"{count(done.objects, 'object')}: {done.output}\ntable of the objects: {done.table}")
+            print(f"{count(done.objects, 'object')}: {done.table}\npredictions {done.output}")
         return
     with progress() as report:
         summary = loaded.predict_folder(

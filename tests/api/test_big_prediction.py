@@ -171,7 +171,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "all windows are predicted; run the same command without --parts to merge them" in capsys.readouterr().out
     assert main(command) == 0
     number = len(np.unique(truth)) - 1
-    assert f"{number} objects: {output}\ntable of the objects: {tmp_path / 'labels.csv'}" in capsys.readouterr().out
+    assert f"{number} objects: {tmp_path / 'labels.csv'}\npredictions {output}" in capsys.readouterr().out
     assert partition(labels_of(output)) == partition(truth)
     assert main(command) == 1 and f"{output} exists" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
