@@ -27,6 +27,9 @@ HEADING = (
 
 def stops(folder: Path, repetitions: int, seed: int) -> list[list[str]]:
     """A row for each run of the training; the last one is not stopped and ends with the validation."""
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # the training would inherit it from nohup or a shell's background
     rng = np.random.default_rng(seed)
     notes = folder / "notes"
     notes.mkdir(parents=True)
