@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from maskmed_nnu.nnunet.trial.raw_data_set import DataSet
     from maskmed_nnu.semantic.evaluation import SemanticEvaluation
 
+NOTHING_FOUND = (
+    "The network finds nothing in these cases. If its loss still falls (maskmed report {model}), train for more epochs or "
+    "minutes; otherwise check the labels."
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -159,6 +164,10 @@ def train(
         if step.command and not dry_run:
             _run(step, output)
     evaluation, notes = (None, ()) if dry_run else evaluate_validation(model, wanted, data)
+    scores = mean_scores(model, wanted)
+    found = [means[name] for means in scores.values() for name in ("Dice", "AP50") if name in means]
+    if found and not any(found):
+        notes += (NOTHING_FOUND.format(model=shlex.quote(str(model))),)
     return TrainingResult(
         data_set=data.name,
         network=choice.name,
@@ -169,7 +178,7 @@ def train(
         folds=tuple(wanted),
         model=model,
         steps=tuple(steps),
-        scores=mean_scores(model, wanted),
+        scores=scores,
         evaluation=evaluation,
         notes=notes,
     )

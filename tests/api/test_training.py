@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -130,6 +131,16 @@ def test_the_validation_is_evaluated_and_the_next_command_named(folders, ran, ca
     assert "cases that fold 0 did not train on: 2 cases" in printed
     assert printed.splitlines()[-1] == f"Next: maskmed predict -m {result.model} -i IMAGES -o PREDICTIONS"
     assert ran == []
+
+
+@pytest.mark.parametrize(("dice", "advised"), [(0.0, True), (0.01, False), (math.nan, False)])
+def test_a_network_that_finds_nothing_is_told_to_train_longer(folders, ran, dice, advised):
+    write_raw(folders["raw"])
+    write_preprocessed(folders)
+    validation = write_validation(folders)
+    (validation / "summary.json").write_text(json.dumps({"foreground_mean": {"Dice": dice}}))
+    notes = " ".join(mm.train(7, device="cpu").notes)
+    assert ("finds nothing in these cases" in notes) == advised
 
 
 def test_several_folds_are_evaluated_where_nnunet_puts_them_together(folders, ran):
