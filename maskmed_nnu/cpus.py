@@ -19,6 +19,12 @@ def process_count() -> int:
     return min(8, cpu_count())
 
 
+def thread_count() -> int:
+    """Threads that compute on the CPU: one for each CPU that this process may use, or ``OMP_NUM_THREADS`` if fewer."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(cpu_count(), int(wanted)) if wanted.isdecimal() and int(wanted) else cpu_count()
+
+
 def _slurm_cpus() -> int | None:
     """Of the task, or of the node where tasks name none."""
     for variable in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):

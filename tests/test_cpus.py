@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from maskmed_nnu import cpus
-from maskmed_nnu.cpus import cpu_count
+from maskmed_nnu.cpus import cpu_count, thread_count
 
 
 def test_a_job_has_the_fewest_cpus_that_anything_says(monkeypatch):
@@ -19,3 +19,10 @@ def test_a_job_has_the_fewest_cpus_that_anything_says(monkeypatch):
     assert cpu_count() == 6
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert cpu_count() == 1
+    for wanted, threads in (("", 1), ("4", 1), ("zero", 1), ("0", 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+        assert thread_count() == threads
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    for wanted, threads in (("", 6), ("4", 4), ("2,1", 2), ("32", 6)):
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+        assert thread_count() == threads

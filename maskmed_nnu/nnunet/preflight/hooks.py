@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from maskmed_nnu.cpus import thread_count
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.machine_errors import AGAIN
 from maskmed_nnu.nnunet.discovery.names import NAMES
@@ -78,6 +80,10 @@ def wrap_training(module: Any) -> None:
         if not _look(_trains_ours, *names):
             return stock(*args, **kwargs)
         with running_ours(again=f"{AGAIN} with --c"), ranks_follow() if options["num_gpus"] > 1 else nullcontext():
+            if options["device"].type == "cpu":
+                import torch
+
+                torch.set_num_threads(min(torch.get_num_threads(), thread_count()))
             print(describe_job(options["device"].type))
             _check_training(options)
             return stock(*args, **kwargs)
@@ -129,8 +135,11 @@ def _after_parsing(parse: str, check: Callable[[Any], bool], *, again: str = AGA
         def parse_and_check(self: Any, *args: Any, **kwargs: Any) -> Any:
             setattr(argparse.ArgumentParser, parse, original)
             result = original(self, *args, **kwargs)
-            if _look(check, result[0] if isinstance(result, tuple) else result):
+            options = result[0] if isinstance(result, tuple) else result
+            if _look(check, options):
                 ours.enter_context(running_ours(again=again))
+                if getattr(options, "device", None) == "cpu":
+                    ours.enter_context(_fewer_threads())
             return result
 
         setattr(argparse.ArgumentParser, parse, parse_and_check)
@@ -138,6 +147,17 @@ def _after_parsing(parse: str, check: Callable[[Any], bool], *, again: str = AGA
             yield
         finally:
             setattr(argparse.ArgumentParser, parse, original)
+
+
+@contextmanager
+def _fewer_threads() -> Iterator[None]:
+    """nnU-Net's commands start as many threads as the machine has CPUs, also in a job that may use one of them."""
+    stock = multiprocessing.cpu_count
+    multiprocessing.cpu_count = thread_count
+    try:
+        yield
+    finally:
+        multiprocessing.cpu_count = stock
 
 
 def _look(check: Callable[..., bool], *at: Any) -> bool:

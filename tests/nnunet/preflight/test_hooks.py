@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import sys
 from types import SimpleNamespace
 
@@ -168,6 +169,31 @@ def test_prediction(nnunet_env, monkeypatch, call, tmp_path):
     stock = write_model(nnunet_env.results, {**plans("Dataset012_S"), "plans_name": "P", "maskmed_nnu": 0}, trainer="T")
     (stock / "plans.json").write_text("{}")
     assert call(prediction, "predict_entry_point_modelfolder", f"{line} -m {stock} -f 3") == ["nnUNetPredictor"]
+
+
+def test_no_more_threads_than_the_job_may_use(nnunet_env, monkeypatch, tmp_path):
+    """nnU-Net's commands start one for each CPU of the machine, and go on with those of ours alone."""
+    threads: list[int] = [64]
+    monkeypatch.setattr(multiprocessing, "cpu_count", lambda: 64)
+    monkeypatch.setattr(hooks, "thread_count", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    for module, step in ((training, "get_trainer_from_args"), (prediction, "nnUNetPredictor")):
+        monkeypatch.setattr(module, step, lambda *a, **k: stop())
+    write_preprocessed(nnunet_env.preprocessed, plans())
+    write_model(nnunet_env.results, plans(), folds=("all",))
+    write_nifti(tmp_path / "a_0000.nii.gz")
+    predict = f"-i {tmp_path} -o {tmp_path / 'out'} -d 10 -c 2d -tr nnUNetTrainerMaskMed -p MaskMedPlans -f all -device cpu"
+    for module, entry, line, expected in (
+        (training, "run_training_entry", f"{TRAIN} -device cpu", 3),
+        (training, "run_training_entry", "10 2d 0 -device cpu", 64),
+        (prediction, "predict_entry_point", predict, 3),
+    ):
+        monkeypatch.setattr(sys, "argv", ["command", *line.split()])
+        with pytest.raises(StopError):
+            getattr(module, entry)()
+        assert threads[-1] == expected
+    assert multiprocessing.cpu_count() == 64
 
 
 def test_a_failed_planning_is_explained(monkeypatch):
