@@ -33,17 +33,22 @@ EPOCH = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+: Epoch (\d+)\s*$", re.MULTILINE)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="What follows -- are options of Snakemake.",
+    )
     parser.add_argument("study", type=Path)
     parser.add_argument("--quiet", type=Path, required=True, help="a finished study with the same config")
     parser.add_argument("--profile", choices=["local", "slurm"], default="local")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seconds", type=float, nargs=2, default=(5, 60), help="least and most between two kills")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("options", nargs="*", help="of Snakemake, behind --")
-    given = parser.parse_args()
+    behind = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    words, options = sys.argv[1:behind], sys.argv[behind + 1 :]
+    given = parser.parse_args(words)
     study, quiet = read_study(given.study), read_study(given.quiet)
-    command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{given.profile}", *given.options]
+    command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{given.profile}", *options]
     disturb(study, command, kills=given.kills, seconds=given.seconds, generator=random.Random(given.seed))
     began = time.monotonic()
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True)
@@ -74,7 +79,7 @@ def disturb(
             continue
         except psutil.TimeoutExpired:
             pass
-        what = kill(engine, generator)
+        what = kill(engine, generator, study)
         if what is not None:
             killed += 1
             print(f"{killed}: {time.strftime('%H:%M:%S')} {what}", flush=True)
@@ -84,10 +89,11 @@ def disturb(
         print("and the engine at the end")
 
 
-def kill(engine: psutil.Process, generator: random.Random) -> str | None:
-    """Kill the engine, one of its jobs, or a job of Slurm; None where there was nothing to kill."""
+def kill(engine: psutil.Process, generator: random.Random, study: Study) -> str | None:
+    """Kill the engine, one of its jobs, or a job of the study in Slurm; None where there was nothing to kill."""
     jobs = [job for job in engine.children(recursive=True) if "nnUNetv2" in " ".join(words_of(job))]
-    choices = ["engine", *(["job"] * 2 if jobs else []), *(["scancel"] * 2 if shutil.which("squeue") else [])]
+    numbers = jobs_in_slurm(study)
+    choices = ["engine", *(["job"] * 2 if jobs else []), *(["scancel"] * 2 if numbers else [])]
     match generator.choice(choices):
         case "engine":
             engine.kill()
@@ -102,13 +108,18 @@ def kill(engine: psutil.Process, generator: random.Random) -> str | None:
                 return None
             return f"{number} to {words[words.find('nnUNetv2') :][:90]}"
         case _:
-            running = subprocess.run(["squeue", "--me", "-h", "-t", "R", "-o", "%i"], capture_output=True, text=True)
-            numbers = running.stdout.split()
-            if not numbers:
-                return None
             number = generator.choice(numbers)
             subprocess.run(["scancel", number], check=False)
             return f"scancel {number}"
+
+
+def jobs_in_slurm(study: Study) -> list[str]:
+    """The numbers of those that run, by the folder in which Snakemake has submitted them."""
+    if shutil.which("squeue") is None:
+        return []
+    running = subprocess.run(["squeue", "--me", "-h", "-t", "R", "-o", "%i %Z"], capture_output=True, text=True)
+    jobs = [line.split(maxsplit=1) for line in running.stdout.splitlines()]
+    return [number for number, folder in jobs if Path(folder).resolve() == study.folder.resolve()]
 
 
 def words_of(process: psutil.Process) -> list[str]:
