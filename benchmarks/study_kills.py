@@ -91,7 +91,7 @@ def disturb(
 
 def kill(engine: psutil.Process, generator: random.Random, study: Study) -> str | None:
     """Kill the engine, one of its jobs, or a job of the study in Slurm; None where there was nothing to kill."""
-    jobs = [job for job in engine.children(recursive=True) if "nnUNetv2" in " ".join(words_of(job))]
+    jobs = [job for job in psutil.process_iter() if "nnUNetv2" in " ".join(words_of(job)) and runs_in(job, study)]
     numbers = jobs_in_slurm(study)
     choices = ["engine", *(["job"] * 2 if jobs else []), *(["scancel"] * 2 if numbers else [])]
     match generator.choice(choices):
@@ -120,6 +120,14 @@ def jobs_in_slurm(study: Study) -> list[str]:
     running = subprocess.run(["squeue", "--me", "-h", "-t", "R", "-o", "%i %Z"], capture_output=True, text=True)
     jobs = [line.split(maxsplit=1) for line in running.stdout.splitlines()]
     return [number for number, folder in jobs if Path(folder).resolve() == study.folder.resolve()]
+
+
+def runs_in(process: psutil.Process, study: Study) -> bool:
+    """Jobs outlive the engine that started them, so they are found by their folder."""
+    try:
+        return Path(process.cwd()).resolve() == study.folder.resolve()
+    except psutil.Error:
+        return False
 
 
 def words_of(process: psutil.Process) -> list[str]:
