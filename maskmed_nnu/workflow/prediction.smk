@@ -105,6 +105,8 @@ if PREDICT is not None and PREDICT.truth is not None:
         params:
             predictions=lambda wildcards: shlex.quote(str(STUDY.final_predictions())),
             truth=shlex.quote(str(STUDY.truth)),
+            classes=shlex.quote(str(STUDY.preprocessed / "dataset.json")),
         shell:
             JOB + " evaluate --cpus {threads} -- maskmed evaluate {params.predictions} {params.truth}"
+            " --dataset-json {params.classes}"
             f" --only-predicted --csv {HERE}/{{output.table}} --json-file {HERE}/{{output.scores}}"

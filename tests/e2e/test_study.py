@@ -158,4 +158,6 @@ def test_everything_is_done_once_and_told(study):
     assert needs["seconds"] > 0 and needs["memory_gb"] > 0
     page = (study.folder / "report.html").read_text()
     assert "12 images of" in page and "Wilcoxon" in page
-    assert json.loads((study.folder / "scores.json").read_text())["kind"] == "semantic"
+    scores = json.loads((study.folder / "scores.json").read_text())
+    labels = json.loads((study.preprocessed / "dataset.json").read_text())["labels"]
+    assert scores["kind"] == "semantic" and set(labels) - {"background"} < set(scores["summary"])
