@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -102,6 +103,11 @@ def preprocessing(folder: Path, environment: dict[str, str], spacing: float) -> 
     for kind, belongs in (("image", lambda name: "_seg" not in name), ("labels", lambda name: "_seg" in name)):
         size = sum(file.stat().st_size for file in files if belongs(file.name))
         row(f"preprocessed {kind}", f"{size / voxels:.2f} bytes a voxel")
+    patch = plans["configurations"]["3d_fullres"]["patch_size"]
+    blocks = blosc2.open(str(files[0])).blocks[-3:]
+    read = np.prod([(edge + block - 1) / edge for edge, block in zip(patch, blocks, strict=True)])
+    shape = "×".join(map(str, patch))
+    row(f"read for a patch of {shape}, in whole blocks of {'×'.join(map(str, blocks))}", f"{read:.2f} times the patch")
 
 
 def headers(image: Path) -> None:
@@ -122,7 +128,7 @@ def checkpoints(work: Path, folder: Path) -> None:
         2,
     )
     weights = network.state_dict()
-    momentum = {name: torch.zeros_like(value) for name, value in weights.items()}
+    momentum = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
     number = sum(value.numel() for value in network.parameters())
     torch.save({"network_weights": weights, "optimizer_state": momentum}, work / "checkpoint.pth")
     began = time.process_time()

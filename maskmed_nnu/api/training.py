@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from maskmed_nnu.semantic.evaluation import SemanticEvaluation
 
 NOTHING_FOUND = (
-    "The network finds nothing in these cases. If its loss still falls (maskmed report {model}), train for more epochs or "
-    "minutes; otherwise check the labels."
+    "The network finds nothing in these cases. If its loss still falls (maskmed report {model}), train for more epochs "
+    "or minutes; otherwise check the labels."
 )
 
 

@@ -183,7 +183,9 @@ def test_no_more_threads_than_the_job_may_use(nnunet_env, monkeypatch, tmp_path)
     write_preprocessed(nnunet_env.preprocessed, plans())
     write_model(nnunet_env.results, plans(), folds=("all",))
     write_nifti(tmp_path / "a_0000.nii.gz")
-    predict = f"-i {tmp_path} -o {tmp_path / 'out'} -d 10 -c 2d -tr nnUNetTrainerMaskMed -p MaskMedPlans -f all -device cpu"
+    predict = (
+        f"-i {tmp_path} -o {tmp_path / 'out'} -d 10 -c 2d -tr nnUNetTrainerMaskMed -p MaskMedPlans -f all -device cpu"
+    )
     for module, entry, line, expected in (
         (training, "run_training_entry", f"{TRAIN} -device cpu", 3),
         (training, "run_training_entry", "10 2d 0 -device cpu", 64),
