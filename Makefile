@@ -4,6 +4,7 @@
 #   make check      formatting, lint, types, imports and the fastest tests
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
+#   make test-study  one study by Snakemake, compared with its commands by hand
 #   make test-cluster  whole studies by Snakemake, and trainings that are stopped at random
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
 #   make test-napari  the tests of the plugin of napari, which it installs
@@ -34,8 +35,8 @@ FAST := -m "not real_data and not slow and not cluster"
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
 
-.PHONY: demo check lint test test-slow test-cluster test-real test-real-short test-napari cuda-check gpu-check gpu-carry coverage \
-	bench-quick docs docs-tables docs-serve docs-test wheel clean
+.PHONY: demo check lint test test-slow test-study test-cluster test-real test-real-short test-napari cuda-check gpu-check gpu-carry \
+	coverage bench-quick docs docs-tables docs-serve docs-test wheel clean
 
 demo: $(READY)
 	$(BIN)/maskmed demo --task $(TASK)
@@ -56,7 +57,10 @@ test: $(READY)
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not real_data"
 
-# minutes; a study runs on Slurm, too, where one answers
+# one study by Snakemake, in four minutes; on Slurm, too, where one answers
+test-study: $(READY)
+	$(BIN)/python -m pytest -m cluster tests/e2e/test_study.py
+
 test-cluster: $(READY)
 	$(BIN)/python -m pytest -m cluster
 
