@@ -1,7 +1,7 @@
 """What a study does without a GPU, measured on one CT: preprocessing, files, headers, starts, checkpoints.
 
-``docs/explanation/study-costs.md`` multiplies these figures by the number of scans. Each step runs on one core in a
-process of its own, so that times and the peak of the memory are those of the step, interpreter and packages included::
+``docs/explanation/study-costs.md`` multiplies these figures by the number of scans. Times are CPU seconds of one
+thread. nnU-Net's commands run in processes of their own, whose times and peaks include interpreter and packages::
 
     python -m benchmarks.study_costs --image ct.nii.gz --labels organs.nii.gz
 """
@@ -48,7 +48,7 @@ def main() -> None:
         row("label map, compressed", f"{args.labels.stat().st_size / voxels:.3f} bytes a voxel")
         preprocessing(folders["nnUNet_preprocessed"] / NAME, environment, args.spacing)
         headers(args.image)
-        seconds, _ = run([str(COMMANDS / "nnUNetv2_predict"), "-h"], environment)
+        seconds, _ = run(environment, "nnUNetv2_predict", "-h")
         row("start of `nnUNetv2_predict` (interpreter and imports)", f"{seconds:.1f} s")
         checkpoints(Path(work), folders["nnUNet_preprocessed"] / NAME)
 
@@ -57,11 +57,11 @@ def row(step: str, measured: str) -> None:
     print(f"| {step} | {measured} |", flush=True)
 
 
-def run(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+def run(environment: dict[str, str], *command: str) -> tuple[float, float]:
     """Seconds of processor time and peak GB of a command that succeeds."""
     with tempfile.TemporaryFile() as log:
         process = os.posix_spawn(
-            command[0],
+            COMMANDS / command[0],
             command,
             environment | {"OMP_NUM_THREADS": "1"},
             file_actions=[(os.POSIX_SPAWN_DUP2, log.fileno(), 1), (os.POSIX_SPAWN_DUP2, log.fileno(), 2)],
@@ -87,24 +87,21 @@ def write_raw(folder: Path, image: Path, labels: Path) -> None:
 
 def preprocessing(folder: Path, environment: dict[str, str], spacing: float) -> None:
     """By nnU-Net's plans for this spacing, one scan after the other."""
-    plan = ["nnUNetv2_plan_and_preprocess", "-d", "999", "--no_pp", "-npfp", "1"]
-    grid = ["-overwrite_target_spacing", *[str(spacing)] * 3, "-overwrite_plans_name", "plans"]
-    run([str(COMMANDS / plan[0]), *plan[1:], *grid], environment)
-    step = ["-d", "999", "-plans_name", "plans", "-c", "3d_fullres", "-np", "1"]
-    seconds, peak = run([str(COMMANDS / "nnUNetv2_preprocess"), *step], environment)
-    files = list(next(folder.glob("*_3d_fullres")).glob("*.b2nd"))
-    plans = json.loads((folder / "plans.json").read_text())
-    voxels = int(np.prod(plans["configurations"]["3d_fullres"]["median_image_size_in_voxels"])) * SCANS
-    millions = voxels / SCANS / 1e6
+    grid = ("-overwrite_target_spacing", *[str(spacing)] * 3, "-overwrite_plans_name", "plans")
+    run(environment, "nnUNetv2_plan_and_preprocess", "-d", "999", "--no_pp", "-npfp", "1", *grid)
+    step = ("-d", "999", "-plans_name", "plans", "-c", "3d_fullres", "-np", "1")
+    seconds, peak = run(environment, "nnUNetv2_preprocess", *step)
+    scan = next(folder.glob("*_3d_fullres")) / "scan0.b2nd"
+    plan = json.loads((folder / "plans.json").read_text())["configurations"]["3d_fullres"]
+    voxels = int(np.prod(plan["median_image_size_in_voxels"]))
+    millions = voxels / 1e6
     row(
         f"preprocessing to {millions:.1f} million voxels, resampled",
         f"{seconds / SCANS:.1f} s, {seconds / SCANS / millions:.2f} s a million voxels, {peak:.1f} GB at the peak",
     )
-    for kind, belongs in (("image", lambda name: "_seg" not in name), ("labels", lambda name: "_seg" in name)):
-        size = sum(file.stat().st_size for file in files if belongs(file.name))
-        row(f"preprocessed {kind}", f"{size / voxels:.2f} bytes a voxel")
-    patch = plans["configurations"]["3d_fullres"]["patch_size"]
-    blocks = blosc2.open(str(files[0])).blocks[-3:]
+    for kind, file in (("image", scan), ("labels", scan.with_name("scan0_seg.b2nd"))):
+        row(f"preprocessed {kind}", f"{file.stat().st_size / voxels:.2f} bytes a voxel")
+    patch, blocks = plan["patch_size"], blosc2.open(str(scan)).blocks[-3:]
     read = np.prod([(edge + block - 1) / edge for edge, block in zip(patch, blocks, strict=True)])
     shape = "×".join(map(str, patch))
     row(f"read for a patch of {shape}, in whole blocks of {'×'.join(map(str, blocks))}", f"{read:.2f} times the patch")

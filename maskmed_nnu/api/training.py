@@ -166,7 +166,7 @@ def train(
     evaluation, notes = (None, ()) if dry_run else evaluate_validation(model, wanted, data)
     scores = mean_scores(model, wanted)
     found = [means[name] for means in scores.values() for name in ("Dice", "AP50") if name in means]
-    if found and not any(found):
+    if found and not any(found) and not dry_run:
         notes += (NOTHING_FOUND.format(model=shlex.quote(str(model))),)
     return TrainingResult(
         data_set=data.name,
