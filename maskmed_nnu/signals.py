@@ -22,9 +22,10 @@ SIGNALS = tuple(
 )
 _PR_SET_PDEATHSIG = 1
 Handlers = dict[signal.Signals, Any]
-_contexts: list[tuple[bool, Handlers]] = []
-"""Of the contexts below that are open, the innermost last: whether forked processes keep its handlers, and the handlers
-before it."""
+_contexts: list[Handlers] = []
+"""The handlers before each of the contexts below that are open, the innermost last."""
+_kept: list[bool] = []
+"""As many as contexts of `forks_keep_handlers` are open."""
 
 
 class Interrupted(SystemExit):
@@ -54,11 +55,7 @@ def name_of(number: int) -> str:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """A signal raises `Interrupted` in the main thread; while what it began ends, only Ctrl-C does so again.
-
-    Processes that are forked in between have the handlers from before: those of a pool are told to end by SIGTERM, and
-    an exception can be lost in them.
-    """
+    """A signal raises `Interrupted` in the main thread; while what it began ends, only Ctrl-C does so again."""
     came: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -66,16 +63,13 @@ def raising() -> Iterator[None]:
         if len(came) == 1 or number == signal.SIGINT:
             raise Interrupted(number)
 
-    with _handled(stop, in_forks=False):
+    with _handled(stop):
         yield
 
 
 @contextmanager
 def noted(tell: Callable[[int], object] | None = None) -> Iterator[Request]:
-    """Signals are written down, and the work decides when it ends; ``tell`` is called with each of them.
-
-    The same holds in processes that are forked in between.
-    """
+    """Signals are written down, and the work decides when it ends; ``tell`` is called with each of them."""
     request = Request()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -83,7 +77,7 @@ def noted(tell: Callable[[int], object] | None = None) -> Iterator[Request]:
         if tell is not None:
             tell(number)
 
-    with _handled(note, in_forks=True):
+    with _handled(note):
         yield request
 
 
@@ -129,14 +123,28 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None], *, in_forks: bool) -> Iterator[None]:
+def forks_keep_handlers() -> Iterator[None]:
+    """Processes that are forked in between take signals as this one does: workers that it tells when to end.
+
+    Those that are forked elsewhere have the handlers from before all contexts of this module: a pool ends its processes
+    by SIGTERM, and waits for ever for those that only write it down.
+    """
+    _kept.append(True)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """With ``handler`` for each signal that is not ignored, as after ``nohup``; a thread cannot have one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ignored = (signal.SIG_IGN, None)
     before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) not in ignored}
-    _contexts.append((in_forks, before))
+    _contexts.append(before)
     try:
         for number in before:
             signal.signal(number, handler)
@@ -157,7 +165,7 @@ class _Fork:
     mask: set[Any] | None = None
 
     def before(self) -> None:
-        if _contexts and not _contexts[-1][0]:
+        if _contexts and not _kept:
             self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def in_parent(self) -> None:
@@ -167,7 +175,7 @@ class _Fork:
 
     def in_child(self) -> None:
         if self.mask is not None:
-            for _, before in reversed(_contexts):
+            for before in reversed(_contexts):
                 _restore(before)
             self.in_parent()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import doctest
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import nullcontext
 
 import pytest
 
 from maskmed_nnu import signals
-from maskmed_nnu.signals import SIGNALS, Interrupted, held_back, noted, raising
+from maskmed_nnu.signals import SIGNALS, Interrupted, forks_keep_handlers, held_back, noted, raising
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -92,6 +95,29 @@ def test_a_forked_process_ends_with_its_parent(checkout):
     assert parent.stdout is not None and parent.stdout.read(5) == b"ready"
     parent.kill()
     assert parent.stdout.read() == b"" and parent.wait() == -signal.SIGKILL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs fork")
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_forked_process_ends_at_the_first_signal_unless_it_is_a_worker(keeps):
+    """A pool ends its processes by SIGTERM and waits for them; workers finish what they do."""
+    fork = multiprocessing.get_context("fork")
+    runs, received = fork.Event(), fork.Event()
+    with raising(), noted(lambda number: received.set()), forks_keep_handlers() if keeps else nullcontext():
+        child = fork.Process(target=wait, args=(runs,), daemon=True)
+        child.start()
+        assert runs.wait(20)
+        child.terminate()
+        assert received.wait(20 if keeps else 0) == keeps
+    if keeps:
+        child.kill()
+    child.join(20)
+    assert child.exitcode == -(signal.SIGKILL if keeps else signal.SIGTERM)
+
+
+def wait(runs) -> None:
+    runs.set()
+    time.sleep(60)
 
 
 def test_the_example():

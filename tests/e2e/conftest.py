@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +29,8 @@ class Workspace:
     checkout: Path = CHECKOUT
     server: subprocess.Popen | None = None
     """Runs commands without starting interpreters; see ``site/command_server.py``."""
+    seconds: float = 600
+    """That no command of the server needs."""
 
     @property
     def raw(self) -> Path:
@@ -87,10 +92,15 @@ class Workspace:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
         request = {"argv": [command, *map(str, arguments)], "environ": environ}
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
+        if not select.select([self.server.stdout], [], [], self.seconds)[0]:
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server = None
+            pytest.fail(f"{command} did not end in {self.seconds:.0f} s:\n{log.read_text(encoding='utf-8')}")
         return int(self.server.stdout.readline()), log.read_text(encoding="utf-8")
 
     @staticmethod
@@ -100,7 +110,7 @@ class Workspace:
 
 
 @contextmanager
-def open_workspace(root: Path, **settings: Path) -> Iterator[Workspace]:
+def open_workspace(root: Path, **settings: Any) -> Iterator[Workspace]:
     """A workspace with empty folders; the server of its commands ends with it."""
     workspace = Workspace(root, **settings)
     for folder in (workspace.raw, workspace.preprocessed, workspace.results):
@@ -112,7 +122,9 @@ def open_workspace(root: Path, **settings: Path) -> Iterator[Workspace]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """One workspace for all tests of a file."""
-    with open_workspace(tmp_path_factory.mktemp("nnunet")) as workspace:
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """One workspace for all tests of a file; a command that hangs fails before its test does, with what it printed."""
+    limit = request.node.get_closest_marker("timeout")
+    seconds = limit.args[0] / 2 if limit else Workspace.seconds
+    with open_workspace(tmp_path_factory.mktemp("nnunet"), seconds=seconds) as workspace:
         yield workspace

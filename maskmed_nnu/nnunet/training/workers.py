@@ -12,7 +12,7 @@ from typing import Any
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.training.job import WORKERS
-from maskmed_nnu.signals import forks_end_with_this
+from maskmed_nnu.signals import forks_end_with_this, forks_keep_handlers
 
 GONE = "background workers are no longer alive"
 """What batchgenerators says of them."""
@@ -44,7 +44,7 @@ def _without_workers(said: threading.ExceptHookArgs) -> None:
 
 
 def next_batch(loader: Any) -> Any:
-    """Of nnU-Net's loader, with workers or without.
+    """Of nnU-Net's loader, with workers or without; those that start here go on at signals, until they are told to end.
 
     Raises
     ------
@@ -54,7 +54,8 @@ def next_batch(loader: Any) -> Any:
         What a worker met, from the same reading in this process.
     """
     try:
-        return next(loader)
+        with forks_keep_handlers():
+            return next(loader)
     except RuntimeError as error:
         if GONE not in str(error):
             raise
