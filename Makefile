@@ -4,8 +4,8 @@
 #   make check      formatting, lint, types, imports and the fastest tests
 #   make test       all fast tests
 #   make test-slow  variants of the end-to-end tests, and what takes minutes
-#   make test-study  one study by Snakemake, compared with its commands by hand
-#   make test-cluster  whole studies by Snakemake, and trainings that are stopped at random
+#   make test-study  one study by Snakemake, here and on a Slurm cluster of one node, compared with its commands by hand
+#   make test-cluster  the same, and trainings that are stopped at random
 #   make test-real  the tests on real data (folder: MASKMED_REAL_DATA)
 #   make test-napari  the tests of the plugin of napari, which it installs
 #   make cuda-check the tests of tests/cuda with the CUDA build of torch, which needs no GPU for them
@@ -29,8 +29,10 @@ JOBS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_CLUSTER := .venv-cluster/.ready
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 FAST := -m "not real_data and not slow and not cluster"
+STUDIES := tests/workflow tests/e2e/test_study.py
 # Files without nnU-Net's commands, trainers or large networks.
 FASTEST := tests/analysis tests/demo/test_dice_scores.py tests/instances/metrics tests/instances/stitching \
 	tests/losses/test_targets.py tests/losses/test_points.py tests/nnunet/plans_handling
@@ -57,12 +59,11 @@ test: $(READY)
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not real_data"
 
-# one study by Snakemake, in four minutes; on Slurm, too, where one answers
-test-study: $(READY)
-	$(BIN)/python -m pytest -m cluster tests/e2e/test_study.py
+test-study: $(READY_CLUSTER)
+	tests/e2e/with_slurm.sh .venv-cluster/bin/python -m pytest -m cluster $(STUDIES)
 
-test-cluster: $(READY)
-	$(BIN)/python -m pytest -m cluster
+test-cluster: $(READY_CLUSTER)
+	tests/e2e/with_slurm.sh .venv-cluster/bin/python -m pytest -m cluster $(STUDIES) tests/benchmarks/test_survival.py
 
 test-real: $(READY)
 	$(PYTEST) -m real_data
@@ -120,5 +121,12 @@ $(READY): pyproject.toml maskmed_nnu.pth
 	$(BIN)/python -m pip install "$(TORCH)" -e ".[test,dev,docs]"
 	touch $(READY)
 
+# Snakemake's executor for Slurm wants a newer NumPy than panoptica, which other tests need
+$(READY_CLUSTER): pyproject.toml maskmed_nnu.pth
+	$(PYTHON) -m venv .venv-cluster
+	command -v nvidia-smi || .venv-cluster/bin/python -m pip install "$(TORCH)+cpu" || true
+	.venv-cluster/bin/python -m pip install "$(TORCH)" -e ".[cluster]" pytest pytest-timeout
+	touch $(READY_CLUSTER)
+
 clean:
-	rm -rf $(VENV) .venv-cuda .gpu-carry build dist site
+	rm -rf $(VENV) .venv-cuda .venv-cluster .gpu-carry build dist site

@@ -1,6 +1,6 @@
 """A study of two networks × two folds by Snakemake: the same predictions and scores as its commands by hand.
 
-On this machine, and through Slurm where one answers.
+On this machine, and through Slurm where one answers (``with_slurm.sh``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from maskmed_nnu.workflow.status import read_status
 from maskmed_nnu.workflow.study import BEST, Study, read_study
 
 pytest.importorskip("snakemake", reason="Snakemake is missing: pip install 'maskmed-nnu[cluster]'")
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 NUMBER, NAME = 141, "Dataset141_Study"
 FOLDS = (0, 1)
@@ -31,7 +32,9 @@ CPU = ("-device", "cpu")
 
 
 def slurm_answers() -> bool:
-    return shutil.which("sinfo") is not None and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+    if find_spec("snakemake_executor_plugin_slurm") is None or shutil.which("sinfo") is None:
+        return False
+    return subprocess.run(["sinfo"], capture_output=True).returncode == 0
 
 
 OPTIONS = {
@@ -39,7 +42,7 @@ OPTIONS = {
     "slurm": ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3"),
 }
 """The second are for a cluster without accounting."""
-NO_SLURM = pytest.mark.skipif(not slurm_answers(), reason="no Slurm answers (sinfo)")
+NO_SLURM = pytest.mark.skipif(not slurm_answers(), reason="no Slurm answers (sinfo), or its executor is missing")
 
 
 def write_study(workspace, name: str) -> Study:

@@ -15,9 +15,12 @@ from maskmed_nnu.workflow.study import BEST
 from tests.workflow.fake_commands import FakeEnvironment, tiny_study
 
 pytest.importorskip("snakemake", reason="Snakemake is missing: pip install 'maskmed-nnu[cluster]'")
-# not among what tests install: it wants a newer NumPy than panoptica
-NO_PLUGIN = pytest.mark.skipif(
-    find_spec("snakemake_executor_plugin_slurm") is None, reason="its executor for Slurm is missing"
+# not among what other tests install: it wants a newer NumPy than panoptica
+SLURM = (
+    pytest.mark.cluster,
+    pytest.mark.skipif(
+        find_spec("snakemake_executor_plugin_slurm") is None, reason="its executor for Slurm is missing"
+    ),
 )
 
 
@@ -64,7 +67,7 @@ def mark_trained(study, *, chosen):
     (study.folder / BEST).write_text(json.dumps({"best_model_or_ensemble": best}))
 
 
-@pytest.mark.parametrize("profile", ["local", pytest.param("slurm", marks=NO_PLUGIN)])
+@pytest.mark.parametrize("profile", ["local", pytest.param("slurm", marks=SLURM)])
 def test_what_a_dry_run_would_do(tmp_path, fakes, profile):
     study = tiny_study(tmp_path / "study")
     status, printed = snakemake(fakes, study, "-n", profile=profile)
