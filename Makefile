@@ -24,13 +24,14 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 TORCH_CUDA ?= torch==2.14.1 torchvision==0.29.1
 TASK ?= organs
-# Files run in parallel processes; end-to-end tests share the cores with nnU-Net's own workers.
+# Files run in parallel processes, in the order of their names, so that end-to-end tests, which take longest, are not the
+# last; they share the cores with nnU-Net's own workers.
 JOBS ?= 2
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_CLUSTER := .venv-cluster/.ready
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FAST := -m "not real_data and not slow and not cluster"
 STUDIES := tests/workflow tests/e2e/test_study.py
 # Files without nnU-Net's commands, trainers or large networks.
@@ -90,7 +91,7 @@ gpu-carry: $(READY)
 
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(FAST)
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(FAST)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

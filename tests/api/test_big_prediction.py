@@ -54,7 +54,10 @@ def large_and_small(shape: tuple[int, ...]) -> np.ndarray:
     return ids.astype(np.uint16)
 
 
-@pytest.mark.parametrize(("shape", "version"), [((300, 260), "0.4"), ((200, 260), "0.5"), ((28, 44, 40), "0.5")])
+@pytest.mark.parametrize(
+    ("shape", "version"),
+    [((300, 260), "0.4"), ((200, 260), "0.5"), pytest.param((28, 44, 40), "0.5", marks=pytest.mark.slow)],
+)
 def test_objects_in_windows_are_those_of_the_whole_image(tmp_path, monkeypatch, shape, version):
     tile = (64, 64) if len(shape) == 2 else (16, 32, 32)
     model = mm.load(oracle_model(tmp_path / "model", monkeypatch, tile=tile, ending=".tif"), device="cpu", folds=0)

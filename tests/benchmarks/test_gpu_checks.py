@@ -37,6 +37,7 @@ runpy.run_module("benchmarks.gpu", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow
 def test_every_check_runs_on_a_bare_machine_and_finds_nothing_wrong(run_python, checkout, tmp_path):
     carried = {name.replace("-", "_") for name in (*carry.COPIED, *carry.WHEELS)}
     installed = {path.name.split(".")[0] for path in Path(sysconfig.get_path("purelib")).iterdir()}

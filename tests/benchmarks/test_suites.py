@@ -46,6 +46,7 @@ def check_theory(row: dict) -> None:
     assert row["least_seconds"] > 0 and row["reached"] > 0
 
 
+@pytest.mark.slow
 def test_steps_of_maskmed_beside_nnunet(run):
     cases, printed = run("step", "--cases", "hippocampus", "full", "--set", "num_queries=16")
     assert list(cases) == list(step.CASES)
@@ -60,6 +61,7 @@ def test_steps_of_maskmed_beside_nnunet(run):
     assert "GMAC/s in a matrix product" in printed.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_patches_and_objects_are_predicted(run):
     cases, _ = run("predict", "--cases", "hippocampus", "full", "objects")
     assert list(rows_of(cases["full"])) == ["nnU-Net", "MaskMed"]
@@ -96,6 +98,7 @@ def test_a_trained_model_in_onnxruntime(run, tmp_path):
     assert float(rows["PyTorch"]["notes"]["same labels"].rstrip("%")) > 99.9
 
 
+@pytest.mark.slow
 def test_formulations_of_deformable_attention(run):
     cases, _ = run("op")
     rows = rows_of(cases["fsad"])
@@ -107,12 +110,14 @@ def test_formulations_of_deformable_attention(run):
         check_theory(row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", ["2", "3"])
 def test_the_loss_of_many_objects(run, dims):
     cases, _ = run("loss", "--cases", "objects", "--dims", dims)
     assert list(rows_of(cases["objects"])) == ["2 objects", "6 objects"] and cases["objects"]["peer"] == "2 objects"
 
 
+@pytest.mark.slow
 def test_matching_beside_the_step_and_mask2former(run, torchvision_ops):
     pytest.importorskip("transformers")
     cases, _ = run("loss", "--cases", "matching")
@@ -124,6 +129,7 @@ def test_matching_beside_the_step_and_mask2former(run, torchvision_ops):
     assert rows["of it, matching and loss"]["notes"]["layers"] == 9
 
 
+@pytest.mark.slow
 def test_objects_in_volumes_stitching_and_metrics(run):
     cases, printed = run("instances", "--times", "1", "2")
     assert list(cases) == list(instances.CASES)
@@ -140,6 +146,7 @@ def test_masked_attention_beside_its_formula(run):
     assert rows["ours"]["peak_bytes"] < rows["softmax written out"]["peak_bytes"]
 
 
+@pytest.mark.slow
 def test_networks_beside_other_peoples(run, torchvision_ops):
     pytest.importorskip("transformers")
     cases, _ = run("peers")

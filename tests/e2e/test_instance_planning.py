@@ -52,6 +52,7 @@ def test_refusals_are_one_sentence(workspace: Workspace, fault: str):
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_volumes_get_both_configurations(workspace: Workspace):
     folder = write_cells(
         workspace.raw, dataset_id=14, images=2, shape=(8, 48, 56), spacing=(4.0, 1.0, 1.0), ending=".nii.gz"

@@ -56,7 +56,7 @@ def volumes(workspace):
 
 OBJECTS = {"touching": "no overlaps", "overlapping": "share a pixel", "with_stuff": "matrix: a region without objects"}
 """Fixture → what planning says of its objects."""
-FIXTURES = ["touching", "overlapping", pytest.param("with_stuff", marks=pytest.mark.slow)]
+FIXTURES = ["touching", *(pytest.param(name, marks=pytest.mark.slow) for name in ("overlapping", "with_stuff"))]
 
 
 @pytest.mark.parametrize("objects", FIXTURES)
@@ -122,6 +122,7 @@ def test_maskmed_predict_writes_the_same_ids(touching, workspace):
     assert results and {result["category_id"] for result in results} == {1}
 
 
+@pytest.mark.slow
 def test_overlapping_cells_and_nuclei_are_layers_of_panoptic_ids(overlapping):
     data, _ = overlapping
     assert data.description["overlap_layers"] and data.description["label_divisor"] == 1000

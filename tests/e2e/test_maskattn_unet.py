@@ -17,15 +17,16 @@ from tiny_data import write_dataset
 
 from tests.instances.cells import write_cells
 
-pytestmark = pytest.mark.timeout(1800)  # the first test of each data set waits for the commands before it
+# the first test of each data set waits for the commands before it
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LABELS = {
     "plain": (121, "Dataset121_Plain", "MaskAttnUNetPlanner", "MaskAttnUNetPlans", 24),
     "regions_ignore": (122, "Dataset122_Regions", "MaskAttnUNetPlannerLowRes", "MaskAttnUNetLowResPlans", 64),
 }
 """Scenario → number, name, planner, plans, patch. Slices are small, so that the other preset enlarges them."""
-SCENARIOS = ["plain", pytest.param("regions_ignore", marks=pytest.mark.slow)]
-OBJECTS = [pytest.param(name, marks=pytest.mark.slow) for name in ("touching", "with_stuff")]
+SCENARIOS = ["plain", "regions_ignore"]
+OBJECTS = ["touching", "with_stuff"]
 """Fixtures of data sets of objects."""
 
 
@@ -100,7 +101,6 @@ def test_planning_says_what_it_found_and_chose(request, objects):
     assert "MaskAttnUNet 2d: 1," in printed["plan"] and "objects in" in printed["plan"]
 
 
-@pytest.mark.slow
 def test_a_killed_training_continues(touching):
     data, printed = touching
     assert "Epoch 0" in printed["killed"] and "Epoch 1" not in printed["killed"]
@@ -122,7 +122,6 @@ def test_training_leaves_scores_of_whole_images(request, objects):
     assert summary["foreground_mean"][score] == scores[score] and 0 <= summary["foreground_mean"]["Dice"] <= 1
 
 
-@pytest.mark.slow
 def test_objects_are_ids(touching):
     data, _ = touching
     data.check_predictions()
@@ -130,13 +129,11 @@ def test_objects_are_ids(touching):
     assert scores["images"] == 2 and scores["per_class"]["object"]["recall@0.5"] > 0.3
 
 
-@pytest.mark.slow
 def test_stuff_stands_beside_the_objects(with_stuff):
     data, _ = with_stuff
     data.check_stuff()
 
 
-@pytest.mark.slow
 def test_a_trainer_of_another_kind(touching, labels):
     data, _ = touching
     labels("plain")

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import torch
 from tiny_sides import SHAPE, write_sides
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 CPU = ("-device", "cpu")
 SWAP = {"2": [[1, 2]]}
@@ -21,7 +21,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=["ours, regions", pytest.param("nnU-Net's own", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=list(MODELS))
 def model(workspace, request) -> tuple[int, Path, str]:
     """Number of the data set, folder of the trained model, and what planning and training printed."""
     number, plans, trainer = MODELS[request.param]

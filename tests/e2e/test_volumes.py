@@ -12,7 +12,7 @@ from maskmed_nnu.instances.detections import unpack
 from maskmed_nnu.instances.files import read_ids
 from tests.instances.cells import write_cells
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SPACING = (2.0, 1.0, 1.0)
 VOLUMES = {"shape": (12, 44, 48), "spacing": SPACING, "radius": (5.0, 8.0), "ending": ".nii.gz"}
 
@@ -80,7 +80,6 @@ def test_maskmed_predict_writes_the_same_ids_and_a_table(touching, workspace):
     assert (output / "objects.csv").is_file()
 
 
-@pytest.mark.slow
 def test_cells_and_nuclei_among_stuff(workspace):
     data = data_set(workspace, 42, count=9, classes=3, seed=6)
     data.plan(patch=32)
@@ -89,7 +88,6 @@ def test_cells_and_nuclei_among_stuff(workspace):
     data.check_stuff()
 
 
-@pytest.mark.slow
 def test_overlapping_cells_are_layers(workspace):
     data = data_set(workspace, 43, count=8, classes=2, overlapping=True, seed=1)
     data.plan(patch=32)
@@ -101,7 +99,6 @@ def test_overlapping_cells_are_layers(workspace):
     assert 1 < max(len(raw) for raw in found) <= len(layers)
 
 
-@pytest.mark.slow
 def test_five_folds_are_an_ensemble(touching, workspace):
     data, _ = touching
     for fold in range(1, 5):

@@ -415,8 +415,8 @@ def test_the_points_of_a_batch_do_not_grow_with_the_objects(window):
     ("dim", "settings"),
     [
         (2, {}),
-        (2, {"masked_attention": True}),
-        (2, {"pyramid": (16,), "query_stride": 2}),
+        pytest.param(2, {"masked_attention": True}, marks=pytest.mark.slow),
+        pytest.param(2, {"pyramid": (16,), "query_stride": 2}, marks=pytest.mark.slow),
         (3, {"window": [8, 24, 24], "blocks_per_level": 0}),
     ],
     ids=["default", "masked attention", "masks of stride 2", "volume"],

@@ -266,7 +266,11 @@ def test_mask_head_at_points_equals_the_dense_map():
     torch.testing.assert_close(dense, by_hand)
 
 
-@pytest.mark.parametrize(("spatial_dims", "shape"), [(2, (32, 32)), (3, (16, 16, 16))], ids=["2d", "3d"])
+@pytest.mark.parametrize(
+    ("spatial_dims", "shape"),
+    [(2, (32, 32)), pytest.param(3, (16, 16, 16), marks=pytest.mark.slow)],
+    ids=["2d", "3d"],
+)
 def test_it_overfits_one_case(spatial_dims, shape):
     """A left/right pair of equal intensity, which only position tells apart, and a brighter third object."""
     torch.manual_seed(0)

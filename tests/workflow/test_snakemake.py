@@ -67,6 +67,7 @@ def mark_trained(study, *, chosen):
     (study.folder / BEST).write_text(json.dumps({"best_model_or_ensemble": best}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["local", pytest.param("slurm", marks=SLURM)])
 def test_what_a_dry_run_would_do(tmp_path, fakes, profile):
     study = tiny_study(tmp_path / "study")

@@ -19,7 +19,7 @@ from maskmed_nnu.nnunet.experiment_planning.planners.maskmed import (
     MaskMedPlannerResEncM,
 )
 
-ABDOMEN = {"shape": (130, 512, 512), "spacing": (3.0, 0.76, 0.76)}
+ABDOMEN = {"shape": (100, 320, 320), "spacing": (3.0, 0.76, 0.76)}
 
 
 def build(plans: dict, configuration: str, *, device: str = "meta") -> torch.nn.Module:

@@ -29,10 +29,8 @@ def picture(folder: Path, *, objects: bool) -> Path:
     return save_nifti(folder / "example.nii.gz", values[None].astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    "network",
-    ["IAUNet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SimpleUNet", "MaskAttnUNetPanoptic"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["IAUNet", "SimpleUNet", "MaskAttnUNetPanoptic"])
 def test_the_zoos_own_test_passes(tmp_path, network):
     core = pytest.importorskip("bioimageio.core")
     labels = REGIONS if network == "SimpleUNet" else None

@@ -430,8 +430,8 @@ def test_settings_of_objects_in_volumes_have_three_axes(tmp_path):
     assert len(tiled.settings["sliding_window"]["overlap"]) == 3
 
 
-FAST = [("MaskMed", 3), ("IAUNet", 2)]
-SLOW = [("MaskMed", 2), ("MaskAttnUNet", 2), ("MaskAttnUNetPanoptic", 2)]
+FAST = [("MaskMed", 3)]
+SLOW = [("MaskMed", 2), ("IAUNet", 2), ("MaskAttnUNet", 2), ("MaskAttnUNetPanoptic", 2)]
 GRAPHS = [*FAST, *(pytest.param(*graph, marks=pytest.mark.slow) for graph in SLOW)]
 
 
