@@ -85,7 +85,7 @@ def _each(result: NDArray[Any], turn: Callable[[NDArray[Any]], NDArray[Any]]) ->
 
 
 def _turned_back(result: NDArray[Any], stuff: dict[str, Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
-    import SimpleITK as sitk
+    from maskmed_nnu.itk import sitk
 
     image: Any = sitk.GetImageFromArray(np.ascontiguousarray(result))
     image.SetSpacing(stuff["spacing"])
@@ -128,7 +128,7 @@ def place(image: InputImage) -> Geometry | None:
 
 def _as_stored(stuff: dict[str, Any], shape: tuple[int, ...]) -> Geometry:
     """The place of a file, of which ``stuff`` tells that of its volume of ``shape [Z, Y, X]`` as the reader has it."""
-    import SimpleITK as sitk
+    from maskmed_nnu.itk import sitk
 
     if "original_orientation" not in stuff or len(stuff["spacing"]) != 3:
         return Geometry(stuff["spacing"], stuff["origin"], stuff["direction"])

@@ -208,7 +208,7 @@ class ImageReader:
         return replace(read, axes=axes, spacing=zooms, to_input=to_input, name=name, files=files, nibabel=image)
 
     def _simpleitk(self, image: Any) -> InputImage:
-        import SimpleITK as sitk
+        from maskmed_nnu.itk import sitk
 
         if "complex" in image.GetPixelIDTypeAsString():
             raise InputError("A SimpleITK image of complex numbers is not an image; give its magnitude, for example.")

@@ -61,11 +61,10 @@ def label_map_of(value: Any, name: str, *, axes: str | None = None) -> LabelMap:
 
         return _of_file("image.nii", lambda file: nibabel.save(plain_nifti(value), file), name)
     if kind == "SimpleITK":
-        import SimpleITK
-
         from maskmed_nnu.api.memory_images import without_metadata
+        from maskmed_nnu.itk import sitk
 
-        return _of_file("image.mha", lambda file: SimpleITK.WriteImage(without_metadata(value), str(file)), name)
+        return _of_file("image.mha", lambda file: sitk.WriteImage(without_metadata(value), str(file)), name)
     return _of_array(value, name, axes)
 
 

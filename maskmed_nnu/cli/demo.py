@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import SimpleITK as sitk
 from typer import Option
 
 from maskmed_nnu.atomic_write import write_atomically
@@ -31,6 +30,7 @@ from maskmed_nnu.demo.nnunet_commands import (
 )
 from maskmed_nnu.demo.raw_dataset import hold_out
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.itk import sitk
 from maskmed_nnu.json_file import read_json
 from maskmed_nnu.nnunet.inference.devices import choose_device
 from maskmed_nnu.nnunet.inference.trained_model import check_hook

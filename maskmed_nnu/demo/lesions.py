@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, label
 
+from maskmed_nnu.itk import sitk
 from maskmed_nnu.json_file import write_json
 
 DATASET = "Dataset902_Lesions"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from maskmed_nnu.cpus import process_count
 from maskmed_nnu.demo import cells, cells3d
 from maskmed_nnu.demo.command_runner import Command
 from maskmed_nnu.errors import InputError
+from maskmed_nnu.itk import sitk
 
 PLANNER = "MaskMedPlanner"
 PLANS = "MaskMedPlans"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from maskmed_nnu.itk import sitk
 from maskmed_nnu.visualization.map_figure import plain
 from maskmed_nnu.visualization.outlines import COLOURS, draw_outline
 

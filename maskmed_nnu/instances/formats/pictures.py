@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,6 +14,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.endings import ending
 from maskmed_nnu.instances.formats.orientation import TAG, upright
 from maskmed_nnu.instances.formats.raster import Raster
+from maskmed_nnu.itk import sitk
 
 _PNG_WITH_COLOUR, _PNG_GREY_WITH_ALPHA = (2, 6), 4  # the colour types in a PNG's header
 _FORMATS = ("PNG", "BMP", "DIB", "JPEG", "MPO")

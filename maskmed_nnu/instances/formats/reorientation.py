@@ -11,7 +11,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import SimpleITK as sitk
 from nibabel import orientations
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from maskmed_nnu.instances.formats.endings import NIFTI, ending
 from maskmed_nnu.instances.formats.geometry import Geometry, unknown_sentence
 from maskmed_nnu.instances.formats.volumes import check_complete, read_forms, read_header
 from maskmed_nnu.instances.formats.world_axes import axis_codes
+from maskmed_nnu.itk import sitk
 
 # these libraries have no types
 _ITK: Any = sitk

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
-import SimpleITK as sitk
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from maskmed_nnu.errors import InputError
 from maskmed_nnu.instances.formats.endings import META_IMAGE, NIFTI, NRRD, ending
 from maskmed_nnu.instances.formats.geometry import UNITS, Geometry, NiftiForms, sheared_sentence, unknown_sentence
 from maskmed_nnu.instances.formats.raster import Raster
+from maskmed_nnu.itk import sitk
 
 # SimpleITK ships py.typed, but its classes have no types
 _ITK: Any = sitk

@@ -14,6 +14,7 @@ from nnunetv2.paths import nnUNet_raw
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+import maskmed_nnu.itk  # noqa: F401  nnU-Net's reader is called in threads
 from maskmed_nnu.instances.formats.world_axes import in_world_order, turned_to_world, world_axes
 from maskmed_nnu.instances.text import count, format_list
 from maskmed_nnu.nnunet.experiment_planning.data_set_grids import training_cases

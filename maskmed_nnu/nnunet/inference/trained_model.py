@@ -94,6 +94,7 @@ def read_files(
     Raises:
         InputError: where it cannot be read.
     """
+    from maskmed_nnu import itk  # noqa: F401  several threads may predict
     from maskmed_nnu.nnunet.inference.input_channels import fit_channels
     from maskmed_nnu.nnunet.preprocessing.case_checks import channel_names, check_files_on_disk, tell_user
 

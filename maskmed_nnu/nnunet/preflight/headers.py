@@ -74,7 +74,7 @@ def _picture(path: Path) -> Header:
 
 
 def _itk(path: Path) -> Header:
-    import SimpleITK as sitk
+    from maskmed_nnu.itk import sitk
 
     reader: Any = sitk.ImageFileReader()
     reader.SetFileName(str(path))
