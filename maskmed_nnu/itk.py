@@ -1,7 +1,8 @@
 """SimpleITK, whose readers take turns in this process; the package imports it from here alone.
 
-It reads without Python's lock, but ITK's reader of NIfTI keeps the name of the last file in a variable that all threads
-share. Two that read a header at the same moment end the process now and then ("double free", SimpleITK#74).
+SimpleITK reads without Python's lock, but ITK's reader of NIfTI keeps the name of the last file in a variable that all
+threads share. Two threads that read a header at the same moment end the process now and then ("double free",
+SimpleITK#74).
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ def _in_turn(read: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _take_turns(reader: Any) -> None:
-    """Also nnU-Net's readers do so then, and `SimpleITK.ReadImage`, which are built on this class."""
-    for name in ("Execute", "ReadImageInformation"):
+    """So do nnU-Net's readers and `SimpleITK.ReadImage`, which use these classes."""
+    for name in {"Execute", "ReadImageInformation"} & set(vars(reader)):
         setattr(reader, name, _in_turn(getattr(reader, name)))
 
 
 _take_turns(sitk.ImageFileReader)
+_take_turns(sitk.ImageSeriesReader)
 if hasattr(os, "register_at_fork"):  # a forked process has no thread that would end its turn
     os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release)

@@ -124,10 +124,10 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def forks_keep_handlers() -> Iterator[None]:
-    """Processes that are forked in between take signals as this one does: workers that it tells when to end.
+    """Processes that are forked inside take signals as this one does: workers that it tells when to end.
 
-    Those that are forked elsewhere have the handlers from before all contexts of this module: a pool ends its processes
-    by SIGTERM, and waits for ever for those that only write it down.
+    Other forked processes have the handlers from before all contexts of this module: a pool ends its processes by
+    SIGTERM, and would wait for ever for those that only write it down.
     """
     _kept.append(True)
     try:
@@ -150,8 +150,10 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
             signal.signal(number, handler)
         yield
     finally:
-        _restore(before)
-        _contexts.pop()
+        try:
+            _restore(before)
+        finally:
+            _contexts.pop()
 
 
 def _restore(handlers: Handlers) -> None:
@@ -170,10 +172,11 @@ class _Fork:
 
     def in_parent(self) -> None:
         if self.mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-            self.mask = None
+            mask, self.mask = self.mask, None
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def in_child(self) -> None:
+        _kept.clear()
         if self.mask is not None:
             for before in reversed(_contexts):
                 _restore(before)

@@ -29,8 +29,8 @@ class Workspace:
     checkout: Path = CHECKOUT
     server: subprocess.Popen | None = None
     """Runs commands without starting interpreters; see ``site/command_server.py``."""
-    seconds: float = 600
-    """That no command of the server needs."""
+    seconds: float = 300
+    """After these a command of the server fails."""
 
     @property
     def raw(self) -> Path:
@@ -97,11 +97,15 @@ class Workspace:
         request = {"argv": [command, *map(str, arguments)], "environ": environ}
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
-        if not select.select([self.server.stdout], [], [], self.seconds)[0]:
+        try:
+            if not select.select([self.server.stdout], [], [], self.seconds)[0]:
+                pytest.fail(f"{command} did not end in {self.seconds:.0f} s:\n{log.read_text(encoding='utf-8')}")
+            return int(self.server.stdout.readline()), log.read_text(encoding="utf-8")
+        except BaseException:  # also the test's own time limit, and Ctrl-C
             os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait()
             self.server = None
-            pytest.fail(f"{command} did not end in {self.seconds:.0f} s:\n{log.read_text(encoding='utf-8')}")
-        return int(self.server.stdout.readline()), log.read_text(encoding="utf-8")
+            raise
 
     @staticmethod
     def _checked(status: int, printed: str, command: str, fails: bool) -> str:
@@ -123,7 +127,7 @@ def open_workspace(root: Path, **settings: Any) -> Iterator[Workspace]:
 
 @pytest.fixture(scope="module")
 def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """One workspace for all tests of a file; a command that hangs fails before its test does, with what it printed."""
+    """One workspace for all tests of a file. A command that hangs fails at half the time limit of its tests."""
     limit = request.node.get_closest_marker("timeout")
     seconds = limit.args[0] / 2 if limit else Workspace.seconds
     with open_workspace(tmp_path_factory.mktemp("nnunet"), seconds=seconds) as workspace:

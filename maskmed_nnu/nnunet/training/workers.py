@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.training.job import WORKERS
 from maskmed_nnu.signals import forks_end_with_this, forks_keep_handlers
@@ -44,7 +46,7 @@ def _without_workers(said: threading.ExceptHookArgs) -> None:
 
 
 def next_batch(loader: Any) -> Any:
-    """Of nnU-Net's loader, with workers or without; those that start here go on at signals, until they are told to end.
+    """Of nnU-Net's loader, with workers or without.
 
     Raises
     ------
@@ -54,8 +56,7 @@ def next_batch(loader: Any) -> Any:
         What a worker met, from the same reading in this process.
     """
     try:
-        with forks_keep_handlers():
-            return next(loader)
+        return next(loader)
     except RuntimeError as error:
         if GONE not in str(error):
             raise
@@ -64,6 +65,19 @@ def next_batch(loader: Any) -> Any:
         "A process that loads and augments data was ended, most likely for lack of memory; set "
         f"{WORKERS} to fewer than {loader.num_processes}, or ask for more memory, and continue with --c."
     )
+
+
+def _outlive_signals(start: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(start)
+    def start_workers(*args: Any, **kwargs: Any) -> Any:
+        with forks_keep_handlers():
+            return start(*args, **kwargs)
+
+    return start_workers
+
+
+# a training that only notes a signal needs its workers until its step has ended
+NonDetMultiThreadedAugmenter._start = _outlive_signals(NonDetMultiThreadedAugmenter._start)
 
 
 def quiet_in_workers(dataset: Any) -> Any:

@@ -13,6 +13,7 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 
 from maskmed_nnu.errors import InputError
 from maskmed_nnu.nnunet.training.workers import end_workers, ending_with_the_training, next_batch, quiet_in_workers
+from maskmed_nnu.signals import noted
 
 
 class Cases:
@@ -64,19 +65,15 @@ def test_a_worker_that_is_killed_is_missed(loader, capfd):
 
 
 def test_none_is_left(cases):
-    """Not even one whose loader nobody has, and that lets signals be."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
-    try:
-        with ending_with_the_training():
-            loader = NonDetMultiThreadedAugmenter(cases, None, 1, wait_time=0.002)
-            next_batch(loader)
-            process = loader._processes[0]
-            process.terminate()
-            time.sleep(0.05)
-            assert process.is_alive()
-        assert not process.is_alive()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """Not even one whose loader nobody has: like the training, it only notes a signal."""
+    with noted(), ending_with_the_training():
+        loader = NonDetMultiThreadedAugmenter(cases, None, 1, wait_time=0.002)
+        next_batch(loader)
+        process = loader._processes[0]
+        process.terminate()
+        time.sleep(0.05)
+        assert process.is_alive()
+    assert not process.is_alive()
 
 
 def test_other_failures_stay_what_they_are():

@@ -20,7 +20,7 @@ from maskmed_nnu.nnunet.training.checkpoint_files import BEST, FINAL, LATEST, st
 from maskmed_nnu.nnunet.training.job import describe_job, load_in_this_process_on_one_cpu
 from maskmed_nnu.nnunet.training.position import KEY, Position, random_state, restore_random_state
 from maskmed_nnu.nnunet.training.workers import end_workers, ending_with_the_training, next_batch, quiet_in_workers
-from maskmed_nnu.signals import Interrupted, Request, end_with_parent, forks_keep_handlers, name_of, noted
+from maskmed_nnu.signals import Interrupted, Request, end_with_parent, name_of, noted
 
 PLOT = "progress.png"
 
@@ -97,11 +97,6 @@ class Resumable(nnUNetTrainer):
             self.on_validation_epoch_end(validated)
         self._validation_random = None
         self.on_epoch_end()
-
-    def get_dataloaders(self) -> tuple:
-        """Workers that start here go on at a signal, as those of `next_batch`."""
-        with forks_keep_handlers():
-            return super().get_dataloaders()
 
     def on_train_start(self) -> None:
         load_in_this_process_on_one_cpu()
