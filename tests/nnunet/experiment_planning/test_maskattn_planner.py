@@ -23,7 +23,7 @@ from maskmed_nnu.nnunet.experiment_planning.planners.maskattn_unet import MaskAt
 from tests.instances.cells import write_cells
 
 PHOTOGRAPHS = {"shape": (1, 512, 384), "spacing": (999.0, 1.0, 1.0), "channels": 3}
-ABDOMEN = {"shape": (100, 320, 320), "spacing": (3.0, 0.76, 0.76)}
+ABDOMEN = {"shape": (130, 512, 512), "spacing": (3.0, 0.76, 0.76)}
 SMALL = {"shape": (1, 64, 50), "spacing": (999.0, 0.5, 0.5)}
 OURS = {
     "architecture",

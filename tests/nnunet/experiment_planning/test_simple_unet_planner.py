@@ -21,7 +21,7 @@ from maskmed_nnu.nnunet.experiment_planning.planners.simple_unet import (
 )
 
 SMALL = {"shape": (36, 50, 35)}
-ABDOMEN = {"shape": (100, 320, 320), "spacing": (3.0, 0.76, 0.76)}
+ABDOMEN = {"shape": (130, 512, 512), "spacing": (3.0, 0.76, 0.76)}
 HEART = {"shape": (10, 256, 216), "spacing": (10.0, 1.5, 1.5)}
 """Anisotropic: kernels and strides of 1 along the first axis."""
 THREE_STAGES = {"shape": (16, 16, 16)}
@@ -48,7 +48,9 @@ def as_json(value: object) -> object:
 
 
 @pytest.mark.parametrize(
-    "data", [SMALL, ABDOMEN, HEART, THREE_STAGES, PHOTOGRAPHS], ids=lambda data: str(data["shape"])
+    "data",
+    [SMALL, pytest.param(ABDOMEN, marks=pytest.mark.slow), HEART, THREE_STAGES, PHOTOGRAPHS],
+    ids=lambda data: str(data["shape"]),
 )
 def test_is_nnunets_plan_with_another_network(make_planner, data: dict):
     stock = as_json(make_planner(ExperimentPlanner, **data).plan_experiment())
