@@ -67,17 +67,8 @@ def next_batch(loader: Any) -> Any:
     )
 
 
-def _outlive_signals(start: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(start)
-    def start_workers(*args: Any, **kwargs: Any) -> Any:
-        with forks_keep_handlers():
-            return start(*args, **kwargs)
-
-    return start_workers
-
-
 # a training that only notes a signal needs its workers until its step has ended
-NonDetMultiThreadedAugmenter._start = _outlive_signals(NonDetMultiThreadedAugmenter._start)
+NonDetMultiThreadedAugmenter._start = forks_keep_handlers()(NonDetMultiThreadedAugmenter._start)
 
 
 def quiet_in_workers(dataset: Any) -> Any:
